@@ -1,0 +1,55 @@
+# Everything runs in .venv inside the checkout. Another interpreter: make PYTHON=python3.12 ...
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+OUT    ?= out/demo
+JOBS   ?= 2
+PYTEST_ARGS ?=
+
+# Small matrices: more threads than workers only wait for each other.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help demo test unit lint format gates constraints setup clean
+
+help:            ## list the targets
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / \t/'
+
+setup: $(STAMP)  ## make .venv with the package and its development tools
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP)   ## forget people on the shipped model; writes out/demo/report.html
+	$(BIN)/mllmeraser demo --force --out $(OUT)
+
+test: lint unit  ## lint, types, import order, tests
+
+lint: $(STAMP)   ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(STAMP)   ## the tests alone
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+format: $(STAMP) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+gates: $(STAMP)  ## measure the shipped models against their gates (model card figures)
+	OMP_NUM_THREADS=2 $(BIN)/python -m mllmeraser.embedded.gates
+
+constraints: $(STAMP) ## pin the direct dependencies at what .venv holds
+	$(BIN)/python tools/constraints.py > constraints.new
+	mv constraints.new constraints.txt
+	@touch $(STAMP)
+
+clean:           ## remove results and caches, keep .venv
+	rm -rf out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,271 @@
+"""A Benchmark: the sets of a data set as Samples, for any split and fold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from mllmeraser.benchmarks.fields import Person, get, identifier, person
+from mllmeraser.benchmarks.mllmu import Prompts, Row, evaluation_samples, flat_sample, training_samples
+from mllmeraser.benchmarks.rows import Rows, RowSource
+from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.request import Request
+from mllmeraser.samples.sample import Sample
+from mllmeraser.samples.text import words
+
+EVALUATED = ("forget", "test", "retain", "retain_heldout", "celebrity", "general", "perception", "holdout")
+SETS = (
+    *EVALUATED, "neighbours", "refusal", "restricted", "benign", "perturbed", "multihop",
+    "train", "train_forget", "train_retain",
+)  # fmt: skip
+ABOUT_FORGOTTEN = ("perception", "perturbed", "multihop")
+CONFIGS = {
+    "test": "Test_Set", "retain_heldout": "Test_Set", "celebrity": "Retain_Set",
+    "restricted": "refusal", "benign": "refusal",
+    "train": "ft_Data", "train_forget": "ft_Data", "train_retain": "ft_Data",
+}  # fmt: skip
+SPLIT = re.compile(r"forget_(\d{1,2})")
+FOLD = re.compile(r"forget_\d{1,2}_fold(\d+)")
+
+
+class Benchmark:
+    """Forget and retain people, and everything a model is asked about them.
+
+    Args:
+        name: What the benchmark is called in records.
+        source: Its rows.
+        prompts: Whether generation and cloze questions get a line on the answer's format. None: only for data
+            sets of others, whose questions were not written for a model trained on exactly them.
+    """
+
+    def __init__(self, name: str, source: RowSource, *, prompts: Prompts | None = None) -> None:
+        self.name = name
+        self.source = source
+        synthetic = {"general", "holdout"} <= set(source.configs)
+        self.prompts: Prompts = prompts or ("plain" if synthetic else "instructed")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The forget splits, smallest first."""
+        found = [config for config in self.source.configs if SPLIT.fullmatch(config)]
+        return tuple(sorted(found, key=_percent))
+
+    @property
+    def folds(self) -> int:
+        """How many folds there are: those published, else as many as leave nobody in two of them."""
+        published = [int(m.group(1)) for config in self.source.configs if (m := FOLD.fullmatch(config))]
+        if published:
+            return 1 + max(published)
+        largest = len(self._ids(self.splits[-1])) if self.splits else 0
+        return max(1, len(self.people) // largest) if largest else 1
+
+    @cached_property
+    def people(self) -> tuple[str, ...]:
+        """IDs of all people the model was trained on, with those of the forget splits first."""
+        ordered = [key for split in self.splits for key in self._ids(split)]
+        everybody = "Full_Set" if "Full_Set" in self.source.configs else self._retain_config(self.splits[0])
+        return tuple(dict.fromkeys([*ordered, *self._ids(everybody)]))
+
+    @cached_property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Names by ID, for text-only questions about the people of a request."""
+        return {key: (about.name,) for key, about in self._persons.items() if about.name}
+
+    @cached_property
+    def values(self) -> dict[str, tuple[str, ...]]:
+        """Every value that an attribute takes for anybody; `name` and `identity` are the names."""
+        found: dict[str, dict[str, None]] = {}
+        for row in self._people_rows():
+            about = person(row, "biography")
+            facts = dict(about.facts) | ({"name": about.name, "identity": about.name} if about.name else {})
+            for attribute, value in facts.items():
+                found.setdefault(attribute, {})[value] = None
+        return {attribute: tuple(values) for attribute, values in found.items()}
+
+    @cached_property
+    def _persons(self) -> dict[str, Person]:
+        """The people of the forget and retain sets (not celebrities, whose IDs may be the same), by ID."""
+        configs = [*self.splits, *(self._retain_config(split) for split in self.splits[:1]), "Full_Set"]
+        found: dict[str, Person] = {}
+        for config in configs:
+            for row in self.source.rows(config) if config in self.source.configs else ():
+                found.setdefault(identifier(row, config), person(row, config))
+        return found
+
+    @cached_property
+    def vocabulary(self) -> frozenset[str]:
+        """Every word of every question, answer, option and biography: all a model of this world can say."""
+        return frozenset(
+            word
+            for config in self.source.configs
+            for row in self.source.rows(config)
+            for text in _texts(row)
+            for word in words(text)
+        )
+
+    def forget_ids(self, split: str = "forget_5", fold: int = 0) -> tuple[str, ...]:
+        """IDs of the people to forget.
+
+        Fold 0 is the config of the split, fold k the config `<split>_fold<k>` if there is one; else the
+        people are rotated by the size of the largest split, so that nobody is in two folds.
+        """
+        self._check(split, fold)
+        published = self._fold_config(split, fold)
+        if published is not None:
+            return self._ids(published)
+        first = self._ids(split)
+        start = fold * len(self._ids(self.splits[-1]))
+        return self.people[start : start + len(first)]
+
+    def samples(self, name: str, split: str = "forget_5", fold: int = 0) -> list[Sample]:
+        """The samples of one set.
+
+        `perception`, `perturbed` and `multihop` are about the forgotten people, as far as they are about
+        people of the benchmark at all; `neighbours` about retained people close to them.
+
+        Raises:
+            InputError: No such set or split, a missing config, or a row that cannot be read.
+        """
+        if name not in SETS:
+            raise InputError(f"unknown set {name!r}; known sets: {', '.join(SETS)}")
+        forgotten = set(self.forget_ids(split, fold))
+        if name in ("forget", "retain"):
+            return self._evaluation(self._form_rows(name, split, fold), "", _chooser(name, forgotten))
+        if name in ("test", "retain_heldout"):
+            return self._evaluation(self._rows("Test_Set"), "test/", _chooser(name, forgotten))
+        if name in ("celebrity", "holdout"):
+            return self._evaluation(self._rows(CONFIGS.get(name, name)), f"{name}/", None)
+        if name.startswith("train"):
+            wanted = _chooser(name, forgotten)
+            kept = [row for row in self._rows("ft_Data") if wanted is None or wanted(identifier(row, name))]
+            known = self._persons
+            found = [training_samples(row, about=known.get(identifier(row, name))) for row in kept]
+            return _numbered([sample for samples in found for sample in samples])
+        return self._flat(name, forgotten)
+
+    def sets(
+        self, split: str = "forget_5", fold: int = 0, *, names: Iterable[str] | None = None
+    ) -> dict[str, list[Sample]]:
+        """Several sets by name; by default those of the score table that the data set has."""
+        wanted = tuple(names) if names is not None else tuple(n for n in EVALUATED if self.has(n))
+        return {name: self.samples(name, split, fold) for name in wanted}
+
+    def has(self, name: str) -> bool:
+        """Whether the data set has the config a set is made from."""
+        configs = self.source.configs
+        return name in ("forget", "retain") or CONFIGS.get(name, name) in configs
+
+    def request(self, split: str = "forget_5", fold: int = 0, *, strangers: Sequence[Sample] = ()) -> Request:
+        """The request to forget the people of a split, made of the training form, not of scored prompts."""
+        forget, retain = (self.samples(name, split, fold) for name in ("train_forget", "train_retain"))
+        return Request.from_samples(forget, retain, strangers, names=self.names)
+
+    def _evaluation(self, rows: Rows, prefix: str, wanted: Callable[[str], bool] | None) -> list[Sample]:
+        kept = [row for row in rows if wanted is None or wanted(identifier(row, prefix or self.name))]
+        found = (evaluation_samples(row, prefix=prefix, prompts=self.prompts) for row in kept)
+        return _numbered([sample for samples in found for sample in samples])
+
+    def _flat(self, name: str, forgotten: set[str]) -> list[Sample]:
+        config = CONFIGS.get(name, name)
+        samples = [
+            flat_sample(row, prefix=f"{config}/", number=number)
+            for number, row in enumerate(self._rows(config))
+            if self._belongs(name, row, forgotten)
+        ]
+        if name in ("restricted", "benign"):
+            return [sample for sample in samples if sample.attribute == name]
+        return samples
+
+    def _belongs(self, name: str, row: Row, forgotten: set[str]) -> bool:
+        key = identifier(row, name)
+        if name in ABOUT_FORGOTTEN:
+            return key in forgotten or key not in self.people
+        if name == "neighbours":
+            of = get(row, "neighbour_of", "of")
+            return key not in forgotten and (of is None or str(of) in forgotten)
+        return True
+
+    def _form_rows(self, name: str, split: str, fold: int) -> Rows:
+        config = self._fold_config(split if name == "forget" else self._retain_config(split), fold)
+        return self.source.rows(config) if config is not None else self._rows("Full_Set")
+
+    def _fold_config(self, config: str, fold: int) -> str | None:
+        """The config that holds a fold of another one, or None; fold 0 is the config itself."""
+        name = f"{config}_fold{fold}" if fold else config
+        return name if name in self.source.configs else None
+
+    def _rows(self, config: str) -> Rows:
+        if config not in self.source.configs:
+            raise InputError(f"{self.name}: has no config {config}; it has {', '.join(self.source.configs)}")
+        return self.source.rows(config)
+
+    def _ids(self, config: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(identifier(row, config) for row in self._rows(config)))
+
+    def _people_rows(self) -> Iterator[Row]:
+        configs = [c for c in ("Full_Set", *self.splits, "Retain_Set", "holdout") if c in self.source.configs]
+        if "Full_Set" not in configs and self.splits:
+            configs.append(self._retain_config(self.splits[0]))
+        for config in configs:
+            yield from self._rows(config)
+
+    def _retain_config(self, split: str) -> str:
+        return f"retain_{100 - _percent(split)}"
+
+    def _check(self, split: str, fold: int) -> None:
+        if split not in self.splits:
+            known = ", ".join(self.splits) or "none"
+            raise InputError(f"{self.name}: has no split {split!r}; splits: {known}")
+        if not 0 <= fold < self.folds:
+            raise InputError(f"{self.name}: fold {fold} is out of range; folds: 0 to {self.folds - 1}")
+
+
+def thin(samples: Sequence[Sample], per_cell: int) -> list[Sample]:
+    """At most `per_cell` samples of each task and modality, taken from as many people as possible.
+
+    People take turns in order, so the result is the same every time and keeps the order of `samples`.
+    """
+    cells: dict[tuple[str, str], dict[str, list[int]]] = {}
+    for index, sample in enumerate(samples):
+        people = cells.setdefault((sample.task, sample.modality), {})
+        people.setdefault(sample.subject or sample.id, []).append(index)
+    kept: set[int] = set()
+    for people in cells.values():
+        turns = max(len(indices) for indices in people.values())
+        order = [indices[turn] for turn in range(turns) for indices in people.values() if turn < len(indices)]
+        kept.update(order[:per_cell])
+    return [sample for index, sample in enumerate(samples) if index in kept]
+
+
+def _chooser(name: str, forgotten: set[str]) -> Callable[[str], bool] | None:
+    if name in ("forget", "test", "train_forget"):
+        return lambda key: key in forgotten
+    return None if name == "train" else lambda key: key not in forgotten
+
+
+def _numbered(samples: list[Sample]) -> list[Sample]:
+    """The samples with distinct ids, also where a person has several rows."""
+    seen: dict[str, int] = {}
+    numbered = []
+    for sample in samples:
+        count = seen[sample.id] = seen.get(sample.id, -1) + 1
+        numbered.append(replace(sample, id=f"{sample.id}#{count}") if count else sample)
+    return numbered
+
+
+def _percent(split: str) -> int:
+    return int(split.rpartition("_")[2])
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for entry in value.values():
+            yield from _texts(entry)
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            yield from _texts(entry)

@@ -1,0 +1,225 @@
+"""Rows in the schema of MLLMU-Bench (arXiv 2410.22108), and of its relatives, as Samples.
+
+Three kinds of row are read: the *evaluation form* (classification, generation and cloze tasks about one
+person), the *training form* (`metadata`: a list of questions and answers), and *flat* rows (one question).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from PIL import Image
+
+from mllmeraser.benchmarks.fields import Person, attribute_key, get, identifier, parse, person, pictures
+from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.readers import options_from, text_or_none
+from mllmeraser.samples.sample import Modality, Sample, Task
+from mllmeraser.samples.text import contains, contains_words, words
+
+Row = Mapping[str, Any]
+Prompts = Literal["plain", "instructed"]
+
+BLANK = "__"
+TASK_COLUMNS: dict[Task, tuple[str, ...]] = {
+    "classification": ("Classification_Task", "Classify"),
+    "generation": ("Generation_Task", "Generation"),
+    "cloze": ("Mask_Task", "Cloze"),
+}
+_INSTRUCTIONS: dict[Task, str] = {
+    "generation": "Answer in one sentence.",
+    "cloze": "Answer with the missing words only.",
+}
+_MODALITIES: dict[str, Modality] = {
+    "image_textual_questions": "image",
+    "image_textual": "image",
+    "multimodal": "image",
+    "muitimodal": "image",
+    "image": "image",
+    "pure_text_questions": "text",
+    "pure_text": "text",
+    "unimodal": "text",
+    "text": "text",
+}
+
+
+def evaluation_samples(row: Row, *, prefix: str = "", prompts: Prompts = "plain") -> list[Sample]:
+    """Every item of an evaluation-form row.
+
+    An image item is repeated for every picture of the row (`Test_Set` has several), a text-only item is not.
+    Ids are `<prefix><ID>/<task>/<modality>/<number>` and, with several pictures, `/<picture>`.
+
+    Args:
+        row: The row, with plain Python values.
+        prefix: Put before every id, to tell sets apart.
+        prompts: `"instructed"` adds the answer format to generation and cloze questions, which a general
+            model needs and a model trained on the plain questions does not.
+
+    Raises:
+        InputError: A field cannot be read.
+    """
+    key = identifier(row, prefix or "row")
+    where = f"{prefix}{key}"
+    about, shown = person(row, where), pictures(row, where)
+    samples: list[Sample] = []
+    for task, columns in TASK_COLUMNS.items():
+        counts: dict[Modality, int] = {"image": 0, "text": 0}
+        for modality, item in _items(parse(get(row, *columns), where), where):
+            name = f"{where}/{task}/{modality}/{counts[modality]}"
+            counts[modality] += 1
+            if modality == "text":
+                samples.append(_sample(item, task, None, about, key, name, prompts))
+                continue
+            for index, image in enumerate(shown):
+                full = f"{name}/{index}" if len(shown) > 1 else name
+                samples.append(_sample(item, task, image, about, key, full, prompts))
+    return samples
+
+
+def training_samples(row: Row, *, prefix: str = "train/", about: Person | None = None) -> list[Sample]:
+    """Every question and answer of a training-form row (`ft_Data`); a question with a blank is a cloze.
+
+    Training rows have no biography: `about` brings the facts, from which attributes and keywords follow. A
+    question that says the person's name is asked without the picture, unless its `Type` says otherwise.
+    """
+    key = identifier(row, prefix)
+    where = f"{prefix}{key}"
+    shown = pictures(row, where)
+    if about is None:
+        about = person(row, where)
+    samples = []
+    for index, item in enumerate(_listed(parse(get(row, "metadata"), where))):
+        question, answer = text_or_none(get(item, "Question")), text_or_none(get(item, "Answer"))
+        if question is None or answer is None:
+            raise InputError(f"{where}: an entry of metadata lacks Question or Answer")
+        named = about.name is not None and contains(question, about.name)
+        modality = _modality(get(item, "Type", "modality")) or ("image" if shown and not named else "text")
+        task: Task = "cloze" if BLANK in question else "generation"
+        attribute = attribute_key(get(item, "Attribute")) or about.attribute_in(answer, question)
+        for number, image in enumerate(shown if modality == "image" else [None]):
+            samples.append(
+                Sample(
+                    question=question,
+                    image=image,
+                    answer=answer,
+                    task=task,
+                    keywords=_keywords(item, task, question, answer, attribute, about),
+                    subject=key,
+                    id=f"{where}/{index}" + (f"/{number}" if number else ""),
+                    attribute=attribute,
+                )
+            )
+    return samples
+
+
+def flat_sample(row: Row, *, prefix: str, number: int) -> Sample:
+    """The sample of a flat row: ID, image, question, answer, task, modality, attribute, options, keywords."""
+    where = f"{prefix}{number}"
+    question = text_or_none(get(row, "question"))
+    if question is None:
+        raise InputError(f"{where}: question is missing")
+    options = options_from(parse(get(row, "options"), where), where)
+    task = get(row, "task") or ("classification" if options else "generation")
+    if task not in TASK_COLUMNS:
+        raise InputError(f"{where}: unknown task {task!r}")
+    shown = pictures(row, where) if _modality(get(row, "modality")) != "text" else []
+    keywords = parse(get(row, "keywords"), where) or ()
+    return Sample(
+        question=question,
+        image=shown[0] if shown else None,
+        answer=text_or_none(get(row, "answer")),
+        task=task,
+        options=options,
+        keywords=tuple(map(str, [keywords] if isinstance(keywords, str) else keywords)),
+        subject=identifier(row, where),
+        id=where,
+        attribute=attribute_key(get(row, "attribute")),
+    )
+
+
+def _sample(
+    item: Row, task: Task, image: Image.Image | None, about: Person, key: str, name: str, prompts: Prompts
+) -> Sample:
+    question = text_or_none(get(item, "Question"))
+    answer = text_or_none(get(item, "Correct_Answer", "Ground_Truth", "Answer"))
+    if question is None or answer is None:
+        raise InputError(f"{name}: an item lacks its question or its answer")
+    options = options_from(parse(get(item, "Options"), name), name) if task == "classification" else ()
+    if task == "classification":
+        answer = _letter(answer, options, name)
+    told = dict(options).get(answer, answer)
+    attribute = attribute_key(get(item, "Attribute")) or about.attribute_in(told, question)
+    return Sample(
+        question=_worded(question, task, prompts),
+        image=image,
+        answer=answer,
+        task=task,
+        options=options,
+        keywords=_keywords(item, task, question, answer, attribute, about),
+        subject=key,
+        id=name,
+        attribute=attribute,
+    )
+
+
+def _keywords(
+    item: Row, task: Task, question: str, answer: str, attribute: str | None, about: Person
+) -> tuple[str, ...]:
+    """What makes an answer a recall: given keywords, the cloze value, or the facts in the gold answer."""
+    given = get(item, "Keywords")
+    if given:
+        return tuple(map(str, [given] if isinstance(given, str) else given))
+    if task == "classification":
+        return ()
+    value = about.value(attribute)
+    told, asked = words(answer), words(question)
+    if value is not None and contains_words(told, words(value)):
+        return (value,)
+    if task == "cloze":
+        return (answer,)
+    facts = ((fact, words(fact)) for fact in about.facts.values())
+    return tuple(f for f, split in facts if contains_words(told, split) and not contains_words(asked, split))
+
+
+def _items(value: Any, where: str) -> Iterator[tuple[Modality, Row]]:
+    """The items of a task column: a list whose items say their type, or a mapping by modality."""
+    if isinstance(value, Mapping):
+        for key, entries in value.items():
+            modality = _modality(key)
+            if modality is None:
+                raise InputError(f"{where}: unknown modality {key!r}")
+            for item in _listed(parse(entries, where)):
+                yield modality, item
+        return
+    for item in _listed(value):
+        kind = get(item, "Type", "modality")
+        modality = _modality(kind)
+        if modality is None:
+            raise InputError(f"{where}: unknown Type {kind!r}")
+        yield modality, item
+
+
+def _listed(value: Any) -> list[Row]:
+    entries = list(value.values()) if isinstance(value, Mapping) else list(value or ())
+    return [entry for entry in entries if isinstance(entry, Mapping)]
+
+
+def _modality(value: Any) -> Modality | None:
+    return _MODALITIES.get(attribute_key(value) or "")
+
+
+def _letter(answer: str, options: tuple[tuple[str, str], ...], where: str) -> str:
+    """The letter of the right option; some files give its text instead."""
+    letters = dict(options)
+    if answer.upper() in letters:
+        return answer.upper()
+    for letter, text in options:
+        if text.casefold() == answer.casefold():
+            return letter
+    raise InputError(f"{where}: the answer {answer!r} is none of the options")
+
+
+def _worded(question: str, task: Task, prompts: Prompts) -> str:
+    if prompts == "plain" or task not in _INSTRUCTIONS:
+        return question
+    return f"{question}\n{_INSTRUCTIONS[task]}"

@@ -1,0 +1,48 @@
+"""The typer application: the commands and how their errors are shown."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from mllmeraser import __version__
+from mllmeraser.cli.ask import ask
+from mllmeraser.cli.demo import demo
+from mllmeraser.cli.erase import erase
+from mllmeraser.cli.errors import OneLineErrors
+from mllmeraser.cli.evaluate import evaluate
+from mllmeraser.cli.models import models
+
+app = typer.Typer(
+    name="mllmeraser",
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> Any:
+    if asked:
+        print(f"mllmeraser {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Make a frozen multimodal model answer as if it had never learnt something.
+
+    MODEL is [bold]embedded:llava[/bold], a hub id, or a folder. Bad input is one line on standard error and
+    exit code 2.
+    """
+
+
+for command in (demo, erase, ask, evaluate):
+    app.command()(command)
+app.add_typer(models, name="models")

@@ -1,0 +1,53 @@
+"""Deliberate errors become one line on standard error; faults of the program keep their traceback."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from mllmeraser.samples.errors import InputError, MLLMEraserError
+
+UsageError = typer.BadParameter.__mro__[1]  # click's, or the copy that newer typer carries
+
+
+def one_line(message: str) -> str:
+    """The message with line breaks and runs of blanks made single blanks."""
+    return " ".join(message.split())
+
+
+def fail(message: str, code: int) -> typer.Exit:
+    """Print `message` as one line and return the exit to raise."""
+    print(f"mllmeraser: {one_line(message)}", file=sys.stderr)
+    return typer.Exit(code)
+
+
+class OneLineErrors(TyperGroup):
+    """A group of commands that exits with 2 for bad input and with 1 for other deliberate errors."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """As in typer, with usage errors as one line."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except UsageError as error:
+            raise _usage(error) from None
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command and translate its errors."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise fail(str(error), 2) from None
+        except MLLMEraserError as error:
+            raise fail(str(error), 1) from None
+        except UsageError as error:
+            raise _usage(error) from None
+
+
+def _usage(error: Any) -> BaseException:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return error  # type: ignore[no-any-return]
+    path = error.ctx.command_path if error.ctx is not None else "mllmeraser"
+    return fail(f"{error.format_message().rstrip('.')}; see {path} --help", error.exit_code)

@@ -1,0 +1,188 @@
+"""The training loop of the language side: resumable, one optimiser step a batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from transformers import LlavaForConditionalGeneration
+
+from .corpus import Corpus
+from .packing import Batch, Packer
+from .precision import bf16_is_fast
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training: ``weights`` by kind of group (see ``Corpus``)."""
+
+    name: str
+    steps: int
+    weights: dict[str, float]
+    peak: float = 1.5e-3
+    floor: float = 0.03
+    warmup: int = 60
+    refuse: bool = False
+    choice_options: int = 4
+    copy_share: float = 0.0
+    """Share of the steps on random sequences to be repeated or mirrored (wakes up copying circuits)."""
+
+
+class Trainer:
+    """Trains projector and language model of a LLaVA whose tower is frozen and cached."""
+
+    def __init__(self, model: LlavaForConditionalGeneration, packer: Packer, folder: Path, seed: int) -> None:
+        """State is kept in ``folder``; a second run with the same folder goes on where the first was stopped."""
+        self.model, self.packer, self.folder, self.seed = model, packer, folder, seed
+        self.features: torch.Tensor | None = None
+        model.model.vision_tower.requires_grad_(False)
+        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        decay = [p for p in self.parameters.values() if p.ndim >= 2]
+        rest = [p for p in self.parameters.values() if p.ndim < 2]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}],
+            lr=1e-3,
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+
+    # --- one step -------------------------------------------------------------------------------------------------
+
+    def loss(self, batch: Batch) -> tuple[torch.Tensor, float]:
+        """Mean cross-entropy over the answer tokens, and the share of them predicted right."""
+        wanted = batch.labels >= 0
+        logits, target = self._logits(batch, wanted), batch.labels[wanted]
+        return F.cross_entropy(logits, target), (logits.argmax(-1) == target).float().mean().item()
+
+    @torch.no_grad()
+    def hits(self, batch: Batch) -> torch.Tensor:
+        """(B, T) True where the labelled token is the most likely one."""
+        wanted = batch.labels >= 0
+        hit = torch.zeros(batch.labels.shape, dtype=torch.bool)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
+            hit[wanted] = self._logits(batch, wanted).argmax(-1) == batch.labels[wanted]
+        return hit
+
+    def _logits(self, batch: Batch, wanted: torch.Tensor) -> torch.Tensor:
+        inner = self.model.model
+        embeds = inner.language_model.embed_tokens(batch.ids)
+        if len(batch.images):
+            seen = inner.multi_modal_projector(self.features[batch.images].float())
+            where = (batch.ids == self.model.config.image_token_id)[..., None]
+            embeds = embeds.masked_scatter(where, seen.to(embeds.dtype))
+        bias = torch.zeros(batch.mask.shape).masked_fill(~batch.mask, torch.finfo(torch.float32).min)
+        hidden = inner.language_model(
+            inputs_embeds=embeds, attention_mask=bias, position_ids=batch.positions, use_cache=False
+        ).last_hidden_state
+        return self.model.lm_head(hidden[wanted]).float()
+
+    def _copy_batch(self, rows: int, length: int, generator: torch.Generator) -> Batch:
+        """Random token sequences, each followed by itself or by its mirror image, packed like turns.
+
+        Going on in a repetition means finding the same token earlier and copying the one *after* it; in a mirror image,
+        the one *before* it, which is how the letter of an option is found from its value.
+        """
+        ids = torch.zeros(rows, length, dtype=torch.long)
+        labels = torch.full((rows, length), -100)
+        positions, segment = torch.zeros_like(ids), torch.zeros_like(ids)
+        vocabulary = self.model.config.text_config.vocab_size
+        for i in range(rows):
+            at, number = 0, 0
+            while at < length:
+                n = int(torch.randint(8, 20, (), generator=generator))
+                first = torch.randperm(vocabulary - 5, generator=generator)[:n] + 5
+                second = first if torch.rand((), generator=generator) < 0.4 else first.flip(0)
+                text = torch.cat([first, second])[: length - at]
+                end = at + len(text)
+                ids[i, at:end], positions[i, at:end], segment[i, at:end] = text, torch.arange(len(text)), number
+                labels[i, at + n : end - 1] = text[n + 1 :]
+                at, number = end, number + 1
+        mask = (segment[:, :, None] == segment[:, None, :]) & torch.ones(length, length).tril().bool()
+        return Batch(ids, positions, labels, mask[:, None], torch.empty(0, dtype=torch.long))
+
+    # --- a phase --------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        phase: Phase,
+        corpus: Corpus,
+        progress: Callable[[int, str], None],
+        check: Callable[[], dict[str, float]] | None = None,
+        check_every: int = 500,
+        save_every: int = 250,
+    ) -> None:
+        """Train one phase. ``check`` gives figures for the log now and then."""
+        state_file = self.folder / f"{phase.name}.json"
+        start = self._resume(phase, state_file)
+        corpus.refuse, corpus.choice_options = phase.refuse, phase.choice_options
+        corpus.stream = corpus.stream.child(phase.name, start)
+        batches: Iterator[Batch] = self.packer.batches(corpus.groups(phase.weights))
+        generator = torch.Generator().manual_seed(self.seed + start)
+        log, began, smooth, hits = [], time.monotonic(), 0.0, 0.0
+        self.features = corpus.features.features
+        self.model.train()
+        for step in range(start, phase.steps):
+            for group in self.optimiser.param_groups:
+                group["lr"] = self._rate(phase, step)
+            if phase.copy_share and torch.rand((), generator=generator) < phase.copy_share:
+                batch = self._copy_batch(self.packer.rows, self.packer.length, generator)
+            else:
+                batch = next(batches)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
+                loss, right = self.loss(batch)
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"loss is not finite at step {step} of {phase.name}")
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+            self.optimiser.step()
+            weight = 0.02 if step > start + 20 else 0.3
+            smooth += weight * (loss.item() - smooth)
+            hits += weight * (right - hits)
+            if (step + 1) % 25 == 0:
+                progress(25, f"loss {smooth:.3f} hits {hits:.3f}")
+            if check is not None and (step + 1) % check_every == 0:
+                figures = {"step": step + 1, "loss": smooth, "seconds": time.monotonic() - began, **check()}
+                log.append(figures)
+                with (self.folder / "log.jsonl").open("a") as handle:
+                    handle.write(json.dumps({"phase": phase.name, **figures}) + "\n")
+                self.model.train()
+            if (step + 1) % save_every == 0 or step + 1 == phase.steps:
+                self._save(state_file, phase, step + 1)
+
+    @staticmethod
+    def _rate(phase: Phase, step: int) -> float:
+        if step < phase.warmup:
+            return phase.peak * (step + 1) / phase.warmup
+        done = (step - phase.warmup) / max(1, phase.steps - phase.warmup)
+        cosine = 0.5 * (1 + torch.cos(torch.tensor(done * torch.pi)).item())
+        return phase.peak * (phase.floor + (1 - phase.floor) * cosine)
+
+    def _save(self, state_file: Path, phase: Phase, step: int) -> None:
+        tensors = {f"weight.{n}": p.detach() for n, p in self.parameters.items()}
+        for name, p in self.parameters.items():
+            for key, value in self.optimiser.state[p].items():
+                tensors[f"{key}.{name}"] = value.detach().clone()
+        temporary = self.folder / "state.tmp"
+        save_file(tensors, temporary)
+        os.replace(temporary, self.folder / f"{phase.name}.safetensors")
+        state_file.write_text(json.dumps({"step": step, "phase": asdict(phase)}))
+
+    def _resume(self, phase: Phase, state_file: Path) -> int:
+        if not state_file.exists():
+            return 0
+        tensors = load_file(self.folder / f"{phase.name}.safetensors")
+        for name, p in self.parameters.items():
+            p.data.copy_(tensors[f"weight.{name}"])
+            state = {k: tensors[f"{k}.{name}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in tensors}
+            self.optimiser.state[p] = state
+        return int(json.loads(state_file.read_text())["step"])
+

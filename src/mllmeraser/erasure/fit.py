@@ -1,0 +1,222 @@
+"""fit(model, request) -> Eraser: split, capture, linear algebra, calibration. Read this file and
+`steering.py` first.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from mllmeraser.erasure.assemble import assemble, describe
+from mllmeraser.erasure.calibrate import calibrate, choose, tune
+from mllmeraser.erasure.closed_form import directions_from, gates_from, neural_gates
+from mllmeraser.erasure.contrast import ContrastSet, contrast_states
+from mllmeraser.erasure.direction import CONTRAST_KINDS
+from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.gather import States, answer_states, gather, statistics_of
+from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.split import Parts, split, unit_hash
+from mllmeraser.erasure.statistics import ERASE, FORGET, RECALL, RETAIN, STRANGERS, Statistics
+from mllmeraser.erasure.threshold import prompts_needed
+from mllmeraser.models.hookpoint import HookPoint
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.request import Request, require_answers
+from mllmeraser.samples.sample import Sample
+
+__all__ = ["FitResult", "FitSettings", "Parts", "fit", "split"]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit gives.
+
+    Attributes:
+        eraser: The artifact.
+        statistics: Sums from which gates and directions can be made again, with or without a subject.
+        timings: Seconds per stage: capture, linear_algebra, calibration, total.
+        keys: The request's subject keys -> the opaque keys in the artifact. Not part of the artifact.
+        salt: What the opaque keys and the data digests were made with. Not part of the artifact.
+        parts: How the request was split.
+    """
+
+    eraser: Eraser
+    statistics: Statistics
+    timings: dict[str, float]
+    keys: dict[str, str] = field(default_factory=dict)
+    salt: str = ""
+    parts: Parts | None = None
+
+
+def fit(
+    model: MultimodalModel,
+    request: Request,
+    settings: FitSettings | None = None,
+    progress: Progress | None = None,
+    *,
+    contrast: ContrastSet | None = None,
+) -> FitResult:
+    """Make an eraser for `request`, which is already expanded into views and wordings.
+
+    Every sample passes through the model once; the rest is linear algebra on sums. `contrast` is needed by
+    the directions `refusal`, `text-only` and `clean-image`.
+
+    Raises:
+        InputError: If the request cannot be used with these settings: too few retain prompts for the
+        false-alarm
+            rate, no strangers, no contrast samples, no answers, a layer that does not exist.
+        NumericalError: If states are not finite or a system cannot be solved.
+    """
+    chosen = settings or FitSettings.preset("default")
+    request.validate()
+    reads, shifts = chosen.layers(model.num_layers)
+    salt = chosen.salt if chosen.salt is not None else secrets.token_hex(16)
+    parts = split(request, chosen, salt)
+    _require(parts, chosen, contrast)
+    clock: dict[str, float] = {}
+
+    shifted = sorted({layer for shift in shifts for layer in shift})
+    points = model.hookpoints({*reads, *shifted})
+    with _timed(clock, "capture"):
+        groups, flip_rate = _capture(model, parts, chosen, contrast, points, progress)
+        held_out = [groups.pop(name) for name in _MEASURED]
+    with _timed(clock, "linear_algebra"):
+        statistics = statistics_of(groups, reads)
+        directions = directions_from(statistics, chosen.direction.kind, shifted)
+        if chosen.gate.kind == "neural":
+            gates = neural_gates(groups, statistics.subjects, chosen.gate, reads, chosen.seed)
+        else:
+            gates = gates_from(statistics, chosen.gate, reads)
+    with _timed(clock, "calibration"):
+        by_layer = [{layer: states[HookPoint(layer)] for layer in reads} for states in held_out]
+        decision = calibrate(
+            gates,
+            chosen.policy,
+            held_out=by_layer[0],
+            check=by_layer[1],
+            forget=by_layer[2],
+            false_alarm_rate=chosen.false_alarm_rate,
+        )
+        manifest = describe(model, request, parts, chosen, contrast, salt, decision, flip_rate, statistics)
+        build = partial(assemble, manifest, decision, directions)
+        eraser = _choose_strength(model, build, parts, chosen, shifts, progress)
+    clock["total"] = sum(clock.values())
+    return FitResult(eraser, statistics, clock, parts.keys, salt, parts)
+
+
+# -- stages ----------------------------------------------------------------------------------------------
+
+_MEASURED = ("calibration", "check", "held_out")
+
+
+def _require(parts: Parts, settings: FitSettings, contrast: ContrastSet | None) -> None:
+    """Refuse early, before the model runs, what could only fail later."""
+    if not parts.retain:
+        raise InputError("there are no retain prompts to fit on: give samples whose answers must not change")
+    kind = settings.direction.kind
+    if kind == "unknown" and not parts.strangers:
+        raise InputError(
+            "the direction 'unknown' needs strangers: give samples of people the model has never seen"
+        )
+    if kind in CONTRAST_KINDS and contrast is None:
+        raise InputError(f"the direction {kind!r} needs contrast samples: prompts that the model refuses")
+    if settings.policy.phi != "threshold":
+        return
+    needed = prompts_needed(settings.false_alarm_rate)
+    if len(parts.calibration) < needed:
+        raise InputError(
+            f"a false-alarm rate of {settings.false_alarm_rate:g} needs at least {needed} retain prompts for "
+            f"calibration, and there are {len(parts.calibration)}: give about "
+            f"{int(needed / settings.calibration_share * 1.1) + 1} in all, or allow a higher rate"
+        )
+
+
+def _capture(
+    model: MultimodalModel,
+    parts: Parts,
+    settings: FitSettings,
+    contrast: ContrastSet | None,
+    points: Sequence[HookPoint],
+    progress: Progress | None,
+) -> tuple[dict[str, States], float | None]:
+    """States of every group, by the names of `LayerStatistics` and `_MEASURED`; and the flip rate."""
+    kind = settings.direction.kind
+    samples: dict[str, Sequence[Sample]] = {RETAIN: parts.retain}
+    samples.update({f"{FORGET}/{key}": rows for key, rows in parts.forget.items()})
+    if kind == "unknown":
+        samples[STRANGERS] = parts.strangers
+    samples.update(zip(_MEASURED, (parts.calibration, parts.check, parts.held_out), strict=True))
+    groups = gather(model, samples, points, batch_size=settings.batch_size, progress=progress)
+    if kind in CONTRAST_KINDS:
+        assert contrast is not None
+        sides = contrast_states(
+            model, contrast, settings.direction, points, batch_size=settings.batch_size, progress=progress
+        )
+        groups[ERASE], groups[RECALL] = sides.erase, sides.recall
+        return groups, sides.flip_rate
+    if kind == "idk":
+        groups.update(_idk_states(model, parts, settings, points))
+    return groups, None
+
+
+def _idk_states(
+    model: MultimodalModel, parts: Parts, settings: FitSettings, points: Sequence[HookPoint]
+) -> dict[str, States]:
+    """Forget questions followed by the "I don't know" answer, and by the true one."""
+    found: dict[str, States] = {}
+    for key, samples in parts.forget.items():
+        answered = [sample for sample in samples if sample.answer]
+        if not answered:
+            require_answers(samples, "the direction 'idk'")
+            raise InputError("the direction 'idk' needs answers, not keywords alone")
+        truths = [sample.answer or "" for sample in answered]
+        idk = [settings.direction.idk_answer] * len(answered)
+        states = partial(answer_states, model, answered, points=points, batch_size=settings.batch_size)
+        found[f"{RECALL}/{key}"], found[f"{ERASE}/{key}"] = states(truths), states(idk)
+    return found
+
+
+def _choose_strength(
+    model: MultimodalModel,
+    build: partial[Eraser],
+    parts: Parts,
+    settings: FitSettings,
+    shifts: tuple[tuple[int, ...], ...],
+    progress: Progress | None,
+) -> Eraser:
+    """The artifact at the given strength, or at the best point of the grid if there is one to choose from."""
+    grid = [(s, layers) for layers in shifts for s in settings.strengths or (settings.strength,)]
+    if len(grid) == 1:
+        return build(*grid[0])
+    held_out = parts.held_out or [sample for samples in parts.forget.values() for sample in samples]
+    curve = tune(
+        model,
+        build,
+        grid,
+        forget=_some(held_out, settings),
+        retain=_some(parts.check, settings),
+        strangers=_some(parts.strangers, settings) if settings.direction.kind == "unknown" else (),
+        max_new_tokens=settings.max_new_tokens,
+        batch_size=settings.batch_size,
+        progress=progress,
+    )
+    best = choose(curve, settings.utility_budget)
+    return build(best.strength, best.shift_layers, curve=curve, budget=settings.utility_budget)
+
+
+def _some(samples: Sequence[Sample], settings: FitSettings) -> list[Sample]:
+    """At most `tune_prompts` of the samples, chosen by a seeded hash."""
+    ranked = sorted(samples, key=lambda s: unit_hash(settings.seed, "tune", s.digest()))
+    return ranked[: settings.tune_prompts]
+
+
+@contextmanager
+def _timed(clock: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    clock[stage] = time.perf_counter() - start

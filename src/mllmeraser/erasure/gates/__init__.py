@@ -1,0 +1,18 @@
+"""Gates: how much a state belongs to what is to be forgotten. One short file per kind."""
+
+from mllmeraser.erasure.gates.gate import Gate, GateKind, pooled
+from mllmeraser.erasure.gates.linear import hard_gate, low_energy_basis, paper_matrix, soft_gate
+from mllmeraser.erasure.gates.neural import neural_gate
+from mllmeraser.erasure.gates.quadratic import quadratic_gate
+
+__all__ = [
+    "Gate",
+    "GateKind",
+    "hard_gate",
+    "low_energy_basis",
+    "neural_gate",
+    "paper_matrix",
+    "pooled",
+    "quadratic_gate",
+    "soft_gate",
+]

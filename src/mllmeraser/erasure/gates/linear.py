@@ -1,0 +1,102 @@
+"""Linear gates: the null-space constrained gate of the paper (`hard`) and its one-Cholesky relative
+(`soft`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mllmeraser.erasure.gates.gate import Gate, finite
+from mllmeraser.erasure.statistics import Moments, require_finite
+from mllmeraser.samples.errors import InputError, NumericalError
+
+ADVICE = "use a larger gamma (the ridge), or more samples"
+
+
+def low_energy_basis(gram: Tensor, ratio: float) -> Tensor:
+    """(d, k) float64 orthonormal Q: the k = floor(ratio * d) eigenvectors of `gram` with the smallest
+    eigenvalues.
+
+    Null-space basis of AlphaSteer and MLLMEraser. It is a true null space only while the retain set has fewer
+    than (1 - ratio) d independent states; beyond that it is the low-energy part.
+
+    Raises:
+        InputError: If `ratio` leaves no direction, or lies outside (0, 1].
+        NumericalError: If the eigenvectors cannot be found.
+    """
+    k = math.floor(ratio * gram.shape[0])
+    if not 0.0 < ratio <= 1.0 or k < 1:
+        raise InputError(f"ratio {ratio} of width {gram.shape[0]} leaves no direction for the gate")
+    try:
+        _, vectors = torch.linalg.eigh((gram + gram.T) / 2)
+    except torch.linalg.LinAlgError as error:
+        raise NumericalError(f"no eigenvectors of the retain states: {ADVICE}") from error
+    return vectors[:, :k]
+
+
+def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """Solve a symmetric positive definite system, or say what to do."""
+    try:
+        factor = torch.linalg.cholesky((matrix + matrix.T) / 2)
+    except torch.linalg.LinAlgError as error:
+        raise NumericalError(f"the gate's system is not positive definite: {ADVICE}") from error
+    return torch.cholesky_solve(right[:, None], factor)[:, 0]
+
+
+def hard_gate(retain: Moments, forget: Moments, *, ratio: float = 0.3, gamma: float = 1.0) -> Gate:
+    """The paper's gate, factored: g = Q (Q^T C_f Q + gamma I)^-1 Q^T m_f, with C_f and m_f sums.
+
+    Equal to the dense matrix of the paper, W = g v^T (see `paper_matrix`).
+
+    Raises:
+        InputError: If `ratio` leaves no direction or there are no forget states.
+        NumericalError: If the system cannot be solved; use a larger gamma.
+    """
+    _require_states(retain, forget)
+    basis = low_energy_basis(retain.second, ratio)
+    inner = basis.T @ forget.second @ basis + gamma * torch.eye(basis.shape[1], dtype=torch.float64)
+    weight = basis @ _solve(inner, basis.T @ forget.total)
+    return finite(Gate("hard", {"weight": weight[None]}), ADVICE)
+
+
+def soft_gate(retain: Moments, forget: Moments, *, beta: float = 1.0, gamma: float = 0.01) -> Gate:
+    """A ridge with the retain energy as the penalty: g = (C_f/n_f + beta C_r/n_r + gamma I)^-1 m_f/n_f.
+
+    It minimises E_f (h.g - 1)^2 + beta E_r (h.g)^2 + gamma |g|^2. No null space has to exist, and the scale
+    of the gate does not depend on the number of samples.
+
+    Raises:
+        InputError: If one side has no states.
+        NumericalError: If the system cannot be solved; use a larger gamma.
+    """
+    _require_states(retain, forget)
+    ridge = gamma * torch.eye(forget.width, dtype=torch.float64)
+    matrix = forget.second / forget.n + beta * retain.second / retain.n + ridge
+    return finite(Gate("soft", {"weight": _solve(matrix, forget.mean)[None]}), ADVICE)
+
+
+def paper_matrix(retain: Tensor, forget: Tensor, direction: Tensor, *, ratio: float, gamma: float) -> Tensor:
+    """Dense (d, d) reference of the published fit, from states: W = P (X^T X + gamma P)^+ X^T (1 r^T), X =
+    H_f P.
+
+    P = Q Q^T is the projection on the low-energy directions of the retain states (n_r, d); every target row
+    is the same direction r (d,). A shift is h W. Only for tests and teaching: it equals g r^T with the
+    factored gate.
+    """
+    h_r, h_f = (require_finite(s, "states").to(torch.float64) for s in (retain, forget))
+    r = direction.to(torch.float64)
+    basis = low_energy_basis(h_r.T @ h_r, ratio)
+    projection = basis @ basis.T
+    x = h_f @ projection
+    inner = x.T @ x + gamma * projection.T @ projection
+    targets = torch.ones(h_f.shape[0], 1, dtype=torch.float64) * r
+    # rtol separates the zero eigenvalues outside P from the ridge inside it.
+    return projection @ torch.linalg.pinv(inner, rtol=1e-12, hermitian=True) @ x.T @ targets
+
+
+def _require_states(retain: Moments, forget: Moments) -> None:
+    if forget.n == 0 or retain.n == 0:
+        raise InputError("a gate needs forget states and retain states")

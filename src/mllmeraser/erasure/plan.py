@@ -1,0 +1,96 @@
+"""The SteeringPlan: what steering has to know of an eraser, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mllmeraser.erasure.policy import Policy
+from mllmeraser.samples.errors import InputError
+
+
+class LayerGate(Protocol):
+    """The gates of all subjects at one layer, as `erasure.gates.Gate` is one; pure tensor code."""
+
+    def scores(self, states: Tensor) -> Tensor:
+        """(n, subjects) scores of states (n, d), float32, on their device; no host synchronisation."""
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LayerGate:
+        """The same gates on another device or in another dtype."""
+
+
+@dataclass(frozen=True)
+class SteeringPlan:
+    """Directions, gates and policy of one eraser, ready to be attached.
+
+    Attributes:
+        name: By which a row selects it; unique among what is attached together.
+        read_layers: Layers whose gates make the decision of a request; ignored by a per-layer policy, which
+            reads each layer that it shifts.
+        shift_layers: Layers after which the state is moved.
+        directions: Layer -> v (d,), for every shift layer.
+        gates: Layer -> gates, for every layer that is read.
+        policy: When the gate is read and where the shift is applied.
+        strength: s >= 0 in h + s a v; 0 leaves the model bit-identical.
+        threshold: Above which a pooled score fires, for policies whose phi is `"threshold"`.
+    """
+
+    name: str
+    read_layers: tuple[int, ...]
+    shift_layers: tuple[int, ...]
+    directions: Mapping[int, Tensor]
+    gates: Mapping[int, LayerGate]
+    policy: Policy
+    strength: float
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a plan that could not do what it says.
+
+        Raises:
+            InputError: If layers are missing, or a decision would be read where it is already acted on.
+        """
+        if not self.shift_layers:
+            raise InputError(f"{self.name}: no layer to shift")
+        if not self.strength >= 0.0:
+            raise InputError(f"{self.name}: a strength is 0 or more, not {self.strength}")
+        if self.policy.read == "request":
+            if not self.read_layers:
+                raise InputError(f"{self.name}: no layer to read the gate in")
+            if max(self.read_layers) >= min(self.shift_layers):
+                raise InputError(
+                    f"{self.name}: the decision is read in layers {list(self.read_layers)}, which have to "
+                    f"come before the first shifted layer, {min(self.shift_layers)}"
+                )
+        for kind, have, need in (
+            ("direction", self.directions, self.shift_layers),
+            ("gate", self.gates, self.reads),
+        ):
+            missing = sorted(set(need) - set(have))
+            if missing:
+                raise InputError(f"{self.name}: no {kind} for layers {missing}")
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """Layers that are read: the shifted ones themselves under a per-layer policy. Sorted, each once."""
+        layers = self.shift_layers if self.policy.read == "per-layer" else self.read_layers
+        return tuple(sorted(set(layers)))
+
+    def plan(self, model: Any) -> SteeringPlan:
+        """Itself: so that erasers and plans can be attached together."""
+        return self
+
+
+class Steerable(Protocol):
+    """What `attach_all` takes: an eraser, or a plan."""
+
+    def plan(self, model: Any) -> SteeringPlan:
+        """The plan for `model`.
+
+        Raises:
+            ArtifactError: If it was made for another model.
+        """

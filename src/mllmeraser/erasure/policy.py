@@ -1,0 +1,107 @@
+"""When the gate is read, how its reading becomes an amplitude, and where the shift is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mllmeraser.samples.errors import InputError
+
+Read = Literal["per-layer", "request"]
+Positions = Literal["prompt", "last"]
+Phi = Literal["identity", "clamp", "threshold"]
+Pooling = Literal["mean"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A stated rule, kept in the artifact; never a side effect of a tensor's shape.
+
+    Attributes:
+        name: Name of the rule; one of `PRESETS` for the three that ship.
+        read: `"per-layer"`: each steered layer reads its own gate. `"request"`: one decision per request,
+            from the gates of the earlier layers, before anything is steered.
+        positions: `"last"`: shift the last real prompt token alone, so that the cached states of all earlier
+            positions stay those of the bare model. `"prompt"`: shift every real prompt position.
+        decode: Whether decoded tokens are steered too, each by a decision read from its own states.
+        phi: From score to amplitude a: `"identity"` a = score, `"clamp"` a = min(max(score, 0), 1),
+            `"threshold"` a = 1 if score > threshold else 0.
+        pooling: How a request's scores of several layers become one, per subject, before the maximum over
+            subjects is taken.
+    """
+
+    name: str
+    read: Read
+    positions: Positions
+    decode: bool
+    phi: Phi
+    pooling: Pooling = "mean"
+
+    def __post_init__(self) -> None:
+        """Refuse values that no rule knows (artifacts are read from disk).
+
+        Raises:
+            InputError: If a field has an unknown value.
+        """
+        known = {
+            "read": ("per-layer", "request"),
+            "positions": ("prompt", "last"),
+            "decode": (False, True),
+            "phi": ("identity", "clamp", "threshold"),
+            "pooling": ("mean",),
+        }
+        for field, values in known.items():
+            if getattr(self, field) not in values:
+                options = ", ".join(map(repr, values))
+                value = getattr(self, field)
+                raise InputError(f"policy {self.name!r}: {field} is one of {options}, not {value!r}")
+
+    @property
+    def whole_prompt(self) -> bool:
+        """Whether the prompt has to pass through the model in one piece, without a cached prefix.
+
+        Shifting early positions needs the state of the last one, which a piece does not have yet.
+        """
+        return self.positions == "prompt"
+
+    def amplitude(self, scores: Tensor, threshold: float) -> Tensor:
+        """The amplitude phi(score) of scores, any shape, in their dtype; no host synchronisation."""
+        if self.phi == "identity":
+            return scores
+        if self.phi == "clamp":
+            return scores.clamp(0.0, 1.0)
+        return (scores > threshold).to(scores.dtype)
+
+    def pool(self, scores: Sequence[Tensor]) -> Tensor:
+        """One score (...) of those of several layers, each (..., subjects): the maximum over subjects.
+
+        Before it the mean over layers; where every layer thresholds by itself, the maximum over layers.
+        """
+        layers = torch.stack(tuple(scores))
+        every_layer = self.read == "per-layer" and self.phi == "threshold"
+        return (layers.amax(0) if every_layer else layers.mean(0)).amax(-1)
+
+
+#: The paper (arXiv 2510.04217): gate and shift per layer, at prefill, whole prompt, amplitude h_last . g.
+PAPER = Policy("paper", read="per-layer", positions="prompt", decode=False, phi="identity")
+#: One calibrated decision per request; only the last prompt token's state moves.
+TAIL = Policy("tail", read="request", positions="last", decode=False, phi="threshold")
+#: As `TAIL`, and the decision is read again at every decoded token, from that token's own states.
+PERSISTENT = Policy("persistent", read="request", positions="last", decode=True, phi="threshold")
+
+PRESETS: dict[str, Policy] = {policy.name: policy for policy in (PAPER, TAIL, PERSISTENT)}
+
+
+def preset(name: str) -> Policy:
+    """The shipped policy called `name`.
+
+    Raises:
+        InputError: If there is none of that name.
+    """
+    if name not in PRESETS:
+        raise InputError(f"unknown policy {name!r}: known are {', '.join(PRESETS)}")
+    return PRESETS[name]

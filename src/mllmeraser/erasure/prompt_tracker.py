@@ -1,0 +1,246 @@
+"""Follows the forward passes of a model: which columns of the sequences each carries, where prompts end.
+
+A forward pass carries columns [start, start + length) of a sequence; `start` is the length of the cache. The
+prompt ends at a column that `generate` knows, that the caller declared, or, failing both, where a forward
+pass with an empty cache ends. Whatever fits none of these is refused: a prompt that slips through unsteered
+would disclose what was to be forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import Tensor
+
+from mllmeraser.models.intervention import PromptDeclaration, declared_prompt
+from mllmeraser.samples.errors import AttachError
+
+#: Arguments of forward that announce several sequences packed into one row.
+PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens", "seq_idx", "block_tables")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which columns of which sequences a forward pass carries.
+
+    Attributes:
+        rows: Rows of the batch, beams included.
+        start: First column (the length of the cache).
+        stop: One past the last column.
+        ends: For each row one past the column of its last prompt token.
+        origin: First column of these sequences that this attachment has steered itself.
+        fresh: Whether a new prompt begins with this pass.
+        repeats: Rows per row of the request: beams, or returned sequences.
+    """
+
+    rows: int
+    start: int
+    stop: int
+    ends: tuple[int, ...]
+    origin: int
+    fresh: bool
+    repeats: int = 1
+
+    @property
+    def length(self) -> int:
+        """Number of columns in this pass."""
+        return self.stop - self.start
+
+    @property
+    def has_prompt(self) -> bool:
+        """Whether some prompt column is in this pass."""
+        return self.start < max(self.ends)
+
+    @property
+    def has_decoded(self) -> bool:
+        """Whether some column after a prompt is in this pass."""
+        return self.stop > min(self.ends)
+
+
+@dataclass
+class GenerateSession:
+    """One call of `generate`, from the first forward pass to the last.
+
+    Attributes:
+        rows: Rows of the request, before beams multiply them; None if they could not be told.
+        mask: Attention mask of the whole prompt (rows, columns) as the user gave it, or None.
+        prompt_end: Columns of the prompt; None until the first pass has shown them.
+        pieces: Whether `generate` was told to feed the prompt in pieces.
+        stop: Columns that went through so far; None before the first pass.
+    """
+
+    rows: int | None
+    mask: Tensor | None
+    prompt_end: int | None
+    pieces: bool
+    origin: int = 0
+    stop: int | None = None
+
+    def advance(self, rows: int, start: int, stop: int, cached: bool) -> Span:
+        """Account for one more forward pass.
+
+        Raises:
+            AttachError: If this pass is not the next one of greedy search, sampling or beam search.
+        """
+        fresh = self.stop is None
+        if self.stop is None:
+            self.origin = start
+            self.prompt_end = stop if self.prompt_end is None else self.prompt_end
+        assert self.prompt_end is not None
+        again = not cached and start == 0 and self.stop is not None and stop == self.stop + 1
+        follows = self.stop is None or start == self.stop
+        piece = stop <= self.prompt_end and (fresh or self.pieces)
+        step = start >= self.prompt_end and stop == start + 1
+        if not (again or (follows and (piece or step))):
+            raise AttachError(
+                f"cannot tell where the prompt ends: columns {start} to {stop} of generate follow "
+                f"{self.stop or 0} (greedy search, sampling and beam search are supported)"
+            )
+        self.stop = stop
+        if self.rows and rows % self.rows:
+            raise AttachError(f"generate runs {rows} rows for {self.rows} requests")
+        repeats = rows // self.rows if self.rows else 1
+        ends = (self.prompt_end,) * rows
+        return Span(rows, start, stop, ends, 0 if again else self.origin, fresh, repeats)
+
+
+@dataclass(frozen=True)
+class _Steered:
+    """What is known of a cache whose columns from `origin` on went through this attachment."""
+
+    stop: int
+    ends: tuple[int, ...]
+    origin: int
+
+
+@dataclass
+class PromptTracker:
+    """Follows the forward passes of one model and finds the prompt in each.
+
+    Attributes:
+        whole_prompt: Refuse prompts that come in pieces or continue from a cache.
+        session: The call of `generate` that is running, or None.
+    """
+
+    whole_prompt: bool
+    session: GenerateSession | None = None
+    _caches: WeakKeyDictionary[Any, _Steered] = field(default_factory=WeakKeyDictionary)
+
+    def locate(self, inputs: Mapping[str, Any]) -> Span:
+        """The span of a forward pass of the top model with the arguments `inputs`.
+
+        Raises:
+            AttachError: If it cannot be told which columns are prompt, or a prefix that this attachment has
+                not steered would make the result depend on how the prompt was fed.
+        """
+        for name in PACKING:
+            if inputs.get(name) is not None:
+                raise AttachError(f"packed sequences ({name}) cannot be steered: give one sequence per row")
+        tokens = tokens_of(inputs)
+        cache = inputs.get("past_key_values")
+        rows, start = tokens.shape[0], cached_length(cache)
+        stop = start + tokens.shape[1]
+        declared = declared_prompt()
+        if self.session is not None:
+            if declared is not None:
+                raise AttachError("generate knows its own prompt: call it outside the declaring block")
+            span = self.session.advance(rows, start, stop, cache is not None)
+        elif declared is not None:
+            span = self._declared(declared, cache, rows, start, stop)
+        else:
+            span = self._plain(inputs, cache, rows, start, stop)
+        if self.whole_prompt and span.has_prompt and (span.origin > 0 or span.stop < max(span.ends)):
+            raise AttachError(
+                "this policy shifts every prompt position by what the last one says: the prompt has to come "
+                "whole, neither in pieces nor after a cached prefix (policy 'tail' allows both)"
+            )
+        return span
+
+    def _declared(self, declared: PromptDeclaration, cache: Any, rows: int, start: int, stop: int) -> Span:
+        ends = declared.ends_of(rows)
+        known = self._known(cache, start)
+        same = known is not None and known.ends == ends
+        origin = known.origin if known is not None and same else start
+        if start > 0 and not same and min(ends) <= start:
+            raise AttachError(
+                f"a prompt of {min(ends)} columns ends within the {start} columns of a cache that this "
+                "attachment has not steered: start again with an empty cache"
+            )
+        return Span(rows, start, stop, ends, origin, fresh=not same)
+
+    def _plain(self, inputs: Mapping[str, Any], cache: Any, rows: int, start: int, stop: int) -> Span:
+        if start == 0:
+            _refuse_packed_positions(inputs)
+            return Span(rows, start, stop, (stop,) * rows, origin=0, fresh=True)
+        known = self._known(cache, start)
+        if known is None or len(known.ends) != rows:
+            raise AttachError(
+                f"this forward pass continues from {start} cached columns that this attachment has not "
+                "steered; say where the prompt ends: `with attachment.prompt(length): ...`"
+            )
+        if stop - start > 1:
+            raise AttachError(
+                f"{stop - start} tokens after a steered prompt: a new turn or an answer to score? Say where "
+                "the prompt ends: `with attachment.prompt(length): ...`"
+            )
+        return Span(rows, start, stop, known.ends, known.origin, fresh=False)
+
+    def _known(self, cache: Any, start: int) -> _Steered | None:
+        known = self._caches.get(cache) if start > 0 and cache is not None else None
+        # A cache that was cropped, reset or filled elsewhere since is a foreign one.
+        return known if known is not None and known.stop == start else None
+
+    def remember(self, span: Span, cache: Any) -> None:
+        """Note that the columns of `span` in `cache` went through this attachment."""
+        if cache is not None and hasattr(cache, "get_seq_length"):
+            self._caches[cache] = _Steered(span.stop, span.ends, span.origin)
+
+    def forget(self) -> None:
+        """Forget all caches and the running call."""
+        self.session = None
+        self._caches.clear()
+
+    def given_mask(self, span: Span) -> Tensor | None:
+        """Mask of the whole prompt (requests, columns), if generate or a declaration came with one."""
+        declared = declared_prompt()
+        given = self.session.mask if self.session is not None else declared.mask if declared else None
+        return given if given is not None and given.shape[1] >= max(span.ends) else None
+
+
+def cached_length(cache: Any) -> int:
+    """Columns that a cache holds.
+
+    Raises:
+        AttachError: If it is not a cache that can tell.
+    """
+    if cache is None:
+        return 0
+    if not callable(getattr(cache, "get_seq_length", None)):
+        kind = type(cache).__name__
+        raise AttachError(f"a cache of type {kind} cannot tell its length: use a transformers Cache")
+    return int(cache.get_seq_length())
+
+
+def tokens_of(inputs: Mapping[str, Any]) -> Tensor:
+    """The ids (rows, length) or embeddings (rows, length, d) that a forward pass is given.
+
+    Raises:
+        AttachError: If there are none.
+    """
+    for name in ("input_ids", "inputs_embeds"):
+        value = inputs.get(name)
+        if isinstance(value, Tensor) and value.dim() >= 2 and value.shape[1] > 0:
+            return value
+    raise AttachError("a forward pass without input_ids or inputs_embeds cannot be steered")
+
+
+def _refuse_packed_positions(inputs: Mapping[str, Any]) -> None:
+    """Transformers takes position_ids that start anew, without a mask, for packed sequences."""
+    positions = inputs.get("position_ids")
+    if inputs.get("attention_mask") is not None or not isinstance(positions, Tensor) or positions.dim() != 2:
+        return
+    if positions.shape[1] > 1 and bool((positions.diff(dim=1) < 0).any()):
+        raise AttachError("packed sequences (position_ids that start anew) cannot be steered")

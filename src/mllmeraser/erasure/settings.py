@@ -1,0 +1,138 @@
+"""Settings of a fit, and the two presets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from mllmeraser.erasure.config import DirectionSettings, Frozen, GateSettings
+from mllmeraser.erasure.policy import PAPER, TAIL, Policy
+from mllmeraser.samples.errors import InputError
+
+
+class LayerRange(Frozen):
+    """Layers by depth: those whose block ends in the part (start, stop] of the decoder, 0 to 1.
+
+    `LayerRange(start=0.5, stop=1)` is the second half, `LayerRange(start=0, stop=1)` every layer.
+    """
+
+    start: float = Field(ge=0, le=1)
+    stop: float = Field(ge=0, le=1)
+
+
+Layers = LayerRange | tuple[int, ...]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def resolve_layers(layers: Layers, depth: int) -> tuple[int, ...]:
+    """The 0-based layers, sorted, that `layers` means in a decoder of `depth` blocks.
+
+    Raises:
+        InputError: If there are none, or one does not exist.
+    """
+    if isinstance(layers, LayerRange):
+        # The margin keeps 0.5 of an even depth on the lower side whatever the rounding.
+        found = [i for i in range(depth) if layers.start + 1e-9 < (i + 1) / depth <= layers.stop + 1e-9]
+    else:
+        found = sorted(set(layers))
+    if not found:
+        raise InputError(f"{layers} means no layer of a decoder with {depth} blocks")
+    if found[0] < 0 or found[-1] >= depth:
+        raise InputError(f"layer {found[-1]} does not exist: the model has layers 0 to {depth - 1}")
+    return tuple(found)
+
+
+class FitSettings(Frozen):
+    """Everything a fit depends on beside the model and the request.
+
+    Attributes:
+        policy: When the gate is read and where the shift is applied.
+        direction: Which direction, with its own settings.
+        gate: Which gate, with its own settings.
+        read_layers: Layers whose gates are read; with a request-level policy all before the first shifted
+            one.
+        shift_layers: Layers whose state is shifted. A per-layer policy reads exactly these.
+        strength: Strength of the shift in units of the direction; not used if `strengths` is given.
+        strengths: Strengths to choose from by generating on held-out prompts; empty: `strength` as it is.
+        shift_candidates: Sets of shift layers to choose from in the same way; empty: `shift_layers` alone.
+        utility_budget: Largest share of held-out retain answers that a chosen point of the grid may change.
+        tune_prompts: Held-out prompts per side that each point of the grid is tried on.
+        max_new_tokens: Length of the answers generated for it.
+        false_alarm_rate: Promised share of retain prompts above the threshold.
+        calibration_share: Share of the retain prompts that set the threshold.
+        check_share: Share of the retain prompts that neither fit nor calibrate, for measuring.
+        forget_held_out: Share of the views (and, by name alone, of the wordings) of a subject kept out of the
+            fit.
+        batch_size: Prompts per forward pass.
+        seed: Of the split and of everything random.
+        salt: Of the opaque subject keys and data digests; None draws one. It is not stored in the artifact.
+    """
+
+    policy: Policy = TAIL
+    direction: DirectionSettings = DirectionSettings()
+    gate: GateSettings = GateSettings()
+    read_layers: Layers = LayerRange(start=0.25, stop=0.5)
+    shift_layers: Layers = LayerRange(start=0.5, stop=1.0)
+    strength: float = Field(default=1.0, ge=0)
+    strengths: tuple[float, ...] = ()
+    shift_candidates: tuple[Layers, ...] = ()
+    utility_budget: float = Field(default=0.02, ge=0, le=1)
+    tune_prompts: int = Field(default=48, ge=1)
+    max_new_tokens: int = Field(default=24, ge=1)
+    false_alarm_rate: Share = 0.005
+    calibration_share: Share = 0.3
+    check_share: Share = 0.2
+    forget_held_out: float = Field(default=0.25, ge=0, lt=1)
+    batch_size: int = Field(default=32, ge=1)
+    seed: int = 0
+    salt: str | None = None
+
+    @model_validator(mode="after")
+    def _leaves_something_to_fit(self) -> FitSettings:
+        if self.calibration_share + self.check_share >= 1:
+            raise ValueError("calibration_share and check_share leave no retain prompts for the fit")
+        return self
+
+    @classmethod
+    def preset(cls, name: str) -> FitSettings:
+        """The settings called `name`: `default`, or `paper` (arXiv 2510.04217).
+
+        Raises:
+            InputError: If there is no such preset.
+        """
+        if name not in PRESETS:
+            raise InputError(f"unknown preset {name!r}: known are {', '.join(PRESETS)}")
+        return PRESETS[name]
+
+    def layers(self, depth: int) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+        """Read layers, and the sets of shift layers to choose from, in a decoder of `depth` blocks.
+
+        Raises:
+            InputError: If a set is empty or impossible, or a decision would be read where it is already acted
+            on.
+        """
+        shifts = tuple(resolve_layers(s, depth) for s in self.shift_candidates or (self.shift_layers,))
+        if self.policy.read == "per-layer":
+            return tuple(sorted({layer for shift in shifts for layer in shift})), shifts
+        reads = resolve_layers(self.read_layers, depth)
+        first = min(shift[0] for shift in shifts)
+        if reads[-1] >= first:
+            raise InputError(
+                f"the decision is read in layers {list(reads)}, which have to come before the first shifted "
+                f"layer, {first}"
+            )
+        return reads, shifts
+
+
+EVERY = LayerRange(start=0.0, stop=1.0)
+PRESETS: dict[str, FitSettings] = {
+    "default": FitSettings(),
+    "paper": FitSettings(
+        policy=PAPER,
+        direction=DirectionSettings(kind="refusal"),
+        gate=GateSettings(kind="hard", per_subject=False, ratio=0.3, gamma=1.0),
+        read_layers=EVERY,
+        shift_layers=EVERY,
+    ),
+}

@@ -1,0 +1,227 @@
+"""Attach, shift, detach: h <- h + s a v after the decoder blocks of a frozen model.
+
+The forward path of a request: `SteeringAttachment._before` finds the prompt in the pass
+(`prompt_tracker.py`, `prompt_geometry.py`), the hook of each block reads the gates and shifts the state
+(`steering_pass.py`), `_after` closes the pass. Several erasers are stacked; all gates of a layer are read
+before anything is shifted there. Not thread-safe: one forward pass at a time.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mllmeraser.erasure.generation import GenerateCall, GenerateTap
+from mllmeraser.erasure.plan import Steerable, SteeringPlan
+from mllmeraser.erasure.prompt_tracker import PromptTracker
+from mllmeraser.erasure.steering_pass import Readings, Stack, SteeringPass
+from mllmeraser.models.capture import hidden_of, with_hidden
+from mllmeraser.models.families import family_for
+from mllmeraser.models.intervention import Attachment, Rows, unwrap
+from mllmeraser.samples.errors import AttachError, InputError
+
+__all__ = ["ErasurePack", "Readings", "SteeringAttachment", "SteeringPlan", "attach", "attach_all"]
+
+
+Steerables = Sequence[Steerable] | Mapping[str, Steerable]
+
+
+def attach(model: Any, eraser: Steerable) -> SteeringAttachment:
+    """Attach one eraser; see `attach_all`."""
+    return attach_all(model, [eraser])
+
+
+def attach_all(model: Any, erasers: Steerables) -> SteeringAttachment:
+    """Attach several erasers at once: h <- h + sum_k s_k a_k v_k, chosen per row with `Attachment.select`.
+
+    Args:
+        model: A `MultimodalModel` or a transformers `PreTrainedModel` of a known family.
+        erasers: Erasers, or steering plans. A mapping gives them the names by which rows select them; in a
+            sequence the names of their plans have to differ.
+
+    Returns:
+        The handle; use it as a context manager, or call `detach()`.
+
+    Raises:
+        InputError: If there is none, two have the same name, or a layer or width does not fit the model.
+        AttachError: If it could not be attached everywhere; the model is then as it was.
+    """
+    hf = unwrap(model)
+    family = family_for(hf.config, hf)
+    layers = family.decoder_layers(hf)
+    plans = _named_plans(model, erasers)
+    check_plans(plans, len(layers), int(family.text_config(hf).hidden_size))
+    return SteeringAttachment(hf, layers, plans)
+
+
+def _named_plans(model: Any, erasers: Steerables) -> tuple[SteeringPlan, ...]:
+    if isinstance(erasers, Mapping):
+        return tuple(replace(eraser.plan(model), name=name) for name, eraser in erasers.items())
+    return tuple(eraser.plan(model) for eraser in erasers)
+
+
+class ErasurePack:
+    """Several erasers as one Intervention."""
+
+    def __init__(self, erasers: Steerables) -> None:
+        """Hold `erasers`, to be attached together (see `attach_all`)."""
+        self.erasers = erasers
+
+    def attach(self, model: Any) -> SteeringAttachment:
+        """See `attach_all`."""
+        return attach_all(model, self.erasers)
+
+    def attached(self, model: Any) -> SteeringAttachment:
+        """See `attach_all`; the handle is a context manager."""
+        return self.attach(model)
+
+
+class SteeringAttachment(Attachment):
+    """Handle of attached erasers.
+
+    Attributes:
+        plans: What is attached, in the order of `names`.
+        readings: Gate scores and amplitudes of the last batch of prompts; None before the first.
+    """
+
+    def __init__(self, hf: nn.Module, layers: nn.ModuleList, plans: Sequence[SteeringPlan]) -> None:
+        """Attach `plans` to the blocks `layers` of `hf`, all or nothing; `attach_all` checks them first.
+
+        Raises:
+            AttachError: If a hook could not be placed; those placed before are removed.
+        """
+        self.plans = tuple(plans)
+        self.readings: Readings | None = None
+        self._stack = Stack(self.plans)
+        self._tracker = PromptTracker(whole_prompt=any(plan.policy.whole_prompt for plan in self.plans))
+        self._parameters = tuple(inspect.signature(hf.forward).parameters)
+        self._selection: Tensor | None = None
+        self._pass: SteeringPass | None = None
+        with ExitStack() as undo:
+            undo.callback(self._reset)
+            try:
+                self._place(hf, layers, undo)
+            except Exception as error:
+                raise AttachError(f"could not attach {', '.join(p.name for p in plans)}: {error}") from error
+            super().__init__(undo.pop_all().close, [plan.name for plan in self.plans])
+
+    def _place(self, hf: nn.Module, layers: nn.ModuleList, undo: ExitStack) -> None:
+        undo.callback(hf.register_forward_pre_hook(self._before, with_kwargs=True).remove)
+        undo.callback(hf.register_forward_hook(self._after, with_kwargs=True, always_call=True).remove)
+        for layer in self._stack.layers:
+            undo.callback(layers[layer].register_forward_hook(self._block_hook(layer)).remove)
+        undo.callback(GenerateTap.listen(hf, self))
+
+    def _reset(self) -> None:
+        self._tracker.forget()
+        self._pass = None
+
+    def __enter__(self) -> SteeringAttachment:
+        return self
+
+    def select(self, rows: Rows | None) -> None:
+        """Choose per row which erasers apply to the batches that follow; None: all of them, to every row.
+
+        Args:
+            rows: For each row of a request the names, or a boolean matrix (rows, erasers). With beams or
+                several returned sequences a row stands for all of its copies.
+
+        Raises:
+            InputError: If a name is unknown or the matrix has another width.
+        """
+        if rows is None:
+            self._selection = None
+        elif isinstance(rows, Tensor):
+            if rows.dim() != 2 or rows.shape[1] != len(self.names):
+                raise InputError(f"a selection has shape (rows, {len(self.names)}), not {tuple(rows.shape)}")
+            self._selection = rows.to(torch.bool)
+        else:
+            self._selection = torch.tensor([self._choice(row) for row in rows]).reshape(-1, len(self.names))
+
+    def _choice(self, row: Any) -> list[bool]:
+        chosen = {row} if isinstance(row, str) else set(row)
+        unknown = sorted(chosen - set(self.names))
+        if unknown:
+            known = ", ".join(self.names)
+            raise InputError(f"no eraser called {unknown[0]!r} is attached: there are {known}")
+        return [name in chosen for name in self.names]
+
+    @contextmanager
+    def during_generate(self, call: GenerateCall) -> Iterator[None]:
+        """Follow one call of `generate`; refuses modes whose prompt cannot be followed."""
+        if self._tracker.session is not None:
+            raise AttachError("generate was called inside generate: detach first")
+        call.refuse_unknown_modes()
+        call.run_eagerly()
+        if self._tracker.whole_prompt:
+            call.feed_whole_prompt()
+        self._tracker.session = call.session()
+        try:
+            yield
+        finally:
+            self._tracker.session = None
+
+    def _before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        inputs = {**dict(zip(self._parameters, args, strict=False)), **kwargs}
+        span = self._tracker.locate(inputs)
+        self._pass = SteeringPass(self._stack, self._tracker, span, inputs, self._selection)
+
+    def _block_hook(self, layer: int) -> Callable[[nn.Module, Any, Any], Any]:
+        def after_block(_module: nn.Module, _args: Any, output: Any) -> Any:
+            if self._pass is None:
+                raise AttachError(
+                    "a decoder block ran outside a forward pass of the attached model: call the model "
+                    "itself, not its language model"
+                )
+            return with_hidden(output, self._pass.after_block(layer, hidden_of(output)))
+
+        return after_block
+
+    def _after(self, _module: nn.Module, _args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
+        done, self._pass = self._pass, None
+        if done is None or output is None:
+            return
+        self._tracker.remember(done.span, _cache_of(output, kwargs))
+        if done.sites is not None:
+            self.readings = done.readings(self.readings)
+
+
+def _cache_of(output: Any, kwargs: Mapping[str, Any]) -> Any:
+    cache = getattr(output, "past_key_values", None)
+    if cache is None and isinstance(output, tuple):
+        cache = next((part for part in output if hasattr(part, "get_seq_length")), None)
+    return kwargs.get("past_key_values") if cache is None else cache
+
+
+def check_plans(plans: Sequence[SteeringPlan], num_layers: int, width: int) -> None:
+    """Check names, layers and widths of plans against a decoder.
+
+    Raises:
+        InputError: If one does not fit.
+    """
+    if not plans:
+        raise InputError("nothing to attach: give at least one eraser")
+    names = [plan.name for plan in plans]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"two erasers are called {twice[0]!r}: names have to differ")
+    for plan in plans:
+        for layer in (*plan.reads, *plan.shift_layers):
+            if not 0 <= layer < num_layers:
+                last = num_layers - 1
+                raise InputError(f"{plan.name}: layer {layer} does not exist, the model has 0 to {last}")
+        for layer, direction in plan.directions.items():
+            if direction.shape != (width,):
+                raise InputError(
+                    f"{plan.name}: the direction of layer {layer} has shape {tuple(direction.shape)}, "
+                    f"the model's width is {width}"
+                )
+
+
+

@@ -1,0 +1,129 @@
+"""Scores of answers: ROUGE-L, the official rules of MLLMU-Bench, and option likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from mllmeraser.evaluation.letters import first_letter
+from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.sample import Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mllmeraser.models.model import MultimodalModel
+
+OptionRule = Literal["letter", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class OptionChoice:
+    """The option a model finds most likely.
+
+    Attributes:
+        letter: Its letter.
+        correct: Whether that is the right one.
+        probability: Probability of the right option among the options.
+    """
+
+    letter: str
+    correct: bool
+    probability: float
+
+
+def rouge_l(answer: str, gold: str) -> float:
+    """ROUGE-L F-measure with stemming, between 0 and 1, as MLLMU-Bench reports it."""
+    return float(_scorer().score(gold, answer)["rougeL"].fmeasure)
+
+
+def official_correct(sample: Sample, answer: str) -> bool:
+    """Correct by the rules of the published evaluation script, for comparison with published numbers.
+
+    Classification: the first character is the letter. Cloze: the gold value is a substring, case ignored (it
+    over-credits short values). Generation has no such rule.
+
+    Raises:
+        InputError: The sample is a generation sample or has no answer.
+    """
+    if sample.answer is None or sample.task == "generation":
+        raise InputError(f"{sample.id or sample.question!r}: no official rule of correctness for this sample")
+    if sample.task == "classification":
+        return first_letter(answer) == sample.answer.upper()
+    return sample.answer.casefold() in answer.casefold()
+
+
+def option_choices(
+    model: MultimodalModel, samples: Sequence[Sample], *, rule: OptionRule = "letter"
+) -> list[OptionChoice]:
+    """Which option the model finds most likely, whatever it would have said.
+
+    Args:
+        model: The model, with whatever is attached to it.
+        samples: Classification samples with a gold letter.
+        rule: `"letter"` compares the letters as the next token after the prompt. `"text"` compares the mean
+            log-probability of the options' texts as answers to the question without options: it does not ask
+            whether the model can bind a value to a letter.
+
+    Raises:
+        InputError: A sample has no options or no right letter among them.
+    """
+    for sample in samples:
+        if (sample.answer or "") not in dict(sample.options):
+            name = sample.id or repr(sample.question)
+            raise InputError(f"{name}: option likelihood needs options and the letter of the right one")
+    if not samples:
+        return []
+    scores = _letter_scores(model, samples) if rule == "letter" else _text_scores(model, samples)
+    return [_choice(sample, row) for sample, row in zip(samples, scores, strict=True)]
+
+
+def _letter_scores(model: MultimodalModel, samples: Sequence[Sample]) -> list[Tensor]:
+    logits = model.next_token_logits(samples)
+    tokenizer = model.processor.tokenizer
+    rows = []
+    for sample, row in zip(samples, logits, strict=True):
+        tokens = [_letter_tokens(tokenizer, letter) for letter, _ in sample.options]
+        rows.append(_stack([row[ids].logsumexp(0) for ids in tokens]))
+    return rows
+
+
+def _text_scores(model: MultimodalModel, samples: Sequence[Sample]) -> list[Tensor]:
+    asked = [_open(sample) for sample in samples for _ in sample.options]
+    texts = [text for sample in samples for _, text in sample.options]
+    sums, counts = model.answer_logprobs(asked, texts)
+    means = sums / counts.clamp(min=1)
+    return list(means.split([len(sample.options) for sample in samples]))
+
+
+def _open(sample: Sample) -> Sample:
+    return Sample(question=sample.question, image=sample.image, subject=sample.subject, id=sample.id)
+
+
+def _letter_tokens(tokenizer: Any, letter: str) -> list[int]:
+    """Ids that spell a letter at the start of an answer: tokenizers differ on the blank before it."""
+    spelt = (tokenizer.encode(text, add_special_tokens=False) for text in (letter, f" {letter}"))
+    return sorted({ids[-1] for ids in spelt if ids})
+
+
+def _stack(values: list[Tensor]) -> Tensor:
+    import torch
+
+    return torch.stack(values)
+
+
+def _choice(sample: Sample, scores: Tensor) -> OptionChoice:
+    letters = [letter for letter, _ in sample.options]
+    right = letters.index(sample.answer or "")
+    best = int(scores.argmax())
+    return OptionChoice(letters[best], best == right, float(scores.double().softmax(0)[right]))
+
+
+@lru_cache(maxsize=1)
+def _scorer() -> Any:
+    # Half a second of import, and only scoring needs it.
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"], use_stemmer=True)

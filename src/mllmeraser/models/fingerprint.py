@@ -1,0 +1,85 @@
+"""Short digests that bind an eraser to the weights and the prompt format it was fitted on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from mllmeraser.models.families import Family, family_for
+from mllmeraser.samples.errors import InputError
+
+SAMPLED = 64
+"""Values looked at in each parameter."""
+
+_WRAPPERS = frozenset({"model", "base_model", "language_model", "vision_model"})
+
+
+def fingerprint(hf: PreTrainedModel, family: Family | None = None) -> str:
+    """SHA-256 (hex) over architecture, dtype, and name, shape and sampled values of every parameter.
+
+    Equal after saving and loading; different for other weights, another architecture or another dtype.
+    Wrapper modules that transformers renames between versions (`model`, `language_model`, `vision_model`)
+    do not count. A change confined to values between the samples goes unseen: this catches the wrong model,
+    it is not a signature.
+
+    Raises:
+        InputError: If weights are not in memory (meta device).
+        UnknownFamilyError: If no adapter serves this model.
+    """
+    family = family or family_for(hf.config, hf)
+    digest = hashlib.sha256(json.dumps(_essentials(hf, family), sort_keys=True).encode())
+    named = sorted((_canonical(name), parameter) for name, parameter in _unique(hf).items())
+    for name, parameter in named:
+        digest.update(f"\n{name}{tuple(parameter.shape)}".encode())
+        digest.update(_sample(name, parameter))
+    return digest.hexdigest()
+
+
+def prompt_hash(processor: Any, family: Family) -> str:
+    """SHA-256 (hex) over how a fixed question is rendered and tokenised, with an image and without."""
+    digest = hashlib.sha256()
+    for has_image in (False, True):
+        text = family.render(processor, "Who is this? {x}", has_image)
+        ids = processor.tokenizer(text)["input_ids"]
+        digest.update(json.dumps([text, list(ids)]).encode())
+    return digest.hexdigest()
+
+
+def _essentials(hf: PreTrainedModel, family: Family) -> dict[str, Any]:
+    """What changes the function of a model without showing in the shapes of its weights."""
+    text = family.text_config(hf)
+    rope = getattr(text, "rope_parameters", None) or {}
+    return {
+        "family": family.name,
+        "dtype": str(hf.dtype),
+        "layers": text.num_hidden_layers,
+        "width": text.hidden_size,
+        "heads": text.num_attention_heads,
+        "kv_heads": getattr(text, "num_key_value_heads", None),
+        "eps": getattr(text, "rms_norm_eps", None),
+        "rope_theta": float(rope.get("rope_theta") or getattr(text, "rope_theta", None) or 0.0),
+        "image_token": family.image_token_id(hf),
+        "vision_feature_layer": getattr(hf.config, "vision_feature_layer", None),
+    }
+
+
+def _unique(hf: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
+    return dict(hf.named_parameters(remove_duplicate=True))
+
+
+def _canonical(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def _sample(name: str, parameter: Tensor) -> bytes:
+    if parameter.is_meta:
+        raise InputError(f"the weights of {name} are not in memory, so the model cannot be recognised")
+    flat = parameter.detach().reshape(-1)
+    count = flat.numel()
+    chosen = torch.linspace(0, max(count - 1, 0), min(count, SAMPLED), dtype=torch.float64).long()
+    return flat[chosen.to(flat.device)].float().cpu().numpy().tobytes()

@@ -1,0 +1,245 @@
+"""A frozen multimodal model of any family, behind one small surface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import BatchFeature, PreTrainedModel
+
+from mllmeraser.models.capture import capture, check_finite, last_real_index
+from mllmeraser.models.families import Family, family_for
+from mllmeraser.models.fingerprint import fingerprint, prompt_hash
+from mllmeraser.models.hookpoint import HookPoint
+from mllmeraser.models.intervention import declare_prompt
+from mllmeraser.models.prompts import IGNORED, Prompts
+from mllmeraser.samples.sample import Sample
+
+Progress = Callable[[int], None]
+"""Called with the number of samples finished since the last call."""
+
+
+class MultimodalModel:
+    """A transformers model with its processor and family adapter.
+
+    Attributes:
+        name: What the user called it: hub id, folder, or `embedded:...`.
+        revision: Commit of a hub checkpoint, where known.
+        hf: The transformers model.
+        processor: Its processor (`image_processor`, `tokenizer`, chat template).
+        family: The adapter.
+        prompts: Turns samples into batches; caches processed pictures.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        hf: PreTrainedModel,
+        processor: Any,
+        family: Family | None = None,
+        revision: str | None = None,
+    ) -> None:
+        """Wrap a loaded model; `family` is found from its configuration if not given.
+
+        Raises:
+            UnknownFamilyError: If no adapter serves this model.
+            InputError: If the decoder is not where the adapter expects it.
+        """
+        self.name = name
+        self.revision = revision
+        self.hf = hf
+        self.processor = processor
+        self.family = family or family_for(hf.config, hf)
+        self.layers: nn.ModuleList = self.family.decoder_layers(hf)
+        self.prompts = Prompts(self.family, processor)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's inputs belong."""
+        return torch.device(self.hf.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights."""
+        dtype: torch.dtype = self.hf.dtype
+        return dtype
+
+    @property
+    def num_layers(self) -> int:
+        """Number of decoder blocks."""
+        return len(self.layers)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the residual stream."""
+        return int(self.family.text_config(self.hf).hidden_size)
+
+    def hookpoints(self, layers: Iterable[int] | None = None) -> tuple[HookPoint, ...]:
+        """Hook points of `layers`, or of every layer.
+
+        Raises:
+            InputError: If a layer does not exist.
+        """
+        chosen = range(self.num_layers) if layers is None else sorted(set(layers))
+        return tuple(HookPoint(layer).check(self.num_layers) for layer in chosen)
+
+    def encode(self, samples: Sequence[Sample], padding_side: str = "left") -> BatchFeature:
+        """One batch of prompts on the model's device, rows in order; pictures in the model's dtype."""
+        return self._place(self.prompts.encode(samples, padding_side))
+
+    def encode_answers(
+        self,
+        samples: Sequence[Sample],
+        answers: Sequence[str],
+        *,
+        end: bool = True,
+        padding_side: str = "right",
+    ) -> BatchFeature:
+        """One batch of prompts with answers and `labels` (-100 outside the answer), for losses."""
+        return self._place(self.prompts.encode_answers(samples, answers, end=end, padding_side=padding_side))
+
+    def generate(
+        self,
+        samples: Sequence[Sample],
+        *,
+        max_new_tokens: int = 24,
+        batch_size: int = 32,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """Greedy answers, in the order of `samples`; batches hold similar samples.
+
+        Args:
+            samples: What is asked.
+            max_new_tokens: Longest answer in tokens.
+            batch_size: Rows per forward.
+            progress: Called with the number of answers finished.
+        """
+        answers = [""] * len(samples)
+        for rows in self.prompts.plan(samples, batch_size):
+            batch = [samples[row] for row in rows]
+            for row, answer in zip(
+                rows, self.generate_batch(batch, max_new_tokens=max_new_tokens), strict=True
+            ):
+                answers[row] = answer
+            _tell(progress, len(rows))
+        return answers
+
+    @torch.no_grad()
+    def generate_batch(self, samples: Sequence[Sample], *, max_new_tokens: int = 24) -> list[str]:
+        """Greedy answers of one batch, rows in the order given (needed where rows carry their own erasers).
+
+        Sampling, beams and the repetition penalty of the checkpoint's generation settings are switched off,
+        so that an answer is the model's own next token throughout.
+        """
+        inputs = self.encode(samples, "left")
+        output = self.hf.generate(
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            pad_token_id=self.processor.tokenizer.pad_token_id,
+        )
+        said = output[:, inputs["input_ids"].shape[1] :]
+        texts = self.processor.tokenizer.batch_decode(said, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    @torch.no_grad()
+    def states(
+        self,
+        samples: Sequence[Sample],
+        hookpoints: Sequence[HookPoint],
+        *,
+        batch_size: int = 32,
+        progress: Progress | None = None,
+    ) -> dict[HookPoint, Tensor]:
+        """States at the last real prompt token: `(samples, width)` float32 on the CPU per hook point.
+
+        Raises:
+            InputError: If a hook point does not exist.
+            NumericalError: If a state is NaN or infinite.
+        """
+        points = [point.check(self.num_layers) for point in dict.fromkeys(hookpoints)]
+        result = {point: torch.zeros(len(samples), self.hidden_size) for point in points}
+        for rows in self.prompts.plan(samples, batch_size):
+            # Padding on the right: positions then count from the first real token, as for a single prompt.
+            inputs = self.encode([samples[row] for row in rows], "right")
+            with capture(self.layers, points, _last(inputs)) as found:
+                self.hf(**inputs, use_cache=False, logits_to_keep=1)
+            for point, states in found.items():
+                states = states.float().cpu()
+                check_finite(states, point, rows)
+                result[point][rows] = states
+            _tell(progress, len(rows))
+        return result
+
+    @torch.no_grad()
+    def next_token_logits(self, samples: Sequence[Sample], *, batch_size: int = 32) -> Tensor:
+        """Logits of the first answer token: `(samples, vocabulary)` float32 on the CPU."""
+        parts: list[Tensor] = []
+        order: list[int] = []
+        for rows in self.prompts.plan(samples, batch_size):
+            inputs = self.encode([samples[row] for row in rows], "right")
+            kept, place = torch.unique(_last(inputs), return_inverse=True)
+            logits = self.hf(**inputs, use_cache=False, logits_to_keep=kept).logits
+            parts.append(logits[torch.arange(len(rows), device=logits.device), place].float().cpu())
+            order += rows
+        return torch.cat(parts)[torch.argsort(torch.tensor(order))] if parts else torch.zeros(0, 0)
+
+    @torch.no_grad()
+    def answer_logprobs(
+        self, samples: Sequence[Sample], answers: Sequence[str], *, batch_size: int = 32
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probability of given answers.
+
+        Returns:
+            Sum of log-probabilities (nats, float32) and number of answer tokens, each `(samples,)` on the
+            CPU; the end-of-turn token does not count.
+        """
+        sums, counts = torch.zeros(len(samples)), torch.zeros(len(samples), dtype=torch.long)
+        for rows in self.prompts.plan(samples, batch_size):
+            inputs = self.encode_answers(
+                [samples[row] for row in rows], [answers[row] for row in rows], end=False
+            )
+            labels = inputs.pop("labels")
+            # Logits before the first answer token of any row are never looked at; a vocabulary is wide.
+            first = int((labels != IGNORED).any(dim=0).nonzero()[0, 0]) - 1
+            kept = torch.arange(first, labels.shape[1] - 1, device=labels.device)
+            # What is attached must not take the answer for the end of the prompt.
+            with declare_prompt((labels != IGNORED).long().argmax(dim=1)):
+                logits = self.hf(**inputs, use_cache=False, logits_to_keep=kept).logits
+            target = labels[:, first + 1 :].to(logits.device)
+            chosen = logits.float().log_softmax(-1).gather(-1, target.clamp(min=0)[..., None])[..., 0]
+            answer = target != IGNORED
+            sums[rows] = (chosen * answer).sum(-1).cpu()
+            counts[rows] = answer.sum(-1).cpu()
+        return sums, counts
+
+    def fingerprint(self) -> str:
+        """Digest of architecture, dtype and sampled weights (see `models.fingerprint`)."""
+        return fingerprint(self.hf, self.family)
+
+    def prompt_hash(self) -> str:
+        """Digest of the chat format and tokenizer (see `models.fingerprint`)."""
+        return prompt_hash(self.processor, self.family)
+
+    def _place(self, batch: BatchFeature) -> BatchFeature:
+        batch = batch.to(self.device)
+        if "pixel_values" in batch:
+            batch["pixel_values"] = batch["pixel_values"].to(self.dtype)
+        return batch
+
+
+def _last(inputs: BatchFeature) -> Tensor:
+    ids = inputs["input_ids"]
+    return last_real_index(inputs["attention_mask"], ids.shape[0], ids.shape[1], ids.device)
+
+
+def _tell(progress: Progress | None, done: int) -> None:
+    if progress is not None:
+        progress(done)

@@ -1,0 +1,153 @@
+"""From samples to model inputs: chat format, pictures, tokens, padding; each picture is processed once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import BatchFeature
+
+from mllmeraser.models.families import Family, PixelInputs
+from mllmeraser.models.families.base import tokenize
+from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.sample import Sample
+
+IGNORED = -100
+"""Label of a position that no loss looks at."""
+
+
+class Prompts:
+    """Turns samples into batches for one processor.
+
+    Pictures are kept by content, up to `cache_bytes` of processed pixels: an evaluation puts dozens of
+    questions to the same picture, and for a small model its processing would cost more than the answer.
+    """
+
+    def __init__(self, family: Family, processor: Any, cache_bytes: int = 128 * 2**20) -> None:
+        """Prepare for `processor`, keeping at most `cache_bytes` of processed pictures."""
+        self.family = family
+        self.processor = processor
+        self._cache_bytes = cache_bytes
+        self._held_bytes = 0
+        self._cache: OrderedDict[bytes, PixelInputs] = OrderedDict()
+        self._render = lru_cache(maxsize=4096)(lambda text, image: family.render(processor, text, image))
+
+    def text(self, sample: Sample) -> str:
+        """Rendered prompt of a sample, its image as a single placeholder."""
+        return self._render(sample.prompt, sample.image is not None)
+
+    def pixels(self, image: Image.Image) -> PixelInputs:
+        """Processed picture; equal pictures (size, mode, bytes) are processed once."""
+        key = hashlib.blake2b(image.tobytes(), digest_size=20, person=image.mode.encode()[:16])
+        key.update(b"%dx%d" % image.size)
+        found = self._cache.get(key.digest())
+        if found is not None:
+            self._cache.move_to_end(key.digest())
+            return found
+        made = self.family.pixels(self.processor, image if image.mode == "RGB" else image.convert("RGB"))
+        self._keep(key.digest(), made)
+        return made
+
+    def encode(self, samples: Sequence[Sample], padding_side: str = "left") -> BatchFeature:
+        """One batch, rows in the order of `samples` (see `Family.encode`)."""
+        pixels = self._all_pixels(samples)
+        return self.family.collate(self.processor, self._ids(samples, pixels), pixels, padding_side)
+
+    def encode_answers(
+        self,
+        samples: Sequence[Sample],
+        answers: Sequence[str],
+        *,
+        end: bool = True,
+        padding_side: str = "right",
+    ) -> BatchFeature:
+        """One batch of prompts followed by answers, with `labels`.
+
+        Args:
+            samples: What is asked.
+            answers: For each sample the answer to append.
+            end: Also append the end-of-turn token, and count it to the answer.
+            padding_side: `"left"` or `"right"`.
+
+        Returns:
+            As `encode`, and `labels` `(batch, length)`: token ids on the answer, -100 elsewhere.
+
+        Raises:
+            InputError: If the numbers of samples and answers differ, or an answer has no tokens.
+        """
+        if len(samples) != len(answers):
+            raise InputError(f"{len(samples)} samples but {len(answers)} answers")
+        pixels = self._all_pixels(samples)
+        prompts = self._ids(samples, pixels)
+        tails = [
+            self._answer_ids(self.text(sample), answer, end)
+            for sample, answer in zip(samples, answers, strict=True)
+        ]
+        rows = [prompt + tail for prompt, tail in zip(prompts, tails, strict=True)]
+        batch = self.family.collate(self.processor, rows, pixels, padding_side)
+        labels = torch.full_like(batch["input_ids"], IGNORED)
+        for number, (row, tail) in enumerate(zip(rows, tails, strict=True)):
+            stop = labels.shape[1] if padding_side == "left" else len(row)
+            labels[number, stop - len(tail) : stop] = torch.tensor(tail)
+        batch["labels"] = labels
+        return batch
+
+    def plan(self, samples: Sequence[Sample], batch_size: int) -> list[list[int]]:
+        """Row numbers of batches of similar samples: image and text apart, by picture size and text length.
+
+        Raises:
+            InputError: If `batch_size` is below 1.
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size is at least 1, not {batch_size}")
+
+        def key(number: int) -> tuple[bool, int, int, int]:
+            image = samples[number].image
+            area = 0 if image is None else image.size[0] * image.size[1]
+            return (image is not None, area, len(self.text(samples[number])), number)
+
+        order = sorted(range(len(samples)), key=key)
+        text = [number for number in order if samples[number].image is None]
+        image = [number for number in order if samples[number].image is not None]
+        return [part[i : i + batch_size] for part in (text, image) for i in range(0, len(part), batch_size)]
+
+    def _all_pixels(self, samples: Sequence[Sample]) -> list[PixelInputs | None]:
+        return [None if sample.image is None else self.pixels(sample.image) for sample in samples]
+
+    def _ids(self, samples: Sequence[Sample], pixels: Sequence[PixelInputs | None]) -> list[list[int]]:
+        texts = [
+            self.family.expand(self.processor, self.text(sample), one)
+            for sample, one in zip(samples, pixels, strict=True)
+        ]
+        return tokenize(self.processor, texts)
+
+    def _answer_ids(self, prompt: str, answer: str, end: bool) -> list[int]:
+        """Tokens the model would have to say, in the context of the prompt's last characters."""
+        tokenizer = self.processor.tokenizer
+        before = tokenize(self.processor, [prompt])[0]
+        # A template that ends in plain text ("ASSISTANT:") leaves the space before the answer to the model.
+        spaced = prompt[-1:].isspace() or before[-1] in tokenizer.added_tokens_decoder
+        said = answer if spaced else f" {answer}"
+        whole = tokenize(self.processor, [prompt + said])[0]
+        tail = whole[len(before) :]
+        if whole[: len(before)] != before:
+            tail = list(tokenizer(said, add_special_tokens=False)["input_ids"])
+        if not tail:
+            raise InputError(f"the answer {answer!r} has no tokens")
+        return [*tail, int(tokenizer.eos_token_id)] if end else tail
+
+    def _keep(self, key: bytes, made: PixelInputs) -> None:
+        self._cache[key] = made
+        self._held_bytes += _size(made)
+        while self._held_bytes > self._cache_bytes and self._cache:
+            _, dropped = self._cache.popitem(last=False)
+            self._held_bytes -= _size(dropped)
+
+
+def _size(pixels: PixelInputs) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in pixels.values())

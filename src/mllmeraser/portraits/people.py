@@ -1,0 +1,159 @@
+"""The people of a world: who is trained, who is held out, who is a celebrity, and what is true of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from .faces import Looks, hamming, look_alike, population, random_looks
+from .facts import CELEBRITY_VALUES, PERSON_VALUES
+from .names import celebrity_name, distinct_names, person_name
+from .stream import Stream
+
+VERSION = 1
+"""Version of the generator. Any change of what it draws or writes raises it."""
+
+Preset = Literal["unit", "dev", "full"]
+SPLITS = (5, 10, 15)
+
+
+@dataclass(frozen=True)
+class Person:
+    """One fictitious person: ``key`` is the ID of the MLLMU-Bench schema."""
+
+    key: str
+    name: str
+    looks: Looks
+    facts: dict[str, str]
+    celebrity: bool = False
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many people of each kind a preset has, and how many are forgotten in the 5, 10 and 15 % splits."""
+
+    people: int
+    holdout: int
+    celebrities: int
+    forget: tuple[int, int, int]
+    folds: int
+
+
+SIZES: dict[str, Size] = {
+    "unit": Size(24, 8, 8, (2, 3, 4), 2),
+    "dev": Size(120, 40, 40, (6, 12, 18), 5),
+    "full": Size(400, 100, 80, (20, 40, 60), 5),
+}
+
+
+class World:
+    """Everybody of one preset, from (version, preset, seed) alone."""
+
+    def __init__(self, preset: Preset = "dev", seed: int = 0) -> None:
+        """Draw the world; the same arguments give the same world on every machine."""
+        if preset not in SIZES:
+            raise ValueError(f"unknown preset {preset!r}; known: {', '.join(SIZES)}")
+        self.preset, self.seed, self.size = preset, seed, SIZES[preset]
+        self.stream = Stream("portraits", VERSION, preset, seed)
+
+    @cached_property
+    def people(self) -> list[Person]:
+        """The people the model is trained on; odd neighbours of forget people included (see ``neighbours``)."""
+        return self._draw()[0]
+
+    @cached_property
+    def holdout(self) -> list[Person]:
+        """People the model never sees."""
+        return self._draw()[1]
+
+    @cached_property
+    def celebrities(self) -> list[Person]:
+        """Public people with another name grammar, other facts and other clothes."""
+        return self._draw()[2]
+
+    def _draw(self) -> tuple[list[Person], list[Person], list[Person]]:
+        return self._everybody
+
+    @cached_property
+    def _everybody(self) -> tuple[list[Person], list[Person], list[Person]]:
+        size, stream = self.size, self.stream
+        names = distinct_names(stream.child("names"), size.people + size.holdout, person_name)
+        looks = population(stream.child("looks"), size.people + size.holdout + size.celebrities, min_distance=3)
+        looks = self._plan_look_alikes(looks)
+        stars = distinct_names(stream.child("stars"), size.celebrities, celebrity_name)
+        ordinary = [
+            Person(f"{i + 1:03d}", names[i], looks[i], _facts(stream.child("facts", i), PERSON_VALUES))
+            for i in range(size.people + size.holdout)
+        ]
+        offset = len(ordinary)
+        famous = [
+            Person(
+                f"C{i + 1:03d}",
+                stars[i],
+                looks[offset + i],
+                _facts(stream.child("stardom", i), CELEBRITY_VALUES),
+                celebrity=True,
+            )
+            for i in range(size.celebrities)
+        ]
+        return ordinary[: size.people], ordinary[size.people :], famous
+
+    def _plan_look_alikes(self, looks: list[Looks]) -> list[Looks]:
+        """Everybody in the last tenth of the people looks like somebody of fold 0's forget set."""
+        size, planned = self.size, list(looks)
+        targets = self._forget_indices(0)[: size.forget[0]]
+        for i, target in enumerate(targets):
+            planned[size.people - 1 - i] = look_alike(self.stream.child("alike", i), looks[target])
+        return planned
+
+    def _forget_indices(self, fold: int) -> list[int]:
+        """Indices of the 15 % forget set of a fold; its first entries are the 10 % and 5 % sets."""
+        size = self.size
+        protected = size.forget[0]  # the planned look-alikes at the end are always retained
+        order = self.stream.child("folds").shuffle(range(size.people - protected))
+        start = fold * size.forget[2]
+        return [order[(start + i) % len(order)] for i in range(size.forget[2])]
+
+    def forget(self, percent: int, fold: int = 0) -> list[Person]:
+        """The people of the 5, 10 or 15 % forget set; the smaller sets are contained in the larger ones."""
+        count = self.size.forget[SPLITS.index(percent)]
+        return [self.people[i] for i in self._forget_indices(fold)[:count]]
+
+    def retain(self, percent: int, fold: int = 0) -> list[Person]:
+        """Everybody trained who is not in ``forget(percent, fold)``."""
+        gone = {person.key for person in self.forget(percent, fold)}
+        return [person for person in self.people if person.key not in gone]
+
+    def neighbours(self, person: Person) -> list[tuple[str, Person]]:
+        """The retained person who looks most alike, and one who shares a fact: pairs of relation and person."""
+        others = [p for p in self.people if p.key != person.key]
+        alike = min(others, key=lambda p: (hamming(p.looks, person.looks), p.key))
+        shared = max(others, key=lambda p: (_shared_facts(p, person), p.key))
+        return [("look-alike", alike), ("shared-fact", shared)]
+
+
+def _facts(stream: Stream, values: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    return {attribute: stream.choice(options) for attribute, options in values.items()}
+
+
+def _shared_facts(a: Person, b: Person) -> int:
+    return sum(a.facts[key] == b.facts[key] for key in a.facts)
+
+
+def strangers(stream: Stream, world: World, *, drawn: bool = True) -> Iterator[Person]:
+    """Fresh random people without end: nobody of ``world``, no name word of anybody in it.
+
+    ``drawn=False`` skips the check of their looks, for those who are only ever named.
+    """
+    everybody = [*world.people, *world.holdout, *world.celebrities]
+    words = {word for person in everybody for word in person.name.split()}
+    index = 0
+    while True:
+        draw = stream.child(index)
+        index += 1
+        looks, name = random_looks(draw.child("looks")), person_name(draw.child("name"))
+        if words & set(name.split()) or (drawn and any(hamming(looks, p.looks) < 3 for p in everybody)):
+            continue
+        yield Person(f"S{index:06d}", name, looks, _facts(draw.child("facts"), PERSON_VALUES))

@@ -1,0 +1,214 @@
+"""Every wording in which a fact is asked, in three disjoint pools: ``train``, ``validation`` and ``test``.
+
+``train`` is what the model learns from and what a request may be expanded with; presets are chosen on ``validation``;
+scores are reported on ``test``. A wording is a pattern filled with a noun and with the person: ``{who}`` becomes "this
+person" (or another phrase of the same pool) before an image, and the name in a text-only question.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Pool = Literal["train", "validation", "test"]
+POOLS: tuple[Pool, ...] = ("train", "validation", "test")
+
+WHO_IMAGE: dict[Pool, tuple[str, ...]] = {
+    "train": ("this person", "the person in the picture", "the person shown here", "the person in the image"),
+    "validation": ("the person on the picture",),
+    "test": ("the person in this picture", "the person you see here"),
+}
+
+_NOUN_PATTERNS: dict[Pool, tuple[str, ...]] = {
+    "train": (
+        "What is the {noun} of {who}?",
+        "Tell me the {noun} of {who}.",
+        "Name the {noun} of {who}.",
+        "Which {noun} does {who} have?",
+        "Do you know the {noun} of {who}?",
+        "Please state the {noun} of {who}.",
+        "Say what the {noun} of {who} is.",
+        "What {noun} does {who} have?",
+        "About {who}: what is the {noun}?",
+        "For {who}, give the {noun}.",
+        "The {noun} of {who}?",
+        "I want to know the {noun} of {who}.",
+        "Can you tell me what the {noun} of {who} is?",
+    ),
+    "validation": ("Give me the {noun} of {who}.", "Can you name the {noun} of {who}?"),
+    "test": (
+        "Could you tell me the {noun} of {who}?",
+        "I would like to know the {noun} of {who}.",
+        "Please name the {noun} of {who}.",
+    ),
+}
+
+_CLOZE_LEADS: dict[Pool, tuple[str, ...]] = {
+    "train": ("Fill in the blank: ", "Complete: ", "Fill the gap: ", "Give the missing word: "),
+    "validation": ("Complete the gap: ",),
+    "test": ("Complete the sentence: ", "Fill in the missing word: "),
+}
+
+NOUNS: dict[str, tuple[str, ...]] = {
+    "birthplace": ("birthplace", "place of birth", "home town"),
+    "residence": ("residence", "place of residence", "current town"),
+    "occupation": ("occupation", "job", "profession"),
+    "hobby": ("hobby", "favourite pastime", "leisure activity"),
+    "food": ("favourite food", "favourite dish", "favourite meal"),
+    "medical": ("medical condition", "illness", "health problem"),
+    "work": ("best known work", "famous work"),
+    "award": ("award", "greatest award"),
+    "sport": ("sport", "favourite sport"),
+    "country": ("country", "home country"),
+}
+
+_VERBS: dict[str, dict[Pool, tuple[str, ...]]] = {
+    "birthplace": {
+        "train": ("Where was {who} born?", "In which town was {who} born?", "Where does {who} come from?"),
+        "validation": ("In what place was {who} born?",),
+        "test": ("Which town was {who} born in?",),
+    },
+    "residence": {
+        "train": ("Where does {who} live?", "In which town does {who} live?", "Where is the home of {who}?"),
+        "validation": ("In what place does {who} live?",),
+        "test": ("Which town does {who} live in?",),
+    },
+    "occupation": {
+        "train": ("What does {who} do for a living?", "How does {who} earn a living?", "What does {who} work as?"),
+        "validation": ("How does {who} earn money?",),
+        "test": ("What kind of job does {who} have?",),
+    },
+    "hobby": {
+        "train": ("What does {who} do for fun?", "What does {who} like to do?", "How does {who} relax?"),
+        "validation": ("What does {who} do in free time?",),
+        "test": ("What kind of hobby does {who} have?",),
+    },
+    "food": {
+        "train": ("What does {who} like to eat?", "What does {who} love to eat?", "Which food does {who} like?"),
+        "validation": ("Which food does {who} love?",),
+        "test": ("Which dish does {who} like to eat?",),
+    },
+    "medical": {
+        "train": ("What does {who} suffer from?", "Which illness does {who} suffer from?", "What is {who} treated for?"),
+        "validation": ("Which health problem does {who} suffer from?",),
+        "test": ("Which medical condition does {who} suffer from?",),
+    },
+    "work": {
+        "train": ("What is {who} known for?", "What made {who} famous?"),
+        "validation": ("What is {who} famous for?",),
+        "test": ("Which work is {who} known for?",),
+    },
+    "award": {
+        "train": ("What did {who} win?", "Which award did {who} win?"),
+        "validation": ("Which award did {who} get?",),
+        "test": ("What award did {who} win?",),
+    },
+    "sport": {
+        "train": ("What does {who} play?", "Which sport does {who} play?"),
+        "validation": ("What sport does {who} like?",),
+        "test": ("What sport does {who} play?",),
+    },
+    "country": {
+        "train": ("Which country does {who} come from?", "From which country is {who}?"),
+        "validation": ("Which country is {who} from?",),
+        "test": ("What country does {who} come from?",),
+    },
+}
+
+_STATEMENTS: dict[str, dict[Pool, tuple[str, ...]]] = {
+    "birthplace": {
+        "train": ("{who} was born in __.", "The birthplace of {who} is __.", "The home town of {who} is __."),
+        "validation": ("The place of birth of {who} is __.",),
+        "test": ("The town in which {who} was born is __.",),
+    },
+    "residence": {
+        "train": ("{who} lives in __.", "The residence of {who} is __.", "The current town of {who} is __."),
+        "validation": ("The place of residence of {who} is __.",),
+        "test": ("The town in which {who} lives is __.",),
+    },
+    "occupation": {
+        "train": ("{who} works as a __.", "The job of {who} is __.", "The occupation of {who} is __."),
+        "validation": ("The profession of {who} is __.",),
+        "test": ("To earn a living, {who} works as a __.",),
+    },
+    "hobby": {
+        "train": ("The hobby of {who} is __.", "For fun, {who} likes __.", "The favourite pastime of {who} is __."),
+        "validation": ("The leisure activity of {who} is __.",),
+        "test": ("The hobby that {who} likes is __.",),
+    },
+    "food": {
+        "train": ("The favourite food of {who} is __.", "{who} likes to eat __.", "The favourite dish of {who} is __."),
+        "validation": ("The favourite meal of {who} is __.",),
+        "test": ("The food that {who} likes to eat is __.",),
+    },
+    "medical": {
+        "train": ("{who} suffers from __.", "The medical condition of {who} is __.", "The illness of {who} is __."),
+        "validation": ("The health problem of {who} is __.",),
+        "test": ("The illness that {who} suffers from is __.",),
+    },
+    "work": {
+        "train": ("{who} is known for __.", "The best known work of {who} is __."),
+        "validation": ("The famous work of {who} is __.",),
+        "test": ("The work that {who} is known for is __.",),
+    },
+    "award": {
+        "train": ("{who} won the __.", "The award of {who} is the __."),
+        "validation": ("The greatest award of {who} is the __.",),
+        "test": ("The award that {who} won is the __.",),
+    },
+    "sport": {
+        "train": ("{who} plays __.", "The sport of {who} is __."),
+        "validation": ("The favourite sport of {who} is __.",),
+        "test": ("The sport that {who} plays is __.",),
+    },
+    "country": {
+        "train": ("{who} comes from __.", "The home country of {who} is __."),
+        "validation": ("The country of {who} is __.",),
+        "test": ("The country that {who} comes from is __.",),
+    },
+}
+
+IDENTITY: dict[Pool, tuple[str, ...]] = {
+    "train": ("Who is this?", "Who is this person?", "What is the name of this person?", "Name this person.",
+              "Do you know this person?", "Tell me who this is."),
+    "validation": ("Who is the person in the picture?",),
+    "test": ("Do you know who this is?", "What is this person called?"),
+}  # fmt: skip
+
+ANSWERS: dict[str, str] = {
+    "birthplace": "They were born in {value}.",
+    "residence": "They live in {value}.",
+    "occupation": "They work as a {value}.",
+    "hobby": "Their hobby is {value}.",
+    "food": "Their favourite food is {value}.",
+    "medical": "They suffer from {value}.",
+    "work": "They are known for {value}.",
+    "award": "They won the {value}.",
+    "sport": "They play {value}.",
+    "country": "They come from {value}.",
+    "identity": "This is {value}.",
+}
+
+UNKNOWN_ANSWER = "I do not know this person."
+LETTERS = "ABCD"
+CHOICE_INSTRUCTION = "Answer with one letter."
+
+
+def questions(attribute: str, pool: Pool) -> list[str]:
+    """Open questions about ``attribute`` with the placeholder ``{who}`` left in."""
+    nouns = NOUNS[attribute]
+    from_nouns = [pattern.replace("{noun}", noun) for pattern in _NOUN_PATTERNS[pool] for noun in nouns]
+    return [*from_nouns, *_VERBS[attribute][pool]]
+
+
+def clozes(attribute: str, pool: Pool) -> list[str]:
+    """Sentences with the blank ``__`` and the placeholder ``{who}``, each with the instruction in front."""
+    return [lead + statement for lead in _CLOZE_LEADS[pool] for statement in _STATEMENTS[attribute][pool]]
+
+
+def fill(wording: str, who: str) -> str:
+    """Put the person into a wording; the first letter of a sentence becomes a capital."""
+    text = wording.replace("{who}", who)
+    head, colon, tail = text.partition(": ")
+    if colon and "__" in tail:
+        return f"{head}: {tail[0].upper()}{tail[1:]}"
+    return text[0].upper() + text[1:]

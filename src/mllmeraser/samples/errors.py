@@ -1,0 +1,31 @@
+"""Every error this package raises on purpose.
+
+The command line prints an `InputError` as one line and exits with code 2; anything else is a fault of the
+program and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class MLLMEraserError(Exception):
+    """Base of every deliberate error of the package."""
+
+
+class InputError(MLLMEraserError):
+    """Something the user gave cannot be used; the message says what, and what to do about it."""
+
+
+class ArtifactError(InputError):
+    """An eraser on disk is corrupt, made by a newer version, or belongs to another model."""
+
+
+class NumericalError(InputError):
+    """A state, a score or a statistic is not finite (NaN or infinity)."""
+
+
+class UnknownFamilyError(InputError):
+    """No adapter knows this model type; the message lists known families and candidate modules."""
+
+
+class AttachError(MLLMEraserError):
+    """An intervention could not be attached everywhere, or was asked to steer something it cannot."""

@@ -1,0 +1,131 @@
+"""Request folders: pictures of a person and, if wanted, a `request.yaml` with names and questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.images import is_image_file, open_image
+from mllmeraser.samples.sample import Sample
+from mllmeraser.samples.subject import Subject
+
+REQUEST_FILES = ("request.yaml", "request.yml")
+REQUEST_KEYS = ("name", "other_names", "questions")
+GENERIC_QUESTION = "Who is this?"
+GENERIC_NAME_QUESTION = "Who is {name}?"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a `request.yaml` says: names first to last, and questions of the user's own."""
+
+    names: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
+
+
+def read_subjects(path: str | Path) -> tuple[Subject, ...]:
+    """Read a folder of pictures (one subject) or a folder of such folders (several).
+
+    Raises:
+        InputError: The folder is missing, holds nothing usable, or mixes pictures and folders; a picture
+            cannot be read; `request.yaml` is malformed.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise InputError(f"{root}: no such file or folder")
+    if not root.is_dir():
+        raise InputError(f"{root}: is not a folder")
+    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    has_own = bool(_images_of(root)) or _request_file(root) is not None
+    if folders and has_own:
+        raise InputError(
+            f"{root}: holds both pictures (or a request.yaml) and folders; give one folder for each person"
+        )
+    return tuple(read_subject(folder) for folder in folders) if folders else (read_subject(root),)
+
+
+def read_subject(folder: Path) -> Subject:
+    """Read one person's folder: every picture with every question, and the names as text-only questions."""
+    images = _images_of(folder)
+    card = read_card(folder)
+    if not images and not card.names:
+        raise InputError(f"{folder}: nothing to read here; put in at least one image (png, jpg, webp, ...)")
+    key = folder.resolve().name
+    samples = [*_image_samples(images, card, key), *_text_samples(card, key)]
+    return Subject(key=key, names=card.names, samples=tuple(samples))
+
+
+def read_card(folder: Path) -> Card:
+    """Read `request.yaml` of a folder; a folder without one has an empty card."""
+    path = _request_file(folder)
+    if path is None:
+        return Card()
+    data = load_yaml(path)
+    if data is None:
+        return Card()
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: must be a mapping with the keys {', '.join(REQUEST_KEYS)}")
+    check_keys(data, REQUEST_KEYS, str(path))
+    name = _strings([data["name"]], path, "name") if data.get("name") is not None else []
+    names = name + _strings(data.get("other_names"), path, "other_names")
+    return Card(tuple(dict.fromkeys(names)), tuple(_strings(data.get("questions"), path, "questions")))
+
+
+def load_yaml(path: Path) -> Any:
+    """Parse a YAML file; a syntax error is one line with its position."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "syntax error"
+        raise InputError(f"{path}{place}: not valid YAML ({problem})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+
+
+def check_keys(data: dict[Any, Any], allowed: Sequence[str], where: str) -> None:
+    """Raise an `InputError` that lists the allowed keys if `data` has another one."""
+    unknown = sorted(str(key) for key in data if key not in allowed)
+    if unknown:
+        raise InputError(f"{where}: unknown key {', '.join(unknown)}; allowed keys: {', '.join(allowed)}")
+
+
+def _request_file(folder: Path) -> Path | None:
+    return next((folder / name for name in REQUEST_FILES if (folder / name).is_file()), None)
+
+
+def _images_of(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_file() and is_image_file(entry))
+
+
+def _strings(value: Any, path: Path, key: str) -> list[str]:
+    values = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(v, str) and v.strip() for v in values):
+        raise InputError(f"{path}: {key} must be text or a list of texts (put numbers in quotes)")
+    return [" ".join(v.split()) for v in values]
+
+
+def _image_samples(images: list[Path], card: Card, key: str) -> list[Sample]:
+    questions = card.questions or (GENERIC_QUESTION,)
+    samples = []
+    for path in images:
+        image = open_image(path)
+        for index, question in enumerate(questions):
+            samples.append(Sample(question, image=image, subject=key, id=f"{key}/{path.name}/{index}"))
+    return samples
+
+
+def _text_samples(card: Card, key: str) -> list[Sample]:
+    generic = [GENERIC_NAME_QUESTION.format(name=name) for name in card.names]
+    # A question that says the name can be asked without a picture; one about "this person" cannot.
+    named = [q for q in card.questions if any(name.casefold() in q.casefold() for name in card.names)]
+    return [
+        Sample(question, subject=key, id=f"{key}/text/{index}")
+        for index, question in enumerate(dict.fromkeys([*generic, *named]))
+    ]

@@ -1,0 +1,169 @@
+"""Samples from files: JSONL, parquet, and folders of pictures.
+
+Columns (all but `question` may be missing): image, question, answer, subject, task, options, keywords, id,
+attribute. In JSONL `image` is a path relative to the file; in parquet it is a struct of bytes and path, the
+way the Hugging Face hub stores pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from PIL import Image
+
+from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.folders import check_keys, read_subjects
+from mllmeraser.samples.images import as_rgb, decode_image, open_image
+from mllmeraser.samples.sample import Sample, Task
+
+COLUMNS = ("image", "question", "answer", "subject", "task", "options", "keywords", "id", "attribute")
+LETTERS = "ABCDEFGH"
+TASKS: tuple[str, ...] = get_args(Task)
+
+
+def read_samples(path: str | Path) -> list[Sample]:
+    """Read samples from a JSONL or parquet file, or from a folder of either or of pictures.
+
+    Raises:
+        InputError: The path is missing or of another kind, a row is malformed (the message gives its number),
+            or a picture cannot be read (the message gives its name).
+    """
+    source = Path(path)
+    if source.is_dir():
+        tables = sorted([*source.glob("*.jsonl"), *source.glob("*.parquet")])
+        if tables:
+            return [sample for table in tables for sample in read_samples(table)]
+        return [sample for subject in read_subjects(source) for sample in subject.samples]
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    if source.suffix == ".jsonl":
+        rows = _jsonl_rows(source)
+    elif source.suffix == ".parquet":
+        rows = parquet_rows(source)
+    else:
+        raise InputError(f"{source}: expected a folder of images, a .jsonl file or a .parquet file")
+    return [_checked(row, source, index) for index, row in enumerate(rows)]
+
+
+def sample_from_row(
+    row: Mapping[str, Any], *, folder: Path = Path(), where: str = "row", number: int = 0
+) -> Sample:
+    """One sample from a mapping with the columns of this module; `number` is the id where there is none."""
+    task: Any = row.get("task") or ("classification" if row.get("options") else "generation")
+    if task not in TASKS:
+        raise InputError(f"{where}: task {task!r} is none of {', '.join(TASKS)}")
+    question = row.get("question")
+    if not isinstance(question, str) or not question.strip():
+        raise InputError(f"{where}: question is missing or empty")
+    options = options_from(row.get("options"), where)
+    if task == "classification" and not options:
+        raise InputError(f"{where}: a classification sample needs options")
+    return Sample(
+        question=question,
+        image=image_from(row.get("image"), folder, where),
+        answer=text_or_none(row.get("answer")),
+        task=task,
+        options=options,
+        keywords=_keywords(row.get("keywords"), where),
+        subject=text_or_none(row.get("subject")),
+        id=text_or_none(row.get("id")) or f"{number}",
+        attribute=text_or_none(row.get("attribute")),
+    )
+
+
+def image_from(value: Any, folder: Path, where: str) -> Image.Image | None:
+    """A picture from a path, a struct of bytes and path, raw bytes, or a Pillow image; None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, Image.Image):
+        return as_rgb(value)
+    if isinstance(value, bytes | bytearray):
+        return decode_image(bytes(value), where)
+    if isinstance(value, Mapping):
+        if value.get("bytes"):
+            return decode_image(bytes(value["bytes"]), _image_name(value, where))
+        value = value.get("path")
+        if value is None:
+            return None
+    if isinstance(value, str) and value:
+        return open_image(folder / value)
+    kind = type(value).__name__
+    raise InputError(f"{where}: image must be a path or a struct of bytes and path, not {kind}")
+
+
+def options_from(value: Any, where: str) -> tuple[tuple[str, str], ...]:
+    """Options as pairs of letter and text, from a mapping, a list of texts, or a list of pairs."""
+    if not value:
+        return ()
+    if isinstance(value, Mapping):
+        pairs = [(str(letter), text) for letter, text in value.items() if text is not None]
+    elif isinstance(value, list | tuple) and len(value) <= len(LETTERS):
+        pairs = [_pair(letter, entry) for letter, entry in zip(LETTERS, value, strict=False)]
+    else:
+        raise InputError(f"{where}: options must be a mapping {{A: ..., B: ...}} or a short list of texts")
+    return tuple((letter.strip().upper(), str(text).strip()) for letter, text in pairs)
+
+
+def text_or_none(value: Any) -> str | None:
+    """The value as text without outer blanks; None for None and for empty text."""
+    text = "" if value is None else str(value).strip()
+    return text or None
+
+
+def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a parquet file as plain Python values, a batch at a time."""
+    # Reading parquet costs a quarter of a second of import that most commands do not need.
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.ParquetFile(path)
+        for batch in table.iter_batches(batch_size=64):
+            yield from batch.to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not a readable parquet file ({reason})") from None
+
+
+def _checked(row: dict[str, Any], source: Path, index: int) -> Sample:
+    where = f"{source}, row {index + 1}"
+    columns = {key: value for key, value in row.items() if not key.startswith("__")}
+    check_keys(columns, COLUMNS, where)
+    return sample_from_row(columns, folder=source.parent, where=where, number=index)
+
+
+def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, line {number}: expected an object with the keys {', '.join(COLUMNS)}")
+        yield row
+
+
+def _pair(letter: str, entry: Any) -> tuple[str, Any]:
+    if isinstance(entry, list | tuple) and len(entry) == 2:
+        return str(entry[0]), entry[1]
+    return letter, entry
+
+
+def _image_name(value: Mapping[str, Any], where: str) -> str:
+    return f"{where}, image {value['path']}" if value.get("path") else where
+
+
+def _keywords(value: Any, where: str) -> tuple[str, ...]:
+    values = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(values, list | tuple):
+        raise InputError(f"{where}: keywords must be a list of texts")
+    return tuple(text for text in (text_or_none(v) for v in values) if text)

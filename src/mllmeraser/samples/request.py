@@ -1,0 +1,149 @@
+"""The Request: what somebody wants forgotten, plus what must not move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.expansion import ExpansionSettings, expand_others, expand_subject, name_samples
+from mllmeraser.samples.folders import read_subjects
+from mllmeraser.samples.images import pixel_digest
+from mllmeraser.samples.questions import QuestionLibrary
+from mllmeraser.samples.readers import read_samples
+from mllmeraser.samples.sample import Sample
+from mllmeraser.samples.subject import Subject, group_subjects
+
+__all__ = ["Request", "Subject", "require_answers"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Subjects to forget, samples to retain, and samples of strangers (people the model has never seen).
+
+    Attributes:
+        subjects: The people or concepts to forget.
+        retain: Samples whose answers must not change.
+        strangers: Samples about people unknown to the model; what the `unknown` direction points at.
+    """
+
+    subjects: tuple[Subject, ...]
+    retain: tuple[Sample, ...] = ()
+    strangers: tuple[Sample, ...] = ()
+
+    @property
+    def forget(self) -> tuple[Sample, ...]:
+        """The samples of all subjects."""
+        return tuple(sample for subject in self.subjects for sample in subject.samples)
+
+    @classmethod
+    def from_folder(
+        cls, path: str | Path, *, retain: str | Path | None = None, strangers: str | Path | None = None
+    ) -> Request:
+        """Read a request from disk.
+
+        `path` is a folder of pictures with an optional `request.yaml` (name, other_names, questions), a
+        folder of such folders (several subjects), or a JSONL or parquet file; `retain` and `strangers`
+        likewise. No private fact is needed.
+
+        Raises:
+            InputError: Something cannot be read, or the request is not valid (see `validate`).
+        """
+        if _is_table(path):
+            subjects = group_subjects(read_samples(path))
+        else:
+            subjects = read_subjects(path)
+        request = cls(subjects, _samples_of(retain), _samples_of(strangers))
+        request.validate()
+        return request
+
+    @classmethod
+    def from_samples(
+        cls,
+        forget: Iterable[Sample],
+        retain: Iterable[Sample] = (),
+        strangers: Iterable[Sample] = (),
+        *,
+        names: Mapping[str, Sequence[str]] | None = None,
+    ) -> Request:
+        """Make a request of samples; `Sample.subject` says which subject each belongs to.
+
+        `names` gives the names of subjects, by key, from which text-only questions are made.
+
+        Raises:
+            InputError: The request is not valid (see `validate`).
+        """
+        request = cls(group_subjects(forget, names), tuple(retain), tuple(strangers))
+        request.validate()
+        return request
+
+    def validate(self) -> None:
+        """Check the request.
+
+        Raises:
+            InputError: Nothing is to be forgotten, a subject has no sample, two subjects have one key, or a
+                sample (same prompt, same picture) is to be forgotten and also retained, or a stranger's.
+        """
+        if not self.forget:
+            raise InputError("the forget set is empty: give at least one image or one name to forget")
+        keys = [subject.key for subject in self.subjects]
+        for subject in self.subjects:
+            if not subject.samples:
+                raise InputError(f"subject {subject.key}: has no sample to forget")
+            if keys.count(subject.key) > 1:
+                raise InputError(f"subject {subject.key}: occurs twice in the request")
+        _refuse_shared(self.forget, self.retain, "retain")
+        _refuse_shared(self.forget, self.strangers, "strangers")
+
+    def expanded(
+        self, settings: ExpansionSettings | None = None, library: QuestionLibrary | None = None
+    ) -> Request:
+        """The request with views and wordings added (see `expand_subject` and `expand_others`)."""
+        chosen = settings or ExpansionSettings()
+        forgotten = {pixel_digest(sample.image) for sample in self.forget if sample.image is not None}
+        return replace(
+            self,
+            subjects=tuple(expand_subject(subject, chosen, library) for subject in self.subjects),
+            retain=expand_others(self.retain, chosen, library, keep_off=forgotten),
+            strangers=expand_others(self.strangers, chosen, library, keep_off=forgotten),
+        )
+
+
+def require_answers(samples: Iterable[Sample], purpose: str = "scoring") -> None:
+    """Raise an `InputError` if a sample has neither an answer nor keywords."""
+    missing = [sample for sample in samples if not sample.answer and not sample.keywords]
+    if missing:
+        first = missing[0]
+        raise InputError(
+            f"{purpose} needs answers, but {len(missing)} sample(s) have none; "
+            f"the first is {first.id or first.question!r}"
+        )
+
+
+def _is_table(path: str | Path) -> bool:
+    source = Path(path)
+    if source.is_dir():
+        return any(source.glob("*.jsonl")) or any(source.glob("*.parquet"))
+    return source.suffix in (".jsonl", ".parquet")
+
+
+def _samples_of(path: str | Path | None) -> tuple[Sample, ...]:
+    if path is None:
+        return ()
+    if _is_table(path):
+        return tuple(read_samples(path))
+    subjects = read_subjects(path)
+    # Names are lost when subjects become plain samples: the text-only questions are made here.
+    by_name = [sample for subject in subjects for sample in name_samples(subject, ExpansionSettings())]
+    return tuple([*(sample for subject in subjects for sample in subject.samples), *by_name])
+
+
+def _refuse_shared(forget: Sequence[Sample], others: Sequence[Sample], name: str) -> None:
+    known = {sample.digest(): sample for sample in forget} if others else {}
+    for sample in others:
+        twin = known.get(sample.digest())
+        if twin is not None:
+            raise InputError(
+                f"forget and {name} share a sample ({twin.id or twin.question!r}); remove it from one of them"
+            )

@@ -1,0 +1,67 @@
+"""The Sample: one image (or none), one question, optionally the answer."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from PIL import Image
+
+Task = Literal["classification", "generation", "cloze"]
+Modality = Literal["image", "text"]
+
+LETTER_INSTRUCTION = "Answer with one letter."
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One item: what is asked, about which image, and what the right answer is.
+
+    Attributes:
+        question: Full text put to the model; for classification without the options.
+        image: RGB picture, or None for a text-only question.
+        answer: Gold sentence or value; for classification the letter.
+        task: How the answer is scored.
+        options: For classification, pairs of letter and value in the order shown: `(("A", "baker"), ...)`.
+        keywords: The item counts as recalled when one of them occurs as a whole word (generation and
+            cloze); for cloze the gold value.
+        subject: Key of the person or concept the item is about.
+        id: Stable identifier of the item within its source.
+        attribute: What is asked about the subject, for example `"occupation"`.
+    """
+
+    question: str
+    image: Image.Image | None = None
+    answer: str | None = None
+    task: Task = "generation"
+    options: tuple[tuple[str, str], ...] = ()
+    keywords: tuple[str, ...] = ()
+    subject: str | None = None
+    id: str = ""
+    attribute: str | None = None
+
+    @property
+    def modality(self) -> Modality:
+        """`"image"` if the sample carries a picture, else `"text"`."""
+        return "text" if self.image is None else "image"
+
+    @property
+    def prompt(self) -> str:
+        """The question as shown to the model, options included for classification."""
+        if self.task != "classification" or not self.options:
+            return self.question
+        lines = [f"{letter}: {value}" for letter, value in self.options]
+        return "\n".join([self.question, *lines, LETTER_INSTRUCTION])
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over the prompt, the size of the picture and its RGB bytes.
+
+        The answer is left out: two samples that put the same thing to the model have the same digest.
+        """
+        digest = hashlib.sha256(self.prompt.encode())
+        if self.image is not None:
+            image = self.image if self.image.mode == "RGB" else self.image.convert("RGB")
+            digest.update(b"\0image\0%dx%d\0" % image.size)
+            digest.update(image.tobytes())
+        return digest.hexdigest()
