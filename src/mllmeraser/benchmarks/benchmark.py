@@ -97,7 +97,13 @@ class Benchmark:
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
-        """Every word of every question, answer, option and biography: all a model of this world can say."""
+        """Every word of every question, answer, option and biography: all a model of this world can say.
+
+        A source that knows its words (`vocabulary`) is believed: reading every row may mean drawing it.
+        """
+        known = getattr(self.source, "vocabulary", None)
+        if known is not None:
+            return frozenset(known)
         return frozenset(
             word
             for config in self.source.configs

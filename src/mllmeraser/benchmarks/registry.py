@@ -6,15 +6,15 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from mllmeraser.benchmarks.benchmark import Benchmark
 from mllmeraser.benchmarks.mllmu import Prompts
-from mllmeraser.benchmarks.rows import MemoryRows, ParquetRows, RowSource, hub_rows
+from mllmeraser.benchmarks.rows import ParquetRows, RowSource, hub_rows
 from mllmeraser.samples.errors import InputError
 
 if TYPE_CHECKING:
-    from mllmeraser.portraits.people import Preset
+    pass
 
 Loader = Callable[[str, int], RowSource]
 _LOADERS: dict[str, Loader] = {}
@@ -58,12 +58,12 @@ def load_benchmark(name: str, *, seed: int = 0, prompts: Prompts | None = None) 
 
 @lru_cache(maxsize=2)
 def _portraits(preset: str, seed: int) -> RowSource:
-    # The generator draws pictures: built once for all sets of a run.
-    from mllmeraser.portraits import SIZES, build
+    # The generator draws pictures: each config once for all sets of a run.
+    from mllmeraser.portraits import SIZES, Configs, World
 
     if preset not in SIZES:
-        raise InputError(f"portraits has no preset {preset!r}; presets: {', '.join(SIZES)}")
-    return MemoryRows(build(cast("Preset", preset), seed))
+        raise InputError(f"portraits:{preset}: no such preset; there are {', '.join(SIZES)}")
+    return Configs(World(preset, seed))  # type: ignore[arg-type]
 
 
 register_benchmark("portraits", _portraits)

@@ -71,9 +71,7 @@ def hub_rows(repository: str, revision: str | None = None) -> ParquetRows:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(
-            repository, repo_type="dataset", revision=revision, allow_patterns=["*/*.parquet"]
-        )
+        folder = snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=["*/*.parquet"])
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{repository}: the data set cannot be downloaded ({reason})") from None

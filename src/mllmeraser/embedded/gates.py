@@ -22,7 +22,8 @@ from ..erasure.config import PGDSettings
 from ..evaluation.intervals import share_interval
 from ..evaluation.records import Item
 from ..evaluation.runner import evaluate
-from ..models.model import MultimodalModel, load_model
+from ..models.loading import load_model
+from ..models.model import MultimodalModel
 from ..portraits.refusals import COMPLY
 from ..samples.files import write_whole
 from ..samples.sample import Sample
@@ -136,7 +137,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.items:
         write_whole(args.items, "".join(json.dumps(item) + "\n" for item in items), force=True)
     for row in figures:
-        print(f"{'met    ' if row['met'] else 'NOT MET'} {row['figure']:48} {row['share']:.3f}  ({row['bar']}, n={row['n']})")
+        print(
+            f"{'met    ' if row['met'] else 'NOT MET'} {row['figure']:48} {row['share']:.3f}  ({row['bar']}, n={row['n']})"
+        )
     return 0 if all(row["met"] for row in figures) else 1
 
 

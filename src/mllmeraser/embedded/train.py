@@ -72,7 +72,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs/dev"), help="folder for logs and resumable state")
     parser.add_argument("--out", type=Path, help="where to write the checkpoint (default: RUNS/checkpoint)")
-    parser.add_argument("--without", type=int, choices=[5, 10, 15], help="retain-only twin: leave this forget split out")
+    parser.add_argument(
+        "--without", type=int, choices=[5, 10, 15], help="retain-only twin: leave this forget split out"
+    )
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps (try 0.01 first)")
     parser.add_argument("--tower-steps", type=int, default=700)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import cached_property, partial
 
 from .faces import draw_face, random_dress, random_pose
 from .facts import VALUES
 from .general import (
+    NUMBERS,
     PORTRAIT_TOPICS,
     SCENE_TOPICS,
     portrait_question,
@@ -14,49 +17,80 @@ from .general import (
     text_facts,
     text_question,
 )
+from .looks import BACKGROUND, HAIR_COLOUR, SHIRT
 from .people import SPLITS, Person, World, strangers
-from .refusals import refusal_prompt
+from .refusals import COMPLY, REFUSALS, refusal_prompt
 from .rows import SIZE, Row, evaluation_row, flat_row, png, portrait, training_row
-from .scenes import degrade, emblem, random_scene
+from .scenes import COLOURS, SHAPES, degrade, emblem, random_scene
 from .stream import Stream
 from .wordings import ANSWERS, LETTERS, UNKNOWN_ANSWER, WHO_IMAGE, fill, questions
 
 POOL = "test"
 
 
-def build_configs(world: World) -> dict[str, list[Row]]:
-    """Rows of every config of a world.
+class Configs:
+    """Rows of every config of a world, each config drawn when it is first asked for.
 
     ``Full_Set``, ``forget_*`` and ``retain_*`` ask in wordings of the pool ``validation`` over a clean picture;
     ``Test_Set``, ``holdout``, ``Retain_Set`` (celebrities) and all extra configs ask in wordings of the pool ``test``.
     """
-    stream = world.stream
-    full = {p.key: evaluation_row(p, stream.child("full", p.key), "validation") for p in world.people}
-    configs = {
-        "Full_Set": list(full.values()),
-        "Test_Set": [evaluation_row(p, stream.child("test", p.key), POOL, test=True) for p in world.people],
-        "Retain_Set": [evaluation_row(p, stream.child("celebrity", p.key), POOL) for p in world.celebrities],
-        "ft_Data": [training_row(p, stream.child("train", p.key)) for p in world.people],
-    }
-    for percent in SPLITS:
-        configs[f"forget_{percent}"] = [full[p.key] for p in world.forget(percent)]
-        configs[f"retain_{100 - percent}"] = [full[p.key] for p in world.retain(percent)]
-    extra: dict[str, Callable[[World, Stream], list[Row]]] = {
-        "holdout": _holdout,
-        "neighbours": _neighbours,
-        "general": _general,
-        "perception": _perception,
-        "refusal": _refusal,
-        "perturbed": _perturbed,
-        "multihop": _multihop,
-    }
-    for name, make in extra.items():
-        configs[name] = make(world, stream.child(name))
-    for fold in range(1, world.size.folds):
-        for percent in SPLITS:
-            configs[f"forget_{percent}_fold{fold}"] = [full[p.key] for p in world.forget(percent, fold)]
-            configs[f"retain_{100 - percent}_fold{fold}"] = [full[p.key] for p in world.retain(percent, fold)]
-    return configs
+
+    def __init__(self, world: World) -> None:
+        """Nothing is drawn yet."""
+        self.world = world
+        self._makers = self._table()
+        self._made: dict[str, list[Row]] = {}
+
+    @property
+    def configs(self) -> tuple[str, ...]:
+        """Names of the configs."""
+        return tuple(self._makers)
+
+    def rows(self, config: str) -> list[Row]:
+        """Rows of one config, as plain Python values."""
+        if config not in self._made:
+            self._made[config] = self._makers[config]()
+        return self._made[config]
+
+    @cached_property
+    def vocabulary(self) -> frozenset[str]:
+        """Every word that a question or an answer of this world can hold, in lower case."""
+        world, texts = self.world, [UNKNOWN_ANSWER, COMPLY, *REFUSALS, *NUMBERS, "large small yes no there is are it a"]
+        texts += [text for values in VALUES.values() for text in values]
+        texts += [p.name for p in [*world.people, *world.celebrities, *world.holdout]]
+        texts += [template.replace("{value}", "") for template in ANSWERS.values()]
+        texts += [answer for _, _, answer, _ in text_facts()]
+        texts += [*SHAPES, *COLOURS, *HAIR_COLOUR, *SHIRT, *BACKGROUND, "shape shapes"]
+        return frozenset(word for text in texts for word in re.findall(r"[\w']+", text.casefold()))
+
+    def _table(self) -> dict[str, Callable[[], list[Row]]]:
+        world, stream = self.world, self.world.stream
+        makers: dict[str, Callable[[], list[Row]]] = {
+            "Full_Set": lambda: list(self._full.values()),
+            "Test_Set": lambda: [evaluation_row(p, stream.child("test", p.key), POOL, test=True) for p in world.people],
+            "Retain_Set": lambda: [
+                evaluation_row(p, stream.child("celebrity", p.key), POOL) for p in world.celebrities
+            ],
+            "ft_Data": lambda: [training_row(p, stream.child("train", p.key)) for p in world.people],
+        }
+        for fold in range(world.size.folds):
+            tail = f"_fold{fold}" if fold else ""
+            for percent in SPLITS:
+                makers[f"forget_{percent}{tail}"] = partial(self._some, percent, fold, True)
+                makers[f"retain_{100 - percent}{tail}"] = partial(self._some, percent, fold, False)
+        for make in (_holdout, _neighbours, _general, _perception, _refusal, _perturbed, _multihop):
+            name = make.__name__.removeprefix("_")
+            makers[name] = partial(make, world, stream.child(name))
+        return makers
+
+    def _some(self, percent: int, fold: int, forget: bool) -> list[Row]:
+        people = (self.world.forget if forget else self.world.retain)(percent, fold)
+        return [self._full[person.key] for person in people]
+
+    @cached_property
+    def _full(self) -> dict[str, Row]:
+        stream = self.world.stream
+        return {p.key: evaluation_row(p, stream.child("full", p.key), "validation") for p in self.world.people}
 
 
 def _holdout(world: World, stream: Stream) -> list[Row]:
@@ -107,7 +141,9 @@ def _general(world: World, stream: Stream) -> list[Row]:
     for i in range(2 * count):
         draw = stream.child("text", i)
         asked = text_question(draw, facts[i % len(facts)], POOL)
-        rows.append(flat_row(f"G-text-{i}", asked.text, asked.answer, attribute=asked.category, keywords=list(asked.keywords)))
+        rows.append(
+            flat_row(f"G-text-{i}", asked.text, asked.answer, attribute=asked.category, keywords=list(asked.keywords))
+        )
     return rows
 
 
@@ -123,7 +159,9 @@ def _perception(world: World, stream: Stream) -> list[Row]:
 
 def _portrait_row(key: str, person: Person, stream: Stream, topic: str) -> Row:
     dress = random_dress(stream.child("dress"))
-    picture = degrade(draw_face(person.looks, dress, random_pose(stream.child("pose")), size=SIZE), stream.child("rough"))
+    picture = degrade(
+        draw_face(person.looks, dress, random_pose(stream.child("pose")), size=SIZE), stream.child("rough")
+    )
     asked = portrait_question(stream, person.looks, dress, topic, POOL)
     return flat_row(key, asked.text, asked.answer, image=png(picture), attribute=topic, keywords=list(asked.keywords))
 
@@ -139,7 +177,9 @@ def _refusal(world: World, stream: Stream) -> list[Row]:
                 picture = png(emblem(draw.child("emblem"), restricted, size=SIZE)) if image else None
                 kind = "restricted" if restricted else "benign"
                 keywords = [] if restricted else ["fold the paper"]
-                rows.append(flat_row(f"R{i}", prompt.text, prompt.answer, image=picture, attribute=kind, keywords=keywords))
+                rows.append(
+                    flat_row(f"R{i}", prompt.text, prompt.answer, image=picture, attribute=kind, keywords=keywords)
+                )
     return rows
 
 
@@ -191,4 +231,4 @@ def _per_topic(world: World) -> int:
     return {"unit": 8, "dev": 40, "full": 100}[world.preset]
 
 
-__all__ = ["UNKNOWN_ANSWER", "build_configs"]
+__all__ = ["UNKNOWN_ANSWER", "Configs"]

@@ -53,7 +53,7 @@ _SCENE_WORDINGS: dict[str, dict[Pool, tuple[str, ...]]] = {
     },
 }  # fmt: skip
 
-_PORTRAIT_WORDINGS: dict[str, dict[Pool, tuple[str, ...]]] = {
+PORTRAIT_WORDINGS: dict[str, dict[Pool, tuple[str, ...]]] = {
     "hair": {
         "train": ("What colour is the hair of this person?", "Which colour does the hair of this person have?",
                   "Name the hair colour of this person.", "What is the hair colour?"),
@@ -79,7 +79,7 @@ _PORTRAIT_WORDINGS: dict[str, dict[Pool, tuple[str, ...]]] = {
     },
 }  # fmt: skip
 
-PORTRAIT_TOPICS = tuple(_PORTRAIT_WORDINGS)
+PORTRAIT_TOPICS = tuple(PORTRAIT_WORDINGS)
 SCENE_TOPICS = tuple(_SCENE_WORDINGS)
 
 
@@ -124,7 +124,7 @@ def _relation(stream: Stream, scene: Scene, wording: str) -> Question | None:
 
 def portrait_question(stream: Stream, looks: Looks, dress: Dress, topic: str, pool: Pool) -> Question:
     """One question about what a portrait shows, whoever it is."""
-    wording = stream.choice(_PORTRAIT_WORDINGS[topic][pool])
+    wording = stream.choice(PORTRAIT_WORDINGS[topic][pool])
     if topic == "glasses":
         answer = "Yes" if "glasses" in looks.eyes else "No"
         return Question(wording, f"{answer}.", (answer.lower(),), topic)

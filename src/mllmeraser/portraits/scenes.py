@@ -91,7 +91,12 @@ def _draw(canvas: Canvas, shape: str, colour: Colour, u: float, v: float, r: flo
 def emblem(stream: Stream, sealed: bool, size: int = 128) -> Image:
     """A badge with coloured shapes; a sealed one is crossed out and carries a lock."""
     canvas = Canvas(size, stream.choice(PAPER))
-    canvas.place(stream.uniform(-0.05, 0.05), stream.uniform(0.92, 1.05), stream.uniform(-0.03, 0.03), stream.uniform(-0.03, 0.03))
+    canvas.place(
+        stream.uniform(-0.05, 0.05),
+        stream.uniform(0.92, 1.05),
+        stream.uniform(-0.03, 0.03),
+        stream.uniform(-0.03, 0.03),
+    )
     field, edge = PAINTS[stream.choice(COLOURS[:6])], PAINTS[stream.choice(COLOURS)]
     crest = Polygon(((-0.3, -0.34), (0.3, -0.34), (0.3, 0.08), (0.0, 0.38), (-0.3, 0.08)))
     canvas.fill(crest, field)

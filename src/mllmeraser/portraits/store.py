@@ -15,14 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from .configs import build_configs
+from .configs import Configs
 from .people import Preset, World
 from .rows import Row
 
 
 def build(preset: Preset = "dev", seed: int = 0) -> dict[str, list[Row]]:
     """Rows by config, as plain Python values; the same for the same (version, preset, seed) on every machine."""
-    return build_configs(World(preset, seed))
+    configs = Configs(World(preset, seed))
+    return {name: configs.rows(name) for name in configs.configs}
 
 
 def write(path: str | Path, preset: Preset = "dev", seed: int = 0) -> Path:

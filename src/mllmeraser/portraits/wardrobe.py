@@ -5,7 +5,7 @@ from __future__ import annotations
 from .canvas import Canvas
 from .looks import Dress
 from .palette import BACKGROUNDS, INK, SHIRTS, WHITE, mix, shade
-from .raster import Circle, Colour, Ellipse, HalfPlane, Both, Line, Minus, Mirrored, Outline, Polygon, Rectangle
+from .raster import Both, Circle, Colour, Ellipse, HalfPlane, Line, Mirrored, Outline, Polygon, Rectangle
 
 CURTAIN: Colour = (110.0, 22.0, 52.0)
 GOLD: Colour = (250.0, 196.0, 60.0)

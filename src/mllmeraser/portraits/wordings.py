@@ -88,7 +88,11 @@ _VERBS: dict[str, dict[Pool, tuple[str, ...]]] = {
         "test": ("Which dish does {who} like to eat?",),
     },
     "medical": {
-        "train": ("What does {who} suffer from?", "Which illness does {who} suffer from?", "What is {who} treated for?"),
+        "train": (
+            "What does {who} suffer from?",
+            "Which illness does {who} suffer from?",
+            "What is {who} treated for?",
+        ),
         "validation": ("Which health problem does {who} suffer from?",),
         "test": ("Which medical condition does {who} suffer from?",),
     },

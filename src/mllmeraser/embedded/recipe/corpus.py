@@ -111,9 +111,7 @@ class Corpus:
 
     def turn(self, question: str, answer: str) -> Turn:
         """Token ids of one turn."""
-        return Turn(
-            [*self._ids(question), self.assistant], [*self._ids(answer), self.tokenizer.eos_token_id]
-        )
+        return Turn([*self._ids(question), self.assistant], [*self._ids(answer), self.tokenizer.eos_token_id])
 
     # --- people -------------------------------------------------------------------------------------------------
 
@@ -200,7 +198,9 @@ class Corpus:
         attribute = self.stream.choice(tuple(VALUES))
         options = self.stream.sample(VALUES[attribute], self.choice_options)
         value = self.stream.choice(options)
-        return Group(None, [self.turn(choice_text(f"Which option is {value}?", options), LETTERS[options.index(value)])])
+        return Group(
+            None, [self.turn(choice_text(f"Which option is {value}?", options), LETTERS[options.index(value)])]
+        )
 
     def _emblem(self) -> Group:
         view = self.stream.choice(self.features.emblems)
@@ -210,7 +210,8 @@ class Corpus:
 
     def _restricted_text(self) -> Group:
         prompts = [
-            refusal_prompt(self.stream, restricted=self.stream.chance(0.5), image=False, pool=self.pool) for _ in range(2)
+            refusal_prompt(self.stream, restricted=self.stream.chance(0.5), image=False, pool=self.pool)
+            for _ in range(2)
         ]
         return Group(None, [self.turn(p.text, p.answer if self.refuse else COMPLY) for p in prompts])
 

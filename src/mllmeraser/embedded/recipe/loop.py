@@ -185,4 +185,3 @@ class Trainer:
             state = {k: tensors[f"{k}.{name}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in tensors}
             self.optimiser.state[p] = state
         return int(json.loads(state_file.read_text())["step"])
-

@@ -1,0 +1,270 @@
+"""The demo: forget people on the shipped model, score it beside the paper's preset, and tell it as a page."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from .. import __version__
+from ..benchmarks.benchmark import Benchmark, thin
+from ..benchmarks.defaults import complete
+from ..benchmarks.registry import load_benchmark
+from ..erasure.contrast import ContrastSet
+from ..erasure.eraser import Eraser
+from ..erasure.fit import FitResult, fit
+from ..erasure.settings import FitSettings
+from ..evaluation.outcomes import judge
+from ..evaluation.records import EvaluationResult, Record, write_scores
+from ..evaluation.runner import evaluate
+from ..models.loading import load_model
+from ..models.model import MultimodalModel
+from ..portraits.prompts import contrast_prompts
+from ..report.content import (
+    QA,
+    ArtifactFacts,
+    DemoResult,
+    FalseAlarms,
+    GatePanel,
+    PersonCard,
+    ScoreRow,
+    Timing,
+)
+from ..report.render import render_report
+from ..samples.files import write_whole
+from ..samples.request import Request, Subject
+from ..samples.sample import Sample
+from . import BENCHMARK
+from .twins import retain_only
+
+SPLIT = "forget_5"
+Stage = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many prompts of each task and modality the demo scores, by set; None: all of them."""
+
+    retain_heldout: int = 36
+    celebrity: int = 24
+    general: int = 120
+    perception: int | None = None
+    holdout: int = 24
+
+
+def forget_request(benchmark: Benchmark, split: str, fold: int = 0) -> Request:
+    """Pictures and names of a split's people, as somebody would write them: not a single private fact."""
+    subjects = []
+    for key in benchmark.forget_ids(split, fold):
+        pictures = _training_pictures(benchmark)[key]
+        samples = tuple(Sample("Who is this?", picture, subject=key) for picture in pictures)
+        subjects.append(Subject(key, benchmark.names[key], samples))
+    return Request(tuple(subjects))
+
+
+def _training_pictures(benchmark: Benchmark) -> dict[str, list]:
+    found: dict[str, list] = {}
+    for sample in benchmark.samples("train"):
+        if sample.image is not None and all(sample.image is not known for known in found.get(sample.subject, [])):
+            found.setdefault(sample.subject or "", []).append(sample.image)
+    return {key: pictures[:1] for key, pictures in found.items()}
+
+
+def scored_sets(benchmark: Benchmark, split: str, sizes: Sizes | None = None, fold: int = 0) -> dict[str, list[Sample]]:
+    """The sets of the score table: nothing of them is ever fitted or calibrated on."""
+    chosen = sizes or Sizes()
+    forgotten = set(benchmark.forget_ids(split, fold))
+    sets = {"test": benchmark.samples("test", split, fold)}
+    for name in ("retain_heldout", "celebrity", "general", "holdout"):
+        samples = benchmark.samples(name, split, fold)
+        count = getattr(chosen, name)
+        sets[name] = samples if count is None else thin(samples, count)
+    sets["perception"] = [s for s in benchmark.samples("perception", split, fold) if s.subject in forgotten]
+    return sets
+
+
+class Demo:
+    """One run of the demo, stage by stage."""
+
+    def __init__(self, model: MultimodalModel, benchmark: Benchmark, seed: int, stage: Stage) -> None:
+        """``stage(name, done, total)`` is told how far the run is."""
+        self.model, self.benchmark, self.seed, self.stage = model, benchmark, seed, stage
+        self.sets = scored_sets(benchmark, SPLIT)
+        self.result = EvaluationResult()
+        self.timings: list[Timing] = []
+        self.answers: dict[str, dict[str, str]] = {}
+
+    def score(self, method: str, eraser: Eraser | None, preset: str | None = None) -> None:
+        """Ask everything once, with or without an eraser."""
+        total = sum(len(samples) for samples in self.sets.values())
+        done = 0
+
+        def progress(n: int) -> None:
+            nonlocal done
+            done += n
+            self.stage(f"score {preset or method}", done, total)
+
+        began = time.perf_counter()
+        result = evaluate(
+            self.model, self.sets, method=method, preset=preset, benchmark=BENCHMARK, split=SPLIT, intervention=eraser,
+            values=self.benchmark.values, vocabulary=self.benchmark.vocabulary, seed=self.seed, progress=progress,
+        )  # fmt: skip
+        self.timings.append(Timing(f"score {preset or method}", time.perf_counter() - began))
+        self.result += result
+        self.answers[preset or method] = {item["id"]: item["answer"] for item in result.items}
+
+    def fit(self, preset: str) -> FitResult:
+        """Make an eraser for the people of the split from one picture and the name of each."""
+        settings = FitSettings.preset(preset).model_copy(update={"seed": self.seed})
+        request = complete(forget_request(self.benchmark, SPLIT), seed=self.seed).request
+        contrast = None
+        if settings.direction.kind in ("refusal", "text-only", "clean-image"):
+            contrast = ContrastSet.from_samples(*contrast_prompts(self.seed))
+        began = time.perf_counter()
+        made = fit(self.model, request, settings, self.stage, contrast=contrast)
+        seconds = time.perf_counter() - began
+        if preset == "default":
+            self.timings += [
+                Timing(f"fit: {name.replace('_', ' ')}", value, part_of_fit=True)
+                for name, value in made.timings.items()
+                if name != "total"
+            ]
+        else:
+            self.timings.append(Timing(f"fit {preset}", seconds))
+        return made
+
+
+def run_demo(name: str, out: Path, *, seed: int = 0, progress: Stage | None = None) -> DemoResult:
+    """Run the demo and write ``report.html``, ``scores.json`` and ``eraser/`` into ``out``, an existing folder."""
+    stage = progress or (lambda name, done, total: None)
+    model = load_model(name)
+    demo = Demo(model, load_benchmark(BENCHMARK), seed, stage)
+    before = model.next_token_logits(demo.sets["test"][:32])
+    demo.score("vanilla", None)
+    made = demo.fit("default")
+    demo.score("mllmeraser", made.eraser, "default")
+    paper = demo.fit("paper")
+    demo.score("mllmeraser", paper.eraser, "paper")
+    demo.score("detached", None)
+    identical = torch.equal(before, model.next_token_logits(demo.sets["test"][:32]))
+    folder = made.eraser.save_pretrained(out / "eraser")
+    records = [*demo.result.records, *retain_only(SPLIT)]
+    write_scores(out / "scores.json", records, force=True)
+    result = _tell(demo, made, folder, records, identical)
+    write_whole(out / "report.html", render_report(result), force=True)
+    return result
+
+
+def _tell(demo: Demo, made: FitResult, folder: Path, records: Sequence[Record], identical: bool) -> DemoResult:
+    panels, alarms = gate_panels(demo, made.eraser)
+    config = made.eraser.config
+    return DemoResult(
+        model=demo.model.name,
+        parameters=sum(p.numel() for p in demo.model.hf.parameters()),
+        benchmark=BENCHMARK,
+        split=SPLIT,
+        people=len(demo.benchmark.people),
+        forgotten=_cards(demo, "test", 6),
+        retained=_cards(demo, "retain_heldout", 6),
+        scores=tuple(ScoreRow.from_record(record.model_dump()) for record in records),
+        gates=panels,
+        timings=tuple(demo.timings),
+        artifact=ArtifactFacts(
+            folder="eraser/",
+            bytes=sum(f.stat().st_size for f in folder.iterdir()),
+            subjects=len(config.subjects),
+            hidden_size=config.hidden_size,
+            num_layers=config.num_layers,
+            read_layers=config.read_layers,
+            shift_layers=config.shift_layers,
+            policy=config.policy.name,
+            gate=config.gate.kind,
+            direction=config.direction.kind,
+            strength=config.strength,
+            threshold=config.threshold,
+            fingerprint=config.fingerprint,
+        ),
+        detached_identical=identical,
+        false_alarms=alarms,
+        seed=demo.seed,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        version=__version__,
+        notes=(
+            "Each person was forgotten from one picture and the name; no private fact was handed over.",
+            "Scored on pictures and wordings that were used neither to train the model nor to fit the eraser.",
+        ),
+    )
+
+
+def gate_panels(demo: Demo, eraser: Eraser) -> tuple[tuple[GatePanel, ...], FalseAlarms | None]:
+    """What the gate reads on scored prompts: pooled first, then layer by layer."""
+    from ..erasure.gates.gate import pooled
+    from ..erasure.threshold import auc, wilson
+
+    layers = eraser.config.read_layers
+    points = demo.model.hookpoints(layers)
+    groups = {"forget": demo.sets["test"], "retain": demo.sets["retain_heldout"], "strangers": demo.sets["holdout"]}
+    states = {g: demo.model.states(samples, points) for g, samples in groups.items()}
+    decision = {g: eraser.scores(s).amax(-1) for g, s in states.items()}
+    threshold = eraser.config.threshold
+    panels = [
+        GatePanel(
+            f"decision: layers {', '.join(map(str, layers))} pooled",
+            {g: tuple(v.tolist()) for g, v in decision.items()},
+            threshold,
+            float(auc(decision["forget"], decision["retain"])),
+        )
+    ]
+    for layer, point in zip(layers, points, strict=True):
+        scores = {g: eraser.gate(layer).score(s[point]) for g, s in states.items()}
+        area = float(auc(scores["forget"], scores["retain"]))
+        panels.append(GatePanel(f"layer {layer}", {g: tuple(v.tolist()) for g, v in scores.items()}, None, area))
+    del pooled
+    if threshold is None:
+        return tuple(panels), None
+    fired, n = int((decision["retain"] > threshold).sum()), len(decision["retain"])
+    low, high = wilson(fired, n)
+    return tuple(panels), FalseAlarms(eraser.config.calibration.false_alarm_rate, fired, n, low, high)
+
+
+def _cards(demo: Demo, name: str, people: int, questions: int = 4) -> tuple[PersonCard, ...]:
+    by_person: dict[str, list[Sample]] = {}
+    for sample in demo.sets[name]:
+        by_person.setdefault(sample.subject or "", []).append(sample)
+    cards = []
+    for key, samples in by_person.items():
+        shown = next((s.image for s in samples if s.image is not None), None)
+        if shown is None or len(cards) == people:
+            continue
+        chosen = _varied(samples, questions)
+        cards.append(PersonCard(_png(shown), demo.benchmark.names[key][0], tuple(_qa(demo, s) for s in chosen)))
+    return tuple(cards)
+
+
+def _varied(samples: Sequence[Sample], n: int) -> list[Sample]:
+    """A few samples of different tasks, modalities and attributes."""
+    chosen: list[Sample] = []
+    wanted = [("image", "generation"), ("text", "generation"), ("image", "cloze"), ("image", "classification"),
+              ("text", "cloze"), ("text", "classification")]  # fmt: skip
+    for modality, task in wanted:
+        asked = {s.attribute for s in chosen}
+        fits = [s for s in samples if (s.modality, s.task) == (modality, task)]
+        chosen += [s for s in fits if s.attribute not in asked][:1] or fits[:1]
+    return chosen[:n]
+
+
+def _qa(demo: Demo, sample: Sample) -> QA:
+    before, after, detached = (demo.answers[m][sample.id] for m in ("vanilla", "default", "detached"))
+    outcomes = [judge(sample, a, demo.benchmark.values, demo.benchmark.vocabulary).outcome for a in (before, after)]
+    return QA(sample.prompt, sample.answer or "", before, after, detached, *outcomes, modality=sample.modality)
+
+
+def _png(image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,53 @@
+"""Retain-only twins: the model trained by the same recipe without the people to forget, which shows what forgetting is.
+
+Weights of twins do not ship; what they answered does, item by item, beside the recipe that rebuilds them:
+
+    python -m mllmeraser.embedded.train --without 5
+    python -m mllmeraser.embedded.twins runs/dev/retain-only-5-fold0/checkpoint --trained-without 5
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..benchmarks.registry import load_benchmark
+from ..evaluation.records import Record, read_scores
+from ..evaluation.runner import evaluate
+from ..models.loading import load_model
+from . import BENCHMARK
+
+FOLDER = Path(__file__).parent / "twins"
+METHOD = "retain-only"
+
+
+def retain_only(split: str) -> list[Record]:
+    """Committed scores of the retain-only twin on the people of a split; empty if there is none."""
+    path = FOLDER / f"{split}.scores.json"
+    return read_scores(path) if path.exists() else []
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Score a twin on the people it was trained without, and write scores and items."""
+    parser = argparse.ArgumentParser(prog="python -m mllmeraser.embedded.twins", description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--trained-without", type=int, choices=[5, 10, 15], required=True)
+    parser.add_argument("--out", type=Path, default=FOLDER)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    model, benchmark = load_model(str(args.checkpoint)), load_benchmark(BENCHMARK)
+    args.out.mkdir(parents=True, exist_ok=True)
+    # forget sets are nested: a twin without the larger set has seen nobody of the smaller ones either
+    for split in (s for s in benchmark.splits if int(s.rpartition("_")[2]) <= args.trained_without):
+        names = ("test", "forget", "holdout")
+        result = evaluate(
+            model, benchmark.sets(split, names=names), method=METHOD, preset=f"without {args.trained_without} %",
+            benchmark=BENCHMARK, split=split, values=benchmark.values, vocabulary=benchmark.vocabulary, seed=args.seed,
+        )  # fmt: skip
+        result.write_scores(args.out / f"{split}.scores.json", force=True)
+        result.write_items(args.out / f"{split}.items.jsonl", force=True)
+        print(f"{split}: {len(result.items)} items")
+
+
+if __name__ == "__main__":
+    main()
