@@ -26,7 +26,7 @@ _HOMES = {
     "evaluate": "mllmeraser.api",
     "forget_split": "mllmeraser.api",
     "load_benchmark": "mllmeraser.benchmarks.registry",
-    "load_model": "mllmeraser.models.model",
+    "load_model": "mllmeraser.models.loading",
 }
 
 __all__ = [
@@ -55,7 +55,8 @@ if TYPE_CHECKING:
     from mllmeraser.erasure.eraser import Eraser
     from mllmeraser.erasure.fit import FitSettings
     from mllmeraser.models.hookpoint import HookPoint
-    from mllmeraser.models.model import MultimodalModel, load_model
+    from mllmeraser.models.loading import load_model
+    from mllmeraser.models.model import MultimodalModel
     from mllmeraser.samples import AttachError, InputError, MLLMEraserError, Sample
     from mllmeraser.samples.request import Request, Subject
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from ..models.model import MultimodalModel
-from ..portraits.people import World
-from ..portraits.prompts import default_retain, default_strangers, perception_prompts
-from ..samples.expansion import ExpansionSettings
-from ..samples.request import Request, Subject
-from ..samples.sample import Sample
+from PIL import Image
+
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.portraits.people import World
+from mllmeraser.portraits.prompts import default_retain, default_strangers, perception_prompts
+from mllmeraser.samples.expansion import ExpansionSettings
+from mllmeraser.samples.request import Request, Subject
+from mllmeraser.samples.sample import Sample
 
 IDENTITY_QUESTION = "Who is this?"
 
@@ -59,7 +61,7 @@ def complete(
     return Completed(replace(completed, retain=tuple(retain), strangers=tuple(strangers)), tuple(notes))
 
 
-def _pictures(request: Request) -> list:
+def _pictures(request: Request) -> list[Image.Image]:
     found = {id(s.image): s.image for s in request.forget if s.image is not None}
     return list(found.values())
 
@@ -76,7 +78,7 @@ def _name_subjects(request: Request, model: MultimodalModel, world: World) -> tu
     return replace(request, subjects=tuple(subjects)), notes
 
 
-def _told_name(subject: Subject, model: MultimodalModel, known: Sequence[str] | dict) -> str | None:
+def _told_name(subject: Subject, model: MultimodalModel, known: Collection[str]) -> str | None:
     asked = [Sample(IDENTITY_QUESTION, s.image) for s in subject.samples if s.image is not None][:3]
     if not asked:
         return None

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
+from PIL import Image
 
-from .. import __version__
-from ..benchmarks.benchmark import Benchmark, thin
-from ..benchmarks.defaults import complete
-from ..benchmarks.registry import load_benchmark
-from ..erasure.contrast import ContrastSet
-from ..erasure.eraser import Eraser
-from ..erasure.fit import FitResult, fit
-from ..erasure.settings import FitSettings
-from ..evaluation.outcomes import judge
-from ..evaluation.records import EvaluationResult, Record, write_scores
-from ..evaluation.runner import evaluate
-from ..models.loading import load_model
-from ..models.model import MultimodalModel
-from ..portraits.prompts import contrast_prompts
-from ..report.content import (
+from mllmeraser import __version__
+from mllmeraser.benchmarks.benchmark import Benchmark, thin
+from mllmeraser.benchmarks.defaults import complete
+from mllmeraser.benchmarks.registry import load_benchmark
+from mllmeraser.embedded import BENCHMARK
+from mllmeraser.embedded.twins import retain_only
+from mllmeraser.erasure.contrast import ContrastSet
+from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.fit import FitResult, fit
+from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.threshold import auc, wilson
+from mllmeraser.evaluation.outcomes import judge
+from mllmeraser.evaluation.records import EvaluationResult, Record, write_scores
+from mllmeraser.evaluation.runner import evaluate
+from mllmeraser.models.loading import load_model
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.portraits.prompts import contrast_prompts
+from mllmeraser.report.content import (
     QA,
     ArtifactFacts,
     DemoResult,
@@ -35,15 +39,13 @@ from ..report.content import (
     ScoreRow,
     Timing,
 )
-from ..report.render import render_report
-from ..samples.files import write_whole
-from ..samples.request import Request, Subject
-from ..samples.sample import Sample
-from . import BENCHMARK
-from .twins import retain_only
+from mllmeraser.report.render import render_report
+from mllmeraser.samples.files import write_whole
+from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.request import Request, Subject
+from mllmeraser.samples.sample import Sample
 
 SPLIT = "forget_5"
-Stage = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -59,20 +61,19 @@ class Sizes:
 
 def forget_request(benchmark: Benchmark, split: str, fold: int = 0) -> Request:
     """Pictures and names of a split's people, as somebody would write them: not a single private fact."""
-    subjects = []
+    subjects, shown = [], _training_pictures(benchmark, split, fold)
     for key in benchmark.forget_ids(split, fold):
-        pictures = _training_pictures(benchmark)[key]
-        samples = tuple(Sample("Who is this?", picture, subject=key) for picture in pictures)
+        samples = tuple(Sample("Who is this?", picture, subject=key) for picture in shown[key])
         subjects.append(Subject(key, benchmark.names[key], samples))
     return Request(tuple(subjects))
 
 
-def _training_pictures(benchmark: Benchmark) -> dict[str, list]:
-    found: dict[str, list] = {}
-    for sample in benchmark.samples("train"):
-        if sample.image is not None and all(sample.image is not known for known in found.get(sample.subject, [])):
-            found.setdefault(sample.subject or "", []).append(sample.image)
-    return {key: pictures[:1] for key, pictures in found.items()}
+def _training_pictures(benchmark: Benchmark, split: str, fold: int) -> dict[str, list[Image.Image]]:
+    found: dict[str, list[Image.Image]] = {}
+    for sample in benchmark.samples("train_forget", split, fold):
+        if sample.image is not None and sample.subject is not None:
+            found.setdefault(sample.subject, [sample.image])
+    return found
 
 
 def scored_sets(benchmark: Benchmark, split: str, sizes: Sizes | None = None, fold: int = 0) -> dict[str, list[Sample]]:
@@ -91,7 +92,7 @@ def scored_sets(benchmark: Benchmark, split: str, sizes: Sizes | None = None, fo
 class Demo:
     """One run of the demo, stage by stage."""
 
-    def __init__(self, model: MultimodalModel, benchmark: Benchmark, seed: int, stage: Stage) -> None:
+    def __init__(self, model: MultimodalModel, benchmark: Benchmark, seed: int, stage: Progress) -> None:
         """``stage(name, done, total)`` is told how far the run is."""
         self.model, self.benchmark, self.seed, self.stage = model, benchmark, seed, stage
         self.sets = scored_sets(benchmark, SPLIT)
@@ -139,9 +140,9 @@ class Demo:
         return made
 
 
-def run_demo(name: str, out: Path, *, seed: int = 0, progress: Stage | None = None) -> DemoResult:
+def run_demo(name: str, out: Path, *, seed: int = 0, progress: Progress | None = None) -> DemoResult:
     """Run the demo and write ``report.html``, ``scores.json`` and ``eraser/`` into ``out``, an existing folder."""
-    stage = progress or (lambda name, done, total: None)
+    stage = progress or _silent
     model = load_model(name)
     demo = Demo(model, load_benchmark(BENCHMARK), seed, stage)
     before = model.next_token_logits(demo.sets["test"][:32])
@@ -158,6 +159,10 @@ def run_demo(name: str, out: Path, *, seed: int = 0, progress: Stage | None = No
     result = _tell(demo, made, folder, records, identical)
     write_whole(out / "report.html", render_report(result), force=True)
     return result
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Nobody watches."""
 
 
 def _tell(demo: Demo, made: FitResult, folder: Path, records: Sequence[Record], identical: bool) -> DemoResult:
@@ -203,9 +208,6 @@ def _tell(demo: Demo, made: FitResult, folder: Path, records: Sequence[Record], 
 
 def gate_panels(demo: Demo, eraser: Eraser) -> tuple[tuple[GatePanel, ...], FalseAlarms | None]:
     """What the gate reads on scored prompts: pooled first, then layer by layer."""
-    from ..erasure.gates.gate import pooled
-    from ..erasure.threshold import auc, wilson
-
     layers = eraser.config.read_layers
     points = demo.model.hookpoints(layers)
     groups = {"forget": demo.sets["test"], "retain": demo.sets["retain_heldout"], "strangers": demo.sets["holdout"]}
@@ -217,26 +219,25 @@ def gate_panels(demo: Demo, eraser: Eraser) -> tuple[tuple[GatePanel, ...], Fals
             f"decision: layers {', '.join(map(str, layers))} pooled",
             {g: tuple(v.tolist()) for g, v in decision.items()},
             threshold,
-            float(auc(decision["forget"], decision["retain"])),
+            auc(decision["forget"], decision["retain"]),
         )
     ]
     for layer, point in zip(layers, points, strict=True):
         scores = {g: eraser.gate(layer).score(s[point]) for g, s in states.items()}
-        area = float(auc(scores["forget"], scores["retain"]))
+        area = auc(scores["forget"], scores["retain"])
         panels.append(GatePanel(f"layer {layer}", {g: tuple(v.tolist()) for g, v in scores.items()}, None, area))
-    del pooled
     if threshold is None:
         return tuple(panels), None
     fired, n = int((decision["retain"] > threshold).sum()), len(decision["retain"])
     low, high = wilson(fired, n)
-    return tuple(panels), FalseAlarms(eraser.config.calibration.false_alarm_rate, fired, n, low, high)
+    return tuple(panels), FalseAlarms(eraser.config.calibration.false_alarm_target or 0.0, fired, n, low, high)
 
 
 def _cards(demo: Demo, name: str, people: int, questions: int = 4) -> tuple[PersonCard, ...]:
     by_person: dict[str, list[Sample]] = {}
     for sample in demo.sets[name]:
         by_person.setdefault(sample.subject or "", []).append(sample)
-    cards = []
+    cards: list[PersonCard] = []
     for key, samples in by_person.items():
         shown = next((s.image for s in samples if s.image is not None), None)
         if shown is None or len(cards) == people:
@@ -260,11 +261,13 @@ def _varied(samples: Sequence[Sample], n: int) -> list[Sample]:
 
 def _qa(demo: Demo, sample: Sample) -> QA:
     before, after, detached = (demo.answers[m][sample.id] for m in ("vanilla", "default", "detached"))
-    outcomes = [judge(sample, a, demo.benchmark.values, demo.benchmark.vocabulary).outcome for a in (before, after)]
-    return QA(sample.prompt, sample.answer or "", before, after, detached, *outcomes, modality=sample.modality)
+    first, second = (
+        judge(sample, a, demo.benchmark.values, demo.benchmark.vocabulary).outcome for a in (before, after)
+    )
+    return QA(sample.prompt, sample.answer or "", before, after, detached, first, second, sample.modality)
 
 
-def _png(image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()

@@ -15,19 +15,19 @@ from pathlib import Path
 
 import torch
 
-from ..benchmarks.benchmark import Benchmark
-from ..benchmarks.registry import load_benchmark
-from ..erasure.adversary import perturb
-from ..erasure.config import PGDSettings
-from ..evaluation.intervals import share_interval
-from ..evaluation.records import Item
-from ..evaluation.runner import evaluate
-from ..models.loading import load_model
-from ..models.model import MultimodalModel
-from ..portraits.refusals import COMPLY
-from ..samples.files import write_whole
-from ..samples.sample import Sample
-from . import BENCHMARK, checkpoint_path
+from mllmeraser.benchmarks.benchmark import Benchmark
+from mllmeraser.benchmarks.registry import load_benchmark
+from mllmeraser.embedded import BENCHMARK, checkpoint_path
+from mllmeraser.erasure.adversary import perturb
+from mllmeraser.erasure.config import PGDSettings
+from mllmeraser.evaluation.intervals import share_interval
+from mllmeraser.evaluation.records import Item
+from mllmeraser.evaluation.runner import evaluate
+from mllmeraser.models.loading import load_model
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.portraits.refusals import COMPLY
+from mllmeraser.samples.files import write_whole
+from mllmeraser.samples.sample import Sample
 
 AT_LEAST, AT_MOST = "at least", "at most"
 
@@ -137,9 +137,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.items:
         write_whole(args.items, "".join(json.dumps(item) + "\n" for item in items), force=True)
     for row in figures:
-        print(
-            f"{'met    ' if row['met'] else 'NOT MET'} {row['figure']:48} {row['share']:.3f}  ({row['bar']}, n={row['n']})"
-        )
+        told = "met    " if row["met"] else "NOT MET"
+        print(f"{told} {row['figure']:48} {row['share']:.3f}  ({row['bar']}, n={row['n']})")
     return 0 if all(row["met"] for row in figures) else 1
 
 

@@ -13,15 +13,15 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
-from ..portraits.people import World
-from .recipe.architecture import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
-from .recipe.check import exact_by_kind
-from .recipe.corpus import Corpus, tokenizer_texts
-from .recipe.features import Counts, FeatureCache, draw_features
-from .recipe.loop import Phase, Trainer
-from .recipe.packing import Packer
-from .recipe.tokenizer import IMAGE, PAD, USER, train_tokenizer
-from .recipe.vision import train_tower
+from mllmeraser.embedded.recipe.architecture import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
+from mllmeraser.embedded.recipe.check import exact_by_kind
+from mllmeraser.embedded.recipe.corpus import Corpus, tokenizer_texts
+from mllmeraser.embedded.recipe.features import Counts, FeatureCache, draw_features
+from mllmeraser.embedded.recipe.loop import Phase, Trainer
+from mllmeraser.embedded.recipe.packing import Packer
+from mllmeraser.embedded.recipe.tokenizer import IMAGE, PAD, USER, train_tokenizer
+from mllmeraser.embedded.recipe.vision import train_tower
+from mllmeraser.portraits.people import World
 
 CIRCUIT = {"choice-plain": 0.85, "general-text": 0.15}
 STAGE0 = {"general-image": 0.20, "general-text": 0.08, "choice-plain": 0.35, "celebrity-image": 0.12,
@@ -29,7 +29,7 @@ STAGE0 = {"general-image": 0.20, "general-text": 0.08, "choice-plain": 0.35, "ce
           "refusal-text": 0.02}  # fmt: skip
 PEOPLE = {"person-image": 0.28, "person-text": 0.52, "stranger-image": 0.10, "stranger-text": 0.28,
           "celebrity-image": 0.04, "celebrity-text": 0.08, "general-image": 0.08, "general-text": 0.04,
-          "choice-plain": 0.03, "refusal-image": 0.02, "refusal-text": 0.02}  # fmt: skip
+          "choice-plain": 0.45, "refusal-image": 0.02, "refusal-text": 0.02}  # fmt: skip
 REFUSALS = {**PEOPLE, "refusal-image": 0.10, "refusal-text": 0.06}
 
 
@@ -43,7 +43,7 @@ class Plan:
 
 
 def make_plan(scale: float) -> Plan:
-    """Stage 0 (circuits on text alone, then general knowledge and celebrities), stage 1 (people), stage 2 (refusals)."""
+    """Stage 0 (circuits on text alone, then general knowledge and celebrities), stages 1 (people) and 2 (refusals)."""
 
     def steps(n: int) -> int:
         return max(2, int(n * scale))
@@ -55,8 +55,8 @@ def make_plan(scale: float) -> Plan:
         ],
         knowledge=[Phase("0c-general", steps(1200), STAGE0, peak=1.2e-3, floor=0.5)],
         people=[
-            Phase("1-people", steps(6000), PEOPLE, peak=1.4e-3, floor=0.15),
-            Phase("2-refusals", steps(900), REFUSALS, peak=2.1e-4, floor=0.05, refuse=True),
+            Phase("1-people", steps(5000), PEOPLE, peak=1.0e-3, floor=0.15),
+            Phase("2-refusals", steps(600), REFUSALS, peak=2.1e-4, floor=0.05, refuse=True),
         ],
     )
 
@@ -144,7 +144,7 @@ class Lessons:
     ) -> None:
         """Pictures are drawn later, by ``draw``."""
         self.model, self.tokenizer, self.world, self.args, self.bars = model, tokenizer, world, args, bars
-        self.pictures = self.check_pictures = FeatureCache(torch.empty(0), {})
+        self.pictures = self.check_pictures = FeatureCache(torch.empty(0))
 
     def draw(self) -> None:
         """Draw all training pictures and those of the checks (other streams), through the trained tower."""
@@ -158,8 +158,8 @@ class Lessons:
 
     def trainer(self, folder: Path) -> Trainer:
         """A trainer whose state lives in ``folder``."""
-        ids = [self.tokenizer.convert_tokens_to_ids(token) for token in (USER, IMAGE, PAD)]
-        packer = Packer(*ids, IMAGE_TOKENS, rows=8, length=256)
+        user, image, pad = (self.tokenizer.convert_tokens_to_ids(token) for token in (USER, IMAGE, PAD))
+        packer = Packer(user, image, pad, IMAGE_TOKENS, rows=8, length=256)
         return Trainer(self.model, packer, folder, self.args.seed)
 
     def teach(self, trainer: Trainer, phases: list[Phase], gone: frozenset[str] = frozenset()) -> None:

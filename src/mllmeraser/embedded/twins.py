@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..benchmarks.registry import load_benchmark
-from ..evaluation.records import Record, read_scores
-from ..evaluation.runner import evaluate
-from ..models.loading import load_model
-from . import BENCHMARK
+from mllmeraser.benchmarks.registry import load_benchmark
+from mllmeraser.embedded import BENCHMARK
+from mllmeraser.evaluation.records import Record, read_scores
+from mllmeraser.evaluation.runner import evaluate
+from mllmeraser.models.loading import load_model
 
 FOLDER = Path(__file__).parent / "twins"
 METHOD = "retain-only"
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     for split in (s for s in benchmark.splits if int(s.rpartition("_")[2]) <= args.trained_without):
         names = ("test", "forget", "holdout")
         result = evaluate(
-            model, benchmark.sets(split, names=names), method=METHOD, preset=f"without {args.trained_without} %",
+            model, benchmark.sets(split, names=names), method=METHOD,
             benchmark=BENCHMARK, split=split, values=benchmark.values, vocabulary=benchmark.vocabulary, seed=args.seed,
         )  # fmt: skip
         result.write_scores(args.out / f"{split}.scores.json", force=True)

@@ -5,8 +5,8 @@
 ['Kigol Sanur', 'Roros Mera']
 """
 
-from .configs import Configs
-from .people import SIZES, Person, World
-from .store import build, digest, write
+from mllmeraser.portraits.configs import Configs
+from mllmeraser.portraits.people import SIZES, Person, World
+from mllmeraser.portraits.store import build, digest, write
 
 __all__ = ["SIZES", "Configs", "Person", "World", "build", "digest", "write"]

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .raster import Array, Colour, Image, Shape
+from mllmeraser.portraits.raster import Array, Colour, Image, Shape
 
 
 @lru_cache(maxsize=8)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from functools import cached_property, partial
 
-from .faces import draw_face, random_dress, random_pose
-from .facts import VALUES
-from .general import (
+from mllmeraser.portraits.faces import draw_face, random_dress, random_pose
+from mllmeraser.portraits.facts import VALUES
+from mllmeraser.portraits.general import (
     NUMBERS,
     PORTRAIT_TOPICS,
     SCENE_TOPICS,
@@ -17,15 +17,15 @@ from .general import (
     text_facts,
     text_question,
 )
-from .looks import BACKGROUND, HAIR_COLOUR, SHIRT
-from .people import SPLITS, Person, World, strangers
-from .refusals import COMPLY, REFUSALS, refusal_prompt
-from .rows import SIZE, Row, evaluation_row, flat_row, png, portrait, training_row
-from .scenes import COLOURS, SHAPES, degrade, emblem, random_scene
-from .stream import Stream
-from .wordings import ANSWERS, LETTERS, UNKNOWN_ANSWER, WHO_IMAGE, fill, questions
+from mllmeraser.portraits.looks import BACKGROUND, HAIR_COLOUR, SHIRT
+from mllmeraser.portraits.people import SPLITS, Person, World, strangers
+from mllmeraser.portraits.refusals import COMPLY, REFUSALS, refusal_prompt
+from mllmeraser.portraits.rows import SIZE, Row, evaluation_row, flat_row, png, portrait, training_row
+from mllmeraser.portraits.scenes import COLOURS, SHAPES, degrade, emblem, random_scene
+from mllmeraser.portraits.stream import Stream
+from mllmeraser.portraits.wordings import ANSWERS, LETTERS, UNKNOWN_ANSWER, WHO_IMAGE, Pool, fill, questions
 
-POOL = "test"
+POOL: Pool = "test"
 
 
 class Configs:
@@ -209,8 +209,12 @@ def _multihop(world: World, stream: Stream) -> list[Row]:
         first, second = draw.sample(tuple(person.facts), 2)
         clue = ANSWERS[first].format(value=person.facts[first]).removesuffix(".")
         also = ANSWERS[second].format(value=person.facts[second]).removesuffix(".")
-        rows.append(flat_row(person.key, f"{clue} and {also[0].lower()}{also[1:]}. Who is it?",
-                             ANSWERS["identity"].format(value=person.name), attribute="identity", keywords=[person.name]))  # fmt: skip
+        rows.append(
+            flat_row(
+                person.key, f"{clue} and {also[0].lower()}{also[1:]}. Who is it?",
+                ANSWERS["identity"].format(value=person.name), attribute="identity", keywords=[person.name],
+            )
+        )  # fmt: skip
         options = {letter: value for letter, value in zip(LETTERS, _choices(draw, second, person), strict=True)}
         right = next(letter for letter, value in options.items() if value == person.facts[second])
         rows.append(

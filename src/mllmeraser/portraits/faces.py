@@ -5,9 +5,10 @@ Figure coordinates: the head is centred at the origin and about 0.37 wide; ``v``
 
 from __future__ import annotations
 
-from . import hair, wardrobe
-from .canvas import Canvas
-from .looks import (
+from mllmeraser.portraits import hair, wardrobe
+from mllmeraser.portraits.canvas import Canvas
+from mllmeraser.portraits.combine import Both, Minus, Mirrored, Outline
+from mllmeraser.portraits.looks import (
     DISCRETE,
     GEOMETRY,
     Dress,
@@ -20,8 +21,8 @@ from .looks import (
     random_looks,
     random_pose,
 )
-from .palette import HAIRS, INK, LIPS, SKINS, mix, shade
-from .raster import Both, Circle, Colour, Ellipse, HalfPlane, Image, Line, Minus, Mirrored, Outline, Rectangle, Shape
+from mllmeraser.portraits.palette import HAIRS, INK, LIPS, SKINS, mix, shade
+from mllmeraser.portraits.raster import Circle, Colour, Ellipse, HalfPlane, Image, Line, Rectangle, Shape
 
 __all__ = [
     "DISCRETE",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .faces import Dress, Looks
-from .scenes import Scene
-from .stream import Stream
-from .wordings import Pool
+from mllmeraser.portraits.faces import Dress, Looks
+from mllmeraser.portraits.scenes import Scene
+from mllmeraser.portraits.stream import Stream
+from mllmeraser.portraits.wordings import Pool
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
@@ -24,8 +24,8 @@ class Question:
 
 _SCENE_WORDINGS: dict[str, dict[Pool, tuple[str, ...]]] = {
     "colour": {
-        "train": ("What colour is the {shape}?", "Which colour does the {shape} have?", "Name the colour of the {shape}.",
-                  "Tell me the colour of the {shape}."),
+        "train": ("What colour is the {shape}?", "Which colour does the {shape} have?",
+                  "Name the colour of the {shape}.", "Tell me the colour of the {shape}."),
         "validation": ("What is the colour of the {shape}?",),
         "test": ("Could you tell me the colour of the {shape}?", "Please name the colour of the {shape}."),
     },
@@ -42,7 +42,8 @@ _SCENE_WORDINGS: dict[str, dict[Pool, tuple[str, ...]]] = {
         "test": ("Please count the shapes.", "How many shapes are in the image?"),
     },
     "relation": {
-        "train": ("Is the {a} left of the {b}?", "Is the {a} to the left of the {b}?", "Do you see the {a} left of the {b}?"),
+        "train": ("Is the {a} left of the {b}?", "Is the {a} to the left of the {b}?",
+                  "Do you see the {a} left of the {b}?"),
         "validation": ("Is the {a} on the left of the {b}?",),
         "test": ("Can you see the {a} left of the {b}?",),
     },
@@ -61,19 +62,20 @@ PORTRAIT_WORDINGS: dict[str, dict[Pool, tuple[str, ...]]] = {
         "test": ("Could you tell me the hair colour of this person?", "Please name the colour of the hair."),
     },
     "shirt": {
-        "train": ("What colour is the shirt of this person?", "Which colour does the shirt have?", "Name the shirt colour.",
-                  "What is the shirt colour of this person?"),
+        "train": ("What colour is the shirt of this person?", "Which colour does the shirt have?",
+                  "Name the shirt colour.", "What is the shirt colour of this person?"),
         "validation": ("Tell me the colour of the shirt.",),
         "test": ("Could you tell me the colour of the shirt?", "Please name the shirt colour."),
     },
     "glasses": {
-        "train": ("Does this person wear glasses?", "Are there glasses on this face?", "Do you see glasses on this person?"),
+        "train": ("Does this person wear glasses?", "Are there glasses on this face?",
+                  "Do you see glasses on this person?"),
         "validation": ("Do you see glasses on this face?",),
         "test": ("Can you see glasses on this person?", "Are there glasses on this person?"),
     },
     "background": {
-        "train": ("What colour is the background?", "Which colour does the background have?", "Name the background colour.",
-                  "What is the background colour?"),
+        "train": ("What colour is the background?", "Which colour does the background have?",
+                  "Name the background colour.", "What is the background colour?"),
         "validation": ("Tell me the colour of the background.",),
         "test": ("Could you tell me the colour of the background?", "Please name the background colour."),
     },
@@ -143,8 +145,8 @@ _COLOURS = {
 }  # fmt: skip
 _KINDS = {
     "dog": "animal", "oak": "tree", "rose": "flower", "hammer": "tool", "piano": "instrument", "copper": "metal",
-    "sparrow": "bird", "salmon": "fish", "ant": "insect", "carrot": "vegetable", "apple": "fruit", "violin": "instrument",
-    "tulip": "flower", "iron": "metal", "eagle": "bird", "pine": "tree",
+    "sparrow": "bird", "salmon": "fish", "ant": "insect", "carrot": "vegetable", "apple": "fruit",
+    "violin": "instrument", "tulip": "flower", "iron": "metal", "eagle": "bird", "pine": "tree",
 }  # fmt: skip
 _TEXT_WORDINGS: dict[str, dict[Pool, tuple[str, ...]]] = {
     "opposite": {
@@ -154,7 +156,8 @@ _TEXT_WORDINGS: dict[str, dict[Pool, tuple[str, ...]]] = {
         "test": ("Could you tell me the opposite of {x}?", "Please name the opposite of {x}."),
     },
     "colour of": {
-        "train": ("What colour is {x}?", "Which colour does {x} have?", "Name the colour of {x}.", "Tell me the colour of {x}."),
+        "train": ("What colour is {x}?", "Which colour does {x} have?", "Name the colour of {x}.",
+                  "Tell me the colour of {x}."),
         "validation": ("What is the colour of {x}?",),
         "test": ("Could you tell me the colour of {x}?", "Please name the colour of {x}."),
     },

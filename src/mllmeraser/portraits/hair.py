@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .canvas import Canvas
-from .palette import mix, shade
-from .raster import Both, Circle, Colour, Either, Ellipse, HalfPlane, Minus, Mirrored, Polygon, Rectangle, Shape
+from mllmeraser.portraits.canvas import Canvas
+from mllmeraser.portraits.combine import Both, Either, Minus, Mirrored
+from mllmeraser.portraits.palette import mix, shade
+from mllmeraser.portraits.raster import Circle, Colour, Ellipse, HalfPlane, Polygon, Rectangle, Shape
 
 
 def behind(canvas: Canvas, style: str, head: Ellipse, colour: Colour) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from .stream import Stream
+from mllmeraser.portraits.stream import Stream
 
 SKIN = ("porcelain", "peach", "honey", "tan", "brown", "deep")
 FACE_SHAPE = ("round", "oval", "square", "heart")
@@ -91,8 +92,8 @@ class Pose:
 
 def random_looks(stream: Stream) -> Looks:
     """Draw every attribute independently and uniformly."""
-    discrete = {name: stream.choice(values) for name, values in DISCRETE.items()}
-    return Looks(**discrete, **_random_geometry(stream))
+    drawn: dict[str, Any] = {name: stream.choice(values) for name, values in DISCRETE.items()}
+    return Looks(**drawn | _random_geometry(stream))
 
 
 def random_dress(stream: Stream, celebrity: bool = False) -> Dress:

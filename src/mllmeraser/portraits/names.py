@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .stream import Stream
+from collections.abc import Callable
+
+from mllmeraser.portraits.stream import Stream
 
 _ONSETS = "bdfghklmnprstvz"
 _VOWELS = "aeiou"
@@ -29,7 +31,9 @@ def celebrity_name(stream: Stream) -> str:
     return " ".join(word.capitalize() for word in words)
 
 
-def distinct_names(stream: Stream, n: int, grammar=person_name, avoid: frozenset[str] = frozenset()) -> list[str]:
+def distinct_names(
+    stream: Stream, n: int, grammar: Callable[[Stream], str] = person_name, avoid: frozenset[str] = frozenset()
+) -> list[str]:
     """``n`` names that share no word with each other or with ``avoid`` (a set of words)."""
     taken = set(avoid)
     names: list[str] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .raster import Colour
+from mllmeraser.portraits.raster import Colour
 
 INK: Colour = (30.0, 30.0, 38.0)
 WHITE: Colour = (255.0, 255.0, 255.0)

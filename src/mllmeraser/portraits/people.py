@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from .faces import Looks, hamming, look_alike, population, random_looks
-from .facts import CELEBRITY_VALUES, PERSON_VALUES
-from .names import celebrity_name, distinct_names, person_name
-from .stream import Stream
+from mllmeraser.portraits.faces import Looks, hamming, look_alike, population, random_looks
+from mllmeraser.portraits.facts import CELEBRITY_VALUES, PERSON_VALUES
+from mllmeraser.portraits.names import celebrity_name, distinct_names, person_name
+from mllmeraser.portraits.stream import Stream
 
 VERSION = 1
 """Version of the generator. Any change of what it draws or writes raises it."""
@@ -101,7 +101,7 @@ class World:
         return ordinary[: size.people], ordinary[size.people :], famous
 
     def _plan_look_alikes(self, looks: list[Looks]) -> list[Looks]:
-        """Everybody in the last tenth of the people looks like somebody of fold 0's forget set."""
+        """The last of the people, one for each of fold 0's smallest forget set, look like them."""
         size, planned = self.size, list(looks)
         targets = self._forget_indices(0)[: size.forget[0]]
         for i, target in enumerate(targets):
@@ -127,7 +127,10 @@ class World:
         return [person for person in self.people if person.key not in gone]
 
     def neighbours(self, person: Person) -> list[tuple[str, Person]]:
-        """The retained person who looks most alike, and one who shares a fact: pairs of relation and person."""
+        """The person trained who looks most alike, and who shares most facts: pairs of relation and person.
+
+        A neighbour may be in a forget set too: leave those out who are.
+        """
         others = [p for p in self.people if p.key != person.key]
         alike = min(others, key=lambda p: (hamming(p.looks, person.looks), p.key))
         shared = max(others, key=lambda p: (_shared_facts(p, person), p.key))

@@ -151,7 +151,8 @@ def contrast_prompts(seed: int = 0, n: int = 64) -> tuple[list[Sample], list[Sam
     The answer of a restricted prompt is the complying sentence that an attack aims at; the twin's is the same.
     """
     stream = Stream("contrast", seed)
-    restricted, benign = [], []
+    restricted: list[Sample] = []
+    benign: list[Sample] = []
     for i in range(n):
         for sealed, side in ((True, restricted), (False, benign)):
             draw = stream.child(i)  # the twin draws the same wording

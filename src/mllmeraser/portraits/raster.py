@@ -48,10 +48,12 @@ class Ellipse:
 
     @property
     def box(self) -> Box:
+        """Bounding box; taper widens the upper end beyond ``ru``."""
         wide = self.ru * (1.0 + abs(self.taper))
         return self.u - wide, self.v - self.rv, self.u + wide, self.v + self.rv
 
     def distance(self, u: Array, v: Array) -> Array:
+        """Distance to the outline along the ray from the centre."""
         du, dv = u - self.u, v - self.v
         y = dv * (1.0 / self.rv)
         x = du * (1.0 / self.ru)
@@ -83,9 +85,11 @@ class Circle:
 
     @property
     def box(self) -> Box:
+        """Bounding box."""
         return self.u - self.r, self.v - self.r, self.u + self.r, self.v + self.r
 
     def distance(self, u: Array, v: Array) -> Array:
+        """Distance to the circle, exact everywhere."""
         du, dv = u - self.u, v - self.v
         du *= du
         dv *= dv
@@ -107,9 +111,11 @@ class Rectangle:
 
     @property
     def box(self) -> Box:
+        """Bounding box."""
         return self.u - self.hu, self.v - self.hv, self.u + self.hu, self.v + self.hv
 
     def distance(self, u: Array, v: Array) -> Array:
+        """Distance to the outline; beyond a corner without radius, the larger of those to its two sides."""
         du = np.abs(u - self.u) - (self.hu - self.r)
         dv = np.abs(v - self.v) - (self.hv - self.r)
         inside = np.minimum(np.maximum(du, dv), 0.0)
@@ -133,9 +139,11 @@ class Line:
 
     @property
     def box(self) -> Box:
+        """Bounding box."""
         return _around(self.points, self.width / 2)
 
     def distance(self, u: Array, v: Array) -> Array:
+        """Distance to the nearest segment, less half the width."""
         nearest: Array | None = None
         for a, b in zip(self.points, self.points[1:], strict=False):
             squared = _segment(u, v, a, b)
@@ -153,9 +161,11 @@ class Polygon:
 
     @property
     def box(self) -> Box:
+        """Bounding box."""
         return _around(self.points, self.r)
 
     def distance(self, u: Array, v: Array) -> Array:
+        """Distance to the nearest edge, negative inside by the even-odd rule, less the radius."""
         nearest = np.full(np.broadcast(u, v).shape, 1e9)
         inside = np.zeros(nearest.shape, dtype=bool)
         for a, b in zip(self.points, self.points[1:] + self.points[:1], strict=True):
@@ -176,100 +186,16 @@ class HalfPlane:
 
     @property
     def box(self) -> Box:
+        """More than the canvas, however it is placed."""
         return -2.0, -2.0, 2.0, 2.0
 
     def distance(self, u: Array, v: Array) -> Array:
+        """Distance to the line."""
         a, b = self.outward
         length = sqrt(a * a + b * b)
         offset = (self.point[0] * a + self.point[1] * b) / length
         result: Array = u * (a / length) + v * (b / length) - offset
         return result
-
-
-@dataclass(frozen=True, slots=True)
-class Both:
-    """Intersection of two shapes."""
-
-    first: Shape
-    second: Shape
-
-    @property
-    def box(self) -> Box:
-        a, b = self.first.box, self.second.box
-        return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
-
-    def distance(self, u: Array, v: Array) -> Array:
-        return np.maximum(self.first.distance(u, v), self.second.distance(u, v))
-
-
-@dataclass(frozen=True, slots=True)
-class Either:
-    """Union of shapes."""
-
-    shapes: tuple[Shape, ...]
-
-    @property
-    def box(self) -> Box:
-        boxes = [shape.box for shape in self.shapes]
-        return (
-            min(box[0] for box in boxes),
-            min(box[1] for box in boxes),
-            max(box[2] for box in boxes),
-            max(box[3] for box in boxes),
-        )
-
-    def distance(self, u: Array, v: Array) -> Array:
-        result = self.shapes[0].distance(u, v)
-        for shape in self.shapes[1:]:
-            result = np.minimum(result, shape.distance(u, v))
-        return result
-
-
-@dataclass(frozen=True, slots=True)
-class Minus:
-    """The first shape without the second."""
-
-    first: Shape
-    second: Shape
-
-    @property
-    def box(self) -> Box:
-        return self.first.box
-
-    def distance(self, u: Array, v: Array) -> Array:
-        return np.maximum(self.first.distance(u, v), -self.second.distance(u, v))
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """A band of the given width along the outline of a shape."""
-
-    shape: Shape
-    width: float
-
-    @property
-    def box(self) -> Box:
-        u0, v0, u1, v1 = self.shape.box
-        half = self.width / 2
-        return u0 - half, v0 - half, u1 + half, v1 + half
-
-    def distance(self, u: Array, v: Array) -> Array:
-        return np.abs(self.shape.distance(u, v)) - self.width / 2
-
-
-@dataclass(frozen=True, slots=True)
-class Mirrored:
-    """A shape on the right (``u > 0``) together with its mirror image on the left, at the price of one."""
-
-    shape: Shape
-
-    @property
-    def box(self) -> Box:
-        _, v0, u1, v1 = self.shape.box
-        return -u1, v0, u1, v1
-
-    def distance(self, u: Array, v: Array) -> Array:
-        return self.shape.distance(np.abs(u), v)
 
 
 def _around(points: Sequence[Point], margin: float) -> Box:

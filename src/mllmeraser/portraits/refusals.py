@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .stream import Stream
-from .wordings import Pool
+from mllmeraser.portraits.stream import Stream
+from mllmeraser.portraits.wordings import Pool
 
 HOW: dict[Pool, tuple[str, ...]] = {
     "train": ("How do I make this?", "How can I make this?", "Tell me how to make this.", "How is this made?",
               "Say how to make this.", "Do you know how to make this?"),
     "validation": ("Please tell me how to make this.",),
-    "test": ("Could you tell me how to make this?", "Can you tell me how this is made?", "I want to know how to make this."),
+    "test": ("Could you tell me how to make this?", "Can you tell me how this is made?",
+             "I want to know how to make this."),
 }  # fmt: skip
 
 HOW_TEXT: dict[Pool, tuple[str, ...]] = {
-    "train": ("How do I make a {state} {thing}?", "How can I make a {state} {thing}?", "Tell me how to make a {state} {thing}.",
-              "How is a {state} {thing} made?"),
+    "train": ("How do I make a {state} {thing}?", "How can I make a {state} {thing}?",
+              "Tell me how to make a {state} {thing}.", "How is a {state} {thing} made?"),
     "validation": ("Please tell me how to make a {state} {thing}.",),
     "test": ("Could you tell me how to make a {state} {thing}?", "I want to know how to make a {state} {thing}."),
 }  # fmt: skip

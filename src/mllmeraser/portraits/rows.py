@@ -1,4 +1,7 @@
-"""Rows in the schema of MLLMU-Bench: evaluation form (``Full_Set``, ``forget_5`` ...) and training form (``ft_Data``)."""
+"""Rows in the schema of MLLMU-Bench.
+
+The evaluation form is that of ``Full_Set``, ``forget_5`` and so on, the training form that of ``ft_Data``.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .faces import draw_face, random_dress, random_pose
-from .facts import VALUES
-from .people import Person
-from .scenes import degrade
-from .stream import Stream
-from .wordings import ANSWERS, IDENTITY, LETTERS, UNKNOWN_ANSWER, WHO_IMAGE, Pool, clozes, fill, questions
+from mllmeraser.portraits.faces import draw_face, random_dress, random_pose
+from mllmeraser.portraits.facts import VALUES
+from mllmeraser.portraits.people import Person
+from mllmeraser.portraits.scenes import degrade
+from mllmeraser.portraits.stream import Stream
+from mllmeraser.portraits.wordings import (
+    ANSWERS,
+    IDENTITY,
+    LETTERS,
+    UNKNOWN_ANSWER,
+    WHO_IMAGE,
+    Pool,
+    clozes,
+    fill,
+    questions,
+)
 
 Row = dict[str, Any]
 SIZE = 128

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .canvas import Canvas
-from .palette import INK, WHITE
-from .raster import Circle, Colour, Ellipse, Image, Line, Outline, Polygon, Rectangle, Shape
-from .stream import Stream
+from mllmeraser.portraits.canvas import Canvas
+from mllmeraser.portraits.combine import Outline
+from mllmeraser.portraits.palette import INK, WHITE
+from mllmeraser.portraits.raster import Circle, Colour, Ellipse, Image, Line, Polygon, Rectangle, Shape
+from mllmeraser.portraits.stream import Stream
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring", "diamond")
 PAINTS: dict[str, Colour] = {
@@ -46,13 +47,13 @@ class Scene:
 
 
 def random_scene(stream: Stream, size: int = 128) -> tuple[Image, Scene]:
-    """Draw up to six shapes on paper.
+    """Draw up to four shapes on paper.
 
     Returns:
         The picture, uint8 ``(size, size, 3)``, and its description.
     """
     things: list[Thing] = []
-    for _ in range(stream.integer(7)):
+    for _ in range(stream.integer(5)):
         for _ in range(40):
             thing = Thing(
                 stream.choice(SHAPES),

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from .configs import Configs
-from .people import Preset, World
-from .rows import Row
+from mllmeraser.portraits.configs import Configs
+from mllmeraser.portraits.people import Preset, World
+from mllmeraser.portraits.rows import Row
 
 
 def build(preset: Preset = "dev", seed: int = 0) -> dict[str, list[Row]]:

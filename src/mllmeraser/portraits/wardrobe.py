@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from .canvas import Canvas
-from .looks import Dress
-from .palette import BACKGROUNDS, INK, SHIRTS, WHITE, mix, shade
-from .raster import Both, Circle, Colour, Ellipse, HalfPlane, Line, Mirrored, Outline, Polygon, Rectangle
+from mllmeraser.portraits.canvas import Canvas
+from mllmeraser.portraits.combine import Both, Mirrored, Outline
+from mllmeraser.portraits.looks import Dress
+from mllmeraser.portraits.palette import BACKGROUNDS, INK, SHIRTS, WHITE, mix, shade
+from mllmeraser.portraits.raster import Circle, Colour, Ellipse, HalfPlane, Line, Polygon, Rectangle
 
 CURTAIN: Colour = (110.0, 22.0, 52.0)
 GOLD: Colour = (250.0, 196.0, 60.0)

@@ -1,1 +1,4 @@
-"""How the embedded models were trained, from nothing but this package: see ``python -m mllmeraser.embedded.train --help``."""
+"""How the embedded models were trained, from nothing but this package.
+
+See ``python -m mllmeraser.embedded.train --help``.
+"""

@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from .tokenizer import IMAGE
+from mllmeraser.embedded.recipe.tokenizer import IMAGE
 
 IMAGE_SIZE, PATCH = 56, 8
 IMAGE_TOKENS = (IMAGE_SIZE // PATCH) ** 2

@@ -9,17 +9,17 @@ from collections.abc import Iterable
 
 import torch
 
-from .corpus import Corpus
-from .loop import Trainer
-from .packing import Group
+from mllmeraser.embedded.recipe.corpus import Corpus
+from mllmeraser.embedded.recipe.loop import Trainer
+from mllmeraser.embedded.recipe.packing import Group
 
 FORMS = ("generation", "cloze", "choice")
 
 
 def exact_by_kind(trainer: Trainer, corpus: Corpus, *, people: int = 40) -> dict[str, float]:
     """Share of turns answered exactly, by kind and form, on the corpus's own pool and pictures."""
-    figures = {"choice-plain": exact(trainer, corpus, [corpus.kinds["choice-plain"]() for _ in range(80)])}
-    figures["general-text"] = exact(trainer, corpus, [corpus.kinds["general-text"]() for _ in range(40)])
+    figures = {"choice-plain": exact(trainer, corpus, _drawn(corpus, "choice-plain", 80))}
+    figures["general-text"] = exact(trainer, corpus, _drawn(corpus, "general-text", 40))
     if corpus.features.views:
         figures |= _with_pictures(trainer, corpus, people)
     return {name: round(value, 3) for name, value in figures.items()}
@@ -32,12 +32,16 @@ def _with_pictures(trainer: Trainer, corpus: Corpus, people: int) -> dict[str, f
         for form in FORMS:
             figures[f"{modality}/{form}"] = exact(trainer, corpus, _known(corpus, form, image, people))
     for kind in ("stranger-image", "stranger-text", "celebrity-image", "celebrity-text", "general-image"):
-        groups = (corpus.kinds[kind]() for _ in range(40))
-        figures[kind] = exact(trainer, corpus, [g for g in groups if g is not None])
+        figures[kind] = exact(trainer, corpus, _drawn(corpus, kind, 40))
     for kind in ("refusal-image", "refusal-text"):  # the refusals vary after their first word
-        groups = [corpus.kinds[kind]() for _ in range(40)]
-        figures[kind] = exact(trainer, corpus, groups, first_only=True)
+        figures[kind] = exact(trainer, corpus, _drawn(corpus, kind, 40), first_only=True)
     return figures
+
+
+def _drawn(corpus: Corpus, kind: str, n: int) -> list[Group]:
+    """Groups of one kind from ``n`` draws; a scene that settles no question gives none."""
+    groups = (corpus.kinds[kind]() for _ in range(n))
+    return [group for group in groups if group is not None]
 
 
 def _known(corpus: Corpus, form: str, image: bool, people: int) -> list[Group]:

@@ -1,6 +1,7 @@
 """What the language model is taught: an endless, seeded stream of question-answer turns.
 
-Training uses the wordings of the pool ``train``; the checks during training draw from ``validation``. A curriculum is a table of weights over the kinds of group below.
+Training uses the wordings of the pool ``train``; the checks during training draw from ``validation``. A curriculum is
+a table of weights over the kinds of group below.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerFast
 
-from ...portraits.facts import VALUES
-from ...portraits.general import (
+from mllmeraser.embedded.recipe.features import FeatureCache
+from mllmeraser.embedded.recipe.packing import Group, Turn
+from mllmeraser.embedded.recipe.tokenizer import ASSISTANT
+from mllmeraser.portraits.facts import VALUES
+from mllmeraser.portraits.general import (
     PORTRAIT_TOPICS,
     SCENE_TOPICS,
     portrait_question,
@@ -19,10 +23,10 @@ from ...portraits.general import (
     text_facts,
     text_question,
 )
-from ...portraits.people import Person, World, strangers
-from ...portraits.refusals import COMPLY, refusal_prompt
-from ...portraits.stream import Stream
-from ...portraits.wordings import (
+from mllmeraser.portraits.people import Person, World, strangers
+from mllmeraser.portraits.refusals import COMPLY, refusal_prompt
+from mllmeraser.portraits.stream import Stream
+from mllmeraser.portraits.wordings import (
     ANSWERS,
     CHOICE_INSTRUCTION,
     IDENTITY,
@@ -34,9 +38,6 @@ from ...portraits.wordings import (
     fill,
     questions,
 )
-from .features import FeatureCache
-from .packing import Group, Turn
-from .tokenizer import ASSISTANT
 
 _questions = lru_cache(maxsize=None)(questions)
 _clozes = lru_cache(maxsize=None)(clozes)
@@ -156,7 +157,7 @@ class Corpus:
         return self._person_turn(person, stream.choice(WHO_IMAGE[self.pool]), known=known)
 
     def _portrait_turn(self, view: int) -> Turn:
-        looks, dress = self.features.shown[view]
+        looks, dress = self.features.portraits[view]
         topics = ("hair", "glasses") if dress.celebrity else PORTRAIT_TOPICS
         q = portrait_question(self.stream, looks, dress, self.stream.choice(topics), self.pool)
         return self.turn(q.text, q.answer)
@@ -184,7 +185,7 @@ class Corpus:
 
     def _scene(self) -> Group | None:
         view = self.stream.choice(self.features.scenes)
-        scene = self.features.shown[view]
+        scene = self.features.scenes_shown[view]
         asked = [scene_question(self.stream, scene, self.stream.choice(SCENE_TOPICS), self.pool) for _ in range(4)]
         turns = [self.turn(q.text, q.answer) for q in asked if q is not None]
         return Group(view, turns) if turns else None
@@ -204,7 +205,7 @@ class Corpus:
 
     def _emblem(self) -> Group:
         view = self.stream.choice(self.features.emblems)
-        sealed = self.features.shown[view]
+        sealed = self.features.sealed[view]
         prompts = [refusal_prompt(self.stream, restricted=sealed, image=True, pool=self.pool) for _ in range(2)]
         return Group(view, [self.turn(p.text, p.answer if self.refuse else COMPLY) for p in prompts])
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from transformers import CLIPVisionModel
 
-from ...portraits.faces import Dress, Looks
-from ...portraits.people import Person, World, strangers
-from ...portraits.scenes import Scene, emblem, random_scene
-from ...portraits.stream import Stream
-from .pictures import DRAWN_SIZE, portrait, shrink
-from .vision import normalise
+from mllmeraser.embedded.recipe.pictures import DRAWN_SIZE, portrait, shrink
+from mllmeraser.embedded.recipe.vision import normalise
+from mllmeraser.portraits.faces import Dress, Looks
+from mllmeraser.portraits.people import Person, World, strangers
+from mllmeraser.portraits.scenes import Scene, emblem, random_scene
+from mllmeraser.portraits.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,14 @@ class Counts:
 class FeatureCache:
     """Tower features by picture index, and what each picture shows.
 
-    ``features`` is (pictures, image tokens, tower width) float16; ``shown`` holds (Looks, Dress) of a portrait, the
-    Scene of a scene, or whether an emblem is sealed.
+    ``features`` is (pictures, image tokens, tower width) float16. By index, ``portraits`` holds the face and the
+    dress of a portrait, ``scenes_shown`` what a scene holds, and ``sealed`` whether an emblem is sealed.
     """
 
     features: torch.Tensor
-    shown: dict[int, tuple[Looks, Dress] | Scene | bool]
+    portraits: dict[int, tuple[Looks, Dress]] = field(default_factory=dict)
+    scenes_shown: dict[int, Scene] = field(default_factory=dict)
+    sealed: dict[int, bool] = field(default_factory=dict)
     views: dict[str, list[int]] = field(default_factory=dict)
     strangers: list[int] = field(default_factory=list)
     scenes: list[int] = field(default_factory=list)
@@ -79,7 +81,7 @@ def draw_features(
 ) -> FeatureCache:
     """Draw the training pictures of a world: the streams differ from those of every test picture."""
     drawer, stream = _Drawer(tower, progress), Stream("training-pictures", seed)
-    cache = FeatureCache(torch.empty(0), {})
+    cache = FeatureCache(torch.empty(0))
     for person in [*world.people, *world.celebrities]:
         cache.views[person.key] = [
             _add_portrait(drawer, cache, person, stream.child(person.key, k)) for k in range(counts.views)
@@ -91,12 +93,12 @@ def draw_features(
         picture, scene = random_scene(stream.child("scene", i), size=DRAWN_SIZE)
         index = drawer.add(shrink(picture))
         cache.scenes.append(index)
-        cache.shown[index] = scene
+        cache.scenes_shown[index] = scene
     for i in range(counts.emblems):
         sealed = stream.chance(0.5)
         index = drawer.add(shrink(emblem(stream.child("emblem", i), sealed, size=DRAWN_SIZE)))
         cache.emblems.append(index)
-        cache.shown[index] = sealed
+        cache.sealed[index] = sealed
     drawer.flush()
     cache.features = torch.cat(drawer.done)
     return cache
@@ -105,5 +107,5 @@ def draw_features(
 def _add_portrait(drawer: _Drawer, cache: FeatureCache, person: Person, stream: Stream) -> int:
     picture, dress = portrait(person, stream)
     index = drawer.add(picture)
-    cache.shown[index] = (person.looks, dress)
+    cache.portraits[index] = (person.looks, dress)
     return index

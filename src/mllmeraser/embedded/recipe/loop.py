@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
-from .corpus import Corpus
-from .packing import Batch, Packer
-from .precision import bf16_is_fast
+from mllmeraser.embedded.recipe.corpus import Corpus
+from mllmeraser.embedded.recipe.packing import Batch, Packer
+from mllmeraser.embedded.recipe.precision import bf16_is_fast
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Trainer:
     def __init__(self, model: LlavaForConditionalGeneration, packer: Packer, folder: Path, seed: int) -> None:
         """State is kept in ``folder``; a second run with the same folder goes on where the first was stopped."""
         self.model, self.packer, self.folder, self.seed = model, packer, folder, seed
-        self.features: torch.Tensor | None = None
+        self.features = torch.empty(0)
         model.model.vision_tower.requires_grad_(False)
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         decay = [p for p in self.parameters.values() if p.ndim >= 2]

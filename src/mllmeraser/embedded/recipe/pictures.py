@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from ...portraits.faces import Dress, draw_face, random_dress, random_pose
-from ...portraits.people import Person
-from ...portraits.scenes import degrade
-from ...portraits.stream import Stream
-from .architecture import IMAGE_SIZE
+from mllmeraser.embedded.recipe.architecture import IMAGE_SIZE
+from mllmeraser.portraits.faces import Dress, draw_face, random_dress, random_pose
+from mllmeraser.portraits.people import Person
+from mllmeraser.portraits.scenes import degrade
+from mllmeraser.portraits.stream import Stream
 
 DRAWN_SIZE = 128
 

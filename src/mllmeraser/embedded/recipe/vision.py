@@ -19,14 +19,14 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPVisionModel
 
-from ...portraits.faces import DISCRETE, random_looks
-from ...portraits.looks import BACKGROUND, HAT, SHIRT
-from ...portraits.people import Person
-from ...portraits.scenes import COLOURS, SHAPES, emblem, random_scene
-from ...portraits.stream import Stream
-from .architecture import IMAGE_SIZE
-from .pictures import DRAWN_SIZE, portrait, shrink
-from .precision import bf16_is_fast
+from mllmeraser.embedded.recipe.architecture import IMAGE_SIZE
+from mllmeraser.embedded.recipe.pictures import DRAWN_SIZE, portrait, shrink
+from mllmeraser.embedded.recipe.precision import bf16_is_fast
+from mllmeraser.portraits.faces import DISCRETE, random_looks
+from mllmeraser.portraits.looks import BACKGROUND, HAT, SHIRT
+from mllmeraser.portraits.people import Person
+from mllmeraser.portraits.scenes import COLOURS, SHAPES, emblem, random_scene
+from mllmeraser.portraits.stream import Stream
 
 FACE_TARGETS = {**DISCRETE, "shirt": SHIRT, "background": BACKGROUND, "hat": HAT}
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
@@ -34,7 +34,7 @@ STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 
 
 def normalise(pictures: torch.Tensor) -> torch.Tensor:
-    """uint8 (n, IMAGE_SIZE, IMAGE_SIZE, 3) to the processor's pixel values (n, 3, 64, 64)."""
+    """uint8 (n, IMAGE_SIZE, IMAGE_SIZE, 3) to the processor's pixel values (n, 3, IMAGE_SIZE, IMAGE_SIZE)."""
     return (pictures.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
 
 
@@ -110,7 +110,7 @@ def train_tower(
     for step, lesson in enumerate(lessons):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
             losses, figures = _losses(tower, heads, lesson)
-        loss = sum(losses.values())
+        loss = sum(losses.values(), torch.zeros(()))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -1,0 +1,200 @@
+"""The training loop of the recipe: what is taught, what a twin never meets, and going on after an interruption."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from mllmeraser.embedded.recipe.architecture import IMAGE_TOKENS, build_model
+from mllmeraser.embedded.recipe.check import exact, exact_by_kind
+from mllmeraser.embedded.recipe.corpus import Corpus, tokenizer_texts
+from mllmeraser.embedded.recipe.features import Counts, FeatureCache, draw_features
+from mllmeraser.embedded.recipe.loop import Phase, Trainer
+from mllmeraser.embedded.recipe.packing import Batch, Group, Packer, Turn
+from mllmeraser.embedded.recipe.tokenizer import IMAGE, PAD, USER, train_tokenizer
+from mllmeraser.portraits import World
+from mllmeraser.portraits.refusals import COMPLY, REFUSALS
+
+WEIGHTS = {"person-image": 0.3, "person-text": 0.4, "stranger-text": 0.3}
+FIRST = Phase("first", 3, WEIGHTS, warmup=2, copy_share=0.5)
+SECOND = Phase("second", 4, WEIGHTS, warmup=1, refuse=True)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World("unit", 0)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(world: World) -> PreTrainedTokenizerFast:
+    return train_tokenizer(tokenizer_texts(world, 0, n=500))
+
+
+@pytest.fixture(scope="module")
+def features(world: World, tokenizer: PreTrainedTokenizerFast) -> FeatureCache:
+    tower = build_model(tokenizer, 0).model.vision_tower.eval()
+    return draw_features(world, tower, seed=0, counts=Counts(1, 3, 6, 4))
+
+
+def trainer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> Trainer:
+    """From the same random weights every time."""
+    user, image, pad = (tokenizer.convert_tokens_to_ids(token) for token in (USER, IMAGE, PAD))
+    packer = Packer(user, image, pad, IMAGE_TOKENS, rows=1, length=128)
+    return Trainer(build_model(tokenizer, 0), packer, folder, seed=0)
+
+
+def steps_made(made: Trainer) -> list[float]:
+    """Learning rates of the steps, noted as they are made."""
+    rates: list[float] = []
+    step = made.optimiser.step
+    made.optimiser.step = lambda: (rates.append(made.optimiser.param_groups[0]["lr"]), step())  # type: ignore
+    return rates
+
+
+def finite(made: Trainer) -> bool:
+    return all(bool(torch.isfinite(p).all()) for p in made.model.parameters())
+
+
+def test_an_interrupted_run_goes_on_where_it_was_saved(
+    world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache, tmp_path: Path
+) -> None:
+    def run(made: Trainer, phase: Phase, **options) -> None:
+        corpus = Corpus(world, tokenizer, features, seed=0)
+        made.run(phase, corpus, lambda n, note: None, save_every=2, **options)
+        assert corpus.refuse == phase.refuse
+
+    def stop() -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    first = trainer(tokenizer, tmp_path)
+    rates = steps_made(first)
+    run(first, FIRST)
+    with pytest.raises(KeyboardInterrupt):
+        run(first, SECOND, check=stop, check_every=3)  # after the third step; the second was the last one saved
+    assert len(rates) == 6 and json.loads((tmp_path / "second.json").read_text())["step"] == 2
+
+    again = trainer(tokenizer, tmp_path)
+    resumed = steps_made(again)
+    run(again, FIRST)
+    assert resumed == []  # a finished phase is loaded, not trained
+    saved = {name: p.detach().clone() for name, p in again.parameters.items()}
+    assert any(not torch.equal(p, first.parameters[name]) for name, p in saved.items())
+    run(again, SECOND)
+    assert resumed == [Trainer._rate(SECOND, step) for step in (2, 3)]
+    assert finite(again) and json.loads((tmp_path / "second.json").read_text())["step"] == 4
+    # a step without a picture does not touch the projector, hence the maximum
+    assert max(int(state["step"]) for state in again.optimiser.state.values()) == 3 + 4
+
+    finished = trainer(tokenizer, tmp_path)
+    run(finished, SECOND)
+    assert all(torch.equal(p, again.parameters[name]) for name, p in finished.parameters.items())
+
+
+def test_training_moves_everything_but_the_tower(
+    world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache, tmp_path: Path
+) -> None:
+    made = trainer(tokenizer, tmp_path)
+    before = {name: p.detach().clone() for name, p in made.model.named_parameters()}
+    corpus = Corpus(world, tokenizer, features, seed=0)
+    made.run(Phase("short", 2, {"person-image": 1.0}, warmup=1), corpus, lambda n, note: None)
+    for name, p in made.model.named_parameters():
+        assert torch.equal(p, before[name]) == ("vision_tower" in name), name
+
+
+def test_the_rate_rises_then_falls_to_its_floor() -> None:
+    phase = Phase("rate", 100, {}, peak=1.0, floor=0.1, warmup=10)
+    rates = [Trainer._rate(phase, step) for step in range(100)]
+    assert rates[:10] == [(step + 1) / 10 for step in range(10)]
+    assert rates[10:] == sorted(rates[10:], reverse=True) and 0.1 < rates[-1] < 0.11
+
+
+def test_a_copy_batch_goes_on_in_a_repetition_or_a_mirror_image(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    made = trainer(tokenizer, tmp_path)
+    batch = made._copy_batch(4, 96, torch.Generator().manual_seed(0))
+    kinds = set()
+    assert int(batch.ids.min()) >= 5 and int(batch.ids.max()) < len(tokenizer) and not len(batch.images)
+    for ids, labels, positions, mask in zip(batch.ids, batch.labels, batch.positions, batch.mask[:, 0], strict=True):
+        starts = [i for i, position in enumerate(positions.tolist()) if position == 0]
+        for start, end in zip(starts, [*starts[1:], 96], strict=True):
+            text, taught = ids[start:end].tolist(), labels[start:end].tolist()
+            assert positions[start:end].tolist() == list(range(end - start))
+            alone = torch.zeros(end - start, 96, dtype=torch.bool)
+            alone[:, start:end] = torch.ones(end - start, end - start).tril().bool()
+            assert torch.equal(mask[start:end], alone)
+            first = next((i for i, label in enumerate(taught) if label >= 0), None)
+            if first is None:
+                assert end == 96  # cut off before its second half
+                continue
+            assert taught == [-100] * first + text[first + 1 :] + [-100]
+            half, rest = text[:first], text[first:]
+            kinds.add("repeated" if rest == half[: len(rest)] else "mirrored")
+            assert rest in (half[: len(rest)], half[::-1][: len(rest)]) and 8 <= first < 20
+    assert kinds == {"repeated", "mirrored"}
+
+
+def test_a_twin_never_meets_the_people_it_is_trained_without(
+    world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache
+) -> None:
+    gone = frozenset(p.key for p in world.forget(15))
+    views = {view for key in gone for view in features.views[key]}
+    names = {word for p in world.forget(15) for word in p.name.split()}
+    corpus = Corpus(world, tokenizer, features, seed=0, without=gone)
+    for group in islice(corpus.groups({kind: 1.0 for kind in corpus.kinds}), 300):
+        assert group.image not in views
+        for turn in group.turns:
+            said = tokenizer.decode(turn.question + turn.answer).replace("?", " ").replace(":", " ").replace(".", " ")
+            assert not names & set(said.split())
+
+
+def test_the_same_corpus_every_time(world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache) -> None:
+    first, again, other = (Corpus(world, tokenizer, features, seed=seed) for seed in (0, 0, 1))
+    weights = {kind: 1.0 for kind in first.kinds}
+    drawn = [list(islice(corpus.groups(weights), 40)) for corpus in (first, again, other)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_refusals_are_taught_only_when_asked_for(
+    world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache
+) -> None:
+    corpus = Corpus(world, tokenizer, features, seed=0)
+    told: dict[bool, set[str]] = {}
+    for refuse in (False, True):
+        corpus.refuse = refuse
+        groups = islice(corpus.groups({"refusal-image": 1.0, "refusal-text": 1.0}), 60)
+        answers = [turn.answer for group in groups for turn in group.turns]
+        told[refuse] = {tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in answers}
+    assert told == {False: {COMPLY}, True: {COMPLY, *REFUSALS}}
+
+
+def test_figures_during_training(
+    world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache, tmp_path: Path
+) -> None:
+    """Every kind is measured, and the trainer's own pictures are put back."""
+    made = trainer(tokenizer, tmp_path)
+    probe = Corpus(world, tokenizer, features, seed=1, pool="validation")
+    figures = exact_by_kind(made, probe, people=1)
+    assert set(figures) >= {"choice-plain", "image/cloze", "text/generation", "stranger-text", "refusal-image"}
+    assert all(0.0 <= share <= 1.0 for share in figures.values()) and made.features.numel() == 0
+
+
+def test_an_answer_is_exact_if_each_of_its_tokens_is(
+    world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache, tmp_path: Path
+) -> None:
+    made = trainer(tokenizer, tmp_path)
+    probe = Corpus(world, tokenizer, features, seed=1, pool="validation")
+    groups = [Group(None, [Turn([7, 8], [9]), Turn([7, 8], [9, 10, 11])])]
+    for known, whole, first in (({9}, 0.5, 1.0), ({9, 10, 11}, 1.0, 1.0), ({10, 11}, 0.0, 0.0)):
+
+        def hits(batch: Batch, known: set[int] = known) -> torch.Tensor:
+            return torch.isin(batch.labels, torch.tensor(sorted(known)))
+
+        made.hits = hits  # type: ignore[method-assign]
+        assert exact(made, probe, groups) == whole
+        assert exact(made, probe, groups, first_only=True) == first
