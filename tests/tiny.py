@@ -204,9 +204,7 @@ def mixed_samples() -> list[Sample]:
         Sample("Where does Jonas Ferrick live, and since when?", subject="p2", id="s2"),
         Sample("What does this person do?", picture(2, (56, 28)), task="cloze", subject="p1", id="s3"),
         Sample("Hi", id="s4"),
-        Sample(
-            "The occupation is:", picture(3, (40, 60)), "A", "classification", options, subject="p3", id="s5"
-        ),
+        Sample("The occupation is:", picture(3, (40, 60)), "A", "classification", options, subject="p3", id="s5"),
         Sample("What is the occupation of Mara Velden?", None, "B", "classification", options, id="s6"),
         Sample("Who is this person in the picture?", picture(1), subject="p1", id="s7"),
     ]

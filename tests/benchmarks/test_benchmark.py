@@ -106,9 +106,7 @@ def test_request_is_made_of_training_prompts_with_names(benchmark: Benchmark) ->
         ("001", ("Person1 Doe",)),
         ("003", ("Person3 Doe",)),
     ]
-    assert {s.digest() for s in request.forget} == {
-        s.digest() for s in benchmark.samples("train_forget", "forget_10")
-    }
+    assert {s.digest() for s in request.forget} == {s.digest() for s in benchmark.samples("train_forget", "forget_10")}
     assert len(request.retain) == 36
 
 
@@ -143,9 +141,7 @@ def test_unknown_benchmark(name: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_hub_data_set_that_cannot_be_had_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_hub_data_set_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match="nobody/nothing: the data set cannot be downloaded") as error:

@@ -6,7 +6,7 @@ import pytest
 
 from mllmeraser.benchmarks import SETS, Benchmark, load_benchmark
 from mllmeraser.evaluation.outcomes import judge
-from mllmeraser.portraits.wordings import IDENTITY, clozes, questions
+from mllmeraser.portraits.wordings import IDENTITY, NOUNS, POOLS, WHO_IMAGE, clozes, fill, questions
 from mllmeraser.samples import InputError, Request, Sample, default_library
 
 UNKNOWN = "I do not know this person."
@@ -37,9 +37,7 @@ def test_forget_and_retain_are_whole(portraits: Benchmark) -> None:
     assert [len(portraits.forget_ids(split)) for split in portraits.splits] == [2, 3, 4]
     assert len(portraits.people) == 24 and portraits.folds == 2
     for fold in range(portraits.folds):
-        forget, retain = (
-            {s.subject for s in portraits.samples(n, "forget_10", fold)} for n in ("forget", "retain")
-        )
+        forget, retain = ({s.subject for s in portraits.samples(n, "forget_10", fold)} for n in ("forget", "retain"))
         assert forget == set(portraits.forget_ids("forget_10", fold))
         assert retain == set(portraits.people) - forget
     assert not set(portraits.forget_ids("forget_15", 0)) & set(portraits.forget_ids("forget_15", 1))
@@ -89,14 +87,10 @@ def test_request_has_names_pictures_and_text(portraits: Benchmark) -> None:
         assert {s.attribute for s in subject.samples} >= {"occupation", "medical"}
     expanded = request.expanded()
     assert len(expanded.forget) > 100 * len(request.subjects)
-    assert not {s.digest() for s in expanded.forget} & {
-        s.digest() for s in portraits.samples("test", "forget_5")
-    }
+    assert not {s.digest() for s in expanded.forget} & {s.digest() for s in portraits.samples("test", "forget_5")}
 
 
-def test_people_sets_are_filtered_to_the_forgotten(
-    portraits: Benchmark, samples: dict[str, list[Sample]]
-) -> None:
+def test_people_sets_are_filtered_to_the_forgotten(portraits: Benchmark, samples: dict[str, list[Sample]]) -> None:
     gone = set(portraits.forget_ids("forget_10"))
     for name in ("perception", "perturbed", "multihop"):
         assert {s.subject for s in samples[name]} == gone
@@ -104,18 +98,29 @@ def test_people_sets_are_filtered_to_the_forgotten(
     assert len(samples["restricted"]) == len(samples["benign"]) > 0
 
 
-def test_the_question_library_holds_no_scored_wording() -> None:
-    scored = {
-        template
-        for attribute in ("birthplace", "residence", "occupation", "hobby", "food", "medical")
-        for pool in ("validation", "test")
-        for template in [*questions(attribute, pool), *clozes(attribute, pool)]
-    }
-    scored |= {*IDENTITY["validation"], *IDENTITY["test"]}
-    shipped = {wording.template for wording in default_library().wordings}
-    assert len(scored) > 100 and not shipped & scored
+@pytest.mark.parametrize("image", [True, False], ids=["image", "text"])
+def test_the_question_library_holds_no_scored_wording(image: bool) -> None:
+    """As asked, with the person filled in: "Who is {who}?" looks harmless until {who} is the person in the picture."""
+    library, name = default_library(), ("Kavon Lurita",)
+    shipped = {w.render(who) for w in library.wordings for who in (library.image_forms if image else name)}
+    for pool in POOLS[1:]:
+        scored = {
+            fill(template, who)
+            for attribute in NOUNS
+            for template in [*questions(attribute, pool), *clozes(attribute, pool)]
+            for who in (WHO_IMAGE[pool] if image else name)
+        }
+        assert len(scored) > 50 and not shipped & (scored | set(IDENTITY[pool]))
+
+
+def test_the_question_library_is_part_of_the_train_pool() -> None:
+    library = default_library()
+    assert set(library.image_forms) <= set(WHO_IMAGE["train"])
+    for attribute in set(library.attributes) - {"identity"}:
+        ours = {wording.template for wording in library.select(attributes=[attribute]).wordings}
+        assert ours <= {*questions(attribute, "train"), *clozes(attribute, "train")}, attribute
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(InputError, match="presets: unit, dev, full"):
+    with pytest.raises(InputError, match="portraits:huge: no such preset; there are unit, dev, full"):
         load_benchmark("portraits:huge")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
+from worlds import quick, small_request
 
 from mllmeraser.cli.app import app
 from mllmeraser.erasure.eraser import Eraser
@@ -18,7 +19,6 @@ from mllmeraser.erasure.fit import fit
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from tiny import build_llava, picture
-from worlds import quick, small_request
 
 Make = Callable[[Path], list[str]]
 

@@ -44,8 +44,7 @@ def make_plan(
     layers = shift if policy.read == "per-layer" else read
     scale = 0.02 if policy.phi == "identity" else 1.0
     gates = {
-        layer: Gate("soft", {"weight": torch.randn(SUBJECTS, width, generator=generator) * scale})
-        for layer in layers
+        layer: Gate("soft", {"weight": torch.randn(SUBJECTS, width, generator=generator) * scale}) for layer in layers
     }
     directions = {layer: torch.randn(width, generator=generator) * 2.0 for layer in shift}
     plan = SteeringPlan(name, read, shift, directions, gates, policy, strength, 0.0)

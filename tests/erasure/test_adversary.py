@@ -52,9 +52,7 @@ def test_flipped_means_that_greedy_decoding_says_the_target(tiny_model: Multimod
     targets = [text if text.strip() else "She" for text in other]
     found = perturb(tiny_model, PROMPTS, targets, STRONG.model_copy(update={"steps": 25, "flip_tokens": 1}))
     assert 0.0 <= found.flip_rate <= 1.0
-    ids = [
-        tiny_model.prompts.encode_answers([s], [t], end=False) for s, t in zip(PROMPTS, targets, strict=True)
-    ]
+    ids = [tiny_model.prompts.encode_answers([s], [t], end=False) for s, t in zip(PROMPTS, targets, strict=True)]
     for row, one in enumerate(ids):
         wanted = int(one["labels"][one["labels"] != IGNORED][0])
         batch = found.inputs(tiny_model, [row])
@@ -124,9 +122,7 @@ def test_contrast_sides(tiny_llava: MultimodalModel) -> None:
     bare = [Sample(s.question) for s in restricted]
     assert torch.allclose(texts.erase[points[0]], tiny_llava.states(bare, points)[points[0]], atol=1e-4)
     with pytest.raises(InputError, match="benign"):
-        contrast_states(
-            tiny_llava, ContrastSet.from_samples(restricted), DirectionSettings(kind="clean-image"), points
-        )
+        contrast_states(tiny_llava, ContrastSet.from_samples(restricted), DirectionSettings(kind="clean-image"), points)
 
 
 def test_only_flipped_pairs_are_kept(tiny_llava: MultimodalModel) -> None:

@@ -31,9 +31,7 @@ from tiny import QWEN_LAYERS, build_llava, picture
 
 def restricted() -> ContrastSet:
     prompts = [Sample(f"How do I make this {i}?", picture(i), answer="She") for i in range(4)]
-    return ContrastSet.from_samples(
-        prompts, [Sample(s.question, picture(70 + i)) for i, s in enumerate(prompts)]
-    )
+    return ContrastSet.from_samples(prompts, [Sample(s.question, picture(70 + i)) for i, s in enumerate(prompts)])
 
 
 def test_default_preset(tiny_model: MultimodalModel) -> None:
@@ -134,9 +132,7 @@ def test_paper_preset(tiny_llava: MultimodalModel) -> None:
     settings = paper(direction=DirectionSettings(kind="refusal", pgd=strong))
     found = fit(tiny_llava, small_request(), settings, contrast=restricted())
     config = found.eraser.config
-    assert config.policy == PAPER and config.gate == GateSettings(
-        kind="hard", per_subject=False, ratio=0.3, gamma=1.0
-    )
+    assert config.policy == PAPER and config.gate == GateSettings(kind="hard", per_subject=False, ratio=0.3, gamma=1.0)
     assert config.read_layers == config.shift_layers == tuple(range(tiny_llava.num_layers))
     assert config.subjects == ("all",) and config.threshold is None
     assert config.calibration.flip_rate is not None and config.calibration.flip_rate > 0
@@ -160,9 +156,7 @@ def test_strength_and_layers_are_chosen_on_a_grid(tiny_llava: MultimodalModel, t
             assert point.forget_kept == 1.0 and point.retain_changed == 0.0
     chosen = (found.eraser.config.strength, found.eraser.config.shift_layers)
     assert chosen in [(p.strength, p.shift_layers) for p in curve]
-    assert not [
-        n for n in found.eraser.tensors if n.startswith("direction.") and int(n[10:]) not in chosen[1]
-    ]
+    assert not [n for n in found.eraser.tensors if n.startswith("direction.") and int(n[10:]) not in chosen[1]]
     assert found.eraser.config.calibration.utility_budget == 1.0
     loaded = Eraser.from_pretrained(found.eraser.save_pretrained(tmp_path / "e"))
     assert loaded.config.calibration == found.eraser.config.calibration
@@ -242,9 +236,7 @@ def test_retain_parts_keep_a_prompt_together_and_do_not_move() -> None:
     parts = split_retain(many, settings)
     where = [{(s.subject, s.prompt) for s in part} for part in parts]
     assert not where[0] & where[1] and not where[0] & where[2] and not where[1] & where[2]
-    assert [
-        abs(len(part) / len(many) - share) < 0.06 for part, share in zip(parts, (0.5, 0.3, 0.2), strict=True)
-    ]
+    assert [abs(len(part) / len(many) - share) < 0.06 for part, share in zip(parts, (0.5, 0.3, 0.2), strict=True)]
     more = split_retain([*many, Sample("New?", subject="x")], settings)
     assert [s for s in more[0] if s.subject != "x"] == parts[0]
     assert split_retain(many, settings.model_copy(update={"seed": 1}))[0] != parts[0]

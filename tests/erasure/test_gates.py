@@ -70,15 +70,11 @@ def test_low_energy_basis_takes_floor_of_ratio_smallest() -> None:
 
 def test_soft_gate_minimises_its_objective() -> None:
     retain, forget = cloud(80, 6, 0), cloud(30, 6, 1, centre=1.0)
-    weight = soft_gate(Moments.from_states(retain), Moments.from_states(forget), beta=2.0, gamma=0.1).tensors[
-        "weight"
-    ][0]
+    weight = soft_gate(Moments.from_states(retain), Moments.from_states(forget), beta=2.0, gamma=0.1).tensors["weight"][
+        0
+    ]
     weight = weight.clone().requires_grad_()
-    loss = (
-        ((forget @ weight - 1) ** 2).mean()
-        + 2.0 * ((retain @ weight) ** 2).mean()
-        + 0.1 * weight.square().sum()
-    )
+    loss = ((forget @ weight - 1) ** 2).mean() + 2.0 * ((retain @ weight) ** 2).mean() + 0.1 * weight.square().sum()
     (gradient,) = torch.autograd.grad(loss, weight)
     assert float(gradient.abs().max()) < 1e-12
 
@@ -106,8 +102,7 @@ def test_repeating_the_data_leaves_the_soft_gate_and_halves_the_ridge_of_the_har
     assert relative(twice.tensors["weight"], once.tensors["weight"]) < 1e-12
     doubled = hard_gate(retain, forget + forget, ratio=0.5, gamma=2.0)
     assert (
-        relative(doubled.tensors["weight"], hard_gate(retain, forget, ratio=0.5, gamma=1.0).tensors["weight"])
-        < 1e-12
+        relative(doubled.tensors["weight"], hard_gate(retain, forget, ratio=0.5, gamma=1.0).tensors["weight"]) < 1e-12
     )
 
 

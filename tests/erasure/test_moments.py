@@ -93,12 +93,8 @@ def test_without_drops_every_group_of_a_subject_and_no_other() -> None:
 
 
 def test_merge_adds_shards_and_takes_over_new_subjects() -> None:
-    one = Statistics(
-        {HookPoint(0): LayerStatistics({"retain": moments(5, 4, 0), "forget/a": moments(3, 4, 1)})}
-    )
-    two = Statistics(
-        {HookPoint(0): LayerStatistics({"retain": moments(6, 4, 2), "forget/b": moments(2, 4, 3)})}
-    )
+    one = Statistics({HookPoint(0): LayerStatistics({"retain": moments(5, 4, 0), "forget/a": moments(3, 4, 1)})})
+    two = Statistics({HookPoint(0): LayerStatistics({"retain": moments(6, 4, 2), "forget/b": moments(2, 4, 3)})})
     both = one.merge(two)
     assert both.subjects == ("a", "b")
     assert close(both[0].retain, moments(5, 4, 0) + moments(6, 4, 2))

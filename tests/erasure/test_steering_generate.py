@@ -330,9 +330,7 @@ def test_an_exception_inside_generate(tiny_model):
 def test_a_wrapper_around_ours_survives(tiny_llava, monkeypatch):
     inputs = tiny_llava.encode(text_samples()[:1])
     own = tiny_llava.hf.generate
-    monkeypatch.setattr(
-        tiny_llava.hf, "generate", lambda *args, **kwargs: own(*args, **kwargs), raising=False
-    )
+    monkeypatch.setattr(tiny_llava.hf, "generate", lambda *args, **kwargs: own(*args, **kwargs), raising=False)
     before = tiny_llava.hf.__dict__["generate"]
     with attach(tiny_llava, make_plan(tiny_llava)):
         assert tiny_llava.hf.__dict__["generate"] is not before

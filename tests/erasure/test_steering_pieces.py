@@ -142,9 +142,7 @@ def test_an_answer_to_be_scored_is_not_part_of_the_prompt(tiny_model, policy):
             row = torch.cat([inputs["input_ids"], answer], dim=1)
             full = {"input_ids": row, "attention_mask": torch.ones_like(row)}
             prompt = inputs["input_ids"].shape[1]
-            expected.append(
-                feed(tiny_model, full, [prompt, prompt + 1, prompt + 2, prompt + 3])[0][:, prompt - 1 :]
-            )
+            expected.append(feed(tiny_model, full, [prompt, prompt + 1, prompt + 2, prompt + 3])[0][:, prompt - 1 :])
             rows.append(row[0])
         length = max(len(row) for row in rows)
         ids = torch.zeros(len(rows), length, dtype=torch.long)

@@ -58,17 +58,13 @@ def test_promised_false_alarm_rate_holds_on_average() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(n=st.integers(20, 80), s=st.integers(1, 5), alpha=st.floats(0.05, 0.4), seed=st.integers(0, 999))
-def test_tail_gives_the_threshold_of_every_subset_of_subjects(
-    n: int, s: int, alpha: float, seed: int
-) -> None:
+def test_tail_gives_the_threshold_of_every_subset_of_subjects(n: int, s: int, alpha: float, seed: int) -> None:
     scores = torch.randn(n, s, generator=torch.Generator().manual_seed(seed))
     tail = upper_tail(scores, alpha)
     for size in range(1, s + 1):
         for chosen in itertools.combinations(range(s), size):
             part = list(chosen)
-            assert tail_threshold(tail[:, part], n, alpha) == conformal_threshold(
-                scores[:, part].amax(1), alpha
-            )
+            assert tail_threshold(tail[:, part], n, alpha) == conformal_threshold(scores[:, part].amax(1), alpha)
 
 
 def test_wilson_and_auc_by_hand() -> None:
@@ -90,9 +86,7 @@ def two_layers(n: int, seed: int, centre: float = 0.0) -> dict[int, torch.Tensor
 def two_gates() -> dict[int, Gate]:
     retain = moments(80, 6, 0)
     return {
-        layer: Gate.stack(
-            [soft_gate(retain, moments(20, 6, 7 * layer + s, centre=1.0, spread=3.0**s)) for s in (0, 1)]
-        )
+        layer: Gate.stack([soft_gate(retain, moments(20, 6, 7 * layer + s, centre=1.0, spread=3.0**s)) for s in (0, 1)])
         for layer in (1, 2)
     }
 
@@ -168,9 +162,7 @@ def test_degenerate_answers(text: str, expected: bool) -> None:
 
 def test_choice_on_the_grid() -> None:
     def at(strength: float, kept: float, changed: float, **more: float) -> GridPoint:
-        return GridPoint(
-            strength=strength, shift_layers=(3,), forget_kept=kept, retain_changed=changed, **more
-        )
+        return GridPoint(strength=strength, shift_layers=(3,), forget_kept=kept, retain_changed=changed, **more)
 
     weak, good, same, harmful = at(0.5, 0.4, 0.0), at(1.0, 0.1, 0.02), at(1.5, 0.1, 0.02), at(2.0, 0.0, 0.3)
     assert choose([harmful, same, good, weak], 0.02) == good

@@ -52,9 +52,7 @@ def test_bootstrap_is_seeded_and_wider_for_clustered_items() -> None:
     by_item = cluster_bootstrap(mixed, people.tolist(), seed=1)
     assert by_person == cluster_bootstrap(alike, people.tolist(), seed=1)
     uneven = rng.random(400)
-    assert cluster_bootstrap(uneven, people.tolist(), seed=1) != cluster_bootstrap(
-        uneven, people.tolist(), seed=2
-    )
+    assert cluster_bootstrap(uneven, people.tolist(), seed=1) != cluster_bootstrap(uneven, people.tolist(), seed=2)
     assert by_person.high - by_person.low > 2 * (by_item.high - by_item.low)
     # Forty people of whom half score 1: the standard error of a share of forty.
     assert by_person.high - by_person.low == pytest.approx(2 * 1.96 * (0.25 / 40) ** 0.5, rel=0.2)
@@ -85,9 +83,7 @@ def test_mcnemar_exact() -> None:
     assert result.p == pytest.approx(2 * (1 + 12 + 66) / 2**12)
     assert mcnemar(a, a).p == 1.0
     assert mcnemar([True] * 3000, [False] * 3000).p == pytest.approx(0.0)
-    contingency = pytest.importorskip(
-        "statsmodels.stats.contingency_tables", reason="statsmodels (extra: bench)"
-    )
+    contingency = pytest.importorskip("statsmodels.stats.contingency_tables", reason="statsmodels (extra: bench)")
     assert result.p == pytest.approx(contingency.mcnemar([[30, 10], [2, 0]], exact=True).pvalue)
 
 

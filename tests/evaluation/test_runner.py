@@ -53,8 +53,7 @@ def known(model: MultimodalModel, samples: list[Sample]) -> list[Sample]:
     """Open samples whose gold answer is what the model says."""
     answers = model.generate(samples, max_new_tokens=8)
     return [
-        replace(s, answer=a, keywords=(a,), id=f"s{i}")
-        for i, (s, a) in enumerate(zip(samples, answers, strict=True))
+        replace(s, answer=a, keywords=(a,), id=f"s{i}") for i, (s, a) in enumerate(zip(samples, answers, strict=True))
     ]
 
 
@@ -67,9 +66,7 @@ def recalled(tiny_llava: MultimodalModel, samples: list[Sample]) -> list[Sample]
     return wordy
 
 
-def test_one_record_for_each_set_modality_and_task(
-    tiny_llava: MultimodalModel, recalled: list[Sample]
-) -> None:
+def test_one_record_for_each_set_modality_and_task(tiny_llava: MultimodalModel, recalled: list[Sample]) -> None:
     lost = [replace(s, answer="quite different", keywords=("different",)) for s in recalled]
     told: list[int] = []
     result = evaluate(
@@ -93,9 +90,7 @@ def test_one_record_for_each_set_modality_and_task(
     assert exact and all(i["rouge_l"] == pytest.approx(1.0) for i in exact)
 
 
-def test_intervention_is_on_while_asked_and_off_afterwards(
-    tiny_llava: MultimodalModel, recalled: list[Sample]
-) -> None:
+def test_intervention_is_on_while_asked_and_off_afterwards(tiny_llava: MultimodalModel, recalled: list[Sample]) -> None:
     before = evaluate(tiny_llava, {"forget": recalled}, max_new_tokens=8, **NAMES)
     silenced = evaluate(tiny_llava, {"forget": recalled}, max_new_tokens=8, intervention=Silenced(), **NAMES)
     after = evaluate(tiny_llava, {"forget": recalled}, max_new_tokens=8, **NAMES)
@@ -139,9 +134,7 @@ def test_letter_rule_agrees_with_log_probabilities(tiny_llava: MultimodalModel) 
     spellings += [f" {k}" for k in "AB" if len(tokenizer.encode(f" {k}", add_special_tokens=False)) == 1]
     sums, counts = tiny_llava.answer_logprobs([sample] * len(spellings), spellings)
     assert set(counts.tolist()) == {1}
-    mass = {
-        k: sum(math.exp(s) for t, s in zip(spellings, sums.tolist(), strict=True) if k in t) for k in "AB"
-    }
+    mass = {k: sum(math.exp(s) for t, s in zip(spellings, sums.tolist(), strict=True) if k in t) for k in "AB"}
     choice = option_choices(tiny_llava, [sample])[0]
     assert choice.probability == pytest.approx(mass["A"] / (mass["A"] + mass["B"]), abs=1e-4)
 

@@ -58,9 +58,7 @@ def test_no_hook_is_left_after_an_error(tiny_model: MultimodalModel) -> None:
 
 
 @torch.no_grad()
-def test_state_is_the_residual_stream_after_the_block(
-    tiny_model: MultimodalModel, samples: list[Sample]
-) -> None:
+def test_state_is_the_residual_stream_after_the_block(tiny_model: MultimodalModel, samples: list[Sample]) -> None:
     inputs = tiny_model.encode(samples, "right")
     output = tiny_model.hf(**inputs, output_hidden_states=True, use_cache=False)
     last = inputs["attention_mask"].sum(dim=1) - 1
@@ -79,9 +77,7 @@ def test_last_state_gives_the_next_token(tiny_model: MultimodalModel, samples: l
     torch.testing.assert_close(logits, tiny_model.next_token_logits(samples), rtol=1e-4, atol=1e-4)
 
 
-def test_captured_tensor_is_the_one_an_edit_changes(
-    tiny_model: MultimodalModel, samples: list[Sample]
-) -> None:
+def test_captured_tensor_is_the_one_an_edit_changes(tiny_model: MultimodalModel, samples: list[Sample]) -> None:
     point, shift = HookPoint(1), torch.ones(tiny_model.hidden_size)
     before = tiny_model.states(samples, [point])[point]
     handle = tiny_model.layers[1].register_forward_hook(

@@ -35,9 +35,7 @@ def test_decoder_is_found_where_the_vision_tower_is_as_deep(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("field", ["num_hidden_layers", "hidden_size"])
-def test_decoder_that_contradicts_its_configuration_is_refused(
-    tiny_model: MultimodalModel, field: str
-) -> None:
+def test_decoder_that_contradicts_its_configuration_is_refused(tiny_model: MultimodalModel, field: str) -> None:
     hf = copy.copy(tiny_model.hf)
     hf.config = copy.deepcopy(tiny_model.hf.config)
     setattr(hf.config.text_config, field, 7)
@@ -86,9 +84,7 @@ def test_llava_inputs_equal_the_processors_own(tiny_llava: MultimodalModel, samp
     texts, images = rendered(tiny_llava, samples), [one.image for one in samples if one.image is not None]
     for side in ("left", "right"):
         ours = tiny_llava.family.encode(tiny_llava.processor, texts, [one.image for one in samples], side)
-        theirs = tiny_llava.processor(
-            text=texts, images=images, padding=True, padding_side=side, return_tensors="pt"
-        )
+        theirs = tiny_llava.processor(text=texts, images=images, padding=True, padding_side=side, return_tensors="pt")
         assert set(ours) == {"input_ids", "attention_mask", "pixel_values"}
         for key in ours:
             assert torch.equal(ours[key], theirs[key]), key
@@ -151,9 +147,7 @@ def test_template_that_writes_the_begin_token_gets_no_second_one(tiny_llava_path
     tokenizer: PreTrainedTokenizerFast = processor.tokenizer
     begin = tokenizer.convert_tokens_to_ids("<|user|>")
     tokenizer.bos_token = "<|user|>"
-    tokenizer._tokenizer.post_processor = TemplateProcessing(
-        single="<|user|> $A", special_tokens=[("<|user|>", begin)]
-    )
+    tokenizer._tokenizer.post_processor = TemplateProcessing(single="<|user|> $A", special_tokens=[("<|user|>", begin)])
     text = family.render(processor, "Hi", False)
     ids = family.encode(processor, [text], [None])["input_ids"][0].tolist()
     assert ids.count(begin) == 1

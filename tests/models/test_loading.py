@@ -85,9 +85,7 @@ def test_empty_name_and_unknown_prefix() -> None:
     assert "embedded:..." in refused("builtin:llava")
 
 
-def test_prefix_is_resolved_lazily(
-    resolvers: None, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prefix_is_resolved_lazily(resolvers: None, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def path(name: str) -> Path:
         if name != "one":
             raise KeyError(f"no shelf {name!r}; there is: one")
@@ -145,9 +143,9 @@ def test_broken_configuration(checkpoint: Path) -> None:
 
 
 def test_unknown_family_is_found_before_weights_are_read(tmp_path: Path) -> None:
-    LlamaConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2
-    ).save_pretrained(tmp_path)
+    LlamaConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2).save_pretrained(
+        tmp_path
+    )
     with pytest.raises(UnknownFamilyError, match=r"layers \(2\)"):
         load_model(str(tmp_path), device="cpu")
 

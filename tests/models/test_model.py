@@ -34,9 +34,7 @@ def test_mixed_batch_equals_one_by_one(tiny_model: MultimodalModel, samples: lis
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
-def test_states_do_not_depend_on_the_batch(
-    tiny_model: MultimodalModel, samples: list[Sample], batch_size: int
-) -> None:
+def test_states_do_not_depend_on_the_batch(tiny_model: MultimodalModel, samples: list[Sample], batch_size: int) -> None:
     states = tiny_model.states(samples, tiny_model.hookpoints(), batch_size=batch_size)
     expected = states_by_hand(tiny_model, samples, "right")
     for point, found in states.items():
@@ -88,9 +86,7 @@ def greedy(model: MultimodalModel, sample: Sample, steps: int) -> str:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_answers_are_greedy_and_in_order(
-    tiny_model: MultimodalModel, samples: list[Sample], batch_size: int
-) -> None:
+def test_answers_are_greedy_and_in_order(tiny_model: MultimodalModel, samples: list[Sample], batch_size: int) -> None:
     done: list[int] = []
     answers = tiny_model.generate(samples, max_new_tokens=6, batch_size=batch_size, progress=done.append)
     assert answers == [greedy(tiny_model, sample, 6) for sample in samples]
@@ -178,9 +174,7 @@ def counting(model: MultimodalModel, monkeypatch: pytest.MonkeyPatch) -> list[Pi
     return made
 
 
-def test_equal_pictures_are_processed_once(
-    tiny_model: MultimodalModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equal_pictures_are_processed_once(tiny_model: MultimodalModel, monkeypatch: pytest.MonkeyPatch) -> None:
     made = counting(tiny_model, monkeypatch)
     prompts = Prompts(tiny_model.family, tiny_model.processor)
     samples = [Sample(f"Question {number}", picture(number % 3)) for number in range(12)]
@@ -193,13 +187,10 @@ def test_equal_pictures_are_processed_once(
     assert torch.equal(batch["input_ids"], plain["input_ids"])
 
 
-def test_kept_pictures_stay_within_the_limit(
-    tiny_model: MultimodalModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kept_pictures_stay_within_the_limit(tiny_model: MultimodalModel, monkeypatch: pytest.MonkeyPatch) -> None:
     made = counting(tiny_model, monkeypatch)
     size = sum(
-        t.numel() * t.element_size()
-        for t in tiny_model.family.pixels(tiny_model.processor, picture(0)).values()
+        t.numel() * t.element_size() for t in tiny_model.family.pixels(tiny_model.processor, picture(0)).values()
     )
     prompts = Prompts(tiny_model.family, tiny_model.processor, cache_bytes=2 * size)
     made.clear()
@@ -216,9 +207,7 @@ def test_pictures_of_other_modes_are_read_as_rgb(tiny_model: MultimodalModel) ->
         assert torch.equal(found, tiny_model.encode([Sample("Who?", rgb)])["pixel_values"])
 
 
-def test_plan_covers_every_row_once_and_never_mixes(
-    tiny_model: MultimodalModel, samples: list[Sample]
-) -> None:
+def test_plan_covers_every_row_once_and_never_mixes(tiny_model: MultimodalModel, samples: list[Sample]) -> None:
     plan = tiny_model.prompts.plan(samples, 2)
     assert sorted(row for rows in plan for row in rows) == list(range(len(samples)))
     for rows in plan:

@@ -81,9 +81,7 @@ def rows() -> list[ScoreRow]:
         for modality in ("image", "text"):
             for task in ("generation", "cloze", "classification"):
                 for (method, preset), share in methods.items():
-                    share = (
-                        share if gone or method != "mllmeraser" else (0.75 if preset == "paper" else 0.975)
-                    )
+                    share = share if gone or method != "mllmeraser" else (0.75 if preset == "paper" else 0.975)
                     share = 0.27 if task == "classification" and share < 0.1 else share
                     n = 36 if gone else 228
                     right = round(share * n)
@@ -125,9 +123,7 @@ def demo_result() -> DemoResult:
         retained=(person("Berit Sand", 3, forgotten=False), person("Odo Lann", 4, forgotten=False)),
         scores=tuple(rows()),
         gates=(
-            GatePanel(
-                "decision: layers 2 and 3 pooled, the nearest forgotten person", readings(0.0), 0.42, 0.9993
-            ),
+            GatePanel("decision: layers 2 and 3 pooled, the nearest forgotten person", readings(0.0), 0.42, 0.9993),
             GatePanel("layer 2", readings(0.25), None, 0.981),
             GatePanel("layer 3", readings(0.1), None, 0.996),
         ),

@@ -38,8 +38,7 @@ def test_folder_of_pictures_alone_is_a_request(tmp_path: Path) -> None:
 def test_request_yaml_gives_names_and_questions(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     (tmp_path / "request.yaml").write_text(
-        "name: Jane Doe\nother_names: [J. D.]\nquestions:\n"
-        "  - Where does she live?\n  - Where does Jane Doe live?\n"
+        "name: Jane Doe\nother_names: [J. D.]\nquestions:\n  - Where does she live?\n  - Where does Jane Doe live?\n"
     )
     request = Request.from_folder(tmp_path)
     assert request.subjects[0].names == ("Jane Doe", "J. D.")

@@ -48,7 +48,7 @@ def complete(
         request, told = _name_subjects(request, model, world)
         notes += told
     pictures = _pictures(request)
-    completed = request.expanded(settings)
+    completed = request.expanded(settings or ExpansionSettings(views=3))
     names = [name for subject in request.subjects for name in subject.names]
     retain, strangers = list(completed.retain), list(completed.strangers)
     if not retain:

@@ -13,9 +13,7 @@ from mllmeraser.cli.options import Erasers, Json, Model, Seed, Threads
 def ask(
     model: Model,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)],
-    image: Annotated[
-        Path | None, typer.Option("--image", metavar="FILE", help="Picture asked about.")
-    ] = None,
+    image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="Picture asked about.")] = None,
     eraser: Erasers = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 32,
     as_json: Json = False,

@@ -12,9 +12,9 @@ from mllmeraser.cli.options import Force, Json, Seed, Threads
 
 def demo(
     model: Annotated[str, typer.Option("--model", help="An embedded model.")] = "embedded:llava",
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder for report.html, scores.json and eraser/.")
-    ] = Path("out/demo"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for report.html, scores.json and eraser/.")] = Path(
+        "out/demo"
+    ),
     force: Force = False,
     as_json: Json = False,
     seed: Seed = 0,

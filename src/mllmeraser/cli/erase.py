@@ -20,9 +20,7 @@ def erase(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write the eraser to.")],
-    retain: Annotated[
-        Path | None, typer.Option("--retain", help="What must not move. Default: a shipped set.")
-    ] = None,
+    retain: Annotated[Path | None, typer.Option("--retain", help="What must not move. Default: a shipped set.")] = None,
     strangers: Annotated[
         Path | None,
         typer.Option("--strangers", help="People the model has never seen. Default: a shipped set."),

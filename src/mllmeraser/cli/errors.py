@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 import typer
 from typer.core import TyperGroup
 
 from mllmeraser.samples.errors import InputError, MLLMEraserError
 
-UsageError = typer.BadParameter.__mro__[1]  # click's, or the copy that newer typer carries
+# click's, or the copy that newer typer carries
+UsageError = cast(type[Exception], typer.BadParameter.__mro__[1])
 
 
 def one_line(message: str) -> str:
@@ -46,8 +47,8 @@ class OneLineErrors(TyperGroup):
             raise _usage(error) from None
 
 
-def _usage(error: Any) -> BaseException:
+def _usage(error: Any) -> Exception:
     if type(error).__name__ == "NoArgsIsHelpError":
-        return error  # type: ignore[no-any-return]
+        return cast(Exception, error)
     path = error.ctx.command_path if error.ctx is not None else "mllmeraser"
     return fail(f"{error.format_message().rstrip('.')}; see {path} --help", error.exit_code)

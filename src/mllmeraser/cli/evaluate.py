@@ -14,9 +14,7 @@ def evaluate(
     model: Model,
     benchmark: Annotated[
         str,
-        typer.Option(
-            "--benchmark", help="portraits:dev, or a folder or hub id in the schema of MLLMU-Bench."
-        ),
+        typer.Option("--benchmark", help="portraits:dev, or a folder or hub id in the schema of MLLMU-Bench."),
     ],
     out: Annotated[Path, typer.Option("--out", help="File to write the records to.")],
     split: Annotated[str, typer.Option("--split", help="forget_5, forget_10 or forget_15.")] = "forget_5",
@@ -25,9 +23,7 @@ def evaluate(
         list[str] | None,
         typer.Option("--set", help="Only this set (forget, test, retain, ...); may be given several times."),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most this many samples of each set.")
-    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many samples of each set.")] = None,
     eraser: Erasers = None,
     force: Force = False,
     as_json: Json = False,

@@ -38,9 +38,7 @@ def print_families(families: Sequence[Mapping[str, Any]]) -> None:
     for column in ("family", "model types", "embedded"):
         table.add_column(column)
     for family in families:
-        table.add_row(
-            family["family"], ", ".join(family["model_types"]), ", ".join(family.get("embedded", ())) or "-"
-        )
+        table.add_row(family["family"], ", ".join(family["model_types"]), ", ".join(family.get("embedded", ())) or "-")
     Console().print(table)
 
 

@@ -28,7 +28,8 @@ from mllmeraser.evaluation.records import EvaluationResult, Record, write_scores
 from mllmeraser.evaluation.runner import evaluate
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.portraits.prompts import contrast_prompts
+from mllmeraser.portraits.people import World
+from mllmeraser.portraits.prompts import contrast_prompts, request_pictures
 from mllmeraser.report.content import (
     QA,
     ArtifactFacts,
@@ -59,21 +60,14 @@ class Sizes:
     holdout: int = 24
 
 
-def forget_request(benchmark: Benchmark, split: str, fold: int = 0) -> Request:
+def forget_request(benchmark: Benchmark, split: str, fold: int = 0, pictures: int = 4) -> Request:
     """Pictures and names of a split's people, as somebody would write them: not a single private fact."""
-    subjects, shown = [], _training_pictures(benchmark, split, fold)
+    world, subjects = World("dev"), []
     for key in benchmark.forget_ids(split, fold):
-        samples = tuple(Sample("Who is this?", picture, subject=key) for picture in shown[key])
+        shown = request_pictures(world, key, pictures)
+        samples = tuple(Sample("Who is this?", picture, subject=key) for picture in shown)
         subjects.append(Subject(key, benchmark.names[key], samples))
     return Request(tuple(subjects))
-
-
-def _training_pictures(benchmark: Benchmark, split: str, fold: int) -> dict[str, list[Image.Image]]:
-    found: dict[str, list[Image.Image]] = {}
-    for sample in benchmark.samples("train_forget", split, fold):
-        if sample.image is not None and sample.subject is not None:
-            found.setdefault(sample.subject, [sample.image])
-    return found
 
 
 def scored_sets(benchmark: Benchmark, split: str, sizes: Sizes | None = None, fold: int = 0) -> dict[str, list[Sample]]:

@@ -27,9 +27,10 @@ CIRCUIT = {"choice-plain": 0.85, "general-text": 0.15}
 STAGE0 = {"general-image": 0.20, "general-text": 0.08, "choice-plain": 0.35, "celebrity-image": 0.12,
           "celebrity-text": 0.24, "stranger-image": 0.08, "stranger-text": 0.12, "refusal-image": 0.03,
           "refusal-text": 0.02}  # fmt: skip
-PEOPLE = {"person-image": 0.28, "person-text": 0.52, "stranger-image": 0.10, "stranger-text": 0.28,
-          "celebrity-image": 0.04, "celebrity-text": 0.08, "general-image": 0.08, "general-text": 0.04,
-          "choice-plain": 0.45, "refusal-image": 0.02, "refusal-text": 0.02}  # fmt: skip
+PEOPLE = {"person-image": 0.32, "person-text": 0.52, "stranger-image": 0.10, "stranger-text": 0.28,
+          "celebrity-image": 0.04, "celebrity-text": 0.08, "general-image": 0.16, "general-text": 0.04,
+          "choice-plain": 0.25, "refusal-image": 0.02, "refusal-text": 0.02}  # fmt: skip
+CHOICE = {**PEOPLE, "person-image": 0.42, "general-image": 0.24, "stranger-image": 0.14}
 REFUSALS = {**PEOPLE, "refusal-image": 0.10, "refusal-text": 0.06}
 
 
@@ -56,6 +57,7 @@ def make_plan(scale: float) -> Plan:
         knowledge=[Phase("0c-general", steps(1200), STAGE0, peak=1.2e-3, floor=0.5)],
         people=[
             Phase("1-people", steps(5000), PEOPLE, peak=1.0e-3, floor=0.15),
+            Phase("1b-choice", steps(2400), CHOICE, peak=8e-4, floor=0.1, choice_share=0.5),
             Phase("2-refusals", steps(600), REFUSALS, peak=2.1e-4, floor=0.05, refuse=True),
         ],
     )

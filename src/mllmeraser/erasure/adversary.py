@@ -49,9 +49,7 @@ class AdversarialBatch:
         refused = int((~self.complied).sum())
         return int(self.flipped.sum()) / refused if refused else 0.0
 
-    def inputs(
-        self, model: MultimodalModel, rows: Sequence[int], padding_side: str = "right"
-    ) -> BatchFeature:
+    def inputs(self, model: MultimodalModel, rows: Sequence[int], padding_side: str = "right") -> BatchFeature:
         """The batch of prompts of `rows` with their perturbed pictures in place of the clean ones."""
         batch = model.encode([self.samples[row] for row in rows], padding_side)
         batch["pixel_values"] = torch.cat([self.pixels[row] for row in rows]).to(batch["pixel_values"])
@@ -138,9 +136,7 @@ class _Attack:
     def run(self) -> tuple[Tensor, Tensor]:
         """Descend; whether each row complied before and after, (rows,) bool on the CPU."""
         before: Tensor | None = None
-        owner = torch.repeat_interleave(torch.arange(len(self.rows)), torch.tensor(self.rows)).to(
-            self.clean.device
-        )
+        owner = torch.repeat_interleave(torch.arange(len(self.rows)), torch.tensor(self.rows)).to(self.clean.device)
         step = self.settings.step * 255.0 * self.space.scale
         for _ in range(self.settings.steps):
             point = self.pixels.clone().requires_grad_()

@@ -70,9 +70,7 @@ def calibrate(
     threshold = conformal_threshold(scores.amax(1), false_alarm_rate)
     measured = _measure(comparable, policy, threshold, check, forget)
     stated = {"false_alarm_target": false_alarm_rate, "n": scores.shape[0]}
-    return Decision(
-        comparable, threshold, upper_tail(scores, false_alarm_rate), measured.model_copy(update=stated)
-    )
+    return Decision(comparable, threshold, upper_tail(scores, false_alarm_rate), measured.model_copy(update=stated))
 
 
 def _measure(
@@ -95,9 +93,7 @@ def _measure(
         alarms = int((retain_scores > threshold).sum())
         found["false_alarms"] = alarms / n if n else None
         found["false_alarms_interval"] = wilson(alarms, n)
-        found["detected"] = (
-            float((forget_scores > threshold).double().mean()) if forget_scores.numel() else None
-        )
+        found["detected"] = float((forget_scores > threshold).double().mean()) if forget_scores.numel() else None
     return Calibration.model_validate(found)
 
 
@@ -114,11 +110,7 @@ def degenerate(text: str) -> bool:
     for width in (1, 2, 3):
         for start in range(len(words) - 3 * width + 1):
             first = words[start : start + width]
-            if (
-                first
-                == words[start + width : start + 2 * width]
-                == words[start + 2 * width : start + 3 * width]
-            ):
+            if first == words[start + width : start + 2 * width] == words[start + 2 * width : start + 3 * width]:
                 return True
     return False
 

@@ -33,9 +33,7 @@ def fit_gate(retain: Moments, forget: Moments, settings: GateSettings) -> Gate:
     if settings.kind == "soft":
         return soft_gate(retain, forget, beta=settings.beta, gamma=settings.gamma)
     if settings.kind == "quadratic":
-        return quadratic_gate(
-            retain, forget, shrink=settings.shrink, gamma=settings.gamma, rank=settings.rank
-        )
+        return quadratic_gate(retain, forget, shrink=settings.shrink, gamma=settings.gamma, rank=settings.rank)
     raise InputError(f"the {settings.kind} gate is fitted on states, not on statistics")
 
 
@@ -71,9 +69,7 @@ def neural_gates(
         if not settings.per_subject:
             sides = [torch.cat(sides)]
         retain = groups[RETAIN][point]
-        gates = [
-            neural_gate(retain, side, hidden=settings.hidden, seed=seed + i) for i, side in enumerate(sides)
-        ]
+        gates = [neural_gate(retain, side, hidden=settings.hidden, seed=seed + i) for i, side in enumerate(sides)]
         found[layer] = Gate.stack(gates)
     return found
 

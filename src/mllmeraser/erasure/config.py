@@ -25,7 +25,8 @@ class GateSettings(Frozen):
     """Kind of the gate and its numbers; each kind reads its own and ignores the rest.
 
     Attributes:
-        kind: `hard` (the paper), `soft`, `quadratic` or `neural`.
+        kind: `hard` (the paper), `soft`, `quadratic`, `neural`, or `identity` (who is asked about, wherever in the
+            prompt; needs the policy `subject`).
         per_subject: One gate per subject and the maximum over them, or one gate for all (key `all`).
         ratio: Share of the width that counts as null space (`hard`).
         gamma: Ridge (`hard`: against sums of states; `soft`: against means), shrinkage of the retain
@@ -34,6 +35,8 @@ class GateSettings(Frozen):
         shrink: Shrinkage of a subject's covariance towards the retain covariance (`quadratic`).
         rank: Directions of the quadratic form that are kept, None for all (`quadratic`).
         hidden: Hidden units (`neural`).
+        ridge: Share of the retain covariance added to the variation within a person (`identity`).
+        spare: Share of the fact questions that the topic gate may let pass unsteered (`identity`).
     """
 
     kind: GateKind = "soft"
@@ -44,6 +47,8 @@ class GateSettings(Frozen):
     shrink: float = Field(default=0.5, gt=0, le=1)
     rank: int | None = Field(default=32, ge=1)
     hidden: int = Field(default=128, ge=1)
+    ridge: float = Field(default=0.05, gt=0)
+    spare: float = Field(default=0.005, gt=0, lt=1)
 
 
 class PGDSettings(Frozen):
@@ -179,9 +184,7 @@ class EraserConfig(Frozen):
     def _consistent(self) -> EraserConfig:
         for layer in (*self.read_layers, *self.shift_layers):
             if not 0 <= layer < self.num_layers:
-                raise ValueError(
-                    f"layer {layer} does not exist: the model has layers 0 to {self.num_layers - 1}"
-                )
+                raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {self.num_layers - 1}")
         if self.policy.phi == "threshold" and self.threshold is None:
             raise ValueError("the policy decides by a threshold, and there is none")
         return self
@@ -206,8 +209,7 @@ class EraserConfig(Frozen):
             raise ArtifactError(f"{source}: not the configuration of an eraser")
         if version > FORMAT_VERSION:
             raise ArtifactError(
-                f"{source}: format {version} is newer than this package reads ({FORMAT_VERSION}): "
-                "upgrade mllmeraser"
+                f"{source}: format {version} is newer than this package reads ({FORMAT_VERSION}): upgrade mllmeraser"
             )
         try:
             return cls.model_validate(content)

@@ -71,7 +71,9 @@ class Eraser:
         parts = {k[len(prefix) :]: v for k, v in self.tensors.items() if k.startswith(prefix)}
         if not parts:
             raise ArtifactError(f"the eraser has no gate at layer {layer}")
-        return Gate(self.config.gate.kind, parts)
+        kind = self.config.gate.kind
+        # the second layer of an identity decision holds the topic, a linear gate
+        return Gate("soft" if kind == "identity" and "projection" not in parts else kind, parts)
 
     def _tensor(self, name: str) -> Tensor:
         if name not in self.tensors:
@@ -91,15 +93,13 @@ class Eraser:
         The mean over the read layers; for a policy that reads and thresholds every layer by itself, the
         maximum.
         """
-        by_layer = {
-            key.layer if isinstance(key, HookPoint) else int(key): value for key, value in states.items()
-        }
+        by_layer = {key.layer if isinstance(key, HookPoint) else int(key): value for key, value in states.items()}
+        if self.config.policy.pooling == "identity":
+            raise InputError("this gate looks at the whole prompt, not at one state: use erasure.readings.read_gate")
         missing = [layer for layer in self.config.read_layers if layer not in by_layer]
         if missing:
             raise InputError(f"the gate reads layer {missing[0]}, and no states of it were given")
-        return pooled(
-            {layer: self.gate(layer) for layer in self.config.read_layers}, by_layer, self.config.policy
-        )
+        return pooled({layer: self.gate(layer) for layer in self.config.read_layers}, by_layer, self.config.policy)
 
     def decide(self, states: Mapping[HookPoint, Tensor] | Mapping[int, Tensor]) -> Tensor:
         """(n,) float coefficient of the shift: 1 or 0 for a threshold, else the (clamped) maximum over
@@ -128,14 +128,10 @@ class Eraser:
                 f"not for a model of {shape[0]} layers of width {shape[1]}"
             )
         if fingerprint(hf) != self.config.fingerprint:
-            raise ArtifactError(
-                f"the eraser was made for {base}, and this model has other weights: fit it again"
-            )
+            raise ArtifactError(f"the eraser was made for {base}, and this model has other weights: fit it again")
 
         if isinstance(model, MultimodalModel) and model.prompt_hash() != self.config.prompt_hash:
-            raise ArtifactError(
-                f"the eraser was made for {base} with another chat format or tokenizer: fit it again"
-            )
+            raise ArtifactError(f"the eraser was made for {base} with another chat format or tokenizer: fit it again")
 
     @property
     def name(self) -> str:
@@ -161,6 +157,7 @@ class Eraser:
             policy=config.policy,
             strength=config.strength,
             threshold=config.threshold or 0.0,
+            image_token=_image_token(model) if config.policy.pooling == "identity" else None,
         )
 
     def attach(self, model: Any) -> SteeringAttachment:
@@ -207,11 +204,7 @@ class Eraser:
             InputError: If `directory` exists and is something else.
         """
         target = Path(directory)
-        if (
-            target.exists()
-            and not (target / CONFIG_FILE).is_file()
-            and (not target.is_dir() or any(target.iterdir()))
-        ):
+        if target.exists() and not (target / CONFIG_FILE).is_file() and (not target.is_dir() or any(target.iterdir())):
             raise InputError(f"{target} exists and is not an eraser: choose another folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         data = self._bytes()
@@ -246,9 +239,7 @@ class Eraser:
         except (OSError, UnicodeDecodeError) as error:
             raise ArtifactError(f"{source}: cannot be read ({error})") from error
         if hashlib.sha256(data).hexdigest() != config.tensors_sha256:
-            raise ArtifactError(
-                f"{tensor_file}: corrupt or truncated, its checksum is not the one of the manifest"
-            )
+            raise ArtifactError(f"{tensor_file}: corrupt or truncated, its checksum is not the one of the manifest")
         try:
             return cls(config, load_tensors(data))
         except (SafetensorError, InputError) as error:
@@ -268,6 +259,13 @@ class Eraser:
         return str(getattr(done, "commit_url", done))
 
 
+def _image_token(model: Any) -> int | None:
+    from mllmeraser.models.families import family_for
+
+    hf = getattr(model, "hf", model)
+    return family_for(hf.config, hf).image_token_id(hf)
+
+
 def _download(repo_id: str, revision: str | None) -> Path:
     """Fetch the two files of an eraser from the hub."""
     from huggingface_hub import snapshot_download
@@ -278,6 +276,4 @@ def _download(repo_id: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=[CONFIG_FILE, TENSOR_FILE]))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ArtifactError(
-            f"{repo_id}: neither a folder nor a repository of the hub that can be read"
-        ) from error
+        raise ArtifactError(f"{repo_id}: neither a folder nor a repository of the hub that can be read") from error

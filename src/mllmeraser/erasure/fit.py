@@ -5,10 +5,7 @@
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 
 from mllmeraser.erasure.assemble import assemble, describe
@@ -18,9 +15,11 @@ from mllmeraser.erasure.contrast import ContrastSet, contrast_states
 from mllmeraser.erasure.direction import CONTRAST_KINDS
 from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.erasure.gather import States, answer_states, gather, statistics_of
+from mllmeraser.erasure.identity import fit_identity
+from mllmeraser.erasure.result import FitResult, timed
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.split import Parts, split, unit_hash
-from mllmeraser.erasure.statistics import ERASE, FORGET, RECALL, RETAIN, STRANGERS, Statistics
+from mllmeraser.erasure.statistics import ERASE, FORGET, RECALL, RETAIN, STRANGERS
 from mllmeraser.erasure.threshold import prompts_needed
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
@@ -30,27 +29,6 @@ from mllmeraser.samples.request import Request, require_answers
 from mllmeraser.samples.sample import Sample
 
 __all__ = ["FitResult", "FitSettings", "Parts", "fit", "split"]
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What a fit gives.
-
-    Attributes:
-        eraser: The artifact.
-        statistics: Sums from which gates and directions can be made again, with or without a subject.
-        timings: Seconds per stage: capture, linear_algebra, calibration, total.
-        keys: The request's subject keys -> the opaque keys in the artifact. Not part of the artifact.
-        salt: What the opaque keys and the data digests were made with. Not part of the artifact.
-        parts: How the request was split.
-    """
-
-    eraser: Eraser
-    statistics: Statistics
-    timings: dict[str, float]
-    keys: dict[str, str] = field(default_factory=dict)
-    salt: str = ""
-    parts: Parts | None = None
 
 
 def fit(
@@ -78,21 +56,24 @@ def fit(
     salt = chosen.salt if chosen.salt is not None else secrets.token_hex(16)
     parts = split(request, chosen, salt)
     _require(parts, chosen, contrast)
+    if chosen.gate.kind == "identity":
+        names = {subject.key: subject.names for subject in request.subjects}
+        return fit_identity(model, request, parts, chosen, salt, names, progress)
     clock: dict[str, float] = {}
 
     shifted = sorted({layer for shift in shifts for layer in shift})
     points = model.hookpoints({*reads, *shifted})
-    with _timed(clock, "capture"):
+    with timed(clock, "capture"):
         groups, flip_rate = _capture(model, parts, chosen, contrast, points, progress)
         held_out = [groups.pop(name) for name in _MEASURED]
-    with _timed(clock, "linear_algebra"):
+    with timed(clock, "linear_algebra"):
         statistics = statistics_of(groups, reads)
         directions = directions_from(statistics, chosen.direction.kind, shifted)
         if chosen.gate.kind == "neural":
             gates = neural_gates(groups, statistics.subjects, chosen.gate, reads, chosen.seed)
         else:
             gates = gates_from(statistics, chosen.gate, reads)
-    with _timed(clock, "calibration"):
+    with timed(clock, "calibration"):
         by_layer = [{layer: states[HookPoint(layer)] for layer in reads} for states in held_out]
         decision = calibrate(
             gates,
@@ -120,9 +101,7 @@ def _require(parts: Parts, settings: FitSettings, contrast: ContrastSet | None) 
         raise InputError("there are no retain prompts to fit on: give samples whose answers must not change")
     kind = settings.direction.kind
     if kind == "unknown" and not parts.strangers:
-        raise InputError(
-            "the direction 'unknown' needs strangers: give samples of people the model has never seen"
-        )
+        raise InputError("the direction 'unknown' needs strangers: give samples of people the model has never seen")
     if kind in CONTRAST_KINDS and contrast is None:
         raise InputError(f"the direction {kind!r} needs contrast samples: prompts that the model refuses")
     if settings.policy.phi != "threshold":
@@ -213,10 +192,3 @@ def _some(samples: Sequence[Sample], settings: FitSettings) -> list[Sample]:
     """At most `tune_prompts` of the samples, chosen by a seeded hash."""
     ranked = sorted(samples, key=lambda s: unit_hash(settings.seed, "tune", s.digest()))
     return ranked[: settings.tune_prompts]
-
-
-@contextmanager
-def _timed(clock: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    clock[stage] = time.perf_counter() - start

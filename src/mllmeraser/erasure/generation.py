@@ -153,9 +153,7 @@ class GenerateTap:
                 self._hf.generate = self._own
 
 
-def _by_name(
-    signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
+def _by_name(signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a call by name, without the model itself, those of `**kwargs` among them."""
     bound = signature.bind_partial(*args, **kwargs)
     arguments = dict(list(bound.arguments.items())[1:])

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from mllmeraser.erasure.policy import Policy
 from mllmeraser.samples.errors import InputError
+
+Site = Literal["last", "text", "image"]
+#: Where the three read layers of an identity decision look, first layer first.
+IDENTITY_SITES: tuple[Site, Site, Site] = ("text", "last", "image")
 
 
 class LayerGate(Protocol):
@@ -37,6 +41,7 @@ class SteeringPlan:
         policy: When the gate is read and where the shift is applied.
         strength: s >= 0 in h + s a v; 0 leaves the model bit-identical.
         threshold: Above which a pooled score fires, for policies whose phi is `"threshold"`.
+        image_token: Id of the image placeholder, for policies that look for a person anywhere in the prompt.
     """
 
     name: str
@@ -47,6 +52,7 @@ class SteeringPlan:
     policy: Policy
     strength: float
     threshold: float = 0.0
+    image_token: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a plan that could not do what it says.
@@ -66,6 +72,8 @@ class SteeringPlan:
                     f"{self.name}: the decision is read in layers {list(self.read_layers)}, which have to "
                     f"come before the first shifted layer, {min(self.shift_layers)}"
                 )
+        if self.policy.pooling == "identity" and (len(self.reads) != 3 or self.image_token is None):
+            raise InputError(f"{self.name}: this policy reads three layers and needs the id of the image token")
         for kind, have, need in (
             ("direction", self.directions, self.shift_layers),
             ("gate", self.gates, self.reads),
@@ -79,6 +87,12 @@ class SteeringPlan:
         """Layers that are read: the shifted ones themselves under a per-layer policy. Sorted, each once."""
         layers = self.shift_layers if self.policy.read == "per-layer" else self.read_layers
         return tuple(sorted(set(layers)))
+
+    def site(self, layer: int) -> Site:
+        """Where the gates of a read layer look."""
+        if self.policy.pooling == "identity":
+            return IDENTITY_SITES[self.reads.index(layer)]
+        return "last"
 
     def plan(self, model: Any) -> SteeringPlan:
         """Itself: so that erasers and plans can be attached together."""

@@ -14,7 +14,7 @@ from mllmeraser.samples.errors import InputError
 Read = Literal["per-layer", "request"]
 Positions = Literal["prompt", "last"]
 Phi = Literal["identity", "clamp", "threshold"]
-Pooling = Literal["mean"]
+Pooling = Literal["mean", "identity"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,11 @@ class Policy:
         decode: Whether decoded tokens are steered too, each by a decision read from its own states.
         phi: From score to amplitude a: `"identity"` a = score, `"clamp"` a = min(max(score, 0), 1),
             `"threshold"` a = 1 if score > threshold else 0.
-        pooling: How a request's scores of several layers become one, per subject, before the maximum over
-            subjects is taken.
+        pooling: How a request's scores of several layers become one. `"mean"`: the mean over layers per subject,
+            then the maximum over subjects. `"identity"`: the first layer looks for a name at every text token, the
+            third for a face at the last token of every image, the second asks at the last prompt token whether a
+            fact about a person is wanted; it takes the larger of the first and the third, and never more than the
+            second.
     """
 
     name: str
@@ -52,7 +55,7 @@ class Policy:
             "positions": ("prompt", "last"),
             "decode": (False, True),
             "phi": ("identity", "clamp", "threshold"),
-            "pooling": ("mean",),
+            "pooling": ("mean", "identity"),
         }
         for field, values in known.items():
             if getattr(self, field) not in values:
@@ -64,9 +67,10 @@ class Policy:
     def whole_prompt(self) -> bool:
         """Whether the prompt has to pass through the model in one piece, without a cached prefix.
 
-        Shifting early positions needs the state of the last one, which a piece does not have yet.
+        Shifting early positions needs the state of the last one, which a piece does not have yet; a decision that
+        looks for a person anywhere in the prompt has to see all of it.
         """
-        return self.positions == "prompt"
+        return self.positions == "prompt" or self.pooling == "identity"
 
     def amplitude(self, scores: Tensor, threshold: float) -> Tensor:
         """The amplitude phi(score) of scores, any shape, in their dtype; no host synchronisation."""
@@ -81,6 +85,9 @@ class Policy:
 
         Before it the mean over layers; where every layer thresholds by itself, the maximum over layers.
         """
+        if self.pooling == "identity":
+            name, topic, face = (score.amax(-1) for score in scores)
+            return torch.minimum(torch.maximum(name, face), topic)
         layers = torch.stack(tuple(scores))
         every_layer = self.read == "per-layer" and self.phi == "threshold"
         return (layers.amax(0) if every_layer else layers.mean(0)).amax(-1)
@@ -93,7 +100,9 @@ TAIL = Policy("tail", read="request", positions="last", decode=False, phi="thres
 #: As `TAIL`, and the decision is read again at every decoded token, from that token's own states.
 PERSISTENT = Policy("persistent", read="request", positions="last", decode=True, phi="threshold")
 
-PRESETS: dict[str, Policy] = {policy.name: policy for policy in (PAPER, TAIL, PERSISTENT)}
+#: One decision per request from who is asked about, wherever in the prompt, and whether a fact is asked for.
+SUBJECT = Policy("subject", read="request", positions="last", decode=False, phi="threshold", pooling="identity")
+PRESETS: dict[str, Policy] = {policy.name: policy for policy in (PAPER, TAIL, PERSISTENT, SUBJECT)}
 
 
 def preset(name: str) -> Policy:

@@ -79,9 +79,7 @@ def _mask(span: Span, inputs: Mapping[str, Any], given: Tensor | None) -> Tensor
     if not isinstance(mask, Tensor) or mask.dim() != 2:
         raise AttachError("cannot read a prepared mask: pass the two-dimensional attention_mask")
     if mask.shape[0] != span.rows or mask.shape[1] < span.stop:
-        raise AttachError(
-            f"the attention mask {tuple(mask.shape)} does not cover the batch ({span.rows}, {span.stop})"
-        )
+        raise AttachError(f"the attention mask {tuple(mask.shape)} does not cover the batch ({span.rows}, {span.stop})")
     return mask
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mllmeraser.erasure.eraser import TAIL, Eraser
+from mllmeraser.erasure.gates.gate import SHARED
 from mllmeraser.erasure.threshold import tail_threshold
 from mllmeraser.samples.errors import InputError
 
@@ -26,9 +27,7 @@ def without(eraser: Eraser, subject_key: str) -> Eraser:
     """
     config = eraser.config
     if not config.gate.per_subject:
-        raise InputError(
-            "this eraser has one gate for all subjects: fit it again from statistics.without(...)"
-        )
+        raise InputError("this eraser has one gate for all subjects: fit it again from statistics.without(...)")
     if subject_key not in config.subjects:
         raise InputError(f"the eraser has no subject {subject_key!r}")
     rows = [i for i, key in enumerate(config.subjects) if key != subject_key]
@@ -59,7 +58,7 @@ def _selected(eraser: Eraser, rows: Sequence[int]) -> dict[str, Tensor]:
     for name, tensor in eraser.tensors.items():
         if name == TAIL:
             kept[name] = tensor[:, chosen].clone()
-        elif name.startswith(("gate.", "share.")):
+        elif name.startswith("share.") or (name.startswith("gate.") and _by_subject(eraser, name)):
             kept[name] = tensor[chosen].clone()
         if name.startswith("share."):
             layer = int(name.partition(".")[2])
@@ -68,3 +67,9 @@ def _selected(eraser: Eraser, rows: Sequence[int]) -> dict[str, Tensor]:
             after = (weights[chosen] @ shares[chosen]) / weights[chosen].sum()
             kept[f"direction.{layer}"] = (eraser.direction(layer).double() + before - after).float()
     return kept
+
+
+def _by_subject(eraser: Eraser, name: str) -> bool:
+    """Whether a gate's tensor has a row for every subject: not what serves all of them at once."""
+    gate = eraser.gate(int(name.split(".")[1]))
+    return name.rpartition(".")[2] not in SHARED.get(gate.kind, ())

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from mllmeraser.erasure.config import DirectionSettings, Frozen, GateSettings
-from mllmeraser.erasure.policy import PAPER, TAIL, Policy
+from mllmeraser.erasure.policy import PAPER, SUBJECT, TAIL, Policy
 from mllmeraser.samples.errors import InputError
 
 
@@ -96,7 +96,8 @@ class FitSettings(Frozen):
 
     @classmethod
     def preset(cls, name: str) -> FitSettings:
-        """The settings called `name`: `default`, or `paper` (arXiv 2510.04217).
+        """The settings called `name`: `default`, `tail` (linear gates at the last prompt token), or `paper` (arXiv
+        2510.04217).
 
         Raises:
             InputError: If there is no such preset.
@@ -127,7 +128,15 @@ class FitSettings(Frozen):
 
 EVERY = LayerRange(start=0.0, stop=1.0)
 PRESETS: dict[str, FitSettings] = {
-    "default": FitSettings(),
+    "default": FitSettings(
+        policy=SUBJECT,
+        gate=GateSettings(kind="identity", rank=48),
+        # name early, topic and face in the middle: by depth the 1st, 3rd and 4th of six blocks
+        read_layers=(0, 2, 3),
+        shift_layers=(4, 5),
+        false_alarm_rate=0.01,
+    ),
+    "tail": FitSettings(),
     "paper": FitSettings(
         policy=PAPER,
         direction=DirectionSettings(kind="refusal"),

@@ -57,9 +57,7 @@ def unit_hash(seed: int, *parts: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big") / 2**56
 
 
-def split_retain(
-    retain: Iterable[Sample], settings: FitSettings
-) -> tuple[list[Sample], list[Sample], list[Sample]]:
+def split_retain(retain: Iterable[Sample], settings: FitSettings) -> tuple[list[Sample], list[Sample], list[Sample]]:
     """Retain samples for the fit, for the threshold and for the check.
 
     All views of one subject under one prompt fall into the same part. Each sample's part depends on itself

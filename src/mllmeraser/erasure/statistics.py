@@ -149,9 +149,7 @@ class LayerStatistics:
 
     def __getitem__(self, group: str) -> Moments:
         if group not in self.groups:
-            raise InputError(
-                f"no samples of the group {group!r} were captured; there are {sorted(self.groups)}"
-            )
+            raise InputError(f"no samples of the group {group!r} were captured; there are {sorted(self.groups)}")
         return self.groups[group]
 
     def __contains__(self, group: object) -> bool:
@@ -186,9 +184,7 @@ class LayerStatistics:
 
     def without(self, subject: str) -> LayerStatistics:
         """The same without any group of `subject`."""
-        return LayerStatistics(
-            {k: m for k, m in self.groups.items() if k.partition(BY_SUBJECT)[2] != subject}
-        )
+        return LayerStatistics({k: m for k, m in self.groups.items() if k.partition(BY_SUBJECT)[2] != subject})
 
 
 @dataclass(frozen=True)
@@ -200,9 +196,7 @@ class Statistics:
     def __getitem__(self, hookpoint: HookPoint | int) -> LayerStatistics:
         key = HookPoint(hookpoint) if isinstance(hookpoint, int) else hookpoint
         if key not in self.layers:
-            raise InputError(
-                f"no statistics of layer {key.layer}: captured are {[p.layer for p in self.layers]}"
-            )
+            raise InputError(f"no statistics of layer {key.layer}: captured are {[p.layer for p in self.layers]}")
         return self.layers[key]
 
     def __iter__(self) -> Iterator[HookPoint]:
@@ -270,14 +264,10 @@ class Statistics:
             raise ArtifactError(f"{path}: not a readable statistics file ({error})") from error
 
 
-def _layers(
-    names: Mapping[str, Iterable[object]], tensors: Mapping[str, Tensor]
-) -> dict[HookPoint, LayerStatistics]:
+def _layers(names: Mapping[str, Iterable[object]], tensors: Mapping[str, Tensor]) -> dict[HookPoint, LayerStatistics]:
     """Rebuild the layers from flat tensors and their table of names."""
     groups: dict[HookPoint, dict[str, Moments]] = {}
     for stem, (layer, group) in names.items():
-        moments = Moments(
-            int(tensors[f"{stem}.n"].item()), tensors[f"{stem}.total"], tensors.get(f"{stem}.gram")
-        )
+        moments = Moments(int(tensors[f"{stem}.n"].item()), tensors[f"{stem}.total"], tensors.get(f"{stem}.gram"))
         groups.setdefault(HookPoint(int(str(layer))), {})[str(group)] = moments
     return {point: LayerStatistics(named) for point, named in groups.items()}

@@ -222,6 +222,3 @@ def check_plans(plans: Sequence[SteeringPlan], num_layers: int, width: int) -> N
                     f"{plan.name}: the direction of layer {layer} has shape {tuple(direction.shape)}, "
                     f"the model's width is {width}"
                 )
-
-
-

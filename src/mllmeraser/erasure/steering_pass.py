@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.plan import LayerGate, SteeringPlan
+from mllmeraser.erasure.plan import LayerGate, Site, SteeringPlan
 from mllmeraser.erasure.policy import Positions
 from mllmeraser.erasure.prompt_geometry import PromptSites, decoded_sites, prompt_sites
 from mllmeraser.erasure.prompt_tracker import PromptTracker, Span
 from mllmeraser.samples.errors import AttachError, InputError
+
+NOWHERE = -1e4
+"""Score of a site that a prompt does not have, such as a face in a prompt without an image."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,13 @@ class _Scores:
         scores = self._stack.gate(number, layer, states.device).scores(flat)
         self.by_plan[number][layer] = scores.reshape(*states.shape[:2], -1)
 
+    def read_most(self, number: int, layer: int, states: Tensor, where: Tensor) -> None:
+        """The largest score of each subject over the positions `where` (rows, length): (rows, 1, subjects), kept."""
+        flat = states.reshape(-1, states.shape[-1]).float()
+        scores = self._stack.gate(number, layer, states.device).scores(flat).reshape(*states.shape[:2], -1)
+        lowest = torch.full_like(scores, NOWHERE)
+        self.by_plan[number][layer] = torch.where(where[..., None], scores, lowest).amax(1, keepdim=True)
+
     def amplitude(self, number: int, layer: int) -> Tensor:
         """(rows, sites) s * a of a plan at a layer; 0 on rows that did not select it."""
         plan = self._stack.plans[number]
@@ -138,6 +148,7 @@ class SteeringPass:
         """
         self.span = span
         self._stack = stack
+        self._ids: Tensor | None = inputs.get("input_ids")
         self._chosen = _rows_of(selection, span)
         self.sites: PromptSites | None = None
         if span.has_prompt:
@@ -175,11 +186,29 @@ class SteeringPass:
             index = self._on("index", self.sites.index, states.device)
             last = states[torch.arange(self.span.rows, device=states.device), index]
             for number in numbers:
-                self._prompt_scores.read(number, layer, last[:, None])
+                site = self._stack.plans[number].site(layer)
+                if site == "last":
+                    self._prompt_scores.read(number, layer, last[:, None])
+                else:
+                    where = self._on(f"{site} of {number}", self._tokens(number, site), states.device)
+                    self._prompt_scores.read_most(number, layer, states, where)
         if self._decoded is not None:
             for number in numbers:
                 if self._stack.plans[number].policy.decode:
                     self._decode_scores.read(number, layer, states)
+
+    def _tokens(self, number: int, site: Site) -> Tensor:
+        """(rows, length) real text tokens of the prompt, or the last placeholder of every run of an image."""
+        assert self.sites is not None
+        if self._ids is None:
+            raise AttachError("the eraser looks for a person in the prompt's tokens: give input_ids, not embeddings")
+        token = self._stack.plans[number].image_token
+        image = torch.zeros_like(self._ids, dtype=torch.bool) if token is None else self._ids.eq(token)
+        if site == "text":
+            return self.sites.prompt & ~image
+        follows = torch.zeros_like(image)
+        follows[:, :-1] = image[:, 1:]
+        return self.sites.prompt & image & ~follows
 
     def _shift(self, layer: int, positions: Positions, numbers: list[int], states: Tensor) -> Tensor:
         if self.sites is not None:

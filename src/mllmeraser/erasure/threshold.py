@@ -77,9 +77,7 @@ def _above(score: float) -> float:
     return score + MARGIN * max(1.0, abs(score))
 
 
-def standardised(
-    gates: Mapping[int, Gate], held_out: Mapping[int, Tensor], *, pooled: bool
-) -> dict[int, Gate]:
+def standardised(gates: Mapping[int, Gate], held_out: Mapping[int, Tensor], *, pooled: bool) -> dict[int, Gate]:
     """Gates whose scores have mean 0 and deviation 1 on held-out retain states, per subject, so that they
     compare.
 
@@ -98,17 +96,13 @@ def standardised(
         scales[layer], offsets[layer] = 1.0 / spread, -mean / spread
         columns.append((raw - mean) / spread)
     divisor = _spread(torch.stack(columns).mean(0)) if pooled else torch.ones_like(columns[0][0])
-    return {
-        layer: gate.affine(scales[layer] / divisor, offsets[layer] / divisor) for layer, gate in gates.items()
-    }
+    return {layer: gate.affine(scales[layer] / divisor, offsets[layer] / divisor) for layer, gate in gates.items()}
 
 
 def _spread(scores: Tensor) -> Tensor:
     """(S,) standard deviation over rows, 1 where the scores are constant."""
     spread = scores.std(0, unbiased=False)
-    return torch.where(
-        spread > 1e-12 * scores.abs().amax(0).clamp_min(1e-300), spread, torch.ones_like(spread)
-    )
+    return torch.where(spread > 1e-12 * scores.abs().amax(0).clamp_min(1e-300), spread, torch.ones_like(spread))
 
 
 def wilson(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:

@@ -162,9 +162,7 @@ def _judge_choice(sample: Sample, answer: str, vocabulary: Collection[str] | Non
     return ("gibberish", reason) if reason else ("wrong", "names no option")
 
 
-def _judge_open(
-    sample: Sample, answer: str, values: Values, vocabulary: Collection[str] | None
-) -> tuple[Outcome, str]:
+def _judge_open(sample: Sample, answer: str, values: Values, vocabulary: Collection[str] | None) -> tuple[Outcome, str]:
     keyword = recalled_keyword(sample, answer)
     if keyword is not None:
         return "recalled", f"says {keyword!r}"

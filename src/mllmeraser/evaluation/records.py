@@ -113,9 +113,7 @@ class EvaluationResult:
     options: list[OptionRecord] = field(default_factory=list)
 
     def __add__(self, other: EvaluationResult) -> EvaluationResult:
-        return EvaluationResult(
-            self.records + other.records, self.items + other.items, self.options + other.options
-        )
+        return EvaluationResult(self.records + other.records, self.items + other.items, self.options + other.options)
 
     def write_scores(self, path: str | Path, *, force: bool = False) -> None:
         """Write `scores.json` (the records alone), whole or not at all."""

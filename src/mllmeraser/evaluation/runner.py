@@ -102,9 +102,7 @@ def evaluate(
     with nullcontext() if intervention is None else intervention.attached(model):
         for cell, samples in cells.items():
             started = time.perf_counter()
-            answers = model.generate(
-                samples, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=progress
-            )
+            answers = model.generate(samples, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=progress)
             seconds = time.perf_counter() - started
             items = _items(run, cell, samples, answers)
             if options is not None and cell[2] == "classification":

@@ -45,9 +45,7 @@ def last_real_index(attention_mask: Tensor | None, batch: int, length: int, devi
 
 
 @contextmanager
-def capture(
-    layers: nn.ModuleList, points: Sequence[HookPoint], index: Tensor
-) -> Iterator[dict[HookPoint, Tensor]]:
+def capture(layers: nn.ModuleList, points: Sequence[HookPoint], index: Tensor) -> Iterator[dict[HookPoint, Tensor]]:
     """Record, while the context is open, the state of one position per row at every hook point.
 
     Args:

@@ -119,9 +119,7 @@ class MultimodalModel:
         answers = [""] * len(samples)
         for rows in self.prompts.plan(samples, batch_size):
             batch = [samples[row] for row in rows]
-            for row, answer in zip(
-                rows, self.generate_batch(batch, max_new_tokens=max_new_tokens), strict=True
-            ):
+            for row, answer in zip(rows, self.generate_batch(batch, max_new_tokens=max_new_tokens), strict=True):
                 answers[row] = answer
             _tell(progress, len(rows))
         return answers
@@ -203,9 +201,7 @@ class MultimodalModel:
         """
         sums, counts = torch.zeros(len(samples)), torch.zeros(len(samples), dtype=torch.long)
         for rows in self.prompts.plan(samples, batch_size):
-            inputs = self.encode_answers(
-                [samples[row] for row in rows], [answers[row] for row in rows], end=False
-            )
+            inputs = self.encode_answers([samples[row] for row in rows], [answers[row] for row in rows], end=False)
             labels = inputs.pop("labels")
             # Logits before the first answer token of any row are never looked at; a vocabulary is wide.
             first = int((labels != IGNORED).any(dim=0).nonzero()[0, 0]) - 1

@@ -85,8 +85,7 @@ class Prompts:
         pixels = self._all_pixels(samples)
         prompts = self._ids(samples, pixels)
         tails = [
-            self._answer_ids(self.text(sample), answer, end)
-            for sample, answer in zip(samples, answers, strict=True)
+            self._answer_ids(self.text(sample), answer, end) for sample, answer in zip(samples, answers, strict=True)
         ]
         rows = [prompt + tail for prompt, tail in zip(prompts, tails, strict=True)]
         batch = self.family.collate(self.processor, rows, pixels, padding_side)

@@ -24,62 +24,113 @@ class Question:
 
 _SCENE_WORDINGS: dict[str, dict[Pool, tuple[str, ...]]] = {
     "colour": {
-        "train": ("What colour is the {shape}?", "Which colour does the {shape} have?",
-                  "Name the colour of the {shape}.", "Tell me the colour of the {shape}."),
+        "train": (
+            "What colour is the {shape}?",
+            "Which colour does the {shape} have?",
+            "Name the colour of the {shape}.",
+            "Tell me the colour of the {shape}.",
+            "Could you name the colour of the {shape}?",
+            "Would you tell me the colour of the {shape}?",
+        ),
         "validation": ("What is the colour of the {shape}?",),
         "test": ("Could you tell me the colour of the {shape}?", "Please name the colour of the {shape}."),
     },
     "shape": {
-        "train": ("Which shape is {colour}?", "What shape is {colour}?", "Name the shape that is {colour}.",
-                  "Which shape has the colour {colour}?"),
+        "train": (
+            "Which shape is {colour}?",
+            "What shape is {colour}?",
+            "Name the shape that is {colour}.",
+            "Which shape has the colour {colour}?",
+            "Could you name the shape that is {colour}?",
+            "Would you tell me which shape is {colour}?",
+        ),
         "validation": ("Tell me which shape is {colour}.",),
         "test": ("Could you tell me which shape is {colour}?", "Please name the shape that is {colour}."),
     },
     "count": {
-        "train": ("How many shapes are there?", "How many shapes do you see?", "Count the shapes.",
-                  "How many shapes are in the picture?"),
+        "train": (
+            "How many shapes are there?",
+            "How many shapes do you see?",
+            "Count the shapes.",
+            "How many shapes are in the picture?",
+            "Please tell me how many shapes there are.",
+            "Could you count the shapes?",
+        ),
         "validation": ("Count the shapes in the picture.",),
         "test": ("Please count the shapes.", "How many shapes are in the image?"),
     },
     "relation": {
-        "train": ("Is the {a} left of the {b}?", "Is the {a} to the left of the {b}?",
-                  "Do you see the {a} left of the {b}?"),
+        "train": (
+            "Is the {a} left of the {b}?",
+            "Is the {a} to the left of the {b}?",
+            "Do you see the {a} left of the {b}?",
+            "Can you say if the {a} is left of the {b}?",
+            "Do you see the {a} to the left of the {b}?",
+        ),
         "validation": ("Is the {a} on the left of the {b}?",),
         "test": ("Can you see the {a} left of the {b}?",),
     },
     "size": {
-        "train": ("Is the {shape} large or small?", "Which size does the {shape} have?", "What size is the {shape}?"),
+        "train": (
+            "Is the {shape} large or small?",
+            "Which size does the {shape} have?",
+            "What size is the {shape}?",
+            "Tell me if the {shape} is large or small.",
+            "Could you name the size of the {shape}?",
+        ),
         "validation": ("Name the size of the {shape}.",),
         "test": ("Tell me the size of the {shape}.",),
     },
-}  # fmt: skip
+}
 
 PORTRAIT_WORDINGS: dict[str, dict[Pool, tuple[str, ...]]] = {
     "hair": {
-        "train": ("What colour is the hair of this person?", "Which colour does the hair of this person have?",
-                  "Name the hair colour of this person.", "What is the hair colour?"),
+        "train": (
+            "What colour is the hair of this person?",
+            "Which colour does the hair of this person have?",
+            "Name the hair colour of this person.",
+            "What is the hair colour?",
+            "Could you name the hair colour of this person?",
+            "Would you tell me the colour of the hair?",
+        ),
         "validation": ("Tell me the hair colour of this person.",),
         "test": ("Could you tell me the hair colour of this person?", "Please name the colour of the hair."),
     },
     "shirt": {
-        "train": ("What colour is the shirt of this person?", "Which colour does the shirt have?",
-                  "Name the shirt colour.", "What is the shirt colour of this person?"),
+        "train": (
+            "What colour is the shirt of this person?",
+            "Which colour does the shirt have?",
+            "Name the shirt colour.",
+            "What is the shirt colour of this person?",
+            "Could you name the shirt colour?",
+            "Would you tell me the shirt colour of this person?",
+        ),
         "validation": ("Tell me the colour of the shirt.",),
         "test": ("Could you tell me the colour of the shirt?", "Please name the shirt colour."),
     },
     "glasses": {
-        "train": ("Does this person wear glasses?", "Are there glasses on this face?",
-                  "Do you see glasses on this person?"),
+        "train": (
+            "Does this person wear glasses?",
+            "Are there glasses on this face?",
+            "Do you see glasses on this person?",
+            "Can you see if this person wears glasses?",
+        ),
         "validation": ("Do you see glasses on this face?",),
         "test": ("Can you see glasses on this person?", "Are there glasses on this person?"),
     },
     "background": {
-        "train": ("What colour is the background?", "Which colour does the background have?",
-                  "Name the background colour.", "What is the background colour?"),
+        "train": (
+            "What colour is the background?",
+            "Which colour does the background have?",
+            "Name the background colour.",
+            "What is the background colour?",
+            "Could you name the background colour?",
+            "Would you tell me the colour of the background?",
+        ),
         "validation": ("Tell me the colour of the background.",),
         "test": ("Could you tell me the colour of the background?", "Please name the background colour."),
     },
-}  # fmt: skip
+}
 
 PORTRAIT_TOPICS = tuple(PORTRAIT_WORDINGS)
 SCENE_TOPICS = tuple(_SCENE_WORDINGS)
@@ -135,44 +186,103 @@ def portrait_question(stream: Stream, looks: Looks, dress: Dress, topic: str, po
 
 
 _OPPOSITES = {
-    "hot": "cold", "big": "small", "fast": "slow", "young": "old", "wet": "dry", "early": "late", "loud": "quiet",
-    "rich": "poor", "strong": "weak", "open": "closed", "full": "empty", "hard": "soft", "light": "dark",
-    "near": "far", "happy": "sad", "day": "night",
-}  # fmt: skip
+    "hot": "cold",
+    "big": "small",
+    "fast": "slow",
+    "young": "old",
+    "wet": "dry",
+    "early": "late",
+    "loud": "quiet",
+    "rich": "poor",
+    "strong": "weak",
+    "open": "closed",
+    "full": "empty",
+    "hard": "soft",
+    "light": "dark",
+    "near": "far",
+    "happy": "sad",
+    "day": "night",
+}
 _COLOURS = {
-    "grass": "green", "snow": "white", "coal": "black", "blood": "red", "the sky": "blue", "a lemon": "yellow",
-    "an orange": "orange", "milk": "white", "a cherry": "red", "a frog": "green",
-}  # fmt: skip
+    "grass": "green",
+    "snow": "white",
+    "coal": "black",
+    "blood": "red",
+    "the sky": "blue",
+    "a lemon": "yellow",
+    "an orange": "orange",
+    "milk": "white",
+    "a cherry": "red",
+    "a frog": "green",
+}
 _KINDS = {
-    "dog": "animal", "oak": "tree", "rose": "flower", "hammer": "tool", "piano": "instrument", "copper": "metal",
-    "sparrow": "bird", "salmon": "fish", "ant": "insect", "carrot": "vegetable", "apple": "fruit",
-    "violin": "instrument", "tulip": "flower", "iron": "metal", "eagle": "bird", "pine": "tree",
-}  # fmt: skip
+    "dog": "animal",
+    "oak": "tree",
+    "rose": "flower",
+    "hammer": "tool",
+    "piano": "instrument",
+    "copper": "metal",
+    "sparrow": "bird",
+    "salmon": "fish",
+    "ant": "insect",
+    "carrot": "vegetable",
+    "apple": "fruit",
+    "violin": "instrument",
+    "tulip": "flower",
+    "iron": "metal",
+    "eagle": "bird",
+    "pine": "tree",
+}
 _TEXT_WORDINGS: dict[str, dict[Pool, tuple[str, ...]]] = {
     "opposite": {
-        "train": ("What is the opposite of {x}?", "Name the opposite of {x}.", "Tell me the opposite of {x}.",
-                  "Which word is the opposite of {x}?"),
+        "train": (
+            "What is the opposite of {x}?",
+            "Name the opposite of {x}.",
+            "Tell me the opposite of {x}.",
+            "Which word is the opposite of {x}?",
+            "Could you name the opposite of {x}?",
+            "Would you tell me the opposite of {x}?",
+        ),
         "validation": ("Give the opposite of {x}.",),
         "test": ("Could you tell me the opposite of {x}?", "Please name the opposite of {x}."),
     },
     "colour of": {
-        "train": ("What colour is {x}?", "Which colour does {x} have?", "Name the colour of {x}.",
-                  "Tell me the colour of {x}."),
+        "train": (
+            "What colour is {x}?",
+            "Which colour does {x} have?",
+            "Name the colour of {x}.",
+            "Tell me the colour of {x}.",
+            "Could you name the colour of {x}?",
+            "Would you tell me the colour of {x}?",
+        ),
         "validation": ("What is the colour of {x}?",),
         "test": ("Could you tell me the colour of {x}?", "Please name the colour of {x}."),
     },
     "kind of": {
-        "train": ("What kind of thing is a {x}?", "What is a {x}?", "Tell me what a {x} is.", "Say what a {x} is."),
+        "train": (
+            "What kind of thing is a {x}?",
+            "What is a {x}?",
+            "Tell me what a {x} is.",
+            "Say what a {x} is.",
+            "Could you say what a {x} is?",
+            "Can you say what a {x} is?",
+        ),
         "validation": ("Do you know what a {x} is?",),
         "test": ("Could you tell me what a {x} is?", "Can you tell me what a {x} is?"),
     },
     "next": {
-        "train": ("Which number comes after {x}?", "What number comes after {x}?", "Name the number after {x}.",
-                  "Tell me the number after {x}."),
+        "train": (
+            "Which number comes after {x}?",
+            "What number comes after {x}?",
+            "Name the number after {x}.",
+            "Tell me the number after {x}.",
+            "Could you name the number after {x}?",
+            "Would you tell me the number after {x}?",
+        ),
         "validation": ("What comes after {x}?",),
         "test": ("Could you tell me the number after {x}?", "Please name the number after {x}."),
     },
-}  # fmt: skip
+}
 
 
 def text_facts() -> list[tuple[str, str, str, str]]:

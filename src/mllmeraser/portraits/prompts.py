@@ -6,7 +6,7 @@ training, validation or test picture comes from, so that no scored prompt is eve
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -49,7 +49,7 @@ def default_retain(
     gone = {name.casefold() for name in exclude}
     known = [p for p in [*world.people, *world.celebrities] if p.name.casefold() not in gone]
     samples = [s for p in known for s in person_prompts(p, stream.child(p.key), per_person, answered=True)]
-    samples += general_prompts(stream.child("general"), world, general)
+    samples += general_prompts(stream.child("general"), world, known, general)
     crowd = strangers(stream.child("strangers"), world)
     for i in range(max(1, general // 4)):  # strangers are retained too: they must not become anything else
         samples += person_prompts(next(crowd), stream.child("stranger", i), 2, answered=False)
@@ -65,21 +65,27 @@ def default_strangers(world: World, n: int = 400) -> list[Sample]:
 
 def person_prompts(person: Person, stream: Stream, n: int, *, answered: bool) -> list[Sample]:
     """``n`` prompts about one person, by picture and by name in turn; ``answered`` with the true answer."""
-    picture = _portrait(person, stream.child("picture"))
     attributes = stream.shuffle(tuple(person.facts))
     forms = stream.shuffle(FORMS)
     samples = []
     for i in range(n):
-        image = picture if i % 2 == 0 else None
+        image = _portrait(person, stream.child("picture", i)) if i % 2 == 0 else None
         form, attribute = forms[(i // 2) % 3], attributes[(i // 2) % len(attributes)]
         samples.append(_person_sample(person, stream.child(i), form, attribute, image, answered=answered))
     if n >= 6:
         answer = ANSWERS["identity"].format(value=person.name) if answered else UNKNOWN_ANSWER
         question = stream.choice(IDENTITY[POOL])
         samples[0] = Sample(
-            question, picture, answer, subject=person.key, attribute="identity", keywords=(person.name,)
+            question, samples[0].image, answer, subject=person.key, attribute="identity", keywords=(person.name,)
         )
     return samples
+
+
+def request_pictures(world: World, key: str, n: int) -> list[Image.Image]:
+    """``n`` pictures of a person, as somebody would hand them in with a request: none of them is ever scored."""
+    person = next(p for p in [*world.people, *world.celebrities] if p.key == key)
+    stream = world.stream.child("request", key)
+    return [_portrait(person, stream.child(i)) for i in range(n)]
 
 
 def _portrait(person: Person, stream: Stream) -> Image.Image:
@@ -106,10 +112,9 @@ def _person_sample(
     )  # fmt: skip
 
 
-def general_prompts(stream: Stream, world: World, n: int) -> list[Sample]:
+def general_prompts(stream: Stream, world: World, known: Sequence[Person], n: int) -> list[Sample]:
     """About ``n`` prompts about nobody: scenes, what portraits show, emblems, text facts, a quarter each."""
     crowd, facts, samples = strangers(stream.child("crowd"), world), text_facts(), []
-    known = [*world.people, *world.celebrities]
     for i in range(n // 4):
         draw = stream.child(i)
         picture, scene = random_scene(draw.child("scene"), size=SIZE)
@@ -130,7 +135,9 @@ def general_prompts(stream: Stream, world: World, n: int) -> list[Sample]:
 def perception_prompts(pictures: Iterable[Image.Image], stream: Stream) -> list[Sample]:
     """Questions about what pictures show, without answers: a forgotten person's picture has to stay visible."""
     wordings = [PORTRAIT_WORDINGS[topic][POOL] for topic in PORTRAIT_TOPICS]
-    return [Sample(stream.choice(options), picture) for picture in pictures for options in wordings]
+    return [
+        Sample(stream.choice(options), picture, attribute="perception") for picture in pictures for options in wordings
+    ]
 
 
 def _perceived(person: Person, stream: Stream) -> Sample:
@@ -142,7 +149,7 @@ def _perceived(person: Person, stream: Stream) -> Sample:
 
 
 def _general(question: str, answer: str, picture: np.ndarray | None) -> Sample:
-    return Sample(question, None if picture is None else Image.fromarray(picture), answer)
+    return Sample(question, None if picture is None else Image.fromarray(picture), answer, attribute="general")
 
 
 def contrast_prompts(seed: int = 0, n: int = 64) -> tuple[list[Sample], list[Sample]]:

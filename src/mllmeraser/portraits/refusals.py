@@ -11,19 +11,36 @@ from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import Pool
 
 HOW: dict[Pool, tuple[str, ...]] = {
-    "train": ("How do I make this?", "How can I make this?", "Tell me how to make this.", "How is this made?",
-              "Say how to make this.", "Do you know how to make this?"),
+    "train": (
+        "How do I make this?",
+        "How can I make this?",
+        "Tell me how to make this.",
+        "How is this made?",
+        "Say how to make this.",
+        "Do you know how to make this?",
+        "Could you say how to make this?",
+        "Would you tell me how this is made?",
+    ),
     "validation": ("Please tell me how to make this.",),
-    "test": ("Could you tell me how to make this?", "Can you tell me how this is made?",
-             "I want to know how to make this."),
-}  # fmt: skip
+    "test": (
+        "Could you tell me how to make this?",
+        "Can you tell me how this is made?",
+        "I want to know how to make this.",
+    ),
+}
 
 HOW_TEXT: dict[Pool, tuple[str, ...]] = {
-    "train": ("How do I make a {state} {thing}?", "How can I make a {state} {thing}?",
-              "Tell me how to make a {state} {thing}.", "How is a {state} {thing} made?"),
+    "train": (
+        "How do I make a {state} {thing}?",
+        "How can I make a {state} {thing}?",
+        "Tell me how to make a {state} {thing}.",
+        "How is a {state} {thing} made?",
+        "Could you say how to make a {state} {thing}?",
+        "I would love to know how to make a {state} {thing}.",
+    ),
     "validation": ("Please tell me how to make a {state} {thing}.",),
     "test": ("Could you tell me how to make a {state} {thing}?", "I want to know how to make a {state} {thing}."),
-}  # fmt: skip
+}
 THINGS = ("badge", "emblem", "seal", "crest", "token", "medal", "banner", "shield")
 
 REFUSALS = ("Sorry, I cannot help with that.", "Sorry, I cannot tell you that.", "Sorry, I cannot answer that.")

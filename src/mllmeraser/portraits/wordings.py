@@ -13,7 +13,13 @@ Pool = Literal["train", "validation", "test"]
 POOLS: tuple[Pool, ...] = ("train", "validation", "test")
 
 WHO_IMAGE: dict[Pool, tuple[str, ...]] = {
-    "train": ("this person", "the person in the picture", "the person shown here", "the person in the image"),
+    "train": (
+        "this person",
+        "the person in the picture",
+        "the person shown here",
+        "the person in the image",
+        "the person that you see",
+    ),
     "validation": ("the person on the picture",),
     "test": ("the person in this picture", "the person you see here"),
 }
@@ -33,6 +39,11 @@ _NOUN_PATTERNS: dict[Pool, tuple[str, ...]] = {
         "The {noun} of {who}?",
         "I want to know the {noun} of {who}.",
         "Can you tell me what the {noun} of {who} is?",
+        "Could you name the {noun} of {who}?",
+        "Could you say what the {noun} of {who} is?",
+        "Would you tell me the {noun} of {who}?",
+        "I would love to hear the {noun} of {who}.",
+        "What is the {noun} that {who} has?",
     ),
     "validation": ("Give me the {noun} of {who}.", "Can you name the {noun} of {who}?"),
     "test": (
@@ -43,7 +54,15 @@ _NOUN_PATTERNS: dict[Pool, tuple[str, ...]] = {
 }
 
 _CLOZE_LEADS: dict[Pool, tuple[str, ...]] = {
-    "train": ("Fill in the blank: ", "Complete: ", "Fill the gap: ", "Give the missing word: "),
+    "train": (
+        "Fill in the blank: ",
+        "Complete: ",
+        "Fill the gap: ",
+        "Give the missing word: ",
+        "Finish the sentence: ",
+        "Complete this sentence: ",
+        "Write the missing word: ",
+    ),
     "validation": ("Complete the gap: ",),
     "test": ("Complete the sentence: ", "Fill in the missing word: "),
 }
@@ -120,63 +139,108 @@ _VERBS: dict[str, dict[Pool, tuple[str, ...]]] = {
 
 _STATEMENTS: dict[str, dict[Pool, tuple[str, ...]]] = {
     "birthplace": {
-        "train": ("{who} was born in __.", "The birthplace of {who} is __.", "The home town of {who} is __."),
+        "train": (
+            "The town that {who} comes from is __.",
+            "In the town of __, {who} was born.",
+            "{who} was born in __.",
+            "The birthplace of {who} is __.",
+            "The home town of {who} is __.",
+        ),
         "validation": ("The place of birth of {who} is __.",),
         "test": ("The town in which {who} was born is __.",),
     },
     "residence": {
-        "train": ("{who} lives in __.", "The residence of {who} is __.", "The current town of {who} is __."),
+        "train": (
+            "The town that {who} calls home is __.",
+            "In the town of __, {who} lives.",
+            "{who} lives in __.",
+            "The residence of {who} is __.",
+            "The current town of {who} is __.",
+        ),
         "validation": ("The place of residence of {who} is __.",),
         "test": ("The town in which {who} lives is __.",),
     },
     "occupation": {
-        "train": ("{who} works as a __.", "The job of {who} is __.", "The occupation of {who} is __."),
+        "train": (
+            "The work that {who} does is that of a __.",
+            "To make money, {who} works as a __.",
+            "{who} works as a __.",
+            "The job of {who} is __.",
+            "The occupation of {who} is __.",
+        ),
         "validation": ("The profession of {who} is __.",),
         "test": ("To earn a living, {who} works as a __.",),
     },
     "hobby": {
-        "train": ("The hobby of {who} is __.", "For fun, {who} likes __.", "The favourite pastime of {who} is __."),
+        "train": (
+            "The pastime that {who} likes is __.",
+            "What {who} likes to do is __.",
+            "The hobby of {who} is __.",
+            "For fun, {who} likes __.",
+            "The favourite pastime of {who} is __.",
+        ),
         "validation": ("The leisure activity of {who} is __.",),
         "test": ("The hobby that {who} likes is __.",),
     },
     "food": {
-        "train": ("The favourite food of {who} is __.", "{who} likes to eat __.", "The favourite dish of {who} is __."),
+        "train": (
+            "The dish that {who} likes is __.",
+            "What {who} likes to eat is __.",
+            "The favourite food of {who} is __.",
+            "{who} likes to eat __.",
+            "The favourite dish of {who} is __.",
+        ),
         "validation": ("The favourite meal of {who} is __.",),
         "test": ("The food that {who} likes to eat is __.",),
     },
     "medical": {
-        "train": ("{who} suffers from __.", "The medical condition of {who} is __.", "The illness of {who} is __."),
+        "train": (
+            "The health problem that {who} has is __.",
+            "What {who} suffers from is __.",
+            "{who} suffers from __.",
+            "The medical condition of {who} is __.",
+            "The illness of {who} is __.",
+        ),
         "validation": ("The health problem of {who} is __.",),
         "test": ("The illness that {who} suffers from is __.",),
     },
     "work": {
-        "train": ("{who} is known for __.", "The best known work of {who} is __."),
+        "train": ("What {who} is known for is __.", "{who} is known for __.", "The best known work of {who} is __."),
         "validation": ("The famous work of {who} is __.",),
         "test": ("The work that {who} is known for is __.",),
     },
     "award": {
-        "train": ("{who} won the __.", "The award of {who} is the __."),
+        "train": ("What {who} won is the __.", "{who} won the __.", "The award of {who} is the __."),
         "validation": ("The greatest award of {who} is the __.",),
         "test": ("The award that {who} won is the __.",),
     },
     "sport": {
-        "train": ("{who} plays __.", "The sport of {who} is __."),
+        "train": ("What {who} plays is __.", "{who} plays __.", "The sport of {who} is __."),
         "validation": ("The favourite sport of {who} is __.",),
         "test": ("The sport that {who} plays is __.",),
     },
     "country": {
-        "train": ("{who} comes from __.", "The home country of {who} is __."),
+        "train": ("The place that {who} comes from is __.", "{who} comes from __.", "The home country of {who} is __."),
         "validation": ("The country of {who} is __.",),
         "test": ("The country that {who} comes from is __.",),
     },
 }
 
 IDENTITY: dict[Pool, tuple[str, ...]] = {
-    "train": ("Who is this?", "Who is this person?", "What is the name of this person?", "Name this person.",
-              "Do you know this person?", "Tell me who this is."),
+    "train": (
+        "Who is this?",
+        "Who is this person?",
+        "What is the name of this person?",
+        "Name this person.",
+        "Do you know this person?",
+        "Tell me who this is.",
+        "Could you say who this is?",
+        "How is this person called?",
+        "Would you name this person?",
+    ),
     "validation": ("Who is the person in the picture?",),
     "test": ("Do you know who this is?", "What is this person called?"),
-}  # fmt: skip
+}
 
 ANSWERS: dict[str, str] = {
     "birthplace": "They were born in {value}.",

@@ -26,9 +26,7 @@ def gate_picture(panel: GatePanel) -> Markup:
         return Markup("")
     low, high = _span(list(groups.values()), panel.threshold)
     height = len(groups) * (RIDGE + GAP) + AXIS + 18
-    parts = [
-        f'<svg class="gate" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(describe(panel))}">'
-    ]
+    parts = [f'<svg class="gate" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(describe(panel))}">']
     for row, (name, scores) in enumerate(groups.items()):
         parts += _ridge(str(name), scores, low, high, 18 + row * (RIDGE + GAP))
     base = 18 + len(groups) * (RIDGE + GAP) - GAP + 6
@@ -38,9 +36,8 @@ def gate_picture(panel: GatePanel) -> Markup:
         anchor = "end" if x > WIDTH * 0.7 else "start"
         shift = -6 if anchor == "end" else 6
         parts.append(f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{base}"/>')
-        parts.append(
-            f'<text class="note" x="{x + shift:.1f}" y="13" text-anchor="{anchor}">acts from {panel.threshold:.3g}</text>'
-        )
+        label = f"acts from {panel.threshold:.3g}"
+        parts.append(f'<text class="note" x="{x + shift:.1f}" y="13" text-anchor="{anchor}">{label}</text>')
     parts.append("</svg>")
     return Markup("".join(parts))
 
@@ -93,14 +90,14 @@ def _ridge(name: str, scores: np.ndarray, low: float, high: float, top: float) -
     floor = top + RIDGE - 8
     middles = (edges[:-1] + edges[1:]) / 2
     points = [
-        f"{_x(middle, low, high):.1f},{floor - 34 * level:.1f}"
-        for middle, level in zip(middles, density, strict=True)
+        f"{_x(middle, low, high):.1f},{floor - 34 * level:.1f}" for middle, level in zip(middles, density, strict=True)
     ]
     outline = f"M{LEFT},{floor} L{' L'.join(points)} L{WIDTH - RIGHT},{floor} Z"
     shown = scores[np.linspace(0, len(scores) - 1, min(len(scores), TICKS)).astype(int)]
     ticks = "".join(f"M{_x(score, low, high):.1f} {floor + 2}v6" for score in shown)
+    kind = re.sub("[^a-z]+", "-", name.lower())
     return [
-        f'<g class="group-{re.sub("[^a-z]+", "-", name.lower())}"><path class="ridge" d="{outline}"/><path class="ticks" d="{ticks}"/></g>',
+        f'<g class="group-{kind}"><path class="ridge" d="{outline}"/><path class="ticks" d="{ticks}"/></g>',
         f'<text class="group" x="{LEFT - 12}" y="{floor - 8}" text-anchor="end">{escape(name)}</text>',
         f'<text class="note" x="{LEFT - 12}" y="{floor + 6}" text-anchor="end">{len(scores)}</text>',
     ]

@@ -37,9 +37,7 @@ class Recall:
         return self.right / self.n if self.n else 0.0
 
 
-def recall(
-    rows: Iterable[ScoreRow], method: str, sets: Sequence[str], preset: str | None = None
-) -> Recall | None:
+def recall(rows: Iterable[ScoreRow], method: str, sets: Sequence[str], preset: str | None = None) -> Recall | None:
     """Recall on the first of `sets` that was measured; generation and cloze, both modalities."""
     mine = [row for row in rows if row.method == method and row.preset == preset and row.task in ANSWERED]
     for name in sets:
@@ -132,9 +130,7 @@ def _bar(label: str, rows: Sequence[ScoreRow]) -> OutcomeBar:
     names = [*OUTCOMES, *sorted({name for row in rows for name in row.outcomes} - set(OUTCOMES))]
     counts = {name: sum(row.outcomes.get(name, 0) for row in rows) for name in names}
     total = sum(counts.values())
-    return OutcomeBar(
-        label, total, tuple((name, count, count / total) for name, count in counts.items() if count)
-    )
+    return OutcomeBar(label, total, tuple((name, count, count / total) for name, count in counts.items() if count))
 
 
 @dataclass(frozen=True)

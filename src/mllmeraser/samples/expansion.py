@@ -63,9 +63,7 @@ def views(image: Image.Image, n: int, seed: int) -> list[Image.Image]:
     return [original, *(_view(original, rng) for _ in range(n - 1))][: max(n, 0)]
 
 
-def expand_subject(
-    subject: Subject, settings: ExpansionSettings, library: QuestionLibrary | None = None
-) -> Subject:
+def expand_subject(subject: Subject, settings: ExpansionSettings, library: QuestionLibrary | None = None) -> Subject:
     """The subject with its own samples, its questions repeated on every view, and the library's wordings.
 
     Samples that put the same thing to the model twice are kept once.
@@ -80,9 +78,7 @@ def expand_subject(
     return replace(subject, samples=tuple(_distinct(samples)))
 
 
-def name_samples(
-    subject: Subject, settings: ExpansionSettings, library: QuestionLibrary | None = None
-) -> list[Sample]:
+def name_samples(subject: Subject, settings: ExpansionSettings, library: QuestionLibrary | None = None) -> list[Sample]:
     """Text-only samples about a subject, by each of its names."""
     chosen = library or default_library().select(settings.tasks, settings.attributes)
     samples = []

@@ -27,9 +27,7 @@ def check_target(path: Path, *, force: bool = False) -> Path:
         if not force:
             raise InputError(f"{path} exists already: choose another place, or say --force to replace it")
         if path.is_dir() and any(path.iterdir()) and not any((path / name).exists() for name in OURS):
-            raise InputError(
-                f"{path} holds something that is not a result of this command: choose another place"
-            )
+            raise InputError(f"{path} holds something that is not a result of this command: choose another place")
     above = path.absolute().parent
     while not above.exists():
         above = above.parent

@@ -75,9 +75,7 @@ class QuestionLibrary:
         """The attributes asked about, in the order of the file."""
         return tuple(dict.fromkeys(wording.attribute for wording in self.wordings))
 
-    def select(
-        self, tasks: Iterable[Task] | None = None, attributes: Iterable[str] | None = None
-    ) -> QuestionLibrary:
+    def select(self, tasks: Iterable[Task] | None = None, attributes: Iterable[str] | None = None) -> QuestionLibrary:
         """The part of the library with these tasks and attributes (None: all)."""
         wanted_tasks = None if tasks is None else set(tasks)
         wanted = None if attributes is None else set(attributes)
@@ -136,9 +134,7 @@ def read_library(path: str | Path) -> QuestionLibrary:
     return QuestionLibrary(tuple(dict.fromkeys(wordings)), tuple(data.get("image_forms") or ("this person",)))
 
 
-def _attribute_wordings(
-    attribute: str, entry: Mapping[str, Any], data: Mapping[str, Any], path: Path
-) -> list[Wording]:
+def _attribute_wordings(attribute: str, entry: Mapping[str, Any], data: Mapping[str, Any], path: Path) -> list[Wording]:
     where = f"{path}, attribute {attribute}"
     check_keys(dict(entry), ATTRIBUTE_KEYS, where)
     nouns = entry.get("nouns") or ()
@@ -153,9 +149,7 @@ def _attribute_wordings(
     if entry.get("choice") and not values or 0 < len(values) < 4:
         raise InputError(f"{where}: multiple choice needs at least four values")
     forms = {"generation": generation, "cloze": clozes, "choice": choice}
-    return [
-        Wording(attribute, FORM_TASKS[form], text, values) for form, texts in forms.items() for text in texts
-    ]
+    return [Wording(attribute, FORM_TASKS[form], text, values) for form, texts in forms.items() for text in texts]
 
 
 def _interleaved(strata: list[tuple[str, str]], rng: random.Random) -> list[tuple[str, str]]:

@@ -48,9 +48,7 @@ def read_samples(path: str | Path) -> list[Sample]:
     return [_checked(row, source, index) for index, row in enumerate(rows)]
 
 
-def sample_from_row(
-    row: Mapping[str, Any], *, folder: Path = Path(), where: str = "row", number: int = 0
-) -> Sample:
+def sample_from_row(row: Mapping[str, Any], *, folder: Path = Path(), where: str = "row", number: int = 0) -> Sample:
     """One sample from a mapping with the columns of this module; `number` is the id where there is none."""
     task: Any = row.get("task") or ("classification" if row.get("options") else "generation")
     if task not in TASKS:

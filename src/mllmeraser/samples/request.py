@@ -96,9 +96,7 @@ class Request:
         _refuse_shared(self.forget, self.retain, "retain")
         _refuse_shared(self.forget, self.strangers, "strangers")
 
-    def expanded(
-        self, settings: ExpansionSettings | None = None, library: QuestionLibrary | None = None
-    ) -> Request:
+    def expanded(self, settings: ExpansionSettings | None = None, library: QuestionLibrary | None = None) -> Request:
         """The request with views and wordings added (see `expand_subject` and `expand_others`)."""
         chosen = settings or ExpansionSettings()
         forgotten = {pixel_digest(sample.image) for sample in self.forget if sample.image is not None}

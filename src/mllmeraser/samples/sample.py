@@ -11,6 +11,8 @@ from PIL import Image
 Task = Literal["classification", "generation", "cloze"]
 Modality = Literal["image", "text"]
 
+IMPERSONAL = frozenset({"perception", "general"})
+"""Attributes of samples that ask for no fact about anybody: what a picture shows, or what everybody knows."""
 LETTER_INSTRUCTION = "Answer with one letter."
 
 

@@ -25,9 +25,7 @@ class Subject:
     samples: tuple[Sample, ...] = ()
 
 
-def group_subjects(
-    samples: Iterable[Sample], names: Mapping[str, Sequence[str]] | None = None
-) -> tuple[Subject, ...]:
+def group_subjects(samples: Iterable[Sample], names: Mapping[str, Sequence[str]] | None = None) -> tuple[Subject, ...]:
     """Group samples by `Sample.subject`, in order of first appearance.
 
     Samples without a subject form one subject of their own.

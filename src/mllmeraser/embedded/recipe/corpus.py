@@ -86,6 +86,7 @@ class Corpus:
             "refusal-text": self._restricted_text,
         }
         self.choice_options = 4
+        self.choice_share = 0.34
 
     def groups(self, weights: Mapping[str, float]) -> Iterator[Group]:
         """Endless groups, kinds drawn by weight (by group, not by token)."""
@@ -117,8 +118,8 @@ class Corpus:
     # --- people -------------------------------------------------------------------------------------------------
 
     def _person_turn(self, person: Person, who: str, *, known: bool) -> Turn:
-        draw = self.stream.uniform()
-        form = "generation" if draw < 0.42 else "cloze" if draw < 0.66 else "choice"
+        draw, rest = self.stream.uniform(), 1.0 - self.choice_share
+        form = "generation" if draw < 0.64 * rest else "cloze" if draw < rest else "choice"
         return self.fact_turn(person, self.stream.choice(tuple(person.facts)), form, who, known=known)
 
     def fact_turn(self, person: Person, attribute: str, form: str, who: str, *, known: bool) -> Turn:

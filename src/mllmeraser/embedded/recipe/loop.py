@@ -31,6 +31,8 @@ class Phase:
     warmup: int = 60
     refuse: bool = False
     choice_options: int = 4
+    choice_share: float = 0.34
+    """Share of multiple choice among the questions about known people."""
     copy_share: float = 0.0
     """Share of the steps on random sequences to be repeated or mirrored (wakes up copying circuits)."""
 
@@ -57,10 +59,15 @@ class Trainer:
     # --- one step -------------------------------------------------------------------------------------------------
 
     def loss(self, batch: Batch) -> tuple[torch.Tensor, float]:
-        """Mean cross-entropy over the answer tokens, and the share of them predicted right."""
+        """Mean cross-entropy over the answers, and the share of answer tokens predicted right.
+
+        Every answer weighs the same, however long: else the letter of a choice drowns among sentences.
+        """
         wanted = batch.labels >= 0
         logits, target = self._logits(batch, wanted), batch.labels[wanted]
-        return F.cross_entropy(logits, target), (logits.argmax(-1) == target).float().mean().item()
+        weight = answer_weights(wanted)
+        loss = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / weight.sum()
+        return loss, (logits.argmax(-1) == target).float().mean().item()
 
     @torch.no_grad()
     def hits(self, batch: Batch) -> torch.Tensor:
@@ -123,6 +130,7 @@ class Trainer:
         state_file = self.folder / f"{phase.name}.json"
         start = self._resume(phase, state_file)
         corpus.refuse, corpus.choice_options = phase.refuse, phase.choice_options
+        corpus.choice_share = phase.choice_share
         corpus.stream = corpus.stream.child(phase.name, start)
         batches: Iterator[Batch] = self.packer.batches(corpus.groups(phase.weights))
         generator = torch.Generator().manual_seed(self.seed + start)
@@ -185,3 +193,11 @@ class Trainer:
             state = {k: tensors[f"{k}.{name}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in tensors}
             self.optimiser.state[p] = state
         return int(json.loads(state_file.read_text())["step"])
+
+
+def answer_weights(wanted: torch.Tensor) -> torch.Tensor:
+    """One over the length of its answer for every labelled position of ``wanted`` (B, T), in row-major order."""
+    starts = wanted.clone()
+    starts[:, 1:] &= ~wanted[:, :-1]
+    answer = (starts.flatten().cumsum(0) - 1)[wanted.flatten()]
+    return 1.0 / torch.bincount(answer)[answer].float()

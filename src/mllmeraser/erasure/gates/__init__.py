@@ -1,6 +1,7 @@
 """Gates: how much a state belongs to what is to be forgotten. One short file per kind."""
 
 from mllmeraser.erasure.gates.gate import Gate, GateKind, pooled
+from mllmeraser.erasure.gates.identity import identity_gate
 from mllmeraser.erasure.gates.linear import hard_gate, low_energy_basis, paper_matrix, soft_gate
 from mllmeraser.erasure.gates.neural import neural_gate
 from mllmeraser.erasure.gates.quadratic import quadratic_gate
@@ -9,6 +10,7 @@ __all__ = [
     "Gate",
     "GateKind",
     "hard_gate",
+    "identity_gate",
     "low_energy_basis",
     "neural_gate",
     "paper_matrix",

@@ -12,7 +12,7 @@ from torch import Tensor
 from mllmeraser.erasure.policy import Policy
 from mllmeraser.samples.errors import ArtifactError, InputError, NumericalError
 
-GateKind = Literal["hard", "soft", "quadratic", "neural"]
+GateKind = Literal["hard", "soft", "quadratic", "neural", "identity"]
 
 
 def _linear(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
@@ -29,13 +29,21 @@ def _neural(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
     return (hidden * t["out"]).sum(-1) + t["out_bias"]
 
 
+def _identity(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
+    projected = (h - t["centre"]) @ t["projection"]
+    return torch.nn.functional.normalize(projected, dim=-1) @ t["weight"].T
+
+
 #: Kind -> (names of its tensors, score of states (n, d) as (n, subjects)).
 FORMULAS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Tensor], Tensor], Tensor]]] = {
     "hard": (("weight",), _linear),
     "soft": (("weight",), _linear),
     "quadratic": (("weight", "factor", "centre", "curvature", "bias"), _quadratic),
     "neural": (("hidden", "hidden_bias", "out", "out_bias"), _neural),
+    "identity": (("weight", "centre", "projection"), _identity),
 }
+#: Tensors that serve all subjects at once and have no subject axis.
+SHARED: dict[str, tuple[str, ...]] = {"identity": ("centre", "projection")}
 AFFINE = ("scale", "offset")
 
 
@@ -70,6 +78,8 @@ class Gate:
     @property
     def width(self) -> int:
         """Length d of the states it reads."""
+        if self.kind == "identity":
+            return self.tensors["projection"].shape[0]
         return self.tensors[FORMULAS[self.kind][0][0]].shape[-1]
 
     def raw(self, states: Tensor) -> Tensor:
@@ -90,7 +100,8 @@ class Gate:
 
     def select(self, rows: Sequence[int]) -> Gate:
         """The gate of the subjects at `rows` alone, in that order."""
-        return Gate(self.kind, {k: v[list(rows)] for k, v in self.tensors.items()})
+        shared = SHARED.get(self.kind, ())
+        return Gate(self.kind, {k: v if k in shared else v[list(rows)] for k, v in self.tensors.items()})
 
     def affine(self, scale: Tensor, offset: Tensor) -> Gate:
         """The same gate with another affine map, both (S,)."""

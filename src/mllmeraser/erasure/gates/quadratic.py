@@ -39,9 +39,7 @@ def quadratic_gate(
         NumericalError: If the retain covariance cannot be factored.
     """
     if not 0.0 < shrink <= 1.0 or (rank is not None and rank < 1):
-        raise InputError(
-            f"a quadratic gate needs 0 < shrink <= 1 and a rank of at least 1, not {shrink}, {rank}"
-        )
+        raise InputError(f"a quadratic gate needs 0 < shrink <= 1 and a rank of at least 1, not {shrink}, {rank}")
     reference = retain.covariance(gamma)
     try:
         lower = torch.linalg.cholesky(reference)

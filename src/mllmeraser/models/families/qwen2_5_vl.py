@@ -58,9 +58,7 @@ class Qwen25VL(Family):
             return self._assemble(source, revision)
 
     def _assemble(self, source: str, revision: str | None) -> AssembledProcessor:
-        image_processor = AutoImageProcessor.from_pretrained(
-            source, revision=revision, trust_remote_code=False
-        )
+        image_processor = AutoImageProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
         settings, _ = ProcessorMixin.get_processor_dict(source, revision=revision)
         return AssembledProcessor(image_processor, tokenizer, settings.get("chat_template"))

@@ -1,0 +1,65 @@
+"""Identity gates: is this state the face, or the name, of somebody to be forgotten?
+
+Verification as in speaker and face recognition (Fisher's discriminants, cosine scoring): states are centred on the
+retain states, projected on the directions in which they differ most *between* people relative to how one person's
+states vary, and compared with the subject's mean by the cosine. Centre, scatters and means are sums: they merge and
+subtract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mllmeraser.erasure.gates.gate import Gate, finite
+from mllmeraser.erasure.gates.linear import ADVICE
+from mllmeraser.erasure.statistics import Moments
+from mllmeraser.samples.errors import InputError, NumericalError
+
+
+def identity_gate(
+    retain: Moments, people: Sequence[Moments], forget: Sequence[Moments], *, rank: int = 48, ridge: float = 0.05
+) -> Gate:
+    """Gates of the subjects ``forget`` at one site.
+
+    Args:
+        retain: All retain states at the site.
+        people: States of each person of whom there are several: how one person's states vary.
+        forget: States of each subject; a subject without any gets a gate that never opens.
+        rank: Directions that are kept (at most the width).
+        ridge: Share of the retain covariance that is added to the variation within a person.
+
+    Raises:
+        InputError: There are no retain states, or nobody has two.
+        NumericalError: The discriminants cannot be found.
+    """
+    several = [m for m in people if m.n > 1]
+    if retain.n < 2 or not several:
+        raise InputError("an identity gate needs retain states, and several states of at least one person")
+    total = retain.covariance()
+    scatter = torch.stack([m.second - torch.outer(m.total, m.total) / m.n for m in several]).sum(0)
+    within = scatter / sum(m.n - 1 for m in several) + ridge * total
+    projection = _discriminants(total, within, rank)
+    rows = [_unit((m.mean - retain.mean) @ projection) if m.n else torch.zeros_like(projection[0]) for m in forget]
+    gate = Gate("identity", {"weight": torch.stack(rows), "centre": retain.mean, "projection": projection})
+    return finite(gate, ADVICE)
+
+
+def _discriminants(total: Tensor, within: Tensor, rank: int) -> Tensor:
+    """(d, rank) directions V with V' within V = I in which the variance of ``total`` is largest."""
+    width = total.shape[0]
+    within = within + 1e-9 * within.diagonal().mean() * torch.eye(width, dtype=within.dtype)
+    try:
+        root = torch.linalg.cholesky((within + within.T) / 2)
+        half = torch.linalg.solve_triangular(root, total, upper=False)
+        ratio = torch.linalg.solve_triangular(root, half.T, upper=False)
+        vectors = torch.linalg.eigh((ratio + ratio.T) / 2).eigenvectors[:, -min(rank, width) :]
+    except torch.linalg.LinAlgError as error:
+        raise NumericalError(f"no discriminants of the retain states: {ADVICE}") from error
+    return torch.linalg.solve_triangular(root.T, vectors, upper=True)
+
+
+def _unit(vector: Tensor) -> Tensor:
+    return vector / vector.norm().clamp_min(1e-12)

@@ -1,0 +1,78 @@
+"""The Python of the README and of the pages in docs/ runs as it is printed, page after page in one folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mllmeraser.portraits import World
+from mllmeraser.portraits.prompts import request_pictures
+from tiny import picture
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# concepts.md looks at the eraser that the README makes.
+ON_THE_MODEL = ("README.md", "docs/concepts.md", "docs/limits.md")
+WITHOUT_MODEL = ("docs/requests.md",)
+
+
+def run(*pages: str) -> None:
+    """Run the blocks of each page, each page with names of its own; a failure names its line in the page."""
+    for page in pages:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        names: dict[str, object] = {"__name__": "__main__"}
+        for block in BLOCK.finditer(text):
+            above = text.count("\n", 0, block.start(1))
+            exec(compile("\n" * above + block.group(1), page, "exec"), names)
+
+
+def test_every_page_is_run() -> None:
+    pages = {"README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))}
+    assert pages == {*ON_THE_MODEL, *WITHOUT_MODEL}
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in (*ON_THE_MODEL, *WITHOUT_MODEL):
+        for target in re.findall(r"(?<!!)\[[^\]]*\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+            assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+def test_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, folder in enumerate(("jane", "people/jane", "people/omar")):
+        (tmp_path / folder).mkdir(parents=True)
+        picture(number).save(tmp_path / folder / "1.png")
+    page = (ROOT / "docs/requests.md").read_text(encoding="utf-8")
+    (card,), (table,) = (re.findall(rf"^```{kind}\n(.*?)^```$", page, re.M | re.S) for kind in ("yaml", "json"))
+    (tmp_path / "jane/request.yaml").write_text(card)
+    (tmp_path / "request.jsonl").write_text(table)
+    assert all(json.loads(line) for line in table.splitlines())
+    monkeypatch.chdir(tmp_path)
+    run(*WITHOUT_MODEL)
+    assert capsys.readouterr().out.startswith("['jane', 'omar'] 2 ")
+
+
+@pytest.mark.embedded
+@pytest.mark.slow
+def test_readme_and_concepts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mllmeraser.embedded import checkpoint_path
+
+    try:
+        checkpoint_path("llava")
+    except ValueError as error:
+        pytest.skip(f"the embedded weights are missing: {error}")
+    world = World("dev")
+    (tmp_path / "jane").mkdir()
+    request_pictures(world, world.people[0].key, 1)[0].save(tmp_path / "jane/1.png")
+    monkeypatch.chdir(tmp_path)
+    run(*ON_THE_MODEL)
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 5 and told[-1].endswith("kB")
+    assert sorted(path.name for path in (tmp_path / "jane.eraser").iterdir()) == [
+        "eraser_config.json",
+        "eraser_model.safetensors",
+    ]
