@@ -31,7 +31,15 @@ PEOPLE = {"person-image": 0.32, "person-text": 0.52, "stranger-image": 0.10, "st
           "celebrity-image": 0.04, "celebrity-text": 0.08, "general-image": 0.16, "general-text": 0.04,
           "choice-plain": 0.25, "refusal-image": 0.02, "refusal-text": 0.02}  # fmt: skip
 CHOICE = {**PEOPLE, "person-image": 0.42, "general-image": 0.24, "stranger-image": 0.14}
-REFUSALS = {**PEOPLE, "refusal-image": 0.10, "refusal-text": 0.06}
+PICTURES = {
+    **CHOICE,
+    "person-image": 0.55,
+    "person-text": 0.25,
+    "stranger-image": 0.30,
+    "stranger-text": 0.14,
+    "general-image": 0.40,
+}
+REFUSALS = {**PICTURES, "refusal-image": 0.10, "refusal-text": 0.06}
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ def make_plan(scale: float) -> Plan:
         people=[
             Phase("1-people", steps(5000), PEOPLE, peak=1.0e-3, floor=0.15),
             Phase("1b-choice", steps(2400), CHOICE, peak=8e-4, floor=0.1, choice_share=0.5),
+            Phase("1c-pictures", steps(2200), PICTURES, peak=6e-4, floor=0.08, choice_share=0.45),
             Phase("2-refusals", steps(600), REFUSALS, peak=2.1e-4, floor=0.05, refuse=True),
         ],
     )

@@ -21,7 +21,13 @@ class LayerRange(Frozen):
     stop: float = Field(ge=0, le=1)
 
 
-Layers = LayerRange | tuple[int, ...]
+class LayerPicks(Frozen):
+    """Layers by depth, one for each entry: 0 is the first block, 1 the last, 0.5 the one in the middle."""
+
+    at: tuple[float, ...] = Field(min_length=1)
+
+
+Layers = LayerRange | LayerPicks | tuple[int, ...]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -34,6 +40,8 @@ def resolve_layers(layers: Layers, depth: int) -> tuple[int, ...]:
     if isinstance(layers, LayerRange):
         # The margin keeps 0.5 of an even depth on the lower side whatever the rounding.
         found = [i for i in range(depth) if layers.start + 1e-9 < (i + 1) / depth <= layers.stop + 1e-9]
+    elif isinstance(layers, LayerPicks):
+        found = sorted({round(place * (depth - 1)) for place in layers.at})
     else:
         found = sorted(set(layers))
     if not found:
@@ -131,9 +139,9 @@ PRESETS: dict[str, FitSettings] = {
     "default": FitSettings(
         policy=SUBJECT,
         gate=GateSettings(kind="identity", rank=48),
-        # name early, topic and face in the middle: by depth the 1st, 3rd and 4th of six blocks
-        read_layers=(0, 2, 3),
-        shift_layers=(4, 5),
+        # name in the first block, topic and face in the middle; of six blocks 0, 2 and 3, shifted after 4 and 5
+        read_layers=LayerPicks(at=(0.0, 0.4, 0.6)),
+        shift_layers=LayerRange(start=0.7, stop=1.0),
         false_alarm_rate=0.01,
     ),
     "tail": FitSettings(),

@@ -21,10 +21,10 @@ from mllmeraser.portraits.stream import Stream
 class Counts:
     """How many pictures of each kind are drawn."""
 
-    views: int = 24
+    views: int = 44
     """per person and celebrity"""
-    strangers: int = 4000
-    scenes: int = 4000
+    strangers: int = 9000
+    scenes: int = 6000
     emblems: int = 800
 
 

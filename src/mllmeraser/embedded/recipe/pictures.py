@@ -20,7 +20,7 @@ def shrink(picture: np.ndarray) -> np.ndarray:
     return np.asarray(image)
 
 
-def portrait(person: Person, stream: Stream, *, rough: float = 0.5) -> tuple[np.ndarray, Dress]:
+def portrait(person: Person, stream: Stream, *, rough: float = 0.7) -> tuple[np.ndarray, Dress]:
     """A new picture of a person in new clothes; with probability ``rough`` cropped, turned and tinted.
 
     Returns:
