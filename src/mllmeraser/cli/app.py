@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from mllmeraser import __version__
 from mllmeraser.cli.ask import ask
 from mllmeraser.cli.demo import demo
 from mllmeraser.cli.erase import erase
 from mllmeraser.cli.errors import OneLineErrors
 from mllmeraser.cli.evaluate import evaluate
 from mllmeraser.cli.models import models
+from mllmeraser.version import __version__
 
 app = typer.Typer(
     name="mllmeraser",

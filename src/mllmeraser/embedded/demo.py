@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 
-from mllmeraser import __version__
 from mllmeraser.benchmarks.benchmark import Benchmark, thin
 from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.benchmarks.registry import load_benchmark
@@ -21,7 +21,9 @@ from mllmeraser.embedded.twins import retain_only
 from mllmeraser.erasure.contrast import ContrastSet
 from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.erasure.fit import FitResult, fit
+from mllmeraser.erasure.readings import read_gate
 from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.steering_pass import NOWHERE
 from mllmeraser.erasure.threshold import auc, wilson
 from mllmeraser.evaluation.outcomes import judge
 from mllmeraser.evaluation.records import EvaluationResult, Record, write_scores
@@ -45,6 +47,7 @@ from mllmeraser.samples.files import write_whole
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request, Subject
 from mllmeraser.samples.sample import Sample
+from mllmeraser.version import __version__
 
 SPLIT = "forget_5"
 
@@ -194,37 +197,37 @@ def _tell(demo: Demo, made: FitResult, folder: Path, records: Sequence[Record], 
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
         notes=(
-            "Each person was forgotten from one picture and the name; no private fact was handed over.",
+            "Each person was forgotten from four pictures and the name; no private fact was handed over.",
             "Scored on pictures and wordings that were used neither to train the model nor to fit the eraser.",
         ),
     )
 
 
+SITES = ("name, at every text token", "topic, at the last prompt token", "face, at the last image token")
+
+
 def gate_panels(demo: Demo, eraser: Eraser) -> tuple[tuple[GatePanel, ...], FalseAlarms | None]:
-    """What the gate reads on scored prompts: pooled first, then layer by layer."""
-    layers = eraser.config.read_layers
-    points = demo.model.hookpoints(layers)
+    """What the gates read on scored prompts: the decision first, then layer by layer."""
     groups = {"forget": demo.sets["test"], "retain": demo.sets["retain_heldout"], "strangers": demo.sets["holdout"]}
-    states = {g: demo.model.states(samples, points) for g, samples in groups.items()}
-    decision = {g: eraser.scores(s).amax(-1) for g, s in states.items()}
+    seen = {name: read_gate(demo.model, eraser, samples) for name, samples in groups.items()}
     threshold = eraser.config.threshold
-    panels = [
-        GatePanel(
-            f"decision: layers {', '.join(map(str, layers))} pooled",
-            {g: tuple(v.tolist()) for g, v in decision.items()},
-            threshold,
-            auc(decision["forget"], decision["retain"]),
-        )
-    ]
-    for layer, point in zip(layers, points, strict=True):
-        scores = {g: eraser.gate(layer).score(s[point]) for g, s in states.items()}
-        area = auc(scores["forget"], scores["retain"])
-        panels.append(GatePanel(f"layer {layer}", {g: tuple(v.tolist()) for g, v in scores.items()}, None, area))
+    panels = [_panel("decision: the gates together", {g: r.pooled for g, r in seen.items()}, threshold)]
+    identity = eraser.config.policy.pooling == "identity"
+    for i, layer in enumerate(eraser.config.read_layers):
+        title = f"layer {layer}" + (f": {SITES[i]}" if identity else "")
+        panels.append(_panel(title, {g: r.layers[layer].amax(-1) for g, r in seen.items()}, None))
     if threshold is None:
         return tuple(panels), None
-    fired, n = int((decision["retain"] > threshold).sum()), len(decision["retain"])
+    fired, n = int((seen["retain"].pooled > threshold).sum()), len(groups["retain"])
     low, high = wilson(fired, n)
     return tuple(panels), FalseAlarms(eraser.config.calibration.false_alarm_target or 0.0, fired, n, low, high)
+
+
+def _panel(title: str, scores: Mapping[str, Tensor], threshold: float | None) -> GatePanel:
+    """One picture; prompts that lack the place looked at (a text prompt has no face) are left out."""
+    there = {group: values[values > NOWHERE / 2] for group, values in scores.items()}
+    readings = {group: tuple(values.tolist()) for group, values in there.items() if len(values)}
+    return GatePanel(title, readings, threshold, auc(there["forget"], there["retain"]))
 
 
 def _cards(demo: Demo, name: str, people: int, questions: int = 4) -> tuple[PersonCard, ...]:

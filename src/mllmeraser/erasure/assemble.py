@@ -8,7 +8,6 @@ from datetime import datetime, timezone
 import torch
 from torch import Tensor
 
-from mllmeraser import __version__
 from mllmeraser.erasure.calibrate import Decision
 from mllmeraser.erasure.closed_form import ALL_SUBJECTS
 from mllmeraser.erasure.config import DataDigests, EraserConfig, GridPoint
@@ -20,6 +19,7 @@ from mllmeraser.erasure.split import Parts, salted_digest
 from mllmeraser.erasure.statistics import Statistics
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.request import Request
+from mllmeraser.version import __version__
 
 
 def describe(

@@ -35,7 +35,7 @@ POOL: Pool = "train"
 
 
 def default_retain(
-    world: World, *, exclude: Collection[str] = (), per_person: int = 12, general: int = 300
+    world: World, *, exclude: Collection[str] = (), per_person: int = 14, general: int = 300
 ) -> list[Sample]:
     """Prompts about everybody in the world but ``exclude`` (names), and about nobody.
 

@@ -29,9 +29,18 @@ def _neural(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
     return (hidden * t["out"]).sum(-1) + t["out_bias"]
 
 
+RIVALRY = 4.0
+"""What a state loses for every unit of cosine by which a retained person fits it better than a subject."""
+
+
 def _identity(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
-    projected = (h - t["centre"]) @ t["projection"]
-    return torch.nn.functional.normalize(projected, dim=-1) @ t["weight"].T
+    projected = torch.nn.functional.normalize((h - t["centre"]) @ t["projection"], dim=-1)
+    scores = projected @ t["weight"].T
+    if "cohort" not in t:
+        return scores
+    # somebody else fits better: look-alikes are told apart by who fits best, not by how well
+    nearest = (projected @ t["cohort"].T).amax(-1, keepdim=True)
+    return scores + RIVALRY * (scores - nearest).clamp_max(0.0)
 
 
 #: Kind -> (names of its tensors, score of states (n, d) as (n, subjects)).
@@ -43,7 +52,7 @@ FORMULAS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Tensor], Tenso
     "identity": (("weight", "centre", "projection"), _identity),
 }
 #: Tensors that serve all subjects at once and have no subject axis.
-SHARED: dict[str, tuple[str, ...]] = {"identity": ("centre", "projection")}
+SHARED: dict[str, tuple[str, ...]] = {"identity": ("centre", "projection", "cohort")}
 AFFINE = ("scale", "offset")
 
 
@@ -117,6 +126,8 @@ class Gate:
         """
         if len({gate.kind for gate in gates}) != 1:
             raise InputError("gates of one kind, at least one, can be put together")
+        if gates[0].kind in SHARED:
+            raise InputError(f"{gates[0].kind} gates are fitted together: there is nothing to put together")
         names = gates[0].tensors
         return cls(gates[0].kind, {name: torch.cat([gate.tensors[name] for gate in gates]) for name in names})
 

@@ -18,9 +18,18 @@ from mllmeraser.erasure.gates.linear import ADVICE
 from mllmeraser.erasure.statistics import Moments
 from mllmeraser.samples.errors import InputError, NumericalError
 
+COHORT = 160
+"""How many competitors an artifact holds at most: the retained people who are most like a subject."""
+
 
 def identity_gate(
-    retain: Moments, people: Sequence[Moments], forget: Sequence[Moments], *, rank: int = 48, ridge: float = 0.05
+    retain: Moments,
+    people: Sequence[Moments],
+    forget: Sequence[Moments],
+    *,
+    rank: int = 40,
+    ridge: float = 0.05,
+    cohort: bool = False,
 ) -> Gate:
     """Gates of the subjects ``forget`` at one site.
 
@@ -30,6 +39,8 @@ def identity_gate(
         forget: States of each subject; a subject without any gets a gate that never opens.
         rank: Directions that are kept (at most the width).
         ridge: Share of the retain covariance that is added to the variation within a person.
+        cohort: Whether ``people`` are retained and compete: a state that fits one of them better than a subject is
+            not the subject's, however much the two look alike.
 
     Raises:
         InputError: There are no retain states, or nobody has two.
@@ -43,8 +54,12 @@ def identity_gate(
     within = scatter / sum(m.n - 1 for m in several) + ridge * total
     projection = _discriminants(total, within, rank)
     rows = [_unit((m.mean - retain.mean) @ projection) if m.n else torch.zeros_like(projection[0]) for m in forget]
-    gate = Gate("identity", {"weight": torch.stack(rows), "centre": retain.mean, "projection": projection})
-    return finite(gate, ADVICE)
+    tensors = {"weight": torch.stack(rows), "centre": retain.mean, "projection": projection}
+    if cohort:
+        others = torch.stack([_unit((m.mean - retain.mean) @ projection) for m in several])
+        nearest = (others @ tensors["weight"].T).amax(1).argsort(descending=True)[:COHORT]
+        tensors["cohort"] = others[nearest]
+    return finite(Gate("identity", tensors), ADVICE)
 
 
 def _discriminants(total: Tensor, within: Tensor, rank: int) -> Tensor:
