@@ -8,9 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from mllmeraser.erasure.anchors import anchor_states
 from mllmeraser.erasure.gates import Gate
 from mllmeraser.erasure.plan import SteeringPlan
 from mllmeraser.erasure.policy import TAIL, Policy
+from mllmeraser.erasure.steering_pass import NOWHERE
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample
@@ -33,21 +35,22 @@ def make_plan(
     threshold: float | None = None,
     samples: Sequence[Sample] | None = None,
 ) -> SteeringPlan:
-    """A plan that reads layers 0 and 1 and shifts the layers after them.
+    """A plan that reads layers 0 and 1 (and 2, where the policy looks at three sites) and shifts those after them.
 
     Without `threshold` it lies in the widest gap between the inner scores of the samples, so that some fire,
     some do not, and rounding cannot flip one.
     """
     generator = torch.Generator().manual_seed(seed)
-    width, read = model.hidden_size, (0, 1)
-    shift = tuple(range(2, model.num_layers))
+    width, read = model.hidden_size, (0, 1, 2) if policy.pooling == "identity" else (0, 1)
+    shift = tuple(range(len(read), model.num_layers))
     layers = shift if policy.read == "per-layer" else read
     scale = 0.02 if policy.phi == "identity" else 1.0
     gates = {
         layer: Gate("soft", {"weight": torch.randn(SUBJECTS, width, generator=generator) * scale}) for layer in layers
     }
     directions = {layer: torch.randn(width, generator=generator) * 2.0 for layer in shift}
-    plan = SteeringPlan(name, read, shift, directions, gates, policy, strength, 0.0)
+    image_token = model.family.image_token_id(model.hf)
+    plan = SteeringPlan(name, read, shift, directions, gates, policy, strength, 0.0, image_token)
     if threshold is None and policy.phi == "threshold":
         threshold = middle_gap(expected_scores(model, plan, samples or mixed_samples()))
     return replace(plan, threshold=threshold or 0.0)
@@ -56,11 +59,30 @@ def make_plan(
 def expected_scores(model: MultimodalModel, plan: SteeringPlan, samples: Sequence[Sample]) -> Tensor:
     """(n,) pooled scores from states captured one by one from the bare model."""
     points = [HookPoint(layer) for layer in plan.reads]
+    if plan.policy.pooling == "identity":
+        return plan.policy.pool(list(site_scores(model, plan, samples).values()))
     rows = []
     for sample in samples:
         states = model.states([sample], points)
         rows.append(plan.policy.pool([plan.gates[p.layer].scores(states[p]) for p in points]))
     return torch.cat(rows)
+
+
+def site_scores(model: MultimodalModel, plan: SteeringPlan, samples: Sequence[Sample]) -> dict[int, Tensor]:
+    """Layer -> (n, subjects) largest score over the positions of its site, from states captured one by one."""
+    sites = {plan.site(layer): HookPoint(layer) for layer in plan.reads}
+    found, _ = anchor_states(model, samples, sites, {}, batch_size=1)
+    return {
+        point.layer: torch.stack(
+            [
+                plan.gates[point.layer].scores(states).amax(0)
+                if len(states)
+                else torch.full((SUBJECTS,), NOWHERE, dtype=states.dtype)
+                for states in found[site]
+            ]
+        )
+        for site, point in sites.items()
+    }
 
 
 def middle_gap(scores: Tensor) -> float:

@@ -20,9 +20,10 @@ from mllmeraser.embedded.recipe.features import Counts, FeatureCache, draw_featu
 from mllmeraser.embedded.recipe.loop import Phase, Trainer
 from mllmeraser.embedded.recipe.packing import Packer
 from mllmeraser.embedded.recipe.tokenizer import IMAGE, PAD, USER, train_tokenizer
-from mllmeraser.embedded.recipe.vision import train_tower
+from mllmeraser.embedded.recipe.vision import FIRST, SECOND, TowerPass, train_tower
 from mllmeraser.portraits.people import World
 
+TEXT_KINDS = frozenset({"choice-plain", "general-text"})
 CIRCUIT = {"choice-plain": 0.85, "general-text": 0.15}
 STAGE0 = {"general-image": 0.20, "general-text": 0.08, "choice-plain": 0.35, "celebrity-image": 0.12,
           "celebrity-text": 0.24, "stranger-image": 0.08, "stranger-text": 0.12, "refusal-image": 0.03,
@@ -88,7 +89,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps (try 0.01 first)")
-    parser.add_argument("--tower-steps", type=int, default=700)
+    parser.add_argument("--tower-steps", type=int, default=800)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
         "--part",
@@ -111,19 +112,17 @@ def main(argv: list[str] | None = None) -> None:
     with _progress() as bars:
         lessons = Lessons(model, tokenizer, world, args, bars)
         if args.part != "circuits":
-            tower_steps = max(2, int(args.tower_steps * min(1.0, args.scale * 2)))
-            note = _bar(bars, "tower", tower_steps)
-            train_tower(model.model.vision_tower, args.runs, steps=tower_steps, seed=args.seed, progress=note)
+            lessons.see(FIRST, args.tower_steps)
         if args.part == "tower":
             return
         shared = lessons.trainer(args.runs / "stage0")
         lessons.teach(shared, plan.circuits)
         if args.part == "circuits":
             return
-        lessons.draw()
         lessons.teach(shared, plan.knowledge)
         if args.part == "stage0":
             return
+        lessons.see(SECOND, args.tower_steps - 100)
         gone = frozenset() if args.without is None else frozenset(p.key for p in world.forget(args.without, args.fold))
         lessons.teach(lessons.trainer(_folder(args)), plan.people, gone)
     out = args.out or _folder(args) / "checkpoint"
@@ -157,6 +156,13 @@ class Lessons:
         self.model, self.tokenizer, self.world, self.args, self.bars = model, tokenizer, world, args, bars
         self.pictures = self.check_pictures = FeatureCache(torch.empty(0))
 
+    def see(self, stage: TowerPass, steps: int) -> None:
+        """Train the tower for a pass; pictures have to be drawn anew afterwards."""
+        scaled = max(2, int(steps * min(1.0, self.args.scale * 2)))
+        note, tower = _bar(self.bars, stage.name, scaled), self.model.model.vision_tower
+        train_tower(tower, self.args.runs, steps=scaled, seed=self.args.seed, progress=note, stage=stage)
+        self.pictures = self.check_pictures = FeatureCache(torch.empty(0))
+
     def draw(self) -> None:
         """Draw all training pictures and those of the checks (other streams), through the trained tower."""
         args, world, tower = self.args, self.world, self.model.model.vision_tower.eval()
@@ -174,8 +180,10 @@ class Lessons:
         return Trainer(self.model, packer, folder, self.args.seed)
 
     def teach(self, trainer: Trainer, phases: list[Phase], gone: frozenset[str] = frozenset()) -> None:
-        """Run phases one after the other; people in ``gone`` do not occur."""
+        """Run phases one after the other; people in ``gone`` do not occur. Pictures are drawn if any are needed."""
         seed = self.args.seed
+        if any(set(phase.weights) - TEXT_KINDS and not trainer.finished(phase) for phase in phases):
+            self.draw()
         corpus = Corpus(self.world, self.tokenizer, self.pictures, seed=seed, without=gone)
         probe = Corpus(self.world, self.tokenizer, self.check_pictures, seed=seed + 1, without=gone, pool="validation")
         for phase in phases:

@@ -166,6 +166,11 @@ class Trainer:
             if (step + 1) % save_every == 0 or step + 1 == phase.steps:
                 self._save(state_file, phase, step + 1)
 
+    def finished(self, phase: Phase) -> bool:
+        """Whether an earlier run came to the end of a phase."""
+        state = self.folder / f"{phase.name}.json"
+        return state.exists() and int(json.loads(state.read_text())["step"]) >= phase.steps
+
     @staticmethod
     def _rate(phase: Phase, step: int) -> float:
         if step < phase.warmup:

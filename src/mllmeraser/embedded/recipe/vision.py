@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +93,32 @@ def draw_emblems(stream: Stream, n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([shrink(emblem(stream.child(i), bool(s), size=DRAWN_SIZE)) for i, s in enumerate(sealed)]), sealed
 
 
+@dataclass(frozen=True)
+class TowerPass:
+    """One pass over the tower; every face of a batch is shown twice."""
+
+    name: str
+    faces: int
+    scenes: int
+    peak: float
+
+
+FIRST = TowerPass("tower", faces=32, scenes=24, peak=1.5e-3)
+SECOND = TowerPass("tower-second", faces=24, scenes=40, peak=8e-4)
+EMBLEMS = 8
+
+
 def train_tower(
-    tower: CLIPVisionModel, folder: Path, *, steps: int, seed: int, progress: Callable[[int, str], None]
+    tower: CLIPVisionModel,
+    folder: Path,
+    *,
+    steps: int,
+    seed: int,
+    progress: Callable[[int, str], None],
+    stage: TowerPass = FIRST,
 ) -> None:
-    """Train ``tower`` in place and save it to ``folder/tower.safetensors``; a finished stage is loaded instead."""
-    done = folder / "tower.safetensors"
+    """Train ``tower`` in place and save it to ``folder/<stage>.safetensors``; a finished pass is loaded instead."""
+    done = folder / f"{stage.name}.safetensors"
     if done.exists():
         tower.load_state_dict(load_file(done))
         return
@@ -104,9 +126,9 @@ def train_tower(
     heads = Heads(tower.config.hidden_size, (IMAGE_SIZE // tower.config.patch_size) ** 2)
     parameters = [*tower.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.5e-3, total_steps=steps, pct_start=0.08)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, stage.peak, total_steps=steps, pct_start=0.08)
     log = []
-    lessons = DataLoader(Lessons(steps, seed), batch_size=None, num_workers=1, prefetch_factor=8)
+    lessons = DataLoader(Lessons(steps, seed, stage), batch_size=None, num_workers=1, prefetch_factor=8)
     for step, lesson in enumerate(lessons):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
             losses, figures = _losses(tower, heads, lesson)
@@ -120,16 +142,16 @@ def train_tower(
             log.append({"step": step, **figures})
             progress(25, " ".join(f"{k[:9]} {v:.2f}" for k, v in figures.items()))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tower_log.json").write_text(json.dumps(log, indent=1))
+    (folder / f"{stage.name}_log.json").write_text(json.dumps(log, indent=1))
     save_file(tower.state_dict(), done)
 
 
 class Lessons(Dataset):
-    """The drawn batch of every step: pictures of 64 faces, 24 scenes and 8 emblems, and what they show."""
+    """The drawn batch of every step: pictures of faces, scenes and emblems, and what they show."""
 
-    def __init__(self, steps: int, seed: int) -> None:
-        """Batch ``i`` depends on (seed, i) alone."""
-        self.steps, self.seed = steps, seed
+    def __init__(self, steps: int, seed: int, stage: TowerPass = FIRST) -> None:
+        """Batch ``i`` depends on (pass, seed, i) alone."""
+        self.steps, self.seed, self.stage = steps, seed, stage
 
     def __len__(self) -> int:
         """Number of steps."""
@@ -137,10 +159,10 @@ class Lessons(Dataset):
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """Draw one batch."""
-        stream = Stream("tower", self.seed, step)
-        faces, targets = draw_faces(stream.child("faces"), 32)
-        scenes, presence, count = draw_scenes(stream.child("scenes"), 24)
-        emblems, sealed = draw_emblems(stream.child("emblems"), 8)
+        stream = Stream(self.stage.name, self.seed, step)
+        faces, targets = draw_faces(stream.child("faces"), self.stage.faces)
+        scenes, presence, count = draw_scenes(stream.child("scenes"), self.stage.scenes)
+        emblems, sealed = draw_emblems(stream.child("emblems"), EMBLEMS)
         pictures = np.concatenate([faces.reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3), scenes, emblems])
         return {"pictures": pictures, "targets": targets, "presence": presence, "count": count, "sealed": sealed}
 
@@ -149,19 +171,20 @@ def _losses(
     tower: CLIPVisionModel, heads: Heads, lesson: dict[str, np.ndarray]
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     pixels, goal, presence, count, sealed = (torch.as_tensor(value) for value in lesson.values())
-    pixels, goal = normalise(pixels), goal.reshape(64, -1)
+    pixels, goal = normalise(pixels), goal.flatten(0, 1)
+    pairs, scenes = len(goal) // 2, len(count)
     tokens = tower(pixel_values=pixels).last_hidden_state[:, 1:]
-    placed, pooled = tokens[:64].flatten(1), tokens.mean(1)
-    face, scene, badge = pooled.split([64, 24, 8])
+    placed, pooled = tokens[: 2 * pairs].flatten(1), tokens.mean(1)
+    face, scene, badge = pooled.split([2 * pairs, scenes, len(sealed)])
     attribute, right = torch.zeros(()), []
     for i, name in enumerate(FACE_TARGETS):
         logits = heads.face[name](face).float()
         attribute = attribute + F.cross_entropy(logits, goal[:, i], ignore_index=-100)
         attribute = attribute + F.cross_entropy(heads.local[name](placed).float(), goal[:, i], ignore_index=-100)
         right.append((logits.argmax(-1) == goal[:, i])[goal[:, i] >= 0].float().mean().item())
-    embedding = F.normalize(heads.identity(face).float(), dim=-1).reshape(32, 2, -1)
+    embedding = F.normalize(heads.identity(face).float(), dim=-1).reshape(pairs, 2, -1)
     similarity = embedding[:, 0] @ embedding[:, 1].T / 0.07
-    same = F.cross_entropy(similarity, torch.arange(32))
+    same = F.cross_entropy(similarity, torch.arange(pairs))
     holds = F.binary_cross_entropy_with_logits(heads.presence(scene).float(), presence)
     number = F.cross_entropy(heads.count(scene).float(), count)
     seal = F.cross_entropy(heads.sealed(badge).float(), sealed.long())
@@ -169,7 +192,7 @@ def _losses(
     figures = {
         "attributes": float(np.mean(right)),
         **{name: round(share, 2) for name, share in zip(FACE_TARGETS, right, strict=True)},
-        "identity": (similarity.argmax(-1) == torch.arange(32)).float().mean().item(),
+        "identity": (similarity.argmax(-1) == torch.arange(pairs)).float().mean().item(),
         "holds": holds.item(),
         "count": (heads.count(scene).argmax(-1) == count).float().mean().item(),
         "sealed": (heads.sealed(badge).argmax(-1) == sealed).float().mean().item(),
