@@ -34,7 +34,7 @@ def restricted() -> ContrastSet:
     return ContrastSet.from_samples(prompts, [Sample(s.question, picture(70 + i)) for i, s in enumerate(prompts)])
 
 
-def test_default_preset(tiny_model: MultimodalModel) -> None:
+def test_tail_preset(tiny_model: MultimodalModel) -> None:
     request = small_request()
     seen: list[str] = []
     found = fit(tiny_model, request, quick(), lambda stage, done, total: seen.append(stage))

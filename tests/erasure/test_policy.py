@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mllmeraser.erasure.policy import PAPER, PERSISTENT, PRESETS, TAIL, Policy, preset
+from mllmeraser.erasure.policy import PAPER, PERSISTENT, PRESETS, SUBJECT, TAIL, Policy, preset
 from mllmeraser.samples import InputError
 
 SCORES = torch.tensor([-1.0, 0.4, 0.5, 0.6, 2.0])
@@ -22,7 +22,8 @@ def test_presets_are_what_they_say():
         "threshold",
     )
     assert {name: preset(name) for name in PRESETS} == PRESETS
-    assert PAPER.whole_prompt and not TAIL.whole_prompt and not PERSISTENT.whole_prompt
+    assert (SUBJECT.read, SUBJECT.positions, SUBJECT.pooling) == ("request", "last", "identity")
+    assert SUBJECT.whole_prompt and PAPER.whole_prompt and not TAIL.whole_prompt and not PERSISTENT.whole_prompt
 
 
 def test_amplitude_by_phi():
@@ -40,6 +41,13 @@ def test_pooling_is_the_mean_over_layers_then_the_maximum_over_subjects():
     assert every_layer.pool([first, second]).tolist() == [3.0, 9.0]
 
 
+def test_identity_pooling_takes_name_or_face_and_never_more_than_the_topic():
+    name, topic, face = torch.tensor([[0.1, 3.0]]), torch.tensor([[2.0, 2.5]]), torch.tensor([[-1.0, 0.5]])
+    assert SUBJECT.pool([name, topic, face]).tolist() == [2.5]
+    assert SUBJECT.pool([face, topic, face]).tolist() == [0.5]
+    assert SUBJECT.pool([face, topic, name]).tolist() == [2.5]
+
+
 @pytest.mark.parametrize("field", ["read", "positions", "phi", "pooling", "decode"])
 def test_unknown_values_are_refused(field):
     good = {"name": "x", "read": "request", "positions": "last", "decode": False, "phi": "threshold"}
@@ -48,5 +56,5 @@ def test_unknown_values_are_refused(field):
 
 
 def test_unknown_preset_lists_the_known_ones():
-    with pytest.raises(InputError, match="paper, tail, persistent"):
+    with pytest.raises(InputError, match="paper, tail, persistent, subject"):
         preset("head")

@@ -51,7 +51,7 @@ def small_request(subjects: int = 2, retain: int = 10, strangers: int = 2) -> Re
 
 
 def quick(**changes: object) -> FitSettings:
-    """Default settings, for a handful of prompts."""
+    """Settings of the preset `tail`, for a handful of prompts."""
     base = {"false_alarm_rate": 0.2, "max_new_tokens": 4, "tune_prompts": 6, "batch_size": 64, "salt": "s"}
     return FitSettings(**{**base, **changes})  # type: ignore[arg-type]
 
