@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     # forget sets are nested: a twin without the larger set has seen nobody of the smaller ones either
     for split in (s for s in benchmark.splits if int(s.rpartition("_")[2]) <= args.trained_without):
-        names = ("test", "forget", "holdout")
+        names = ("test", "forget")
         result = evaluate(
             model, benchmark.sets(split, names=names), method=METHOD,
             benchmark=BENCHMARK, split=split, values=benchmark.values, vocabulary=benchmark.vocabulary, seed=args.seed,

@@ -15,7 +15,7 @@ from mllmeraser.erasure.contrast import ContrastSet, contrast_states
 from mllmeraser.erasure.direction import CONTRAST_KINDS
 from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.erasure.gather import States, answer_states, gather, statistics_of
-from mllmeraser.erasure.identity import fit_identity
+from mllmeraser.erasure.identity import NAME_SHARE, fit_identity
 from mllmeraser.erasure.result import FitResult, timed
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.split import Parts, split, unit_hash
@@ -26,7 +26,7 @@ from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request, require_answers
-from mllmeraser.samples.sample import Sample
+from mllmeraser.samples.sample import IMPERSONAL, Sample
 
 __all__ = ["FitResult", "FitSettings", "Parts", "fit", "split"]
 
@@ -106,11 +106,13 @@ def _require(parts: Parts, settings: FitSettings, contrast: ContrastSet | None) 
         raise InputError(f"the direction {kind!r} needs contrast samples: prompts that the model refuses")
     if settings.policy.phi != "threshold":
         return
-    needed = prompts_needed(settings.false_alarm_rate)
-    if len(parts.calibration) < needed:
+    identity = settings.gate.kind == "identity"
+    needed = prompts_needed(settings.false_alarm_rate * (NAME_SHARE if identity else 1.0))
+    usable = [s for s in parts.calibration if not identity or s.attribute not in IMPERSONAL]
+    if len(usable) < needed:
         raise InputError(
             f"a false-alarm rate of {settings.false_alarm_rate:g} needs at least {needed} retain prompts for "
-            f"calibration, and there are {len(parts.calibration)}: give about "
+            f"calibration, and there are {len(usable)}: give about "
             f"{int(needed / settings.calibration_share * 1.1) + 1} in all, or allow a higher rate"
         )
 

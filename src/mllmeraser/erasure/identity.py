@@ -39,6 +39,8 @@ from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import IMPERSONAL, Sample
 
 Names = Mapping[str, Sequence[str]]
+NAME_SHARE = 0.2
+"""Share of the allowed false alarms that goes to the name gate: names are told apart more surely than faces."""
 
 
 def fit_identity(
@@ -173,8 +175,7 @@ def _calibrate(
     facts = [s for s in parts.calibration if s.attribute not in IMPERSONAL]
     seen = _read(model, plan, facts, settings, progress)
     gates = dict(plan.gates)
-    # names are told apart more surely than faces: the face gate gets four fifths of the alarms that are allowed
-    for layer, share in ((name, 0.2), (face, 0.8)):
+    for layer, share in ((name, NAME_SHARE), (face, 1.0 - NAME_SHARE)):
         scores = seen.layers[layer].amax(-1)
         present = scores[scores > NOWHERE / 2]
         rate = min(share * alpha * len(scores) / max(1, len(present)), 0.5)

@@ -154,7 +154,7 @@ class PromptTracker:
             span = self._plain(inputs, cache, rows, start, stop)
         if self.whole_prompt and span.has_prompt and (span.origin > 0 or span.stop < max(span.ends)):
             raise AttachError(
-                "this policy shifts every prompt position by what the last one says: the prompt has to come "
+                "this policy has to see the whole prompt before it decides or shifts: the prompt has to come "
                 "whole, neither in pieces nor after a cached prefix (policy 'tail' allows both)"
             )
         return span

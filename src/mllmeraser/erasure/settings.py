@@ -41,7 +41,9 @@ def resolve_layers(layers: Layers, depth: int) -> tuple[int, ...]:
         # The margin keeps 0.5 of an even depth on the lower side whatever the rounding.
         found = [i for i in range(depth) if layers.start + 1e-9 < (i + 1) / depth <= layers.stop + 1e-9]
     elif isinstance(layers, LayerPicks):
-        found = sorted({round(place * (depth - 1)) for place in layers.at})
+        found = []
+        for place in sorted(layers.at):  # different places stay different in a shallow decoder
+            found.append(max(round(place * (depth - 1)), found[-1] + 1 if found else 0))
     else:
         found = sorted(set(layers))
     if not found:
@@ -125,6 +127,11 @@ class FitSettings(Frozen):
         if self.policy.read == "per-layer":
             return tuple(sorted({layer for shift in shifts for layer in shift})), shifts
         reads = resolve_layers(self.read_layers, depth)
+        if isinstance(self.shift_layers, LayerRange) and not self.shift_candidates:
+            # a range means "the later layers": those that come after the decision
+            shifts = (tuple(layer for layer in shifts[0] if layer > reads[-1]),)
+            if not shifts[0]:
+                raise InputError(f"a decoder of {depth} blocks has no layer to shift after the last one read")
         first = min(shift[0] for shift in shifts)
         if reads[-1] >= first:
             raise InputError(
