@@ -46,7 +46,7 @@ def test_everybody_else_is_retained_in_every_form(world: World, retain: list[Sam
         if person.key in gone:
             continue
         about = [s for s in retain if s.subject == person.key]
-        assert len(about) == 12 and {s.task for s in about} == {"generation", "cloze", "classification"}
+        assert len(about) == 14 and {s.task for s in about} == {"generation", "cloze", "classification"}
         assert [s.modality for s in about].count("image") == 6
         for sample in about:
             told = dict(sample.options).get(sample.answer or "", sample.answer or "")
