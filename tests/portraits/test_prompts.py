@@ -47,7 +47,7 @@ def test_everybody_else_is_retained_in_every_form(world: World, retain: list[Sam
             continue
         about = [s for s in retain if s.subject == person.key]
         assert len(about) == 14 and {s.task for s in about} == {"generation", "cloze", "classification"}
-        assert [s.modality for s in about].count("image") == 6
+        assert [s.modality for s in about].count("image") == 7
         for sample in about:
             told = dict(sample.options).get(sample.answer or "", sample.answer or "")
             value = person.name if sample.attribute == "identity" else person.facts[sample.attribute or ""]
