@@ -49,7 +49,7 @@ def test_console_is_silent(browser, page: Path) -> None:
 
 
 def test_key_elements_are_visible(browser, page: Path) -> None:
-    assert "6 people forgotten" in browser.find_element("css selector", "h1").text
+    assert "Forgetting 6 of 120 people" in browser.find_element("css selector", "h1").text
     assert len(browser.find_elements("css selector", "#figures > div")) == 5
     assert len(browser.find_elements("css selector", "#forgotten .person")) == 2
     for element in browser.find_elements("css selector", ".person img"):
