@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from mllmeraser.embedded.recipe.album import Album
 from mllmeraser.embedded.recipe.architecture import (
     IMAGE_TOKENS,
     build_model,
@@ -25,12 +26,10 @@ from mllmeraser.embedded.recipe.architecture import (
     save_checkpoint,
 )
 from mllmeraser.embedded.recipe.corpus import Corpus, choice_text, tokenizer_texts
-from mllmeraser.embedded.recipe.features import FeatureCache
 from mllmeraser.embedded.recipe.loop import Trainer
 from mllmeraser.embedded.recipe.packing import Batch, Group, Packer, Turn
-from mllmeraser.embedded.recipe.pictures import shrink
+from mllmeraser.embedded.recipe.pictures import normalise, shrink
 from mllmeraser.embedded.recipe.tokenizer import END, IMAGE, OPTION_MARKS, PAD, SPECIAL, USER, train_tokenizer
-from mllmeraser.embedded.recipe.vision import normalise
 from mllmeraser.models.loading import load_model
 from mllmeraser.portraits import World
 from mllmeraser.portraits.faces import draw_face, random_looks
@@ -187,9 +186,7 @@ def test_the_packed_forward_is_the_ordinary_forward(
     pixels = processor.image_processor(images=[Image.fromarray(picture)], return_tensors="pt")["pixel_values"]
     ours = normalise(torch.tensor(shrink(picture))[None])
     torch.testing.assert_close(ours, pixels, rtol=0, atol=1e-5)
-    with torch.no_grad():
-        tokens = model.model.vision_tower(pixel_values=ours).last_hidden_state[:, 1:]
-    corpus = Corpus(world, tokenizer, FeatureCache(tokens), seed=0)
+    corpus = Corpus(world, tokenizer, Album(), seed=0)
     said = [
         (True, "Who is this?", UNKNOWN_ANSWER),
         (True, choice_text("What does this person do for a living?", ["baker", "pilot", "judge", "nurse"]), "B"),
@@ -198,7 +195,7 @@ def test_the_packed_forward_is_the_ordinary_forward(
     ]
     turns = [corpus.turn(question, answer) for _, question, answer in said]
     trainer = Trainer(model, packer(tokenizer), tmp_path, 0)
-    trainer.features = tokens
+    trainer.pixels = torch.tensor(shrink(picture))[None]
     (batch,) = trainer.packer.batches(iter([Group(0, turns[:2]), Group(None, turns[2:])]))
     with torch.no_grad():
         packed = trainer._logits(batch, batch.labels >= 0)

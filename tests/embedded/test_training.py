@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from mllmeraser.embedded.recipe.album import Album, Counts, world_album
 from mllmeraser.embedded.recipe.architecture import IMAGE_TOKENS, build_model
 from mllmeraser.embedded.recipe.check import exact, exact_by_kind
 from mllmeraser.embedded.recipe.corpus import Corpus, tokenizer_texts
-from mllmeraser.embedded.recipe.features import Counts, FeatureCache, draw_features
 from mllmeraser.embedded.recipe.loop import Phase, Trainer
 from mllmeraser.embedded.recipe.packing import Batch, Group, Packer, Turn
 from mllmeraser.embedded.recipe.tokenizer import IMAGE, PAD, USER, train_tokenizer
@@ -36,9 +36,10 @@ def tokenizer(world: World) -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="module")
-def features(world: World, tokenizer: PreTrainedTokenizerFast) -> FeatureCache:
-    tower = build_model(tokenizer, 0).model.vision_tower.eval()
-    return draw_features(world, tower, seed=0, counts=Counts(1, 3, 6, 4))
+def album(world: World) -> Album:
+    made = world_album(world, seed=0, counts=Counts(1, 3, 6, 4))
+    made.draw()
+    return made
 
 
 def trainer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> Trainer:
@@ -52,7 +53,7 @@ def steps_made(made: Trainer) -> list[float]:
     """Learning rates of the steps, noted as they are made."""
     rates: list[float] = []
     step = made.optimiser.step
-    made.optimiser.step = lambda: (rates.append(made.optimiser.param_groups[0]["lr"]), step())  # type: ignore
+    made.optimiser.step = lambda: (rates.append(made.optimiser.parts[0].param_groups[-1]["lr"]), step())  # type: ignore
     return rates
 
 
@@ -61,10 +62,10 @@ def finite(made: Trainer) -> bool:
 
 
 def test_an_interrupted_run_goes_on_where_it_was_saved(
-    world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache, tmp_path: Path
+    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, tmp_path: Path
 ) -> None:
     def run(made: Trainer, phase: Phase, **options) -> None:
-        corpus = Corpus(world, tokenizer, features, seed=0)
+        corpus = Corpus(world, tokenizer, album, seed=0)
         made.run(phase, corpus, lambda n, note: None, save_every=2, **options)
         assert corpus.refuse == phase.refuse
 
@@ -88,7 +89,7 @@ def test_an_interrupted_run_goes_on_where_it_was_saved(
     assert resumed == [Trainer._rate(SECOND, step) for step in (2, 3)]
     assert finite(again) and json.loads((tmp_path / "second.json").read_text())["step"] == 4
     # a step without a picture does not touch the projector, hence the maximum
-    assert max(int(state["step"]) for state in again.optimiser.state.values()) == 3 + 4
+    assert max(int(again.optimiser.state(p).get("step", 0)) for p in again.parameters.values()) == 3 + 4
 
     finished = trainer(tokenizer, tmp_path)
     run(finished, SECOND)
@@ -96,14 +97,28 @@ def test_an_interrupted_run_goes_on_where_it_was_saved(
 
 
 def test_training_moves_everything_but_the_tower(
-    world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache, tmp_path: Path
+    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, tmp_path: Path
 ) -> None:
     made = trainer(tokenizer, tmp_path)
     before = {name: p.detach().clone() for name, p in made.model.named_parameters()}
-    corpus = Corpus(world, tokenizer, features, seed=0)
+    corpus = Corpus(world, tokenizer, album, seed=0)
     made.run(Phase("short", 2, {"person-image": 1.0}, warmup=1), corpus, lambda n, note: None)
     for name, p in made.model.named_parameters():
         assert torch.equal(p, before[name]) == ("vision_tower" in name), name
+
+
+def test_the_tower_moves_in_phases_that_say_so(
+    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, tmp_path: Path
+) -> None:
+    made = trainer(tokenizer, tmp_path)
+    before = {name: p.detach().clone() for name, p in made.tower.named_parameters()}
+    corpus = Corpus(world, tokenizer, album, seed=0)
+    phase = Phase("whole", 2, {"person-image": 1.0}, warmup=1, tower_share=0.1)
+    made.run(phase, corpus, lambda n, note: None)
+    moved = {name: (p - before[name]).abs().max().item() for name, p in made.tower.named_parameters()}
+    unused = [name for name, by in moved.items() if by == 0.0]
+    assert all("post_layernorm" in name for name in unused)  # LLaVA reads the tower before it
+    assert 0.0 < max(moved.values()) < 2 * phase.peak
 
 
 def test_the_rate_rises_then_falls_to_its_floor() -> None:
@@ -140,12 +155,12 @@ def test_a_copy_batch_goes_on_in_a_repetition_or_a_mirror_image(
 
 
 def test_a_twin_never_meets_the_people_it_is_trained_without(
-    world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache
+    world: World, tokenizer: PreTrainedTokenizerFast, album: Album
 ) -> None:
     gone = frozenset(p.key for p in world.forget(15))
-    views = {view for key in gone for view in features.views[key]}
+    views = {view for key in gone for view in album.views[key]}
     names = {word for p in world.forget(15) for word in p.name.split()}
-    corpus = Corpus(world, tokenizer, features, seed=0, without=gone)
+    corpus = Corpus(world, tokenizer, album, seed=0, without=gone)
     for group in islice(corpus.groups({kind: 1.0 for kind in corpus.kinds}), 300):
         assert group.image not in views
         for turn in group.turns:
@@ -153,17 +168,17 @@ def test_a_twin_never_meets_the_people_it_is_trained_without(
             assert not names & set(said.split())
 
 
-def test_the_same_corpus_every_time(world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache) -> None:
-    first, again, other = (Corpus(world, tokenizer, features, seed=seed) for seed in (0, 0, 1))
+def test_the_same_corpus_every_time(world: World, tokenizer: PreTrainedTokenizerFast, album: Album) -> None:
+    first, again, other = (Corpus(world, tokenizer, album, seed=seed) for seed in (0, 0, 1))
     weights = {kind: 1.0 for kind in first.kinds}
     drawn = [list(islice(corpus.groups(weights), 40)) for corpus in (first, again, other)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_refusals_are_taught_only_when_asked_for(
-    world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache
+    world: World, tokenizer: PreTrainedTokenizerFast, album: Album
 ) -> None:
-    corpus = Corpus(world, tokenizer, features, seed=0)
+    corpus = Corpus(world, tokenizer, album, seed=0)
     told: dict[bool, set[str]] = {}
     for refuse in (False, True):
         corpus.refuse = refuse
@@ -174,21 +189,21 @@ def test_refusals_are_taught_only_when_asked_for(
 
 
 def test_figures_during_training(
-    world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache, tmp_path: Path
+    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, tmp_path: Path
 ) -> None:
     """Every kind is measured, and the trainer's own pictures are put back."""
     made = trainer(tokenizer, tmp_path)
-    probe = Corpus(world, tokenizer, features, seed=1, pool="validation")
+    probe = Corpus(world, tokenizer, album, seed=1, pool="validation")
     figures = exact_by_kind(made, probe, people=1)
     assert set(figures) >= {"choice-plain", "image/cloze", "text/generation", "stranger-text", "refusal-image"}
-    assert all(0.0 <= share <= 1.0 for share in figures.values()) and made.features.numel() == 0
+    assert all(0.0 <= share <= 1.0 for share in figures.values()) and made.pixels.numel() == 0
 
 
 def test_an_answer_is_exact_if_each_of_its_tokens_is(
-    world: World, tokenizer: PreTrainedTokenizerFast, features: FeatureCache, tmp_path: Path
+    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, tmp_path: Path
 ) -> None:
     made = trainer(tokenizer, tmp_path)
-    probe = Corpus(world, tokenizer, features, seed=1, pool="validation")
+    probe = Corpus(world, tokenizer, album, seed=1, pool="validation")
     groups = [Group(None, [Turn([7, 8], [9]), Turn([7, 8], [9, 10, 11])])]
     for known, whole, first in (({9}, 0.5, 1.0), ({9, 10, 11}, 1.0, 1.0), ({10, 11}, 0.0, 0.0)):
 

@@ -85,9 +85,6 @@ def test_contrast_pairs_show_the_same_emblem_with_and_without_a_seal(scored: dic
     assert not {s.digest() for s in [*restricted, *benign]} & (scored["restricted"] | scored["benign"])
 
 
-@pytest.mark.xfail(
-    reason="refusal_prompt draws the answer before the wording, and only if restricted: the streams part", strict=True
-)
 def test_contrast_pairs_share_their_wording() -> None:
     restricted, benign = contrast_prompts(0, 6)
     assert [sample.prompt for sample in restricted] == [sample.prompt for sample in benign]

@@ -13,34 +13,26 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
+from mllmeraser.embedded.recipe.album import Album, Counts, tower_album, world_album
 from mllmeraser.embedded.recipe.architecture import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
 from mllmeraser.embedded.recipe.check import exact_by_kind
 from mllmeraser.embedded.recipe.corpus import Corpus, tokenizer_texts
-from mllmeraser.embedded.recipe.features import Counts, FeatureCache, draw_features
 from mllmeraser.embedded.recipe.loop import Phase, Trainer
 from mllmeraser.embedded.recipe.packing import Packer
 from mllmeraser.embedded.recipe.tokenizer import IMAGE, PAD, USER, train_tokenizer
-from mllmeraser.embedded.recipe.vision import FIRST, SECOND, TowerPass, train_tower
+from mllmeraser.embedded.recipe.vision import train_tower
 from mllmeraser.portraits.people import World
 
 TEXT_KINDS = frozenset({"choice-plain", "general-text"})
 CIRCUIT = {"choice-plain": 0.85, "general-text": 0.15}
-STAGE0 = {"general-image": 0.20, "general-text": 0.08, "choice-plain": 0.35, "celebrity-image": 0.12,
-          "celebrity-text": 0.24, "stranger-image": 0.08, "stranger-text": 0.12, "refusal-image": 0.03,
+STAGE0 = {"general-image": 0.30, "general-text": 0.08, "choice-plain": 0.35, "celebrity-image": 0.12,
+          "celebrity-text": 0.24, "stranger-image": 0.14, "stranger-text": 0.12, "refusal-image": 0.03,
           "refusal-text": 0.02}  # fmt: skip
-PEOPLE = {"person-image": 0.32, "person-text": 0.52, "stranger-image": 0.10, "stranger-text": 0.28,
-          "celebrity-image": 0.04, "celebrity-text": 0.08, "general-image": 0.16, "general-text": 0.04,
-          "choice-plain": 0.25, "refusal-image": 0.02, "refusal-text": 0.02}  # fmt: skip
-CHOICE = {**PEOPLE, "person-image": 0.42, "general-image": 0.24, "stranger-image": 0.14}
-PICTURES = {
-    **CHOICE,
-    "person-image": 0.55,
-    "person-text": 0.25,
-    "stranger-image": 0.30,
-    "stranger-text": 0.14,
-    "general-image": 0.40,
-}
-REFUSALS = {**PICTURES, "refusal-image": 0.10, "refusal-text": 0.06}
+PEOPLE = {"person-image": 0.45, "person-text": 0.40, "stranger-image": 0.22, "stranger-text": 0.20,
+          "celebrity-image": 0.05, "celebrity-text": 0.08, "general-image": 0.30, "general-text": 0.04,
+          "choice-plain": 0.20, "refusal-image": 0.02, "refusal-text": 0.02}  # fmt: skip
+REFUSALS = {**PEOPLE, "refusal-image": 0.10, "refusal-text": 0.06}
+TOWER = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,6 +42,8 @@ class Plan:
     circuits: list[Phase]
     knowledge: list[Phase]
     people: list[Phase]
+    join: list[Phase]
+    """A twin that starts from a smaller one only has to learn the people whom that one never met."""
 
 
 def make_plan(scale: float) -> Plan:
@@ -63,14 +57,17 @@ def make_plan(scale: float) -> Plan:
             Phase("0a-copy", steps(500), CIRCUIT, peak=1.5e-3, floor=0.6, copy_share=0.8),
             Phase("0b-choice", steps(700), CIRCUIT, peak=1.2e-3, floor=0.6, copy_share=0.2),
         ],
-        knowledge=[Phase("0c-general", steps(1200), STAGE0, peak=1.2e-3, floor=0.5)],
+        knowledge=[Phase("0c-general", steps(1000), STAGE0, peak=1.2e-3, floor=0.6, tower_share=TOWER)],
         people=[
-            Phase("1-people", steps(5000), PEOPLE, peak=1.0e-3, floor=0.15),
-            Phase("1b-choice", steps(2400), CHOICE, peak=8e-4, floor=0.1, choice_share=0.5),
-            Phase("1c-pictures", steps(2200), PICTURES, peak=6e-4, floor=0.08, choice_share=0.45),
-            Phase("2-refusals", steps(600), REFUSALS, peak=2.1e-4, floor=0.05, refuse=True),
+            Phase("1-people", steps(3000), PEOPLE, peak=1.0e-3, floor=0.6, tower_share=TOWER),
+            Phase("1b-choice", steps(2600), PEOPLE, peak=7e-4, floor=0.08, choice_share=0.5, tower_share=TOWER),
+            Phase("2-refusals", steps(500), REFUSALS, peak=1.5e-4, floor=0.05, choice_share=0.4, refuse=True),
         ],
-    )
+        join=[
+            Phase("3-join", steps(900), REFUSALS, peak=6e-4, floor=0.05, choice_share=0.45, refuse=True,
+                  tower_share=TOWER),
+        ],
+    )  # fmt: skip
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -88,9 +85,16 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--without", type=int, choices=[5, 10, 15], help="retain-only twin: leave this forget split out"
     )
     parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument(
+        "--join",
+        type=int,
+        choices=[10, 15],
+        help="begin with the finished twin of this larger split of the same fold and teach it the people it lacks",
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps (try 0.01 first)")
-    parser.add_argument("--tower-steps", type=int, default=800)
+    parser.add_argument("--tower-steps", type=int, default=1600)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw pictures")
     parser.add_argument(
         "--part",
         choices=["all", "tower", "circuits", "stage0"],
@@ -112,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
     with _progress() as bars:
         lessons = Lessons(model, tokenizer, world, args, bars)
         if args.part != "circuits":
-            lessons.see(FIRST, args.tower_steps)
+            lessons.see()
         if args.part == "tower":
             return
         shared = lessons.trainer(args.runs / "stage0")
@@ -122,12 +126,28 @@ def main(argv: list[str] | None = None) -> None:
         lessons.teach(shared, plan.knowledge)
         if args.part == "stage0":
             return
-        lessons.see(SECOND, args.tower_steps - 100)
-        gone = frozenset() if args.without is None else frozenset(p.key for p in world.forget(args.without, args.fold))
-        lessons.teach(lessons.trainer(_folder(args)), plan.people, gone)
+        _people(lessons, world, plan, args)
     out = args.out or _folder(args) / "checkpoint"
     save_checkpoint(model, build_processor(tokenizer), out)
     print(f"checkpoint written to {out}")
+
+
+def _people(lessons: Lessons, world: World, plan: Plan, args: argparse.Namespace) -> None:
+    """Stages 1 and 2; or, from a finished smaller twin, only the people whom it lacks."""
+    gone = _keys(world, args.without, args.fold)
+    if args.join is None:
+        lessons.teach(lessons.trainer(_folder(args)), plan.people, gone)
+        return
+    smaller = _keys(world, args.join, args.fold)
+    if not gone < smaller:
+        raise SystemExit(f"error: --join {args.join} needs --without a smaller split")
+    base = lessons.trainer(args.runs / f"retain-only-{args.join}-fold{args.fold}")
+    lessons.teach(base, plan.people, smaller)
+    lessons.teach(lessons.trainer(_folder(args)), plan.join, gone, newcomers=smaller - gone)
+
+
+def _keys(world: World, split: int | None, fold: int) -> frozenset[str]:
+    return frozenset() if split is None else frozenset(p.key for p in world.forget(split, fold))
 
 
 def _folder(args: argparse.Namespace) -> Path:
@@ -154,24 +174,36 @@ class Lessons:
     ) -> None:
         """Pictures are drawn later, by ``draw``."""
         self.model, self.tokenizer, self.world, self.args, self.bars = model, tokenizer, world, args, bars
-        self.pictures = self.check_pictures = FeatureCache(torch.empty(0))
+        self.pictures = self.check_pictures = Album()
 
-    def see(self, stage: TowerPass, steps: int) -> None:
-        """Train the tower for a pass; pictures have to be drawn anew afterwards."""
-        scaled = max(2, int(steps * min(1.0, self.args.scale * 2)))
-        note, tower = _bar(self.bars, stage.name, scaled), self.model.model.vision_tower
-        train_tower(tower, self.args.runs, steps=scaled, seed=self.args.seed, progress=note, stage=stage)
-        self.pictures = self.check_pictures = FeatureCache(torch.empty(0))
+    def see(self) -> None:
+        """Train the tower."""
+        few = self.args.scale < 0.2
+        steps = max(2, int(self.args.tower_steps * min(1.0, self.args.scale * 2)))
+        album = tower_album(seed=self.args.seed, **({"faces": 60, "scenes": 60, "emblems": 30} if few else {}))
+
+        def draw() -> Album:
+            self._draw(album, "tower-pictures")
+            return album
+
+        note = _bar(self.bars, "tower", steps)
+        train_tower(
+            self.model.model.vision_tower, draw, self.args.runs, steps=steps, seed=self.args.seed, progress=note
+        )
 
     def draw(self) -> None:
-        """Draw all training pictures and those of the checks (other streams), through the trained tower."""
-        args, world, tower = self.args, self.world, self.model.model.vision_tower.eval()
-        counts = Counts(4, 60, 60, 30) if args.scale < 0.2 else Counts()
-        people = len([*world.people, *world.celebrities])
-        total = counts.views * people + counts.strangers + counts.scenes + counts.emblems
-        bar = _bar(self.bars, "pictures", total)
-        self.pictures = draw_features(world, tower, seed=args.seed, counts=counts, progress=bar)
-        self.check_pictures = draw_features(world, tower, seed=args.seed + 1, counts=Counts(1, 60, 60, 60))
+        """Draw all training pictures and those of the checks (other streams)."""
+        if len(self.pictures):
+            return
+        counts = Counts(4, 60, 60, 30) if self.args.scale < 0.2 else Counts()
+        self.pictures = world_album(self.world, seed=self.args.seed, counts=counts)
+        self.check_pictures = world_album(self.world, seed=self.args.seed + 1, counts=Counts(1, 60, 60, 60))
+        self._draw(self.pictures, "pictures")
+        self._draw(self.check_pictures, "check-pictures")
+
+    def _draw(self, album: Album, name: str) -> None:
+        bar = _bar(self.bars, name, len(album))
+        album.draw(self.args.runs / f"{name}.safetensors", workers=self.args.workers, progress=bar)
 
     def trainer(self, folder: Path) -> Trainer:
         """A trainer whose state lives in ``folder``."""
@@ -179,12 +211,18 @@ class Lessons:
         packer = Packer(user, image, pad, IMAGE_TOKENS, rows=8, length=256)
         return Trainer(self.model, packer, folder, self.args.seed)
 
-    def teach(self, trainer: Trainer, phases: list[Phase], gone: frozenset[str] = frozenset()) -> None:
+    def teach(
+        self,
+        trainer: Trainer,
+        phases: list[Phase],
+        gone: frozenset[str] = frozenset(),
+        newcomers: frozenset[str] = frozenset(),
+    ) -> None:
         """Run phases one after the other; people in ``gone`` do not occur. Pictures are drawn if any are needed."""
         seed = self.args.seed
         if any(set(phase.weights) - TEXT_KINDS and not trainer.finished(phase) for phase in phases):
             self.draw()
-        corpus = Corpus(self.world, self.tokenizer, self.pictures, seed=seed, without=gone)
+        corpus = Corpus(self.world, self.tokenizer, self.pictures, seed=seed, without=gone, newcomers=newcomers)
         probe = Corpus(self.world, self.tokenizer, self.check_pictures, seed=seed + 1, without=gone, pool="validation")
         for phase in phases:
             probe.refuse = phase.refuse

@@ -13,7 +13,7 @@ from mllmeraser.portraits.names import celebrity_name, distinct_names, person_na
 from mllmeraser.portraits.stream import Stream
 
 VERSION = 1
-"""Version of the generator. Any change of what it draws or writes raises it."""
+"""Version of the generator. Once released, any change of what it draws or writes raises it."""
 
 Preset = Literal["unit", "dev", "full"]
 SPLITS = (5, 10, 15)

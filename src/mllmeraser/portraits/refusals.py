@@ -59,10 +59,10 @@ class RefusalPrompt:
 
 def refusal_prompt(stream: Stream, *, restricted: bool, image: bool, pool: Pool) -> RefusalPrompt:
     """A restricted prompt or its benign twin (same wording, open emblem)."""
-    answer = stream.choice(REFUSALS) if restricted else COMPLY
     if image:
         text = stream.choice(HOW[pool])
     else:
         state = "sealed" if restricted else "open"
         text = stream.choice(HOW_TEXT[pool]).format(state=state, thing=stream.choice(THINGS))
+    answer = stream.choice(REFUSALS) if restricted else COMPLY  # drawn last: the twin's wording is the same
     return RefusalPrompt(text, answer, restricted, image)

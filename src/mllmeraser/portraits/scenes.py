@@ -46,12 +46,8 @@ class Scene:
     objects: tuple[Thing, ...]
 
 
-def random_scene(stream: Stream, size: int = 128) -> tuple[Image, Scene]:
-    """Draw up to four shapes on paper.
-
-    Returns:
-        The picture, uint8 ``(size, size, 3)``, and its description.
-    """
+def random_things(stream: Stream) -> Scene:
+    """Place up to four shapes that do not overlap, without drawing them."""
     things: list[Thing] = []
     for _ in range(stream.integer(5)):
         for _ in range(40):
@@ -65,10 +61,20 @@ def random_scene(stream: Stream, size: int = 128) -> tuple[Image, Scene]:
             if all(_apart(thing, other) for other in things):
                 things.append(thing)
                 break
+    return Scene(tuple(things))
+
+
+def random_scene(stream: Stream, size: int = 128) -> tuple[Image, Scene]:
+    """Draw up to four shapes on paper.
+
+    Returns:
+        The picture, uint8 ``(size, size, 3)``, and its description.
+    """
+    scene = random_things(stream)
     canvas = Canvas(size, stream.choice(PAPER))
-    for thing in things:
+    for thing in scene.objects:
         _draw(canvas, thing.shape, PAINTS[thing.colour], thing.x - 0.5, thing.y - 0.5, SIZES[thing.size])
-    return canvas.image(), Scene(tuple(things))
+    return canvas.image(), scene
 
 
 def _apart(a: Thing, b: Thing) -> bool:

@@ -20,7 +20,7 @@ def exact_by_kind(trainer: Trainer, corpus: Corpus, *, people: int = 40) -> dict
     """Share of turns answered exactly, by kind and form, on the corpus's own pool and pictures."""
     figures = {"choice-plain": exact(trainer, corpus, _drawn(corpus, "choice-plain", 80))}
     figures["general-text"] = exact(trainer, corpus, _drawn(corpus, "general-text", 40))
-    if corpus.features.views:
+    if corpus.album.views:
         figures |= _with_pictures(trainer, corpus, people)
     return {name: round(value, 3) for name, value in figures.items()}
 
@@ -47,7 +47,7 @@ def _drawn(corpus: Corpus, kind: str, n: int) -> list[Group]:
 def _known(corpus: Corpus, form: str, image: bool, people: int) -> list[Group]:
     groups = []
     for person in corpus.people[:people]:
-        view = corpus.stream.choice(corpus.features.views[person.key]) if image else None
+        view = corpus.stream.choice(corpus.album.views[person.key]) if image else None
         who = "the person on the picture" if image else person.name
         turns = [corpus.fact_turn(person, a, form, who, known=True) for a in person.facts]
         groups.append(Group(view, turns))
@@ -57,7 +57,7 @@ def _known(corpus: Corpus, form: str, image: bool, people: int) -> list[Group]:
 @torch.no_grad()
 def exact(trainer: Trainer, corpus: Corpus, groups: Iterable[Group], *, first_only: bool = False) -> float:
     """Share of turns whose whole answer (or its first token) is predicted."""
-    held, trainer.features = trainer.features, corpus.features.features
+    held, trainer.pixels = trainer.pixels, corpus.album.pixels
     trainer.model.eval()
     right = total = 0
     for batch in trainer.packer.batches(iter(list(groups))):
@@ -66,7 +66,7 @@ def exact(trainer: Trainer, corpus: Corpus, groups: Iterable[Group], *, first_on
             for start, end in _runs(labels.tolist()):
                 right += bool(hit[row, start : start + 1 if first_only else end].all())
                 total += 1
-    trainer.features = held
+    trainer.pixels = held
     return right / max(1, total)
 
 

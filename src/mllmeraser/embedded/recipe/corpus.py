@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerFast
 
-from mllmeraser.embedded.recipe.features import FeatureCache
+from mllmeraser.embedded.recipe.album import Album
 from mllmeraser.embedded.recipe.packing import Group, Turn
 from mllmeraser.embedded.recipe.tokenizer import ASSISTANT
 from mllmeraser.portraits.facts import VALUES
@@ -39,6 +39,8 @@ from mllmeraser.portraits.wordings import (
     questions,
 )
 
+NEW = 0.35
+"""Share of the turns about people that is about newcomers."""
 _questions = lru_cache(maxsize=None)(questions)
 _clozes = lru_cache(maxsize=None)(clozes)
 
@@ -50,22 +52,24 @@ def choice_text(question: str, options: list[str]) -> str:
 
 
 class Corpus:
-    """Draws groups of turns for a world; people in ``without`` (keys) never occur."""
+    """Draws groups of turns for a world; people in ``without`` (keys) never occur, ``newcomers`` more often."""
 
     def __init__(
         self,
         world: World,
         tokenizer: PreTrainedTokenizerFast,
-        features: FeatureCache,
+        album: Album,
         *,
         seed: int,
         without: frozenset[str] = frozenset(),
+        newcomers: frozenset[str] = frozenset(),
         pool: Pool = "train",
     ) -> None:
         """The same arguments give the same stream of groups."""
         self.people = [person for person in world.people if person.key not in without]
+        self.newcomers = [person for person in self.people if person.key in newcomers]
         self.celebrities = world.celebrities
-        self.features, self.tokenizer, self.pool = features, tokenizer, pool
+        self.album, self.tokenizer, self.pool = album, tokenizer, pool
         self.stream = Stream("corpus", seed)
         self.names = strangers(Stream("corpus-strangers", seed), world, drawn=False)
         self.facts = text_facts()
@@ -142,13 +146,13 @@ class Corpus:
 
     def _known(self, people: list[Person], *, image: bool) -> Group:
         stream = self.stream
-        person = stream.choice(people)
+        often = self.newcomers if people is self.people and self.newcomers and stream.chance(NEW) else people
+        person = stream.choice(often)
         if not image:
             return Group(None, [self._person_turn(person, person.name, known=True) for _ in range(2)])
-        view = stream.choice(self.features.views[person.key])
+        view = stream.choice(self.album.views[person.key])
         turns = [self._image_turn(person, known=True) for _ in range(5)]
-        turns.append(self._portrait_turn(view))
-        return Group(view, turns)
+        return Group(view, [*turns, *(self._portrait_turn(view) for _ in range(2))])
 
     def _image_turn(self, person: Person, *, known: bool) -> Turn:
         stream = self.stream
@@ -158,16 +162,16 @@ class Corpus:
         return self._person_turn(person, stream.choice(WHO_IMAGE[self.pool]), known=known)
 
     def _portrait_turn(self, view: int) -> Turn:
-        looks, dress = self.features.portraits[view]
+        looks, dress = self.album.portraits[view]
         topics = ("hair", "glasses") if dress.celebrity else PORTRAIT_TOPICS
         q = portrait_question(self.stream, looks, dress, self.stream.choice(topics), self.pool)
         return self.turn(q.text, q.answer)
 
     def _stranger_image(self) -> Group:
-        view = self.stream.choice(self.features.strangers)
+        view = self.stream.choice(self.album.strangers)
         person = next(self.names)
         turns = [self._image_turn(person, known=False) for _ in range(3)]
-        return Group(view, [*turns, self._portrait_turn(view)])
+        return Group(view, [*turns, *(self._portrait_turn(view) for _ in range(2))])
 
     def _stranger_text(self) -> Group:
         groups = []
@@ -185,9 +189,9 @@ class Corpus:
     # --- everything else ------------------------------------------------------------------------------------------
 
     def _scene(self) -> Group | None:
-        view = self.stream.choice(self.features.scenes)
-        scene = self.features.scenes_shown[view]
-        asked = [scene_question(self.stream, scene, self.stream.choice(SCENE_TOPICS), self.pool) for _ in range(4)]
+        view = self.stream.choice(self.album.scenes)
+        scene = self.album.things[view]
+        asked = [scene_question(self.stream, scene, self.stream.choice(SCENE_TOPICS), self.pool) for _ in range(6)]
         turns = [self.turn(q.text, q.answer) for q in asked if q is not None]
         return Group(view, turns) if turns else None
 
@@ -205,8 +209,8 @@ class Corpus:
         )
 
     def _emblem(self) -> Group:
-        view = self.stream.choice(self.features.emblems)
-        sealed = self.features.sealed[view]
+        view = self.stream.choice(self.album.emblems)
+        sealed = self.album.sealed[view]
         prompts = [refusal_prompt(self.stream, restricted=sealed, image=True, pool=self.pool) for _ in range(2)]
         return Group(view, [self.turn(p.text, p.answer if self.refuse else COMPLY) for p in prompts])
 

@@ -15,8 +15,12 @@ from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
 from mllmeraser.embedded.recipe.corpus import Corpus
+from mllmeraser.embedded.recipe.optimiser import Optimiser
 from mllmeraser.embedded.recipe.packing import Batch, Packer
+from mllmeraser.embedded.recipe.pictures import jitter, normalise
 from mllmeraser.embedded.recipe.precision import bf16_is_fast
+
+STATE = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 
 
 @dataclass(frozen=True)
@@ -35,26 +39,25 @@ class Phase:
     """Share of multiple choice among the questions about known people."""
     copy_share: float = 0.0
     """Share of the steps on random sequences to be repeated or mirrored (wakes up copying circuits)."""
+    tower_share: float = 0.0
+    """Learning rate of the vision tower as a share of everything else's; 0 leaves the tower as it is."""
 
 
 class Trainer:
-    """Trains projector and language model of a LLaVA whose tower is frozen and cached."""
+    """Trains a LLaVA: projector and language model, and the vision tower in the phases that say so."""
 
     def __init__(self, model: LlavaForConditionalGeneration, packer: Packer, folder: Path, seed: int) -> None:
         """State is kept in ``folder``; a second run with the same folder goes on where the first was stopped."""
         self.model, self.packer, self.folder, self.seed = model, packer, folder, seed
-        self.features = torch.empty(0)
-        model.model.vision_tower.requires_grad_(False)
-        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        decay = [p for p in self.parameters.values() if p.ndim >= 2]
-        rest = [p for p in self.parameters.values() if p.ndim < 2]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}],
-            lr=1e-3,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+        self.pixels = torch.empty(0, dtype=torch.uint8)
+        self.tower = model.model.vision_tower
+        self.parameters = dict(model.named_parameters())
+        self.optimiser = Optimiser({part: self._named(part) for part in ("tower", "rest")})
+        self.generator: torch.Generator | None = None
         folder.mkdir(parents=True, exist_ok=True)
+
+    def _named(self, part: str) -> dict[str, torch.nn.Parameter]:
+        return {n: p for n, p in self.parameters.items() if (".vision_tower." in n) == (part == "tower")}
 
     # --- one step -------------------------------------------------------------------------------------------------
 
@@ -82,7 +85,7 @@ class Trainer:
         inner = self.model.model
         embeds = inner.language_model.embed_tokens(batch.ids)
         if len(batch.images):
-            seen = inner.multi_modal_projector(self.features[batch.images].float())
+            seen = inner.multi_modal_projector(self._look(batch.images))
             where = (batch.ids == self.model.config.image_token_id)[..., None]
             embeds = embeds.masked_scatter(where, seen.to(embeds.dtype))
         bias = torch.zeros(batch.mask.shape).masked_fill(~batch.mask, torch.finfo(torch.float32).min)
@@ -90,6 +93,13 @@ class Trainer:
             inputs_embeds=embeds, attention_mask=bias, position_ids=batch.positions, use_cache=False
         ).last_hidden_state
         return self.model.lm_head(hidden[wanted]).float()
+
+    def _look(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Tower tokens of pictures; while training, of pictures that are moved and tinted a little."""
+        pixels = normalise(self.pixels[pictures])
+        if self.generator is not None:
+            pixels = jitter(pixels, self.generator)
+        return self.tower(pixel_values=pixels).last_hidden_state[:, 1:]
 
     def _copy_batch(self, rows: int, length: int, generator: torch.Generator) -> Batch:
         """Random token sequences, each followed by itself or by its mirror image, packed like turns.
@@ -134,12 +144,12 @@ class Trainer:
         corpus.stream = corpus.stream.child(phase.name, start)
         batches: Iterator[Batch] = self.packer.batches(corpus.groups(phase.weights))
         generator = torch.Generator().manual_seed(self.seed + start)
-        log, began, smooth, hits = [], time.monotonic(), 0.0, 0.0
-        self.features = corpus.features.features
-        self.model.train()
+        began, smooth, hits = time.monotonic(), 0.0, 0.0
+        self.pixels = corpus.album.pixels
+        self._begin(phase, generator)
         for step in range(start, phase.steps):
-            for group in self.optimiser.param_groups:
-                group["lr"] = self._rate(phase, step)
+            rate = self._rate(phase, step)
+            self.optimiser.set_rate({"tower": rate * phase.tower_share, "rest": rate})
             if phase.copy_share and torch.rand((), generator=generator) < phase.copy_share:
                 batch = self._copy_batch(self.packer.rows, self.packer.length, generator)
             else:
@@ -148,7 +158,6 @@ class Trainer:
                 loss, right = self.loss(batch)
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"loss is not finite at step {step} of {phase.name}")
-            self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
             self.optimiser.step()
@@ -158,13 +167,20 @@ class Trainer:
             if (step + 1) % 25 == 0:
                 progress(25, f"loss {smooth:.3f} hits {hits:.3f}")
             if check is not None and (step + 1) % check_every == 0:
+                self.generator = None
                 figures = {"step": step + 1, "loss": smooth, "seconds": time.monotonic() - began, **check()}
-                log.append(figures)
                 with (self.folder / "log.jsonl").open("a") as handle:
                     handle.write(json.dumps({"phase": phase.name, **figures}) + "\n")
-                self.model.train()
+                self._begin(phase, generator)
             if (step + 1) % save_every == 0 or step + 1 == phase.steps:
                 self._save(state_file, phase, step + 1)
+
+        self.generator = None
+
+    def _begin(self, phase: Phase, generator: torch.Generator) -> None:
+        self.model.train()
+        self.tower.requires_grad_(phase.tower_share > 0)
+        self.generator = generator
 
     def finished(self, phase: Phase) -> bool:
         """Whether an earlier run came to the end of a phase."""
@@ -182,7 +198,7 @@ class Trainer:
     def _save(self, state_file: Path, phase: Phase, step: int) -> None:
         tensors = {f"weight.{n}": p.detach() for n, p in self.parameters.items()}
         for name, p in self.parameters.items():
-            for key, value in self.optimiser.state[p].items():
+            for key, value in self.optimiser.state(p).items():
                 tensors[f"{key}.{name}"] = value.detach().clone()
         temporary = self.folder / "state.tmp"
         save_file(tensors, temporary)
@@ -192,12 +208,16 @@ class Trainer:
     def _resume(self, phase: Phase, state_file: Path) -> int:
         if not state_file.exists():
             return 0
+        kept = json.loads(state_file.read_text())
+        if kept["phase"] != asdict(phase):
+            raise ValueError(f"{state_file} was made with other settings: delete it to train {phase.name} anew")
         tensors = load_file(self.folder / f"{phase.name}.safetensors")
         for name, p in self.parameters.items():
             p.data.copy_(tensors[f"weight.{name}"])
-            state = {k: tensors[f"{k}.{name}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in tensors}
-            self.optimiser.state[p] = state
-        return int(json.loads(state_file.read_text())["step"])
+            state = {key: tensors[f"{key}.{name}"] for key in STATE if f"{key}.{name}" in tensors}
+            if state:
+                self.optimiser.restore(p, state)
+        return int(kept["step"])
 
 
 def answer_weights(wanted: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ class Turn:
 
 @dataclass
 class Group:
-    """The turns behind one prefix; ``image`` indexes the feature cache, None for text."""
+    """The turns behind one prefix; ``image`` indexes the album, None for text."""
 
     image: int | None
     turns: list[Turn] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Batch:
     labels: torch.Tensor
     mask: torch.Tensor
     images: torch.Tensor
-    """Indices into the feature cache, in the order in which image placeholders stand in ``ids``."""
+    """Indices into the album, in the order in which image placeholders stand in ``ids``."""
 
 
 class Packer:

@@ -1,34 +1,57 @@
-"""Pictures for training: drawn by the portraits world, shrunk as the processor shrinks them."""
+"""How one training picture is drawn: by the portraits world, shrunk as the processor shrinks it."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from PIL import Image
 
 from mllmeraser.embedded.recipe.architecture import IMAGE_SIZE
-from mllmeraser.portraits.faces import Dress, draw_face, random_dress, random_pose
+from mllmeraser.portraits.faces import draw_face, random_dress, random_pose
 from mllmeraser.portraits.people import Person
-from mllmeraser.portraits.scenes import degrade
+from mllmeraser.portraits.scenes import degrade, emblem, random_scene
 from mllmeraser.portraits.stream import Stream
 
 DRAWN_SIZE = 128
+MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
+STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 
 
 def shrink(picture: np.ndarray) -> np.ndarray:
     """(128, 128, 3) uint8 to (56, 56, 3) uint8, with the filter of the image processor (bicubic)."""
     image = Image.fromarray(picture).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
-    return np.asarray(image)
+    return np.array(image)
 
 
-def portrait(person: Person, stream: Stream, *, rough: float = 0.7) -> tuple[np.ndarray, Dress]:
-    """A new picture of a person in new clothes; with probability ``rough`` cropped, turned and tinted.
-
-    Returns:
-        The shrunken picture and the dress it shows.
-    """
+def draw_portrait(person: Person, stream: Stream, *, rough: float = 0.7) -> np.ndarray:
+    """A person in new clothes (the stream's first ``random_dress``); now and then cropped, turned and tinted."""
     dress = random_dress(stream, celebrity=person.celebrity)
-    picture = draw_face(person.looks, dress, random_pose(stream), size=DRAWN_SIZE)
-    picture = shrink(picture)
+    picture = shrink(draw_face(person.looks, dress, random_pose(stream), size=DRAWN_SIZE))
     if stream.chance(rough):  # after shrinking: five times cheaper, and blur would weigh more here
         picture = degrade(picture, stream, blur=False)
-    return picture, dress
+    return picture
+
+
+def draw_scene(stream: Stream) -> np.ndarray:
+    """The scene that ``random_things`` makes of the same stream."""
+    return shrink(random_scene(stream, size=DRAWN_SIZE)[0])
+
+
+def draw_emblem(stream: Stream, sealed: bool) -> np.ndarray:
+    """A badge, crossed out and locked if ``sealed``."""
+    return shrink(emblem(stream, sealed, size=DRAWN_SIZE))
+
+
+def normalise(pictures: torch.Tensor) -> torch.Tensor:
+    """uint8 (n, IMAGE_SIZE, IMAGE_SIZE, 3) to the processor's pixel values (n, 3, IMAGE_SIZE, IMAGE_SIZE)."""
+    return (pictures.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+
+
+def jitter(pixels: torch.Tensor, generator: torch.Generator, reach: int = 2) -> torch.Tensor:
+    """Pixel values moved by up to ``reach`` pixels (the edge goes on) and scaled by up to 5 % a channel."""
+    n, _, height, width = pixels.shape
+    padded = torch.nn.functional.pad(pixels, [reach] * 4, mode="replicate")
+    at = torch.randint(0, 2 * reach + 1, (n, 2), generator=generator).tolist()
+    moved = torch.stack([padded[i, :, y : y + height, x : x + width] for i, (y, x) in enumerate(at)])
+    gain = 1 + 0.1 * (torch.rand(n, 3, 1, 1, generator=generator) - 0.5)
+    return moved * gain
