@@ -20,6 +20,7 @@ from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.erasure.fit import FitSettings, fit
 from mllmeraser.erasure.self_test import check_hooks
 from mllmeraser.erasure.steering import ErasurePack, attach_all
+from mllmeraser.evaluation.protocols import default_protocol, get_protocol
 from mllmeraser.evaluation.records import Record
 from mllmeraser.evaluation.records import write_scores as _write_scores
 from mllmeraser.evaluation.runner import evaluate as _evaluate
@@ -251,6 +252,7 @@ def evaluate(
     sets: Sequence[str] | None = None,
     limit: int | None = None,
     erasers: Sequence[str | Path | Eraser] = (),
+    protocol: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Record]:
@@ -261,18 +263,26 @@ def evaluate(
         benchmark: ``"portraits:dev"``, a folder, or a hub id.
         split: Which people are to be forgotten.
         fold: Which rotation of them.
-        sets: Only these sets; None: all of the score table.
+        sets: Only these sets; None: all of the score table, or those that the protocol knows.
         limit: At most this many samples of each set, modality and task.
         erasers: Attached together for the whole evaluation.
+        protocol: How the benchmark is put to the model and counted (see `evaluation.protocols`); None: `portraits`
+            for the embedded benchmark, `strict` for others.
         seed: Of the intervals.
         progress: Told how far the work is.
+
+    Raises:
+        InputError: No such benchmark, split, set, protocol or model, or an eraser for another model.
     """
-    data = load_benchmark(benchmark)
+    asked = None if protocol is None else get_protocol(protocol)
+    data = load_benchmark(benchmark, prompts=None if asked is None else asked.prompts)
+    rules = asked or default_protocol(data)
     named = _load_erasers(erasers)
-    chosen = data.sets(split, fold, names=sets)
+    chosen = rules.read(data, split, fold, names=sets)
+    loaded = load_model(model) if isinstance(model, str) else model
+    chosen = rules.with_context(chosen, data, split, fold, family=loaded.family.name)
     if limit is not None:
         chosen = {name: thin(samples, limit) for name, samples in chosen.items()}
-    loaded = load_model(model) if isinstance(model, str) else model
     total, done = sum(len(samples) for samples in chosen.values()), 0
 
     def count(more: int) -> None:
@@ -292,6 +302,7 @@ def evaluate(
         policy="+".join(eraser.config.policy.name for eraser in named.values()) or None,
         values=data.values,
         vocabulary=data.vocabulary if synthetic else None,
+        protocol=rules,
         seed=seed,
         progress=count,
     ).records

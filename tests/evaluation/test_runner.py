@@ -22,7 +22,7 @@ from mllmeraser.samples import InputError, Sample
 
 FIELDS = [
     "method", "preset", "model", "benchmark", "split", "set", "modality", "task", "n", "people", "accuracy",
-    "ci_low", "ci_high", "rouge_l", "outcomes", "seed", "policy", "seconds",
+    "ci_low", "ci_high", "rouge_l", "outcomes", "seed", "policy", "seconds", "protocol", "scores",
 ]  # fmt: skip
 NAMES = {"method": "vanilla", "benchmark": "tiny", "split": "forget_5"}
 
@@ -187,7 +187,7 @@ def test_bad_score_files(tmp_path: Path, text: str, said: str) -> None:
 
 def test_record_refuses_other_fields_and_impossible_shares() -> None:
     good = dict(zip(FIELDS, ["v", None, "m", "b", "s", "forget", "image", "cloze", 2, 1, 0.5, 0.1, 0.9, None,
-                             {"recalled": 1, "wrong": 1}, 0, None, 1.5], strict=True))  # fmt: skip
+                             {"recalled": 1, "wrong": 1}, 0, None, 1.5, "strict", {}], strict=True))  # fmt: skip
     assert Record.model_validate(good).n == 2
     for change in ({"extra": 1}, {"accuracy": 1.2}, {"task": "poem"}, {"outcomes": {"lost": 1}}, {"n": 0}):
         with pytest.raises(ValueError):

@@ -11,6 +11,8 @@ from typing import Any
 from mllmeraser.benchmarks.fields import Person, get, identifier, person
 from mllmeraser.benchmarks.mllmu import Prompts, Row, evaluation_samples, flat_sample, training_samples
 from mllmeraser.benchmarks.rows import Rows, RowSource
+from mllmeraser.benchmarks.thinning import thin as thin
+from mllmeraser.benchmarks.training import TrainingRows
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
@@ -39,11 +41,16 @@ class Benchmark:
         source: Its rows.
         prompts: Whether generation and cloze questions get a line on the answer's format. None: only for data
             sets of others, whose questions were not written for a model trained on exactly them.
+        training: Rows in training form, one config for each forget and retain split, where they are published
+            beside the data set (`MLLMMU/baseline_train_split`); None: those of `ft_Data` alone.
     """
 
-    def __init__(self, name: str, source: RowSource, *, prompts: Prompts | None = None) -> None:
+    def __init__(
+        self, name: str, source: RowSource, *, prompts: Prompts | None = None, training: RowSource | None = None
+    ) -> None:
         self.name = name
         self.source = source
+        self._training = TrainingRows(name, source, training)
         synthetic = {"general", "holdout"} <= set(source.configs)
         self.prompts: Prompts = prompts or ("plain" if synthetic else "instructed")
 
@@ -126,11 +133,19 @@ class Benchmark:
         start = fold * len(self._ids(self.splits[-1]))
         return self.people[start : start + len(first)]
 
-    def samples(self, name: str, split: str = "forget_5", fold: int = 0) -> list[Sample]:
+    def samples(
+        self, name: str, split: str = "forget_5", fold: int = 0, *, picture_seed: int | None = None
+    ) -> list[Sample]:
         """The samples of one set.
 
         `perception`, `perturbed` and `multihop` are about the forgotten people, as far as they are about
         people of the benchmark at all; `neighbours` about retained people close to them.
+
+        Args:
+            name: The set.
+            split: Which people are to be forgotten.
+            fold: Which rotation of them.
+            picture_seed: Of a row with several pictures take one, by a hash of its ID and this seed; None: all.
 
         Raises:
             InputError: No such set or split, a missing config, or a row that cannot be read.
@@ -139,25 +154,26 @@ class Benchmark:
             raise InputError(f"unknown set {name!r}; known sets: {', '.join(SETS)}")
         forgotten = set(self.forget_ids(split, fold))
         if name in ("forget", "retain"):
-            return self._evaluation(self._form_rows(name, split, fold), "", _chooser(name, forgotten))
+            return self._evaluation(self._form_rows(name, split, fold), "", _chooser(name, forgotten), picture_seed)
         if name in ("test", "retain_heldout"):
-            return self._evaluation(self._rows("Test_Set"), "test/", _chooser(name, forgotten))
+            return self._evaluation(self._rows("Test_Set"), "test/", _chooser(name, forgotten), picture_seed)
         if name in ("celebrity", "holdout"):
-            return self._evaluation(self._rows(CONFIGS.get(name, name)), f"{name}/", None)
+            return self._evaluation(self._rows(CONFIGS.get(name, name)), f"{name}/", None, picture_seed)
         if name.startswith("train"):
-            wanted = _chooser(name, forgotten)
-            kept = [row for row in self._rows("ft_Data") if wanted is None or wanted(identifier(row, name))]
-            known = self._persons
-            found = [training_samples(row, about=known.get(identifier(row, name))) for row in kept]
-            return _numbered([sample for samples in found for sample in samples])
+            return self._trained(name, split, fold, _chooser(name, forgotten))
         return self._flat(name, forgotten)
 
     def sets(
-        self, split: str = "forget_5", fold: int = 0, *, names: Iterable[str] | None = None
+        self,
+        split: str = "forget_5",
+        fold: int = 0,
+        *,
+        names: Iterable[str] | None = None,
+        picture_seed: int | None = None,
     ) -> dict[str, list[Sample]]:
-        """Several sets by name; by default those of the score table that the data set has."""
+        """Several sets by name, as `samples` gives them; by default those of the score table that the data set has."""
         wanted = tuple(names) if names is not None else tuple(n for n in EVALUATED if self.has(n))
-        return {name: self.samples(name, split, fold) for name in wanted}
+        return {name: self.samples(name, split, fold, picture_seed=picture_seed) for name in wanted}
 
     def has(self, name: str) -> bool:
         """Whether the data set has the config a set is made from."""
@@ -169,9 +185,22 @@ class Benchmark:
         forget, retain = (self.samples(name, split, fold) for name in ("train_forget", "train_retain"))
         return Request.from_samples(forget, retain, strangers, names=self.names)
 
-    def _evaluation(self, rows: Rows, prefix: str, wanted: Callable[[str], bool] | None) -> list[Sample]:
+    def _trained(self, name: str, split: str, fold: int, wanted: Callable[[str], bool] | None) -> list[Sample]:
+        published = (
+            () if fold or name == "train" else (split if name == "train_forget" else self._retain_config(split),)
+        )
+        people = (split, self._retain_config(split), "Full_Set")
+        known, found = self._persons, []
+        for key, row in self._training.rows([] if fold else published, people):
+            if wanted is None or wanted(key):
+                found += training_samples(row, about=known.get(key), key=key)
+        return _numbered(found)
+
+    def _evaluation(
+        self, rows: Rows, prefix: str, wanted: Callable[[str], bool] | None, picture_seed: int | None
+    ) -> list[Sample]:
         kept = [row for row in rows if wanted is None or wanted(identifier(row, prefix or self.name))]
-        found = (evaluation_samples(row, prefix=prefix, prompts=self.prompts) for row in kept)
+        found = (evaluation_samples(r, prefix=prefix, prompts=self.prompts, picture_seed=picture_seed) for r in kept)
         return _numbered([sample for samples in found for sample in samples])
 
     def _flat(self, name: str, forgotten: set[str]) -> list[Sample]:
@@ -227,23 +256,6 @@ class Benchmark:
             raise InputError(f"{self.name}: has no split {split!r}; splits: {known}")
         if not 0 <= fold < self.folds:
             raise InputError(f"{self.name}: fold {fold} is out of range; folds: 0 to {self.folds - 1}")
-
-
-def thin(samples: Sequence[Sample], per_cell: int) -> list[Sample]:
-    """At most `per_cell` samples of each task and modality, taken from as many people as possible.
-
-    People take turns in order, so the result is the same every time and keeps the order of `samples`.
-    """
-    cells: dict[tuple[str, str], dict[str, list[int]]] = {}
-    for index, sample in enumerate(samples):
-        people = cells.setdefault((sample.task, sample.modality), {})
-        people.setdefault(sample.subject or sample.id, []).append(index)
-    kept: set[int] = set()
-    for people in cells.values():
-        turns = max(len(indices) for indices in people.values())
-        order = [indices[turn] for turn in range(turns) for indices in people.values() if turn < len(indices)]
-        kept.update(order[:per_cell])
-    return [sample for index, sample in enumerate(samples) if index in kept]
 
 
 def _chooser(name: str, forgotten: set[str]) -> Callable[[str], bool] | None:

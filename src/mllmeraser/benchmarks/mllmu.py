@@ -6,6 +6,8 @@ person), the *training form* (`metadata`: a list of questions and answers), and 
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -30,6 +32,7 @@ _INSTRUCTIONS: dict[Task, str] = {
     "generation": "Answer in one sentence.",
     "cloze": "Answer with the missing words only.",
 }
+_LETTER = re.compile(r"\s*\(?([A-Ha-h])\s*[.:)]")
 _MODALITIES: dict[str, Modality] = {
     "image_textual_questions": "image",
     "image_textual": "image",
@@ -43,7 +46,9 @@ _MODALITIES: dict[str, Modality] = {
 }
 
 
-def evaluation_samples(row: Row, *, prefix: str = "", prompts: Prompts = "plain") -> list[Sample]:
+def evaluation_samples(
+    row: Row, *, prefix: str = "", prompts: Prompts = "plain", picture_seed: int | None = None
+) -> list[Sample]:
     """Every item of an evaluation-form row.
 
     An image item is repeated for every picture of the row (`Test_Set` has several), a text-only item is not.
@@ -54,13 +59,18 @@ def evaluation_samples(row: Row, *, prefix: str = "", prompts: Prompts = "plain"
         prefix: Put before every id, to tell sets apart.
         prompts: `"instructed"` adds the answer format to generation and cloze questions, which a general
             model needs and a model trained on the plain questions does not.
+        picture_seed: Of several pictures take the one that `chosen_picture` names; None: all of them.
 
     Raises:
-        InputError: A field cannot be read.
+        InputError: A field cannot be read, or the row is not in evaluation form.
     """
     key = identifier(row, prefix or "row")
     where = f"{prefix}{key}"
+    if all(get(row, *columns) is None for columns in TASK_COLUMNS.values()):
+        form = "is in training form" if get(row, "metadata") is not None else "has none of the task columns"
+        raise InputError(f"{where}: the row {form}; evaluation needs {', '.join(c[0] for c in TASK_COLUMNS.values())}")
     about, shown = person(row, where), pictures(row, where)
+    only = None if picture_seed is None or len(shown) < 2 else chosen_picture(key, len(shown), picture_seed)
     samples: list[Sample] = []
     for task, columns in TASK_COLUMNS.items():
         counts: dict[Modality, int] = {"image": 0, "text": 0}
@@ -71,24 +81,35 @@ def evaluation_samples(row: Row, *, prefix: str = "", prompts: Prompts = "plain"
                 samples.append(_sample(item, task, None, about, key, name, prompts))
                 continue
             for index, image in enumerate(shown):
+                if only not in (None, index):
+                    continue
                 full = f"{name}/{index}" if len(shown) > 1 else name
                 samples.append(_sample(item, task, image, about, key, full, prompts))
     return samples
 
 
-def training_samples(row: Row, *, prefix: str = "train/", about: Person | None = None) -> list[Sample]:
+def chosen_picture(key: str, count: int, seed: int = 0) -> int:
+    """Which of `count` pictures of a person is shown: the same one everywhere, whatever else is asked."""
+    digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % count
+
+
+def training_samples(
+    row: Row, *, prefix: str = "train/", about: Person | None = None, key: str | None = None
+) -> list[Sample]:
     """Every question and answer of a training-form row (`ft_Data`); a question with a blank is a cloze.
 
     Training rows have no biography: `about` brings the facts, from which attributes and keywords follow. A
     question that says the person's name is asked without the picture, unless its `Type` says otherwise.
+    `key` is the ID of a row that does not hold its own.
     """
-    key = identifier(row, prefix)
+    key = key or identifier(row, prefix)
     where = f"{prefix}{key}"
     shown = pictures(row, where)
     if about is None:
         about = person(row, where)
     samples = []
-    for index, item in enumerate(_listed(parse(get(row, "metadata"), where))):
+    for index, item in enumerate(_listed(parse(get(row, "metadata"), where), where)):
         question, answer = text_or_none(get(item, "Question")), text_or_none(get(item, "Answer"))
         if question is None or answer is None:
             raise InputError(f"{where}: an entry of metadata lacks Question or Answer")
@@ -188,10 +209,10 @@ def _items(value: Any, where: str) -> Iterator[tuple[Modality, Row]]:
             modality = _modality(key)
             if modality is None:
                 raise InputError(f"{where}: unknown modality {key!r}")
-            for item in _listed(parse(entries, where)):
+            for item in _listed(parse(entries, where), where):
                 yield modality, item
         return
-    for item in _listed(value):
+    for item in _listed(value, where):
         kind = get(item, "Type", "modality")
         modality = _modality(kind)
         if modality is None:
@@ -199,9 +220,14 @@ def _items(value: Any, where: str) -> Iterator[tuple[Modality, Row]]:
         yield modality, item
 
 
-def _listed(value: Any) -> list[Row]:
+def _listed(value: Any, where: str) -> list[Row]:
+    """The entries of a list, or of a mapping by number, each an object or the text of one."""
     entries = list(value.values()) if isinstance(value, Mapping) else list(value or ())
-    return [entry for entry in entries if isinstance(entry, Mapping)]
+    parsed = [parse(entry, where) for entry in entries if entry is not None]
+    for entry in parsed:
+        if not isinstance(entry, Mapping):
+            raise InputError(f"{where}: an item must be an object, not {str(entry)[:40]!r}")
+    return parsed
 
 
 def _modality(value: Any) -> Modality | None:
@@ -209,13 +235,16 @@ def _modality(value: Any) -> Modality | None:
 
 
 def _letter(answer: str, options: tuple[tuple[str, str], ...], where: str) -> str:
-    """The letter of the right option; some files give its text instead."""
+    """The letter of the right option; some files give its text instead, or both ("B. Oslo")."""
     letters = dict(options)
     if answer.upper() in letters:
         return answer.upper()
     for letter, text in options:
         if text.casefold() == answer.casefold():
             return letter
+    spelt = _LETTER.match(answer)
+    if spelt and spelt.group(1).upper() in letters:
+        return spelt.group(1).upper()
     raise InputError(f"{where}: the answer {answer!r} is none of the options")
 
 

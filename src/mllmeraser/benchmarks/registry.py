@@ -6,18 +6,15 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mllmeraser.benchmarks.benchmark import Benchmark
 from mllmeraser.benchmarks.mllmu import Prompts
 from mllmeraser.benchmarks.rows import ParquetRows, RowSource, hub_rows
 from mllmeraser.samples.errors import InputError
 
-if TYPE_CHECKING:
-    pass
-
 Loader = Callable[[str, int], RowSource]
 _LOADERS: dict[str, Loader] = {}
+TRAINING_SIBLING = "baseline_train_split"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 
 
@@ -31,7 +28,9 @@ def benchmark_names() -> tuple[str, ...]:
     return tuple(sorted(_LOADERS))
 
 
-def load_benchmark(name: str, *, seed: int = 0, prompts: Prompts | None = None) -> Benchmark:
+def load_benchmark(
+    name: str, *, seed: int = 0, prompts: Prompts | None = None, training: str | None = None
+) -> Benchmark:
     """Load a benchmark.
 
     Args:
@@ -39,21 +38,41 @@ def load_benchmark(name: str, *, seed: int = 0, prompts: Prompts | None = None) 
             the hub (`"MLLMMU/MLLMU-Bench"`, with `@revision` if wanted).
         seed: Of a generated benchmark.
         prompts: See `Benchmark`.
+        training: Folder or hub id of the training form by split (`"MLLMMU/baseline_train_split"`); None: a folder
+            `baseline_train_split` in or beside the folder of the data set, if there is one.
 
     Raises:
         InputError: No such benchmark.
     """
+    trained = None if training is None else _rows(training)
     kind, colon, preset = name.partition(":")
     if colon and kind in _LOADERS:
-        return Benchmark(name, _LOADERS[kind](preset, seed), prompts=prompts)
+        return Benchmark(name, _LOADERS[kind](preset, seed), prompts=prompts, training=trained)
     folder = Path(name)
     if name and folder.is_dir():
-        return Benchmark(folder.resolve().name, ParquetRows(folder), prompts=prompts)
+        return Benchmark(
+            folder.resolve().name, ParquetRows(folder), prompts=prompts, training=trained or _sibling(folder)
+        )
+    return Benchmark(name.partition("@")[0], _rows(name), prompts=prompts, training=trained)
+
+
+def _rows(name: str) -> RowSource:
+    folder = Path(name)
+    if name and folder.is_dir():
+        return ParquetRows(folder)
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         repository, _, revision = name.partition("@")
-        return Benchmark(repository, hub_rows(repository, revision or None), prompts=prompts)
+        return hub_rows(repository, revision or None)
     known = ", ".join(f"{kind}:<preset>" for kind in benchmark_names())
     raise InputError(f"{name!r}: no such benchmark; give {known}, a folder, or the hub id of a data set")
+
+
+def _sibling(folder: Path) -> RowSource | None:
+    root = folder.resolve()
+    for place in (root / TRAINING_SIBLING, root.parent / TRAINING_SIBLING):
+        if place != root and place.is_dir():
+            return ParquetRows(place)
+    return None
 
 
 @lru_cache(maxsize=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.readers import parquet_rows
 
+_SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)")
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -51,6 +53,8 @@ class ParquetRows:
             self._shards.setdefault(shard.parent.name, []).append(shard)
         if not shards:
             raise InputError(f"{folder}: no parquet files in sub-folders such as Full_Set/ or forget_5/")
+        for config, found in self._shards.items():
+            _check_complete(folder / config, found)
         self._read: dict[str, Rows] = {}
 
     @property
@@ -66,13 +70,32 @@ class ParquetRows:
 
 
 def hub_rows(repository: str, revision: str | None = None) -> ParquetRows:
-    """Download the parquet files of a data set from the hub (or find them in its cache)."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    """Download the parquet files of a data set from the hub (or find them in its cache).
 
-    try:
-        folder = snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=["*/*.parquet"])
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{repository}: the data set cannot be downloaded ({reason})") from None
-    return ParquetRows(Path(folder))
+    `MLLMMU/baseline_train_split` stands among the models of the hub: what is no data set is looked for there.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    failure: Exception | None = None
+    for kind in ("dataset", "model"):
+        try:
+            folder = snapshot_download(repository, repo_type=kind, revision=revision, allow_patterns=["*/*.parquet"])
+            return ParquetRows(Path(folder))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            failure = failure or error
+            if not isinstance(error, RepositoryNotFoundError | LocalEntryNotFoundError):
+                break
+    reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
+    raise InputError(f"{repository}: the data set cannot be downloaded ({reason})") from None
+
+
+def _check_complete(config: Path, shards: Sequence[Path]) -> None:
+    """A download that stopped half-way must not pass for a smaller data set."""
+    named = [match.groups() for shard in shards if (match := _SHARD.fullmatch(shard.stem))]
+    for split, _, total in named:
+        there = {int(number) for name, number, of in named if (name, of) == (split, total)}
+        missing = sorted(set(range(int(total))) - there)
+        if missing:
+            name = f"{split}-{missing[0]:0{len(total)}d}-of-{total}.parquet"
+            raise InputError(f"{config}: {len(missing)} of {int(total)} shards are missing, the first is {name}")

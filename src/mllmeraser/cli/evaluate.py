@@ -25,6 +25,15 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many samples of each set.")] = None,
     eraser: Erasers = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol",
+            help="portraits, strict, official (as MLLMU-Bench, few-shot) or official-zero-shot. "
+            "Default: portraits for that benchmark, strict for others.",
+            show_default=False,
+        ),
+    ] = None,
     force: Force = False,
     as_json: Json = False,
     seed: Seed = 0,
@@ -37,6 +46,8 @@ def evaluate(
         mllmeraser evaluate embedded:llava --benchmark portraits:dev --out vanilla.json
 
         mllmeraser evaluate embedded:llava --benchmark portraits:dev --eraser jane.eraser --out scores.json
+
+        mllmeraser evaluate MLLMMU/LLaVA_Vanilla --benchmark MLLMMU/MLLMU-Bench --protocol official --out official.json
     """
     from mllmeraser import api
     from mllmeraser.cli.runtime import prepare, print_json, progress_bar
@@ -53,6 +64,7 @@ def evaluate(
             sets=sets,
             limit=limit,
             erasers=eraser or (),
+            protocol=protocol,
             seed=seed,
             progress=progress,
         )

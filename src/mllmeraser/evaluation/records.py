@@ -15,6 +15,8 @@ from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.files import write_whole
 from mllmeraser.samples.sample import Modality, Task
 
+DEFAULT_PROTOCOL = "portraits"
+
 
 class Record(BaseModel):
     """One cell of `scores.json`: a method on one set, modality and task.
@@ -30,7 +32,8 @@ class Record(BaseModel):
         task: classification, generation or cloze.
         n: Items.
         people: Different subjects among them.
-        accuracy: Share recalled; for sets whose right answer is another (refusal), share correct.
+        accuracy: Share recalled; for sets whose right answer is another (refusal), share correct. Under an
+            official protocol by the published rule where it has one (classification, cloze).
         ci_low: Lower end of the 95 % interval of `accuracy` (see `intervals.share_interval`).
         ci_high: Its upper end.
         rouge_l: Mean ROUGE-L F-measure against the gold answers; null for classification.
@@ -38,6 +41,9 @@ class Record(BaseModel):
         seed: Seed of the run and of the bootstrap.
         policy: Policy of the intervention; null where there is none.
         seconds: Time spent on the answers of this cell.
+        protocol: Id of the protocol (see `protocols`); files written before there were others are `portraits`.
+        scores: Further means over the items of the cell, where the protocol has them: rouge_1, rouge_2 and bleu
+            of generation; option_accuracy and option_probability of classification.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +66,8 @@ class Record(BaseModel):
     seed: int
     policy: str | None
     seconds: float = Field(ge=0)
+    protocol: str = DEFAULT_PROTOCOL
+    scores: dict[str, float] = Field(default_factory=dict)
 
 
 class OptionRecord(BaseModel):
@@ -100,6 +108,7 @@ class Item(TypedDict):
     correct: bool
     reason: str
     rouge_l: float | None
+    scores: dict[str, float]
     option_letter: str | None
     option_correct: bool | None
 

@@ -10,10 +10,19 @@ from dataclasses import dataclass, replace
 from math import fsum
 from typing import TYPE_CHECKING
 
+from mllmeraser.evaluation.context import shots_of
 from mllmeraser.evaluation.intervals import share_interval
 from mllmeraser.evaluation.outcomes import OUTCOMES, Values, judge, values_of
-from mllmeraser.evaluation.records import EvaluationResult, Item, OptionRecord, Record
-from mllmeraser.evaluation.scores import OptionChoice, OptionRule, option_choices, rouge_l
+from mllmeraser.evaluation.protocols import PROTOCOLS, Protocol
+from mllmeraser.evaluation.records import DEFAULT_PROTOCOL, EvaluationResult, Item, OptionRecord, Record
+from mllmeraser.evaluation.scores import (
+    OptionChoice,
+    OptionRule,
+    generation_scores,
+    official_correct,
+    option_choices,
+    rouge_l,
+)
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.request import require_answers
 from mllmeraser.samples.sample import Modality, Sample, Task
@@ -40,6 +49,7 @@ class _Run:
     policy: str | None
     values: Values
     vocabulary: Collection[str] | None
+    protocol: Protocol
 
 
 def evaluate(
@@ -54,8 +64,9 @@ def evaluate(
     values: Values | None = None,
     vocabulary: Collection[str] | None = None,
     policy: str | None = None,
+    protocol: Protocol = PROTOCOLS[DEFAULT_PROTOCOL],
     options: OptionRule | None = None,
-    max_new_tokens: int = 24,
+    max_new_tokens: int | None = None,
     batch_size: int = 32,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
@@ -64,7 +75,8 @@ def evaluate(
 
     Args:
         model: The model.
-        sets: Samples by name of the set (`Benchmark.sets`); empty sets give no record.
+        sets: Samples by name of the set (`Benchmark.sets`, or what `protocol` makes of them); empty sets give no
+            record.
         method: Name of the method in the records.
         benchmark: Name of the benchmark in the records.
         split: Name of the split in the records.
@@ -75,9 +87,10 @@ def evaluate(
         vocabulary: Words a sane answer is made of (`Benchmark.vocabulary`), where the model's world is
             closed.
         policy: Name of the policy in the records; None: that of the intervention's config, if it has one.
-        options: Also score classification by option likelihood, by letter or by text; None: do not.
-        max_new_tokens: Longest answer.
-        batch_size: Prompts in a batch.
+        protocol: How answers are counted; stated in the records.
+        options: Also score classification by option likelihood, by letter or by text; None: as `protocol` says.
+        max_new_tokens: Longest answer; None: as `protocol` says.
+        batch_size: Prompts in a batch; fewer where other items stand before the question.
         seed: Of the bootstrap; also stated in the records.
         progress: Called with the number of answers that have just been finished.
 
@@ -97,22 +110,41 @@ def evaluate(
         policy=policy or _policy_name(intervention),
         values=values if values is not None else values_of(about_people),
         vocabulary=vocabulary,
+        protocol=protocol,
     )
+    options = options or protocol.options
+    longest = protocol.max_new_tokens if max_new_tokens is None else max_new_tokens
+    reader = _reader(model, cells)
     result = EvaluationResult()
     with nullcontext() if intervention is None else intervention.attached(model):
         for cell, samples in cells.items():
+            rows = max(1, batch_size // (1 + max(len(shots_of(sample)) for sample in samples)))
             started = time.perf_counter()
-            answers = model.generate(samples, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=progress)
+            answers = reader.generate(samples, max_new_tokens=longest, batch_size=rows, progress=progress)
             seconds = time.perf_counter() - started
             items = _items(run, cell, samples, answers)
             if options is not None and cell[2] == "classification":
-                choices = option_choices(model, samples, rule=options)
+                choices = option_choices(reader, samples, rule=options)
                 for item, choice in zip(items, choices, strict=True):
                     item["option_letter"], item["option_correct"] = choice.letter, choice.correct
+                    item["scores"] |= {
+                        "option_accuracy": float(choice.correct),
+                        "option_probability": choice.probability,
+                    }
                 result.options.append(_option_record(run, cell, samples, choices, options))
             result.items += items
             result.records.append(_record(run, cell, items, seconds))
     return result
+
+
+def _reader(model: MultimodalModel, cells: Mapping[Cell, Sequence[Sample]]) -> MultimodalModel:
+    """The model, reading what stands before the questions where something does."""
+    if not any(shots_of(sample) for group in cells.values() for sample in group):
+        return model
+    # Most evaluations show nothing, and what asks for no model is to import without torch.
+    from mllmeraser.evaluation.context_prompts import reading_context
+
+    return reading_context(model)
 
 
 def _cells(sets: Mapping[str, Sequence[Sample]]) -> dict[Cell, list[Sample]]:
@@ -136,6 +168,8 @@ def _items(run: _Run, cell: Cell, samples: Sequence[Sample], answers: Sequence[s
     for sample, answer in zip(samples, answers, strict=True):
         judged = judge(sample, answer, values, run.vocabulary)
         scored = task != "classification" and sample.answer is not None
+        by_rule = run.protocol.official and task != "generation"
+        told = run.protocol.official and task == "generation"
         items.append(
             Item(
                 id=sample.id,
@@ -145,9 +179,10 @@ def _items(run: _Run, cell: Cell, samples: Sequence[Sample], answers: Sequence[s
                 subject=sample.subject,
                 answer=answer,
                 outcome=judged.outcome,
-                correct=judged.correct,
+                correct=official_correct(sample, answer) if by_rule else judged.correct,
                 reason=judged.reason,
                 rouge_l=rouge_l(answer, sample.answer or "") if scored else None,
+                scores=generation_scores(answer, sample.answer or "") if told else {},
                 option_letter=None,
                 option_correct=None,
             )
@@ -180,7 +215,14 @@ def _record(run: _Run, cell: Cell, items: Sequence[Item], seconds: float) -> Rec
         seed=run.seed,
         policy=run.policy,
         seconds=seconds,
+        protocol=run.protocol.id,
+        scores=_means(items),
     )
+
+
+def _means(items: Sequence[Item]) -> dict[str, float]:
+    names = dict.fromkeys(name for item in items for name in item["scores"])
+    return {name: fsum(item["scores"][name] for item in items) / len(items) for name in names}
 
 
 def _option_record(

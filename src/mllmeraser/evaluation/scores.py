@@ -1,4 +1,4 @@
-"""Scores of answers: ROUGE-L, the official rules of MLLMU-Bench, and option likelihood."""
+"""Scores of answers: ROUGE and BLEU, the official rules of MLLMU-Bench, and option likelihood."""
 
 from __future__ import annotations
 
@@ -36,7 +36,21 @@ class OptionChoice:
 
 def rouge_l(answer: str, gold: str) -> float:
     """ROUGE-L F-measure with stemming, between 0 and 1, as MLLMU-Bench reports it."""
-    return float(_scorer().score(gold, answer)["rougeL"].fmeasure)
+    return float(_scorer("rougeL").score(gold, answer)["rougeL"].fmeasure)
+
+
+def generation_scores(answer: str, gold: str) -> dict[str, float]:
+    """What the published evaluation of generation reports beside ROUGE-L, between 0 and 1.
+
+    `rouge_1` and `rouge_2` are F-measures with stemming; `bleu` is sentence BLEU of up to four words, split at
+    blanks, with 0.1 in place of a count of zero (method 1 of Chen and Cherry 2014).
+    """
+    rouge = _scorer("rouge1", "rouge2").score(gold, answer)
+    return {
+        "rouge_1": float(rouge["rouge1"].fmeasure),
+        "rouge_2": float(rouge["rouge2"].fmeasure),
+        "bleu": _bleu(answer.split(), gold.split()),
+    }
 
 
 def official_correct(sample: Sample, answer: str) -> bool:
@@ -121,9 +135,15 @@ def _choice(sample: Sample, scores: Tensor) -> OptionChoice:
     return OptionChoice(letters[best], best == right, float(scores.double().softmax(0)[right]))
 
 
-@lru_cache(maxsize=1)
-def _scorer() -> Any:
+def _bleu(answer: list[str], gold: list[str]) -> float:
+    from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+
+    return float(sentence_bleu([gold], answer, smoothing_function=SmoothingFunction().method1))
+
+
+@lru_cache(maxsize=4)
+def _scorer(*kinds: str) -> Any:
     # Half a second of import, and only scoring needs it.
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(["rougeL"], use_stemmer=True)
+    return RougeScorer(list(kinds), use_stemmer=True)

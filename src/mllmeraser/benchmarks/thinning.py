@@ -1,0 +1,24 @@
+"""A smaller set that still asks about as many people as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mllmeraser.samples.sample import Sample
+
+
+def thin(samples: Sequence[Sample], per_cell: int) -> list[Sample]:
+    """At most `per_cell` samples of each task and modality, taken from as many people as possible.
+
+    People take turns in order, so the result is the same every time and keeps the order of `samples`.
+    """
+    cells: dict[tuple[str, str], dict[str, list[int]]] = {}
+    for index, sample in enumerate(samples):
+        people = cells.setdefault((sample.task, sample.modality), {})
+        people.setdefault(sample.subject or sample.id, []).append(index)
+    kept: set[int] = set()
+    for people in cells.values():
+        turns = max(len(indices) for indices in people.values())
+        order = [indices[turn] for turn in range(turns) for indices in people.values() if turn < len(indices)]
+        kept.update(order[:per_cell])
+    return [sample for index, sample in enumerate(samples) if index in kept]

@@ -1,0 +1,72 @@
+"""Prompts of several turns, each of which may have a picture of its own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import BatchFeature
+
+from mllmeraser.evaluation.context import shots_of
+from mllmeraser.models.families.base import PixelInputs, tokenize
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.models.prompts import Prompts
+from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.sample import Sample
+
+
+def reading_context(model: MultimodalModel) -> MultimodalModel:
+    """The same model (same weights, same attached interventions), whose prompts show the shots of samples."""
+    reader = copy.copy(model)
+    reader.prompts = ContextPrompts(model.family, model.processor)
+    return reader
+
+
+class ContextPrompts(Prompts):
+    """Prompts with several turns and pictures, in the checkpoint's own chat format; for answers, not for losses."""
+
+    def text(self, sample: Sample) -> str:
+        """Rendered conversation, every picture as a single placeholder."""
+        shots = shots_of(sample)
+        if not shots:
+            return super().text(sample)
+        messages = [message for shot in shots for message in (_asked(shot), _answered(shot))]
+        messages.append(_asked(sample))
+        return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+
+    def encode(self, samples: Sequence[Sample], padding_side: str = "left") -> BatchFeature:
+        """One batch, rows in the order of `samples` (see `Family.encode`).
+
+        Raises:
+            InputError: A text holds another number of placeholders than its sample has pictures.
+        """
+        pixels = [self._pictures(sample) for sample in samples]
+        texts = [self._expanded(self.text(sample), row) for sample, row in zip(samples, pixels, strict=True)]
+        flat = [one for row in pixels for one in row]
+        return self.family.collate(self.processor, tokenize(self.processor, texts), flat, padding_side)
+
+    def _pictures(self, sample: Sample) -> list[PixelInputs]:
+        return [self.pixels(turn.image) for turn in (*shots_of(sample), sample) if turn.image is not None]
+
+    def _expanded(self, text: str, pixels: Sequence[PixelInputs]) -> str:
+        token = self.family.image_token(self.processor)
+        first, *rest = text.split(token)
+        if len(rest) != len(pixels):
+            raise InputError(
+                f"the conversation has {len(rest)} image placeholders ({token}) for {len(pixels)} image(s); "
+                "a question must not contain the placeholder itself"
+            )
+        sizes = [self.family.placeholders(self.processor, one) for one in pixels]
+        return first + "".join(token * size + part for size, part in zip(sizes, rest, strict=True))
+
+
+def _asked(sample: Sample) -> dict[str, Any]:
+    content: list[dict[str, str]] = [{"type": "image"}] if sample.image is not None else []
+    return {"role": "user", "content": [*content, {"type": "text", "text": sample.prompt}]}
+
+
+def _answered(sample: Sample) -> dict[str, Any]:
+    if sample.answer is None:
+        raise InputError(f"{sample.id or sample.question!r}: an item in context needs its answer")
+    return {"role": "assistant", "content": [{"type": "text", "text": sample.answer}]}

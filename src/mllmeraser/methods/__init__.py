@@ -1,0 +1,20 @@
+"""Every other method behind one interface: from a model and a Request to something detachable."""
+
+from mllmeraser.methods.adapter import AdapterProduct
+from mllmeraser.methods.loading import load_product
+from mllmeraser.methods.method import Method, MethodSettings
+from mllmeraser.methods.product import Product, ProductConfig
+from mllmeraser.methods.registry import load_method, method_names
+from mllmeraser.methods.weights import WeightProduct
+
+__all__ = [
+    "AdapterProduct",
+    "Method",
+    "MethodSettings",
+    "Product",
+    "ProductConfig",
+    "WeightProduct",
+    "load_method",
+    "load_product",
+    "method_names",
+]

@@ -1,0 +1,114 @@
+"""AdapterProduct: low-rank adapters, applied by hooks, saved as PEFT saves them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mllmeraser.methods.product import Product
+from mllmeraser.models.intervention import Attachment
+from mllmeraser.samples.errors import ArtifactError, AttachError
+
+PREFIX = "base_model.model."  # what PEFT puts before a module's name
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterProduct(Product):
+    """W x + (alpha / rank) B A x on linear layers. The weights and modules of the model are never touched.
+
+    `tensors` holds, for every adapted layer, A (rank, inputs) and B (outputs, rank) under PEFT's names, and
+    the folder is one that `peft.PeftModel.from_pretrained` reads.
+    """
+
+    kind: ClassVar[str] = "adapter"
+    tensor_file: ClassVar[str] = "adapter_model.safetensors"
+
+    def __post_init__(self) -> None:
+        """Refuse adapters that are not pairs of matrices of one rank."""
+        super().__post_init__()
+        if self.config.rank is None or self.config.alpha is None:
+            raise ArtifactError("the manifest of an adapter needs rank and alpha")
+        for name, (down, up) in self.pairs().items():
+            if down.dim() != 2 or up.dim() != 2 or down.shape[0] != self.config.rank or up.shape[1] != down.shape[0]:
+                raise ArtifactError(f"the adapter of {name} is not of rank {self.config.rank}")
+
+    def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Name of the layer -> A and B.
+
+        Raises:
+            ArtifactError: If a tensor has another name, or one of a pair is missing.
+        """
+        names = {name.removeprefix(PREFIX).removesuffix(DOWN).removesuffix(UP) for name in self.tensors}
+        expected = {f"{PREFIX}{name}{part}" for name in names for part in (DOWN, UP)}
+        if expected != set(self.tensors):
+            odd = sorted(expected ^ set(self.tensors))[0]
+            raise ArtifactError(f"the adapters are not whole: {odd} is missing or out of place")
+        return {name: (self.tensors[PREFIX + name + DOWN], self.tensors[PREFIX + name + UP]) for name in sorted(names)}
+
+    def attach(self, model: Any) -> Attachment:
+        """See `Product.attach`; several adapters may be attached together, and detached in any order."""
+        hf = self.base(model)
+        pairs, modules = self.pairs(), dict(hf.named_modules())
+        for name, (down, up) in pairs.items():
+            _check_layer(name, modules.get(name), down, up)
+        scale = float(self.config.alpha or 0.0) / int(self.config.rank or 1)
+        with ExitStack() as undo:
+            for name, (down, up) in pairs.items():
+                hook = _Low(modules[name], down, up, scale)
+                undo.callback(modules[name].register_forward_hook(hook, with_kwargs=True).remove)
+            return Attachment(undo.pop_all().close, [self.config.method])
+
+    def more_files(self) -> dict[str, str]:
+        """`adapter_config.json`, by which PEFT reads the folder."""
+        content = {
+            "peft_type": "LORA",
+            "task_type": None,
+            "base_model_name_or_path": self.config.base_model,
+            "r": self.config.rank,
+            "lora_alpha": self.config.alpha,
+            "lora_dropout": 0.0,
+            "target_modules": list(self.pairs()),
+            "bias": "none",
+            "inference_mode": True,
+        }
+        return {"adapter_config.json": json.dumps(content, indent=2) + "\n"}
+
+
+def adapter_tensors(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """Layer -> (A, B) as tensors under PEFT's names."""
+    named = {}
+    for name, (down, up) in pairs.items():
+        named[f"{PREFIX}{name}{DOWN}"], named[f"{PREFIX}{name}{UP}"] = down, up
+    return named
+
+
+class _Low:
+    """Forward hook of one linear layer."""
+
+    def __init__(self, layer: nn.Module, down: Tensor, up: Tensor, scale: float) -> None:
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        self.down, self.up, self.scale = down.to(weight), up.to(weight), scale
+
+    def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
+        given = args[0] if args else kwargs["input"]
+        return output + F.linear(F.linear(given, self.down), self.up) * self.scale
+
+
+def _check_layer(name: str, layer: nn.Module | None, down: Tensor, up: Tensor) -> None:
+    if layer is None:
+        raise AttachError(f"the model has no layer {name}: this adapter was made for another one")
+    if not isinstance(layer, nn.Linear):
+        raise AttachError(f"{name} is a {type(layer).__name__}: an adapter fits a linear layer only")
+    if (up.shape[0], down.shape[1]) != tuple(layer.weight.shape):
+        raise AttachError(
+            f"the adapter of {name} is made for a weight of shape {(up.shape[0], down.shape[1])}, "
+            f"not {tuple(layer.weight.shape)}"
+        )

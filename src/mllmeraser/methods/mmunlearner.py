@@ -1,0 +1,149 @@
+"""MMUnlearner: masked ascent, so that the picture is forgotten and the text stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from mllmeraser.methods import fisher
+from mllmeraser.methods.data import Item, TrainingData, answered, chunks, pick
+from mllmeraser.methods.forward import score
+from mllmeraser.methods.loop import Objective
+from mllmeraser.methods.losses import gradient_ascent, mean_nll
+from mllmeraser.methods.method import MethodSettings
+from mllmeraser.methods.settings import TrainSettings
+from mllmeraser.methods.steps import Step
+from mllmeraser.methods.trained import Session, TrainedMethod
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.request import Request
+
+Part = Literal["vision", "language"]
+
+
+class MMUnlearnerSettings(TrainSettings):
+    """Settings of MMUnlearner.
+
+    Attributes:
+        variant: Which part of the model is masked and trained: `vision` (tower and projector), `language`, or
+            `both`; the other part stays frozen.
+        beta: A weight is in the mask if its importance for the forget samples is at least `beta` times that
+            for what is to be preserved.
+        strict_mask: Weights outside the mask do not move at all. False: as published, where the gradients of
+            ascent steps are masked, but momentum, weight decay and the descent steps move the others.
+        vision_names: Components of the names of the tower's and the projector's parameters.
+    """
+
+    variant: Literal["vision", "language", "both"] = "vision"
+    beta: float = Field(default=1.0, gt=0)
+    strict_mask: bool = True
+    vision_names: tuple[str, ...] = Field(
+        default=("vision_tower", "vision_model", "visual", "multi_modal_projector"), min_length=1
+    )
+    learning_rate: float = Field(default=1e-5, gt=0)
+
+
+class MMUnlearner(TrainedMethod):
+    """MMUnlearner (2502.11051): theta <- theta + eta m * grad L_f every floor(n_r / n_f) steps, descent on L_r.
+
+    m = [(F(forget) + 1e-15) / (F(preserve) + 1e-15) >= beta], F the mean over batches of the squared gradient
+    of the mean answer nll. Forget: the samples with a picture, whose recognition is to go. Preserve, for the
+    vision mask: retain samples with a picture; for the language mask: text-only samples about everybody, the
+    forgotten included, and all retain samples. n_r and n_f count batches; steps as GradDiff `interleaved`.
+    The masked gradient is clipped, then AdamW steps.
+
+    Deviation: with `strict_mask` (the default) the *update* is masked, of ascent and descent alike, so that a
+    weight outside the mask keeps its value bit for bit; the published code masks only the ascent's gradient.
+    Only the masked parts are trained, so that under `vision` a batch of text alone moves nothing.
+    A part whose names match nothing, and a mask of none or all of a part, is an error instead of a run that
+    does nothing. The shares are stated in the product as `mask_share_vision` and `mask_share_language`.
+    """
+
+    name: ClassVar[str] = "mmunlearner"
+    variants: ClassVar[tuple[str, ...]] = ("vision", "language", "both")
+    settings: ClassVar[type[MethodSettings]] = MMUnlearnerSettings
+
+    def data(self, model: MultimodalModel, request: Request, settings: Any, seed: int) -> TrainingData:
+        """Forget samples with a picture, all retain samples; text-only forget samples are to be preserved."""
+        assert isinstance(settings, MMUnlearnerSettings)
+        pictured = [sample for sample in request.forget if sample.image is not None]
+        about = [sample for sample in request.forget if sample.image is None]
+        preserved = answered(about, "text-only forget", self.name) if about else ()
+        retain = answered(request.retain, "retain", self.name)
+        if settings.variant != "language" and all(item.sample.image is None for item in retain):
+            raise InputError("mmunlearner: a vision mask is measured against retain samples with pictures; give some")
+        return TrainingData(answered(pictured, "pictured forget", self.name), retain, preserved)
+
+    def prepare(self, model: MultimodalModel, data: TrainingData, settings: Any) -> dict[str, Tensor]:
+        """The masks, by parameter."""
+        assert isinstance(settings, MMUnlearnerSettings)
+        found: dict[str, Tensor] = {}
+        pictured = tuple(item for item in data.retain if item.sample.image is not None)
+        preserve = {"vision": pictured, "language": (*data.preserved, *data.retain)}
+        for part in parts_of(settings):
+            chosen = part_parameters(model.hf, part, settings.vision_names)
+            sides = [_importance(model, chosen, items, settings) for items in (data.forget, preserve[part])]
+            mask = fisher.masks(sides[0], sides[1], settings.beta)
+            fisher.check_masks(mask, part)
+            found |= mask
+        return found
+
+    def parameters(self, model: MultimodalModel, settings: Any) -> list[str]:
+        """Names of the trained parameters: those of the masked parts."""
+        assert isinstance(settings, MMUnlearnerSettings)
+        chosen = (part_parameters(model.hf, part, settings.vision_names) for part in parts_of(settings))
+        return [name for parameters in chosen for name in parameters]
+
+    def plan(self, session: Session) -> list[Step]:
+        """An ascent step before every floor(n_r / n_f)-th descent step."""
+        return session.plan("interleaved")
+
+    def objective(self, session: Session, prepared: Mapping[str, Tensor]) -> Objective:
+        """-L_f and L_r, with the masks."""
+        settings, hf = session.settings, session.model.hf
+        assert isinstance(settings, MMUnlearnerSettings)
+        for part in parts_of(settings):
+            names = part_parameters(hf, part, settings.vision_names)
+            mask = {name: prepared[name] for name in names}
+            session.measures[f"mask_share_{part}"] = fisher.check_masks(mask, part)
+        return Objective(
+            lambda number: gradient_ascent(mean_nll(*session.score(session.forget_items(number)))),
+            lambda number: mean_nll(*session.score(session.retain_items(number))),
+            masks={name: mask.to(session.model.device) for name, mask in prepared.items()},
+            strict=settings.strict_mask,
+        )
+
+
+def parts_of(settings: MMUnlearnerSettings) -> tuple[Part, ...]:
+    """The masked parts of a variant."""
+    return ("vision", "language") if settings.variant == "both" else (settings.variant,)
+
+
+def part_parameters(hf: nn.Module, part: Part, vision_names: tuple[str, ...]) -> dict[str, nn.Parameter]:
+    """Parameters of tower and projector, or all others.
+
+    Raises:
+        InputError: If no name matches.
+    """
+    everything = dict(hf.named_parameters())
+    seen = fisher.named(everything, vision_names, "vision")
+    chosen = seen if part == "vision" else [name for name in everything if name not in set(seen)]
+    if not chosen:
+        raise InputError(f"no parameter of the model belongs to its {part} part: `vision_names` match all of them")
+    return {name: everything[name] for name in chosen}
+
+
+def _importance(
+    model: MultimodalModel, parameters: dict[str, nn.Parameter], items: tuple[Item, ...], settings: MMUnlearnerSettings
+) -> dict[str, Tensor]:
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)  # the caller's borrowing gives this back
+
+    def loss(rows: list[int]) -> Tensor:
+        return mean_nll(*score(model, pick(items, rows), settings.loss_on))
+
+    return fisher.fisher(parameters, (partial(loss, rows) for rows in chunks(len(items), settings.batch_size)))
