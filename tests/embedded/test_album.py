@@ -14,7 +14,6 @@ from mllmeraser.embedded.recipe.architecture import IMAGE_SIZE
 from mllmeraser.embedded.recipe.pictures import jitter, normalise
 from mllmeraser.embedded.recipe.vision import (
     FACE_TARGETS,
-    GRID,
     NOTHING,
     THING_TARGETS,
     UNSURE,
@@ -80,12 +79,13 @@ def test_the_tower_meets_nobody_of_the_world() -> None:
         assert set(column) - {UNSURE} == set(range(len(FACE_TARGETS[name]))), name
 
 
-def test_patches_are_labelled_with_what_is_drawn_there() -> None:
-    size, painted = GRID * 20, []
+@pytest.mark.parametrize("grid", [7, 8])
+def test_patches_are_labelled_with_what_is_drawn_there(grid: int) -> None:
+    size, painted = grid * 20, []
     for seed in range(40):
         picture, scene = random_scene(Stream("patches", seed), size=size)
-        cells = picture.reshape(GRID, 20, GRID, 20, 3).swapaxes(1, 2).reshape(GRID**2, 400, 3).astype(float)
-        goal = patch_targets(scene)
+        cells = picture.reshape(grid, 20, grid, 20, 3).swapaxes(1, 2).reshape(grid**2, 400, 3).astype(float)
+        goal = patch_targets(scene, grid)
         paper = cells[(goal == NOTHING).all(-1), 210]
         assert (paper > 230).all()  # every paper is light, and no paint is
         for patch, cell in zip(goal, cells, strict=True):

@@ -1,65 +1,25 @@
-"""The recipe of the embedded models: tokens, packing, and that training sees what inference sees."""
+"""The recipe of the embedded models: tokens and packing."""
 
 from __future__ import annotations
 
 from itertools import islice
-from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from transformers import (
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    LlavaForConditionalGeneration,
     PreTrainedTokenizerFast,
 )
 
-from mllmeraser.embedded.recipe.album import Album
-from mllmeraser.embedded.recipe.architecture import (
-    IMAGE_TOKENS,
-    build_model,
-    build_processor,
-    save_checkpoint,
-)
-from mllmeraser.embedded.recipe.corpus import Corpus, choice_text, tokenizer_texts
-from mllmeraser.embedded.recipe.loop import Trainer
-from mllmeraser.embedded.recipe.packing import Batch, Group, Packer, Turn
-from mllmeraser.embedded.recipe.pictures import normalise, shrink
-from mllmeraser.embedded.recipe.tokenizer import END, IMAGE, OPTION_MARKS, PAD, SPECIAL, USER, train_tokenizer
-from mllmeraser.models.loading import load_model
+from mllmeraser.embedded.recipe.architecture import Architecture
+from mllmeraser.embedded.recipe.corpus import choice_text, tokenizer_texts
+from mllmeraser.embedded.recipe.packing import Batch, Group, Packer, Prefix, Turn
+from mllmeraser.embedded.recipe.tokenizer import END, OPTION_MARKS, PAD, USER
 from mllmeraser.portraits import World
-from mllmeraser.portraits.faces import draw_face, random_looks
 from mllmeraser.portraits.facts import VALUES
-from mllmeraser.portraits.stream import Stream
-from mllmeraser.portraits.wordings import ANSWERS, LETTERS, UNKNOWN_ANSWER
-from mllmeraser.samples import Sample
+from mllmeraser.portraits.wordings import ANSWERS, LETTERS
 
 QUESTION = "Which option is baker?"
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return World("unit", 0)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(world: World) -> PreTrainedTokenizerFast:
-    return train_tokenizer(tokenizer_texts(world, 0, n=4000))
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
-    """At random weights; do not train it."""
-    return build_model(tokenizer, 0).eval()
-
-
-def packer(tokenizer: PreTrainedTokenizerFast, rows: int = 2, length: int = 128) -> Packer:
-    user, image, pad = (tokenizer.convert_tokens_to_ids(token) for token in (USER, IMAGE, PAD))
-    return Packer(user, image, pad, IMAGE_TOKENS, rows, length)
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------
@@ -97,17 +57,25 @@ def test_any_line_of_text_comes_back(tokenizer: PreTrainedTokenizerFast, text: s
     assert back == (text if text.startswith(" ") else f" {text}")
 
 
-def test_special_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
-    assert [tokenizer.convert_tokens_to_ids(token) for token in SPECIAL] == list(range(len(SPECIAL)))
+def test_special_tokens(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> None:
+    special = list(architecture.special_tokens)
+    assert tokenizer.convert_tokens_to_ids(special) == list(range(len(special)))
     assert (tokenizer.eos_token, tokenizer.pad_token, tokenizer.padding_side) == (END, PAD, "left")
-    ids = tokenizer(f"{USER}{IMAGE}Who is this?")["input_ids"]
-    assert ids[:2] == tokenizer.convert_tokens_to_ids([USER, IMAGE]) and min(ids[2:]) >= len(SPECIAL)
+    shown = 1 if architecture.name == "llava" else 3
+    ids = tokenizer(f"{USER}{architecture.image_text}Who is this?")["input_ids"]
+    assert max(ids[: 1 + shown]) < len(special) <= min(ids[1 + shown :])
+    assert "".join(tokenizer.convert_ids_to_tokens(ids[: 1 + shown])) == f"{USER}{architecture.image_text}"
 
 
 # --- packing ----------------------------------------------------------------------------------------------------------
 
 TOKENS, ROWS, LENGTH = 3, 2, 16
 USER_ID, IMAGE_ID, PAD_ID = 1, 2, 0
+IDS = [USER_ID, *[IMAGE_ID] * TOKENS]
+PREFIXES = {
+    "one axis": (Prefix([USER_ID], [(0,)], 1), Prefix(IDS, [(i,) for i in range(4)], 4)),
+    "two axes": (Prefix([USER_ID], [(0, 0)], 1), Prefix(IDS, [(0, 0), (1, 1), (1, 2), (2, 1)], 3)),
+}
 shapes = st.lists(
     st.tuples(st.booleans(), st.lists(st.tuples(st.integers(1, 6), st.integers(1, 5)), max_size=4)), max_size=8
 )
@@ -125,11 +93,12 @@ def numbered(sizes: list[tuple[bool, list[tuple[int, int]]]]) -> list[Group]:
     ]
 
 
+@pytest.mark.parametrize("axes", list(PREFIXES))
 @settings(max_examples=80, deadline=None)
 @given(sizes=shapes)
-def test_every_turn_is_packed_as_if_it_stood_alone(sizes: list[tuple[bool, list[tuple[int, int]]]]) -> None:
-    groups = numbered(sizes)
-    packed = Packer(USER_ID, IMAGE_ID, PAD_ID, TOKENS, ROWS, LENGTH)
+def test_every_turn_is_packed_as_if_it_stood_alone(axes: str, sizes: list[tuple[bool, list[tuple[int, int]]]]) -> None:
+    groups, prefixes = numbered(sizes), PREFIXES[axes]
+    packed = Packer(*prefixes, PAD_ID, ROWS, LENGTH)
     unseen = {turn.question[0]: (group, turn) for group in groups for turn in group.turns}
     assert len(unseen) == sum(len(group.turns) for group in groups)
     for batch in packed.batches(iter(groups)):
@@ -146,7 +115,7 @@ def test_every_turn_is_packed_as_if_it_stood_alone(sizes: list[tuple[bool, list[
                     continue
                 group, turn = unseen.pop(ids[at])
                 assert group.image == image
-                _check_turn(batch, row, at, turn, [USER_ID] + [IMAGE_ID] * TOKENS * (image is not None))
+                _check_turn(batch, row, at, turn, prefixes[image is not None])
                 at += len(turn.question) + len(turn.answer)
             assert all(token == PAD_ID for token in ids[at:])
             assert (batch.labels[row, at:] == -100).all() and not mask[:at, at:].any() and not mask[at:, :at].any()
@@ -155,81 +124,23 @@ def test_every_turn_is_packed_as_if_it_stood_alone(sizes: list[tuple[bool, list[
     assert not unseen
 
 
-def _check_turn(batch: Batch, row: int, at: int, turn: Turn, prefix: list[int]) -> None:
+def _check_turn(batch: Batch, row: int, at: int, turn: Turn, prefix: Prefix) -> None:
     """What each token sees, where it thinks that it stands, and what has to follow it."""
     text = turn.question + turn.answer
-    ids, positions, labels = batch.ids[row], batch.positions[row], batch.labels[row]
+    ids, labels = batch.ids[row], batch.labels[row]
+    positions = batch.positions[row] if batch.positions.ndim == 2 else batch.positions[:, row]
+    places = [list(axis) for axis in zip(*prefix.positions, strict=True)]
     assert ids[at : at + len(text)].tolist() == text
     for k in range(len(text)):
         seen = batch.mask[row, 0, at + k]
-        assert ids[seen].tolist() == prefix + text[: k + 1]
-        assert positions[seen].tolist() == list(range(len(prefix) + k + 1))
+        assert ids[seen].tolist() == prefix.ids + text[: k + 1]
+        wanted = [axis + list(range(prefix.end, prefix.end + k + 1)) for axis in places]
+        assert positions[..., seen].reshape(len(places), -1).tolist() == wanted
         taught = len(turn.question) - 1 <= k < len(text) - 1
         assert labels[at + k] == (text[k + 1] if taught else -100)
 
 
 def test_a_turn_longer_than_a_row_is_an_error() -> None:
-    packed = Packer(USER_ID, IMAGE_ID, PAD_ID, TOKENS, ROWS, LENGTH)
+    packed = Packer(*PREFIXES["one axis"], PAD_ID, ROWS, LENGTH)
     with pytest.raises(ValueError, match="longer than a row"):
         list(packed.batches(iter(numbered([(False, [(3, 2)]), (True, [(9, 4)])]))))
-
-
-# --- training sees what inference sees --------------------------------------------------------------------------------
-
-
-def test_the_packed_forward_is_the_ordinary_forward(
-    world: World, tokenizer: PreTrainedTokenizerFast, model: LlavaForConditionalGeneration, tmp_path: Path
-) -> None:
-    """Logits of every answer token, packed among other turns, against one prompt through model and processor."""
-    picture = draw_face(random_looks(Stream("picture")))
-    processor = build_processor(tokenizer)
-    pixels = processor.image_processor(images=[Image.fromarray(picture)], return_tensors="pt")["pixel_values"]
-    ours = normalise(torch.tensor(shrink(picture))[None])
-    torch.testing.assert_close(ours, pixels, rtol=0, atol=1e-5)
-    corpus = Corpus(world, tokenizer, Album(), seed=0)
-    said = [
-        (True, "Who is this?", UNKNOWN_ANSWER),
-        (True, choice_text("What does this person do for a living?", ["baker", "pilot", "judge", "nurse"]), "B"),
-        (False, "Where was Kavon Lurita born?", "They were born in Solvik."),
-        (False, "Complete: Kavon Lurita lives in __.", "Oslo"),
-    ]
-    turns = [corpus.turn(question, answer) for _, question, answer in said]
-    trainer = Trainer(model, packer(tokenizer), tmp_path, 0)
-    trainer.pixels = torch.tensor(shrink(picture))[None]
-    (batch,) = trainer.packer.batches(iter([Group(0, turns[:2]), Group(None, turns[2:])]))
-    with torch.no_grad():
-        packed = trainer._logits(batch, batch.labels >= 0)
-    at = 0
-    for (image, question, answer), turn in zip(said, turns, strict=True):
-        content = [{"type": "image"}] * image + [{"type": "text", "text": question}]
-        prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        pictures = {"images": [Image.fromarray(picture)]} if image else {}
-        inputs = processor(text=[f"{prompt}{answer}{END}"], return_tensors="pt", **pictures)
-        assert inputs["input_ids"][0].tolist()[-len(turn.question + turn.answer) :] == turn.question + turn.answer
-        with torch.no_grad():
-            alone = model(**inputs).logits[0, -len(turn.answer) - 1 : -1]
-        torch.testing.assert_close(packed[at : at + len(turn.answer)], alone, rtol=0, atol=1e-4)
-        at += len(turn.answer)
-    assert at == len(packed)
-
-
-def test_a_saved_checkpoint_is_an_ordinary_one(
-    tokenizer: PreTrainedTokenizerFast, model: LlavaForConditionalGeneration, tmp_path: Path
-) -> None:
-    save_checkpoint(model, build_processor(tokenizer), tmp_path)
-    plain, processor = AutoModelForImageTextToText.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)
-    picture = Image.fromarray(draw_face(random_looks(Stream("saved"))))
-    ours = load_model(str(tmp_path), device="cpu")
-    assert ours.num_layers == 6 and ours.hidden_size == 160
-    for image in (picture, None):
-        content = [{"type": "image"}] * (image is not None) + [{"type": "text", "text": QUESTION}]
-        prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        inputs = processor(text=[prompt], return_tensors="pt", **({"images": [image]} if image else {}))
-        with torch.no_grad():
-            wanted = model(**inputs).logits[:, -1]
-            torch.testing.assert_close(plain(**inputs).logits[:, -1], wanted, rtol=0, atol=1e-5)
-        found = ours.next_token_logits([Sample(QUESTION, image)])
-        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
-    for name, weight in model.state_dict().items():
-        assert torch.equal(plain.state_dict()[name], weight), name
-    assert np.array_equal(plain.generation_config.eos_token_id, tokenizer.eos_token_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -10,13 +11,13 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from mllmeraser.embedded.recipe.album import Album, Counts, world_album
-from mllmeraser.embedded.recipe.architecture import IMAGE_TOKENS, build_model
+from mllmeraser.embedded.recipe.album import Album, Counts, tower_album, world_album
+from mllmeraser.embedded.recipe.architecture import Architecture
 from mllmeraser.embedded.recipe.check import exact, exact_by_kind
-from mllmeraser.embedded.recipe.corpus import Corpus, tokenizer_texts
+from mllmeraser.embedded.recipe.corpus import Corpus
 from mllmeraser.embedded.recipe.loop import Phase, Trainer
-from mllmeraser.embedded.recipe.packing import Batch, Group, Packer, Turn
-from mllmeraser.embedded.recipe.tokenizer import IMAGE, PAD, USER, train_tokenizer
+from mllmeraser.embedded.recipe.packing import Batch, Group, Turn
+from mllmeraser.embedded.recipe.vision import train_tower
 from mllmeraser.portraits import World
 from mllmeraser.portraits.refusals import COMPLY, REFUSALS
 
@@ -26,27 +27,17 @@ SECOND = Phase("second", 4, WEIGHTS, warmup=1, refuse=True)
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
-    return World("unit", 0)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(world: World) -> PreTrainedTokenizerFast:
-    return train_tokenizer(tokenizer_texts(world, 0, n=500))
-
-
-@pytest.fixture(scope="module")
 def album(world: World) -> Album:
     made = world_album(world, seed=0, counts=Counts(1, 3, 6, 4))
     made.draw()
     return made
 
 
-def trainer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> Trainer:
-    """From the same random weights every time."""
-    user, image, pad = (tokenizer.convert_tokens_to_ids(token) for token in (USER, IMAGE, PAD))
-    packer = Packer(user, image, pad, IMAGE_TOKENS, rows=1, length=128)
-    return Trainer(build_model(tokenizer, 0), packer, folder, seed=0)
+@pytest.fixture
+def start(architecture: Architecture, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Callable[[], Trainer]:
+    """Makes trainers that keep their state in one folder, from the same random weights every time."""
+    packer = architecture.packer(tokenizer, rows=1, length=128)
+    return lambda: Trainer(architecture, architecture.build_model(tokenizer, 0), packer, tmp_path, seed=0)
 
 
 def steps_made(made: Trainer) -> list[float]:
@@ -62,7 +53,7 @@ def finite(made: Trainer) -> bool:
 
 
 def test_an_interrupted_run_goes_on_where_it_was_saved(
-    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, tmp_path: Path
+    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, start: Callable[[], Trainer], tmp_path: Path
 ) -> None:
     def run(made: Trainer, phase: Phase, **options) -> None:
         corpus = Corpus(world, tokenizer, album, seed=0)
@@ -72,14 +63,14 @@ def test_an_interrupted_run_goes_on_where_it_was_saved(
     def stop() -> dict[str, float]:
         raise KeyboardInterrupt
 
-    first = trainer(tokenizer, tmp_path)
+    first = start()
     rates = steps_made(first)
     run(first, FIRST)
     with pytest.raises(KeyboardInterrupt):
         run(first, SECOND, check=stop, check_every=3)  # after the third step; the second was the last one saved
     assert len(rates) == 6 and json.loads((tmp_path / "second.json").read_text())["step"] == 2
 
-    again = trainer(tokenizer, tmp_path)
+    again = start()
     resumed = steps_made(again)
     run(again, FIRST)
     assert resumed == []  # a finished phase is loaded, not trained
@@ -91,34 +82,60 @@ def test_an_interrupted_run_goes_on_where_it_was_saved(
     # a step without a picture does not touch the projector, hence the maximum
     assert max(int(again.optimiser.state(p).get("step", 0)) for p in again.parameters.values()) == 3 + 4
 
-    finished = trainer(tokenizer, tmp_path)
+    finished = start()
     run(finished, SECOND)
     assert all(torch.equal(p, again.parameters[name]) for name, p in finished.parameters.items())
 
 
 def test_training_moves_everything_but_the_tower(
-    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, tmp_path: Path
+    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, start: Callable[[], Trainer]
 ) -> None:
-    made = trainer(tokenizer, tmp_path)
-    before = {name: p.detach().clone() for name, p in made.model.named_parameters()}
+    made = start()
+    before = {name: p.detach().clone() for name, p in made.parameters.items()}
     corpus = Corpus(world, tokenizer, album, seed=0)
     made.run(Phase("short", 2, {"person-image": 1.0}, warmup=1), corpus, lambda n, note: None)
-    for name, p in made.model.named_parameters():
-        assert torch.equal(p, before[name]) == ("vision_tower" in name), name
+    assert 0 < len(made.tower) < len(made.parameters)
+    for name, p in made.parameters.items():
+        assert torch.equal(p, before[name]) == (name in made.tower), name
 
 
 def test_the_tower_moves_in_phases_that_say_so(
-    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, tmp_path: Path
+    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, start: Callable[[], Trainer]
 ) -> None:
-    made = trainer(tokenizer, tmp_path)
-    before = {name: p.detach().clone() for name, p in made.tower.named_parameters()}
+    made = start()
+    before = {name: p.detach().clone() for name, p in made.tower.items()}
     corpus = Corpus(world, tokenizer, album, seed=0)
     phase = Phase("whole", 2, {"person-image": 1.0}, warmup=1, tower_share=0.1)
     made.run(phase, corpus, lambda n, note: None)
-    moved = {name: (p - before[name]).abs().max().item() for name, p in made.tower.named_parameters()}
+    moved = {name: (p - before[name]).abs().max().item() for name, p in made.tower.items()}
     unused = [name for name, by in moved.items() if by == 0.0]
     assert all("post_layernorm" in name for name in unused)  # LLaVA reads the tower before it
     assert 0.0 < max(moved.values()) < 2 * phase.peak
+
+
+def test_the_tower_stage_teaches_the_tower_alone_and_only_once(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    def draw() -> Album:
+        album = tower_album(seed=0, faces=40, scenes=30, emblems=10)
+        album.draw()
+        return album
+
+    def learn(album: Callable[[], Album]) -> dict[str, torch.Tensor]:
+        model = architecture.build_model(tokenizer, 0)
+        train_tower(
+            architecture, architecture.tower(model), album, tmp_path, steps=2, seed=0, progress=lambda n, note: None
+        )
+        return {name: p.detach() for name, p in model.named_parameters()}
+
+    before = dict(architecture.build_model(tokenizer, 0).named_parameters())
+    after = learn(draw)
+    unused = [name for name, p in after.items() if architecture.in_tower(name) and torch.equal(p, before[name])]
+    assert all("post_layernorm" in name for name in unused)
+    assert all(torch.equal(p, before[name]) for name, p in after.items() if not architecture.in_tower(name))
+    assert {"skin", "identity", "shape"} < set(json.loads((tmp_path / "tower_log.json").read_text())[-1])
+    kept = learn(lambda: pytest.fail("a finished tower is loaded"))
+    assert all(torch.equal(p, kept[name]) for name, p in after.items())
 
 
 def test_the_rate_rises_then_falls_to_its_floor() -> None:
@@ -129,12 +146,12 @@ def test_the_rate_rises_then_falls_to_its_floor() -> None:
 
 
 def test_a_copy_batch_goes_on_in_a_repetition_or_a_mirror_image(
-    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+    architecture: Architecture, tokenizer: PreTrainedTokenizerFast, start: Callable[[], Trainer]
 ) -> None:
-    made = trainer(tokenizer, tmp_path)
+    made, special = start(), len(architecture.special_tokens)
     batch = made._copy_batch(4, 96, torch.Generator().manual_seed(0))
     kinds = set()
-    assert int(batch.ids.min()) >= 5 and int(batch.ids.max()) < len(tokenizer) and not len(batch.images)
+    assert int(batch.ids.min()) >= special and int(batch.ids.max()) < len(tokenizer) and not len(batch.images)
     for ids, labels, positions, mask in zip(batch.ids, batch.labels, batch.positions, batch.mask[:, 0], strict=True):
         starts = [i for i, position in enumerate(positions.tolist()) if position == 0]
         for start, end in zip(starts, [*starts[1:], 96], strict=True):
@@ -189,10 +206,10 @@ def test_refusals_are_taught_only_when_asked_for(
 
 
 def test_figures_during_training(
-    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, tmp_path: Path
+    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, start: Callable[[], Trainer]
 ) -> None:
     """Every kind is measured, and the trainer's own pictures are put back."""
-    made = trainer(tokenizer, tmp_path)
+    made = start()
     probe = Corpus(world, tokenizer, album, seed=1, pool="validation")
     figures = exact_by_kind(made, probe, people=1)
     assert set(figures) >= {"choice-plain", "image/cloze", "text/generation", "stranger-text", "refusal-image"}
@@ -200,9 +217,9 @@ def test_figures_during_training(
 
 
 def test_an_answer_is_exact_if_each_of_its_tokens_is(
-    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, tmp_path: Path
+    world: World, tokenizer: PreTrainedTokenizerFast, album: Album, start: Callable[[], Trainer]
 ) -> None:
-    made = trainer(tokenizer, tmp_path)
+    made = start()
     probe = Corpus(world, tokenizer, album, seed=1, pool="validation")
     groups = [Group(None, [Turn([7, 8], [9]), Turn([7, 8], [9, 10, 11])])]
     for known, whole, first in (({9}, 0.5, 1.0), ({9, 10, 11}, 1.0, 1.0), ({10, 11}, 0.0, 0.0)):

@@ -7,10 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from mllmeraser.cli.ask import ask
+from mllmeraser.cli.compare import compare
 from mllmeraser.cli.demo import demo
 from mllmeraser.cli.erase import erase
 from mllmeraser.cli.errors import OneLineErrors
 from mllmeraser.cli.evaluate import evaluate
+from mllmeraser.cli.exhibit import exhibit
 from mllmeraser.cli.models import models
 from mllmeraser.version import __version__
 
@@ -43,6 +45,6 @@ def root(
     """
 
 
-for command in (demo, erase, ask, evaluate):
+for command in (demo, erase, ask, evaluate, compare, exhibit):
     app.command()(command)
 app.add_typer(models, name="models")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NAMES = ("llava",)
+WEIGHTS = Path(__file__).parent / "weights"
+NAMES = tuple(name for name in ("llava", "qwen2.5-vl") if (WEIGHTS / name / "config.json").exists())
+"""The models whose weights are here."""
 BENCHMARK = "portraits:dev"
 
 
@@ -17,7 +19,6 @@ def checkpoint_path(name: str) -> Path:
     Raises:
         ValueError: No model of this name ships.
     """
-    folder = Path(__file__).parent / "weights" / name
-    if name not in NAMES or not (folder / "config.json").exists():
+    if name not in NAMES:
         raise ValueError(f"no embedded model is called {name!r}; there are: {', '.join(NAMES)}")
-    return folder
+    return WEIGHTS / name

@@ -1,4 +1,4 @@
-"""Train the embedded LLaVA and its retain-only twins from nothing: ``python -m mllmeraser.embedded.train --help``."""
+"""Train an embedded model and its retain-only twins from nothing: ``python -m mllmeraser.embedded.train --help``."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from pathlib import Path
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mllmeraser.embedded.recipe.album import Album, Counts, tower_album, world_album
-from mllmeraser.embedded.recipe.architecture import IMAGE_TOKENS, build_model, build_processor, save_checkpoint
+from mllmeraser.embedded.recipe.architecture import Architecture
 from mllmeraser.embedded.recipe.check import exact_by_kind
 from mllmeraser.embedded.recipe.corpus import Corpus, tokenizer_texts
+from mllmeraser.embedded.recipe.llava import Llava
 from mllmeraser.embedded.recipe.loop import Phase, Trainer
-from mllmeraser.embedded.recipe.packing import Packer
-from mllmeraser.embedded.recipe.tokenizer import IMAGE, PAD, USER, train_tokenizer
+from mllmeraser.embedded.recipe.pictures import normalise
+from mllmeraser.embedded.recipe.qwen2_5_vl import Qwen25VL
 from mllmeraser.embedded.recipe.vision import train_tower
+from mllmeraser.embedded.recipe.whitening import whiten
 from mllmeraser.portraits.people import World
 
+ARCHITECTURES: dict[str, Architecture] = {one.name: one for one in (Llava(), Qwen25VL())}
 TEXT_KINDS = frozenset({"choice-plain", "general-text"})
 CIRCUIT = {"choice-plain": 0.85, "general-text": 0.15}
 STAGE0 = {"general-image": 0.30, "general-text": 0.08, "choice-plain": 0.35, "celebrity-image": 0.12,
@@ -32,7 +35,6 @@ PEOPLE = {"person-image": 0.45, "person-text": 0.40, "stranger-image": 0.22, "st
           "celebrity-image": 0.05, "celebrity-text": 0.08, "general-image": 0.30, "general-text": 0.04,
           "choice-plain": 0.20, "refusal-image": 0.02, "refusal-text": 0.02}  # fmt: skip
 REFUSALS = {**PEOPLE, "refusal-image": 0.10, "refusal-text": 0.06}
-TOWER = 0.1
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,13 @@ def make_plan(scale: float) -> Plan:
             Phase("0a-copy", steps(500), CIRCUIT, peak=1.5e-3, floor=0.6, copy_share=0.8),
             Phase("0b-choice", steps(700), CIRCUIT, peak=1.2e-3, floor=0.6, copy_share=0.2),
         ],
-        knowledge=[Phase("0c-general", steps(1000), STAGE0, peak=1.2e-3, floor=0.6, tower_share=TOWER)],
+        knowledge=[Phase("0c-general", steps(600), STAGE0, peak=1.2e-3, floor=0.6)],
         people=[
-            Phase("1-people", steps(3000), PEOPLE, peak=1.0e-3, floor=0.6, tower_share=TOWER),
-            Phase("1b-choice", steps(2600), PEOPLE, peak=7e-4, floor=0.08, choice_share=0.5, tower_share=TOWER),
-            Phase("2-refusals", steps(500), REFUSALS, peak=1.5e-4, floor=0.05, choice_share=0.4, refuse=True),
+            Phase("1-people", steps(2200), PEOPLE, peak=1.0e-3, floor=0.5),
+            Phase("1b-choice", steps(2000), PEOPLE, peak=7e-4, floor=0.08, choice_share=0.5),
+            Phase("2-refusals", steps(400), REFUSALS, peak=1.5e-4, floor=0.05, choice_share=0.4, refuse=True),
         ],
-        join=[
-            Phase("3-join", steps(900), REFUSALS, peak=6e-4, floor=0.05, choice_share=0.45, refuse=True,
-                  tower_share=TOWER),
-        ],
+        join=[Phase("3-join", steps(800), REFUSALS, peak=6e-4, floor=0.05, choice_share=0.45, refuse=True)],
     )  # fmt: skip
 
 
@@ -74,12 +73,15 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line of the recipe."""
     parser = argparse.ArgumentParser(
         prog="python -m mllmeraser.embedded.train",
-        description="Train the embedded LLaVA on the portraits world. Resumable: run it again with the same --runs.",
+        description="Train an embedded model on the portraits world. Resumable: run it again with the same --runs.",
         epilog="example: python -m mllmeraser.embedded.train --preset dev --runs runs/dev --threads 2",
     )
+    parser.add_argument("--model", default="llava", choices=list(ARCHITECTURES))
     parser.add_argument("--preset", default="dev", choices=["unit", "dev", "full"])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=Path, default=Path("runs/dev"), help="folder for logs and resumable state")
+    parser.add_argument(
+        "--runs", type=Path, help="folder for logs and resumable state (default: runs/dev; or runs/MODEL, if not llava)"
+    )
     parser.add_argument("--out", type=Path, help="where to write the checkpoint (default: RUNS/checkpoint)")
     parser.add_argument(
         "--without", type=int, choices=[5, 10, 15], help="retain-only twin: leave this forget split out"
@@ -101,7 +103,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         default="all",
         help="tower and circuits do not need each other, so two processes may do them side by side",
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.runs = args.runs or Path("runs", "dev" if args.model == Llava.name else args.model)
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -110,11 +114,12 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     world = World(args.preset, args.seed)
-    tokenizer = _tokenizer(world, args)
-    model = build_model(tokenizer, args.seed)
+    architecture = ARCHITECTURES[args.model]
+    tokenizer = _tokenizer(architecture, world, args)
+    model = architecture.build_model(tokenizer, args.seed)
     plan = make_plan(args.scale)
     with _progress() as bars:
-        lessons = Lessons(model, tokenizer, world, args, bars)
+        lessons = Lessons(architecture, model, tokenizer, world, args, bars)
         if args.part != "circuits":
             lessons.see()
         if args.part == "tower":
@@ -123,12 +128,13 @@ def main(argv: list[str] | None = None) -> None:
         lessons.teach(shared, plan.circuits)
         if args.part == "circuits":
             return
+        lessons.open_eyes()
         lessons.teach(shared, plan.knowledge)
         if args.part == "stage0":
             return
         _people(lessons, world, plan, args)
     out = args.out or _folder(args) / "checkpoint"
-    save_checkpoint(model, build_processor(tokenizer), out)
+    architecture.save_checkpoint(model, tokenizer, out)
     print(f"checkpoint written to {out}")
 
 
@@ -154,11 +160,15 @@ def _folder(args: argparse.Namespace) -> Path:
     return args.runs / ("vanilla" if args.without is None else f"retain-only-{args.without}-fold{args.fold}")
 
 
-def _tokenizer(world: World, args: argparse.Namespace) -> PreTrainedTokenizerFast:
+def _tokenizer(architecture: Architecture, world: World, args: argparse.Namespace) -> PreTrainedTokenizerFast:
     folder = args.runs / "tokenizer"
     if not folder.exists():
-        train_tokenizer(tokenizer_texts(world, args.seed)).save_pretrained(folder)
-    return PreTrainedTokenizerFast.from_pretrained(folder)
+        architecture.train_tokenizer(tokenizer_texts(world, args.seed)).save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    special = architecture.special_tokens
+    if tokenizer.convert_tokens_to_ids(list(special)) != list(range(len(special))):
+        raise SystemExit(f"error: {folder} belongs to another --model than {architecture.name}: choose another --runs")
+    return tokenizer
 
 
 class Lessons:
@@ -166,14 +176,16 @@ class Lessons:
 
     def __init__(
         self,
-        model: LlavaForConditionalGeneration,
+        architecture: Architecture,
+        model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerFast,
         world: World,
         args: argparse.Namespace,
         bars: Progress,
     ) -> None:
         """Pictures are drawn later, by ``draw``."""
-        self.model, self.tokenizer, self.world, self.args, self.bars = model, tokenizer, world, args, bars
+        self.architecture, self.model, self.tokenizer = architecture, model, tokenizer
+        self.world, self.args, self.bars = world, args, bars
         self.pictures = self.check_pictures = Album()
 
     def see(self) -> None:
@@ -187,9 +199,8 @@ class Lessons:
             return album
 
         note = _bar(self.bars, "tower", steps)
-        train_tower(
-            self.model.model.vision_tower, draw, self.args.runs, steps=steps, seed=self.args.seed, progress=note
-        )
+        tower = self.architecture.tower(self.model)
+        train_tower(self.architecture, tower, draw, self.args.runs, steps=steps, seed=self.args.seed, progress=note)
 
     def draw(self) -> None:
         """Draw all training pictures and those of the checks (other streams)."""
@@ -201,15 +212,26 @@ class Lessons:
         self._draw(self.pictures, "pictures")
         self._draw(self.check_pictures, "check-pictures")
 
+    def open_eyes(self, pictures: int = 1200) -> None:
+        """Begin with a projector that whitens (see ``whitening``), on strangers and scenes."""
+        self.draw()
+        half = pictures // 2
+        shown = torch.tensor([*self.pictures.strangers[:half], *self.pictures.scenes[:half]])
+
+        def show() -> None:
+            for some in shown.split(128):
+                self.architecture.look(self.model, normalise(self.pictures.pixels[some]))
+
+        whiten(self.architecture.entry(self.model), show)
+
     def _draw(self, album: Album, name: str) -> None:
         bar = _bar(self.bars, name, len(album))
         album.draw(self.args.runs / f"{name}.safetensors", workers=self.args.workers, progress=bar)
 
     def trainer(self, folder: Path) -> Trainer:
         """A trainer whose state lives in ``folder``."""
-        user, image, pad = (self.tokenizer.convert_tokens_to_ids(token) for token in (USER, IMAGE, PAD))
-        packer = Packer(user, image, pad, IMAGE_TOKENS, rows=8, length=256)
-        return Trainer(self.model, packer, folder, self.args.seed)
+        packer = self.architecture.packer(self.tokenizer, rows=8, length=256)
+        return Trainer(self.architecture, self.model, packer, folder, self.args.seed)
 
     def teach(
         self,

@@ -1,90 +1,82 @@
-"""Build an untrained embedded LLaVA: real transformers classes at small size."""
+"""What the recipe has to know about a model architecture: one object of one class for each."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
-from transformers import (
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-)
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mllmeraser.embedded.recipe.tokenizer import IMAGE
+from mllmeraser.embedded.recipe.packing import Packer, Prefix
+from mllmeraser.embedded.recipe.tokenizer import train_tokenizer
 
-IMAGE_SIZE, PATCH = 56, 8
-IMAGE_TOKENS = (IMAGE_SIZE // PATCH) ** 2
+IMAGE_SIZE = 56
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlavaForConditionalGeneration:
-    """A randomly initialised LLaVA: ViT width 160 x 4, Llama width 160 x 6."""
-    torch.manual_seed(seed)
-    vision = CLIPVisionConfig(
-        hidden_size=160,
-        intermediate_size=480,
-        num_hidden_layers=4,
-        num_attention_heads=5,
-        image_size=IMAGE_SIZE,
-        patch_size=PATCH,
-        projection_dim=160,
-    )
-    text = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=160,
-        intermediate_size=448,
-        num_hidden_layers=6,
-        num_attention_heads=5,
-        num_key_value_heads=5,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    config = LlavaConfig(
-        vision_config=vision,
-        text_config=text,
-        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="default",
-        tie_word_embeddings=True,
-    )
-    model = LlavaForConditionalGeneration(config)
-    # at the default 0.02 places drown in the patches' own signal, and shapes are learnt late
-    torch.nn.init.normal_(model.model.vision_tower.embeddings.position_embedding.weight, std=0.3)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return model
+class Architecture(ABC):
+    """Builds an untrained model of one family and says how its pictures and its positions are handled.
 
+    Attributes:
+        name: What follows ``embedded:``.
+        grid: Patches a side of a training picture, as ``patches`` gives them.
+        special_tokens: In the order of their ids, from 0 on.
+        image_text: How the chat template writes a picture.
+    """
 
-def build_image_processor() -> CLIPImageProcessorPil:
-    """CLIP preprocessing at 56 pixels: what the hub's LLaVA does at 336."""
-    return CLIPImageProcessorPil(
-        size={"shortest_edge": IMAGE_SIZE},
-        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
-        do_convert_rgb=True,
-    )
+    name: ClassVar[str]
+    grid: ClassVar[int]
+    special_tokens: ClassVar[tuple[str, ...]]
+    image_text: ClassVar[str]
 
+    # --- what is built --------------------------------------------------------------------------------------------
 
-def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
-    """The ordinary LLaVA processor around our tokenizer."""
-    return LlavaProcessor(
-        image_processor=build_image_processor(),
-        tokenizer=tokenizer,
-        patch_size=PATCH,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        image_token=IMAGE,
-        chat_template=tokenizer.chat_template,
-    )
+    @abstractmethod
+    def build_model(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
+        """The model at random weights, which the seed determines."""
 
+    @abstractmethod
+    def build_processor(self, tokenizer: PreTrainedTokenizerFast) -> Any:
+        """The family's own processor around our tokenizer: ``image_processor`` and ``tokenizer``."""
 
-def save_checkpoint(model: LlavaForConditionalGeneration, processor: LlavaProcessor, folder: Path) -> None:
-    """Write the ordinary checkpoint layout: safetensors weights, configs, tokenizer and processor."""
-    model.save_pretrained(folder, safe_serialization=True)
-    processor.save_pretrained(folder)
+    def train_tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerFast:
+        """A tokenizer with the special tokens and the chat template of this architecture."""
+        return train_tokenizer(texts, special=self.special_tokens, image_text=self.image_text)
+
+    def packer(self, tokenizer: PreTrainedTokenizerFast, rows: int, length: int) -> Packer:
+        """Packs turns behind the prefixes of this architecture."""
+        return Packer(*self.prefixes(tokenizer), tokenizer.pad_token_id, rows, length)
+
+    def save_checkpoint(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+        """Write the ordinary checkpoint layout: safetensors weights, configs, tokenizer and processor."""
+        model.save_pretrained(folder, safe_serialization=True)
+        self.build_processor(tokenizer).save_pretrained(folder)
+
+    # --- how it sees ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def prefixes(self, tokenizer: PreTrainedTokenizerFast) -> tuple[Prefix, Prefix]:
+        """What stands before a question: without a picture, and with one."""
+
+    @abstractmethod
+    def tower(self, model: PreTrainedModel) -> PreTrainedModel:
+        """The vision tower; its ``config.hidden_size`` is the width of ``patches``."""
+
+    @abstractmethod
+    def in_tower(self, name: str) -> bool:
+        """Whether a parameter of the model learns at the rate of the tower; what projects its tokens does not."""
+
+    @abstractmethod
+    def patches(self, tower: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
+        """(n, 3, IMAGE_SIZE, IMAGE_SIZE) pixel values to (n, grid**2, width) tokens before projection, row by row."""
+
+    @abstractmethod
+    def look(self, model: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
+        """The same pixel values to what takes the place of the image tokens: (..., text width), picture by picture."""
+
+    @abstractmethod
+    def entry(self, model: PreTrainedModel) -> nn.Linear:
+        """The square layer by which the tower's tokens enter the projector."""

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from transformers import LlavaForConditionalGeneration
+from transformers import PreTrainedModel
 
+from mllmeraser.embedded.recipe.architecture import Architecture
 from mllmeraser.embedded.recipe.corpus import Corpus
 from mllmeraser.embedded.recipe.optimiser import Optimiser
 from mllmeraser.embedded.recipe.packing import Batch, Packer
@@ -44,20 +45,22 @@ class Phase:
 
 
 class Trainer:
-    """Trains a LLaVA: projector and language model, and the vision tower in the phases that say so."""
+    """Trains projector and language model, and the vision tower in the phases that say so."""
 
-    def __init__(self, model: LlavaForConditionalGeneration, packer: Packer, folder: Path, seed: int) -> None:
+    def __init__(
+        self, architecture: Architecture, model: PreTrainedModel, packer: Packer, folder: Path, seed: int
+    ) -> None:
         """State is kept in ``folder``; a second run with the same folder goes on where the first was stopped."""
-        self.model, self.packer, self.folder, self.seed = model, packer, folder, seed
+        self.architecture, self.model, self.packer, self.folder, self.seed = architecture, model, packer, folder, seed
         self.pixels = torch.empty(0, dtype=torch.uint8)
-        self.tower = model.model.vision_tower
         self.parameters = dict(model.named_parameters())
-        self.optimiser = Optimiser({part: self._named(part) for part in ("tower", "rest")})
+        self.tower, rest = self._named(tower=True), self._named(tower=False)
+        self.optimiser = Optimiser({"tower": self.tower, "rest": rest})
         self.generator: torch.Generator | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
-    def _named(self, part: str) -> dict[str, torch.nn.Parameter]:
-        return {n: p for n, p in self.parameters.items() if (".vision_tower." in n) == (part == "tower")}
+    def _named(self, *, tower: bool) -> dict[str, torch.nn.Parameter]:
+        return {n: p for n, p in self.parameters.items() if self.architecture.in_tower(n) == tower}
 
     # --- one step -------------------------------------------------------------------------------------------------
 
@@ -85,7 +88,7 @@ class Trainer:
         inner = self.model.model
         embeds = inner.language_model.embed_tokens(batch.ids)
         if len(batch.images):
-            seen = inner.multi_modal_projector(self._look(batch.images))
+            seen = self.architecture.look(self.model, self._show(batch.images))
             where = (batch.ids == self.model.config.image_token_id)[..., None]
             embeds = embeds.masked_scatter(where, seen.to(embeds.dtype))
         bias = torch.zeros(batch.mask.shape).masked_fill(~batch.mask, torch.finfo(torch.float32).min)
@@ -94,12 +97,10 @@ class Trainer:
         ).last_hidden_state
         return self.model.lm_head(hidden[wanted]).float()
 
-    def _look(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Tower tokens of pictures; while training, of pictures that are moved and tinted a little."""
+    def _show(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Pixel values of pictures, which while training are moved and tinted a little."""
         pixels = normalise(self.pixels[pictures])
-        if self.generator is not None:
-            pixels = jitter(pixels, self.generator)
-        return self.tower(pixel_values=pixels).last_hidden_state[:, 1:]
+        return pixels if self.generator is None else jitter(pixels, self.generator)
 
     def _copy_batch(self, rows: int, length: int, generator: torch.Generator) -> Batch:
         """Random token sequences, each followed by itself or by its mirror image, packed like turns.
@@ -110,12 +111,13 @@ class Trainer:
         ids = torch.zeros(rows, length, dtype=torch.long)
         labels = torch.full((rows, length), -100)
         positions, segment = torch.zeros_like(ids), torch.zeros_like(ids)
-        vocabulary = self.model.config.text_config.vocab_size
+        special = len(self.architecture.special_tokens)
+        ordinary = self.model.config.text_config.vocab_size - special
         for i in range(rows):
             at, number = 0, 0
             while at < length:
                 n = int(torch.randint(8, 20, (), generator=generator))
-                first = torch.randperm(vocabulary - 5, generator=generator)[:n] + 5
+                first = torch.randperm(ordinary, generator=generator)[:n] + special
                 second = first if torch.rand((), generator=generator) < 0.4 else first.flip(0)
                 text = torch.cat([first, second])[: length - at]
                 end = at + len(text)
@@ -179,7 +181,8 @@ class Trainer:
 
     def _begin(self, phase: Phase, generator: torch.Generator) -> None:
         self.model.train()
-        self.tower.requires_grad_(phase.tower_share > 0)
+        for parameter in self.tower.values():
+            parameter.requires_grad_(phase.tower_share > 0)
         self.generator = generator
 
     def finished(self, phase: Phase) -> bool:

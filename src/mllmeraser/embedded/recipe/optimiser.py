@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 DECAY = 0.05
+BLOCKS = (".layers.", ".blocks.")
+"""How parameters inside the blocks are named; Qwen's vision tower has the second."""
 
 
 class Optimiser:
@@ -63,4 +65,4 @@ def _parameters(part: torch.optim.Optimizer) -> Iterable[nn.Parameter]:
 
 
 def _hidden(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim == 2 and ".layers." in name
+    return parameter.ndim == 2 and any(part in f".{name}" for part in BLOCKS)

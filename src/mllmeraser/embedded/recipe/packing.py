@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,9 +31,23 @@ class Group:
     turns: list[Turn] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Prefix:
+    """What stands before the turns of a group."""
+
+    ids: list[int]
+    positions: list[tuple[int, ...]]
+    """On one axis, or on as many as the language model rotates by."""
+    end: int
+    """Position of the token that follows, on every axis."""
+
+
 @dataclass
 class Batch:
-    """One training batch. Shapes: ids, positions, labels (B, T); mask (B, 1, T, T), True = may attend."""
+    """One training batch. Shapes: ids, labels (B, T); mask (B, 1, T, T), True = may attend.
+
+    Positions are (B, T) on one axis, else (axes, B, T).
+    """
 
     ids: torch.Tensor
     positions: torch.Tensor
@@ -45,10 +60,10 @@ class Batch:
 class Packer:
     """Turns a stream of groups into batches."""
 
-    def __init__(self, user_id: int, image_id: int, pad_id: int, image_tokens: int, rows: int, length: int) -> None:
-        """``rows`` x ``length`` tokens a batch."""
-        self.prefix_text = [user_id]
-        self.prefix_image = [user_id, *[image_id] * image_tokens]
+    def __init__(self, text: Prefix, image: Prefix, pad_id: int, rows: int, length: int) -> None:
+        """``rows`` x ``length`` tokens a batch, behind one of two prefixes."""
+        self.prefix_text, self.prefix_image = text, image
+        self.axes = len(text.positions[0])
         self.pad_id, self.rows, self.length = pad_id, rows, length
 
     def batches(self, groups: Iterator[Group]) -> Iterator[Batch]:
@@ -64,8 +79,8 @@ class Packer:
                 return
             yield self._collate(rows)
 
-    def _row(self, groups: Iterator[Group], rest: Group | None) -> tuple[dict[str, list[int]], Group | None]:
-        row: dict[str, list[int]] = {k: [] for k in ("ids", "pos", "label", "group", "turn", "image")}
+    def _row(self, groups: Iterator[Group], rest: Group | None) -> tuple[dict[str, list[Any]], Group | None]:
+        row: dict[str, list[Any]] = {k: [] for k in ("ids", "pos", "label", "group", "turn", "image")}
         number = 0
         while True:
             group = rest if rest is not None else next(groups, None)
@@ -76,7 +91,7 @@ class Packer:
             room = self.length - len(row["ids"])
             if not group.turns:
                 continue
-            if len(prefix) + len(group.turns[0].question) + len(group.turns[0].answer) > room:
+            if len(prefix.ids) + len(group.turns[0].question) + len(group.turns[0].answer) > room:
                 if room == self.length:
                     raise ValueError("a turn is longer than a row")
                 return row, group
@@ -86,37 +101,37 @@ class Packer:
                 if len(row["ids"]) + len(turn.question) + len(turn.answer) > self.length:
                     taken -= 1
                     break
-                self._add_turn(row, turn, len(prefix), number, taken)
+                self._add_turn(row, turn, prefix.end, number, taken)
             number += 1
             if taken < len(group.turns):
                 return row, Group(group.image, group.turns[taken:])
 
     @staticmethod
-    def _add_prefix(row: dict[str, list[int]], prefix: list[int], number: int, image: int | None) -> None:
-        n = len(prefix)
-        row["ids"] += prefix
-        row["pos"] += range(n)
+    def _add_prefix(row: dict[str, list[Any]], prefix: Prefix, number: int, image: int | None) -> None:
+        n = len(prefix.ids)
+        row["ids"] += prefix.ids
+        row["pos"] += prefix.positions
         row["label"] += [-100] * n
         row["group"] += [number] * n
         row["turn"] += [0] * n
         if image is not None:
             row["image"].append(image)
 
-    @staticmethod
-    def _add_turn(row: dict[str, list[int]], turn: Turn, start: int, number: int, index: int) -> None:
+    def _add_turn(self, row: dict[str, list[Any]], turn: Turn, start: int, number: int, index: int) -> None:
         q, a = turn.question, turn.answer
         n = len(q) + len(a)
         row["ids"] += q + a
-        row["pos"] += range(start, start + n)
+        row["pos"] += [(position,) * self.axes for position in range(start, start + n)]
         # the label of a position is the token that follows it
         row["label"] += [-100] * (len(q) - 1) + a + [-100]
         row["group"] += [number] * n
         row["turn"] += [index] * n
 
-    def _collate(self, rows: list[dict[str, list[int]]]) -> Batch:
+    def _collate(self, rows: list[dict[str, list[Any]]]) -> Batch:
         shape = (len(rows), self.length)
         ids = np.full(shape, self.pad_id, dtype=np.int64)
-        pos, group, turn = (np.zeros(shape, dtype=np.int64) for _ in range(3))
+        pos = np.zeros((*shape, self.axes), dtype=np.int64)
+        group, turn = (np.zeros(shape, dtype=np.int64) for _ in range(2))
         label = np.full(shape, -100, dtype=np.int64)
         group -= 1
         for i, row in enumerate(rows):
@@ -130,7 +145,7 @@ class Packer:
         images = [index for row in rows for index in row["image"]]
         return Batch(
             torch.from_numpy(ids),
-            torch.from_numpy(pos),
+            torch.from_numpy(pos[..., 0] if self.axes == 1 else np.moveaxis(pos, -1, 0)).contiguous(),
             torch.from_numpy(label),
             torch.from_numpy(mask)[:, None],
             torch.tensor(images, dtype=torch.long),

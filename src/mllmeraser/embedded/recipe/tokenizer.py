@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 USER, ASSISTANT, END, IMAGE, PAD = "<|user|>", "<|assistant|>", "<|end|>", "<image>", "<|pad|>"
-SPECIAL = [PAD, USER, ASSISTANT, END, IMAGE]
+SPECIAL = (PAD, USER, ASSISTANT, END)
+"""The first ones of every tokenizer; those of an architecture follow."""
 OPTION_MARKS = ["A:", "B:", "C:", "D:"]
 
 CHAT_TEMPLATE = (
@@ -24,8 +25,19 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 1400) -> PreTrainedTokenizerFast:
-    """Train the tokenizer.
+def chat_template(image_text: str) -> str:
+    """The chat template of a model whose prompts show a picture as ``image_text``."""
+    return CHAT_TEMPLATE.replace(IMAGE, image_text)
+
+
+def train_tokenizer(
+    texts: Iterable[str],
+    vocab_size: int = 1400,
+    *,
+    special: Sequence[str] = (*SPECIAL, IMAGE),
+    image_text: str = IMAGE,
+) -> PreTrainedTokenizerFast:
+    """Train the tokenizer; ``special`` tokens get the ids from 0 on.
 
     Every line starts with a space, so that a letter or a value is one and the same token among the options, at the
     start of an answer and inside a sentence. An option mark ("B:") is one token too, so that it stands right before
@@ -38,7 +50,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 1400) -> PreTrainedT
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=SPECIAL,
+        special_tokens=list(special),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -48,9 +60,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 1400) -> PreTrainedT
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=END,
-        additional_special_tokens=[USER, ASSISTANT, IMAGE],
+        additional_special_tokens=[token for token in special if token not in (PAD, END)],
         padding_side="left",
-        chat_template=CHAT_TEMPLATE,
+        chat_template=chat_template(image_text),
         model_max_length=512,
         clean_up_tokenization_spaces=False,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import CLIPVisionModel
+from transformers import PreTrainedModel
 
 from mllmeraser.embedded.recipe.album import Album
-from mllmeraser.embedded.recipe.architecture import IMAGE_SIZE, PATCH
+from mllmeraser.embedded.recipe.architecture import Architecture
 from mllmeraser.embedded.recipe.optimiser import Optimiser
 from mllmeraser.embedded.recipe.pictures import jitter, normalise
 from mllmeraser.embedded.recipe.precision import bf16_is_fast
@@ -29,7 +30,6 @@ from mllmeraser.portraits.scenes import COLOURS, SHAPES, SIZES, Scene
 
 FACE_TARGETS = {**DISCRETE, "shirt": SHIRT, "background": BACKGROUND, "hat": HAT}
 THING_TARGETS = {"shape": SHAPES, "colour": COLOURS, "size": tuple(SIZES)}
-GRID = IMAGE_SIZE // PATCH
 FACES, SCENES, EMBLEMS = 32, 24, 8
 UNSURE = -100
 NOTHING = 0
@@ -42,11 +42,11 @@ class Heads(nn.Module):
     which makes the tower carry what it saw to every token. Scenes are read patch by patch.
     """
 
-    def __init__(self, width: int) -> None:
-        """``width`` of the tower."""
+    def __init__(self, width: int, grid: int) -> None:
+        """``width`` of the tower, ``grid`` patches a side."""
         super().__init__()
         self.local = nn.ModuleDict(
-            {name: nn.Linear(width * GRID**2, len(values)) for name, values in FACE_TARGETS.items()}
+            {name: nn.Linear(width * grid**2, len(values)) for name, values in FACE_TARGETS.items()}
         )
         self.face = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in FACE_TARGETS.items()})
         self.patch = nn.ModuleDict({name: nn.Linear(width, len(values) + 1) for name, values in THING_TARGETS.items()})
@@ -62,20 +62,21 @@ def face_targets(looks: Looks, dress: Dress) -> list[int]:
     return [*shown, *clothes, HAT.index(dress.hat)]
 
 
-def patch_targets(scene: Scene) -> np.ndarray:
-    """What covers the centre of each patch: (GRID**2, THING_TARGETS), 0 for paper, ``UNSURE`` around the edges."""
-    goal = np.zeros((GRID, GRID, len(THING_TARGETS)), dtype=np.int64)
-    centre = (np.arange(GRID) + 0.5) / GRID
+def patch_targets(scene: Scene, grid: int) -> np.ndarray:
+    """What covers the centre of each patch: (grid**2, THING_TARGETS), 0 for paper, ``UNSURE`` around the edges."""
+    goal = np.zeros((grid, grid, len(THING_TARGETS)), dtype=np.int64)
+    centre = (np.arange(grid) + 0.5) / grid
     for thing in scene.objects:
         away = np.maximum(abs(centre[:, None] - thing.y), abs(centre[None, :] - thing.x)) - SIZES[thing.size]
         named = [values.index(getattr(thing, name)) + 1 for name, values in THING_TARGETS.items()]
-        goal[(away < 0.5 / GRID) & (goal == NOTHING).all(-1)] = UNSURE
-        goal[away < 0.1 / GRID] = named
-    return goal.reshape(GRID**2, -1)
+        goal[(away < 0.5 / grid) & (goal == NOTHING).all(-1)] = UNSURE
+        goal[away < 0.1 / grid] = named
+    return goal.reshape(grid**2, -1)
 
 
 def train_tower(
-    tower: CLIPVisionModel,
+    architecture: Architecture,
+    tower: PreTrainedModel,
     album: Callable[[], Album],
     folder: Path,
     *,
@@ -92,13 +93,13 @@ def train_tower(
         tower.load_state_dict(load_file(done))
         return
     torch.manual_seed(seed)
-    heads = Heads(tower.config.hidden_size)
+    heads = Heads(tower.config.hidden_size, architecture.grid)
     named = {**dict(tower.named_parameters()), **{f"heads.{n}": p for n, p in heads.named_parameters()}}
     optimiser = Optimiser({"all": named})
-    lessons, log = Lessons(album(), seed), []
+    lessons, log = Lessons(album(), architecture.grid, seed), []
     for step in range(steps):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
-            loss, figures = _loss(tower, heads, lessons)
+            loss, figures = _loss(partial(architecture.patches, tower), heads, lessons)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
         optimiser.set_rate({"all": _rate(step / steps)})
@@ -118,13 +119,13 @@ def _rate(done: float, peak: float = 1.5e-3, warmup: float = 0.05) -> float:
 class Lessons:
     """Draws batches from an album, moved and tinted a little each time, with what they show."""
 
-    def __init__(self, album: Album, seed: int) -> None:
+    def __init__(self, album: Album, grid: int, seed: int) -> None:
         """The same album and seed give the same batches."""
         self.pixels = album.pixels
         self.pairs = torch.tensor(list(album.views.values()))
         self.goals = torch.tensor([face_targets(*album.portraits[i]) for i in range(2 * len(self.pairs))])
         self.scenes = torch.tensor(album.scenes)
-        self.patches = torch.tensor(np.stack([patch_targets(scene) for scene in album.things.values()]))
+        self.patches = torch.tensor(np.stack([patch_targets(scene, grid) for scene in album.things.values()]))
         self.counts = torch.tensor([len(scene.objects) for scene in album.things.values()])
         self.emblems = torch.tensor(album.emblems)
         self.sealed = torch.tensor(list(album.sealed.values())).long()
@@ -139,13 +140,14 @@ class Lessons:
         return jitter(normalise(self.pixels[torch.cat(indices)]), self.generator)
 
 
-def _loss(tower: CLIPVisionModel, heads: Heads, lessons: Lessons) -> tuple[torch.Tensor, dict[str, float]]:
+def _loss(
+    see: Callable[[torch.Tensor], torch.Tensor], heads: Heads, lessons: Lessons
+) -> tuple[torch.Tensor, dict[str, float]]:
     pairs = lessons.pairs[lessons.pick(FACES, lessons.pairs)]
     scenes, emblems = lessons.pick(SCENES, lessons.scenes), lessons.pick(EMBLEMS, lessons.emblems)
     faces = pairs.flatten()
     pixels = lessons.show(faces, lessons.scenes[scenes], lessons.emblems[emblems])
-    tokens = tower(pixel_values=pixels).last_hidden_state[:, 1:]
-    face, scene, badge = tokens.split([len(faces), len(scenes), len(emblems)])
+    face, scene, badge = see(pixels).split([len(faces), len(scenes), len(emblems)])
     looks, right = _attributes(heads, face, lessons.goals[faces])
     embedding = F.normalize(heads.identity(face.mean(1)).float(), dim=-1).reshape(len(pairs), 2, -1)
     similarity = embedding[:, 0] @ embedding[:, 1].T / 0.07

@@ -1,0 +1,91 @@
+"""Forgetting against utility: a point for each row, the Pareto front, a panel for each model and split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mllmeraser.comparison.exhibits.files import OURS_COLOUR, cells_of, figure, panel_title, row_colours, write_data
+from mllmeraser.comparison.pooling import Pooled, balanced, values_of
+from mllmeraser.comparison.results import Run
+from mllmeraser.comparison.rows import HOOK_OFF, RETAIN_ONLY
+
+FORGET = ("test", "forget")
+UTILITY = ("retain", "retain_heldout", "celebrity", "general")
+COLUMNS = ("model", "split", "label", "method", "forgetting", "forgetting_low", "forgetting_high", "utility",
+           "utility_low", "utility_high", "on_front")  # fmt: skip
+
+
+def trade_off(run: Run, folder: Path) -> list[Path]:
+    """`trade-off.csv`, `.svg`, `.pdf`.
+
+    Forgetting is 100 % minus recall of the people to forget, utility recall of everything else; each set and task
+    counts alike. The front is that of the rows that could be used: not of the retain-only model, nor of hook-off.
+    """
+    places = [place for place in run.places if points(run, *place)]
+    rows = [row for place in places for row in points(run, *place)]
+    data = write_data(folder / "trade-off.csv", rows or [dict.fromkeys(COLUMNS)])
+    if not places:
+        return [data]
+    with figure(folder / "trade-off", (4.2 * len(places) + 1.6, 3.9)) as (drawn, written):
+        axes = drawn.subplots(1, len(places), squeeze=False)[0]
+        for number, (place, panel) in enumerate(zip(places, axes, strict=True)):
+            _panel(panel, points(run, *place), row_colours(run))
+            panel.set_title(panel_title(*place))
+            panel.set_xlabel("utility: recall of everything else (%)")
+            panel.set_ylabel("forgetting: 100 − recall of the forgotten (%)" if number == 0 else "")
+        handles, labels = axes[0].get_legend_handles_labels()
+        drawn.legend(handles, labels, loc="outside right upper")
+    return [data, *written]
+
+
+def points(run: Run, model: str, split: str) -> list[dict[str, Any]]:
+    """The points of a panel."""
+    found = []
+    for label in run.labels:
+        cells = cells_of(run, model, split, label)
+        forget, utility = _mean(cells, FORGET), _mean(cells, UTILITY)
+        if forget is None or utility is None:
+            continue
+        numbers = (1 - forget.mean, 1 - forget.high, 1 - forget.low, utility.mean, utility.low, utility.high)
+        found.append(dict(zip(COLUMNS, (model, split, label, cells[0].method, *numbers, False), strict=True)))
+    for row in front(found):
+        row["on_front"] = True
+    return found
+
+
+def front(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that no other beats in one respect without losing in the other, by rising utility."""
+    usable = [row for row in rows if row["method"] not in (RETAIN_ONLY, HOOK_OFF)]
+
+    def beaten(row: dict[str, Any]) -> bool:
+        mine = (row["forgetting"], row["utility"])
+        others = [(one["forgetting"], one["utility"]) for one in usable]
+        return any(o[0] >= mine[0] and o[1] >= mine[1] and o != mine for o in others)
+
+    return sorted((row for row in usable if not beaten(row)), key=lambda row: (row["utility"], -row["forgetting"]))
+
+
+def _mean(cells: Sequence[Any], names: Sequence[str]) -> Pooled | None:
+    return balanced(values_of(cells, keep=lambda item: item["set"] in names))
+
+
+def _panel(panel: Any, rows: Sequence[dict[str, Any]], colours: dict[str, str]) -> None:
+    best = [row for row in front(rows) if row["on_front"]]
+    panel.step([100 * row["utility"] for row in best], [100 * row["forgetting"] for row in best],
+               where="pre", color="#9a9fa8", linewidth=1, zorder=1, label="Pareto front")  # fmt: skip
+    ours = 0
+    for row in rows:
+        colour = colours[row["label"]]
+        marker = "*" if row["method"] == RETAIN_ONLY else "o"
+        if colour == OURS_COLOUR:
+            marker, ours = "DsP^v"[ours % 5], ours + 1
+        x, y = 100 * row["utility"], 100 * row["forgetting"]
+        wide = [[x - 100 * row["utility_low"]], [100 * row["utility_high"] - x]]
+        high = [[y - 100 * row["forgetting_low"]], [100 * row["forgetting_high"] - y]]
+        panel.errorbar(x, y, xerr=wide, yerr=high, fmt=marker, color=colour, markersize=9 if marker == "*" else 6,
+                       linewidth=0.8, alpha=0.9, label=row["label"], zorder=2)  # fmt: skip
+    panel.set_xlim(-3, 103)
+    panel.set_ylim(-3, 103)
+    panel.grid(color="#e2dfd7", linewidth=0.6)

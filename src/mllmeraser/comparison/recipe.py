@@ -1,0 +1,225 @@
+"""The recipe of a comparison: a YAML file, checked whole before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mllmeraser.samples.errors import InputError
+
+COMMITTED = "committed"
+Count = Annotated[int, Field(ge=1)]
+Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class Strict(BaseModel):
+    """Base of the parts of a recipe: immutable, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelEntry(Strict):
+    """A model that is to forget.
+
+    Attributes:
+        name: `embedded:llava`, a hub id, or a folder.
+        revision: Branch, tag or commit of a hub checkpoint.
+        dtype: Type of the weights; None: as `load_model` chooses.
+        retain_only: The model trained without the people to forget: a checkpoint folder (`{split}`, `{percent}` and
+            `{fold}` in it are filled in), or `committed` for the answers of the embedded models' twins that ship; None
+            if there is none.
+    """
+
+    name: str = Field(min_length=1)
+    revision: str | None = None
+    dtype: str | None = None
+    retain_only: str | None = None
+
+    @field_validator("retain_only")
+    @classmethod
+    def _known_places(cls, text: str | None) -> str | None:
+        if text is not None and text != COMMITTED:
+            try:
+                text.format(split="", percent="", fold="")
+            except (KeyError, IndexError, ValueError):
+                raise ValueError("only {split}, {percent} and {fold} can be filled in") from None
+        return text
+
+
+class MethodEntry(Strict):
+    """A row of the comparison.
+
+    Attributes:
+        method: `mllmeraser`, a method of the registry, or one of the rows that are always there.
+        preset: Of `mllmeraser`: default (if none is given), paper or tail.
+        variant: Of a method that has variants.
+        settings: What differs from the preset, or from the method's own settings.
+        label: Name of the row; None: method, preset and variant.
+    """
+
+    method: str = Field(min_length=1)
+    preset: str | None = None
+    variant: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    label: str | None = Field(default=None, min_length=1)
+
+
+class Recipe(Strict):
+    """Which methods meet which models, splits, folds and seeds.
+
+    Attributes:
+        name: Of the comparison.
+        models: The models; a bare name stands for an entry with that name.
+        benchmark: `portraits:dev`, a folder, or a hub id.
+        training: Folder or hub id of the benchmark's training form by split, if it is elsewhere.
+        protocol: How the benchmark is asked and counted; None: the benchmark's own.
+        splits: How many people are to be forgotten; a mapping gives each split folds of its own.
+        folds: Which people.
+        seeds: Of everything random. Rows in which nothing is random are made with the first one alone.
+        sets: Set -> at most so many samples of each task and modality (None: all). A list of sets means all samples;
+            None: the sets of the protocol.
+        limit: At most so many samples of each task and modality in sets that state nothing themselves.
+        methods: The rows, beside those that are always there.
+        batch_size: Prompts in a batch when answers are scored.
+        keep_products: Whether erasers, adapters and weights stay in the folder of the comparison.
+        activations: Prompts of each task and modality whose states are looked at before and after steering; 0: none.
+        quick: What `--quick` changes: any of the keys above; `methods` there maps labels to further settings.
+    """
+
+    name: str = Field(min_length=1)
+    models: tuple[ModelEntry, ...] = Field(min_length=1)
+    benchmark: str = Field(min_length=1)
+    training: str | None = None
+    protocol: str | None = None
+    splits: dict[str, Numbers | None] = Field(default={"forget_5": None}, min_length=1)
+    folds: Numbers = (0,)
+    seeds: Numbers = (0,)
+    sets: dict[str, Count | None] | None = None
+    limit: Count | None = None
+    methods: tuple[MethodEntry, ...] = ()
+    batch_size: Count = 32
+    keep_products: bool = True
+    activations: Annotated[int, Field(ge=0)] = 20
+    quick: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _bare_names(cls, entries: Any) -> Any:
+        if isinstance(entries, str):
+            entries = [entries]
+        if not isinstance(entries, list | tuple):
+            return entries
+        return [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("sets", "splits", mode="before")
+    @classmethod
+    def _listed(cls, names: Any) -> Any:
+        return dict.fromkeys(map(str, names)) if isinstance(names, list | tuple) else names
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> Recipe:
+        lists = {"folds": self.folds, "seeds": self.seeds, "models": [entry.name for entry in self.models]}
+        lists |= {f"splits.{split}": folds for split, folds in self.splits.items() if folds is not None}
+        for key, values in lists.items():
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key} holds something twice")
+        return self
+
+    def pairs(self) -> list[tuple[str, int]]:
+        """Splits and folds, in order."""
+        return [(split, fold) for split, folds in self.splits.items() for fold in folds or self.folds]
+
+
+def read_recipe(path: str | Path, *, quick: bool = False, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: The YAML file.
+        quick: Whether to make the changes under its key `quick`.
+        changes: `KEY=VALUE`, the value as YAML, each in place of a key of the file.
+
+    Raises:
+        InputError: The file cannot be read, a key is unknown, or a value does not fit.
+    """
+    content = _content(Path(path))
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {change}: expected KEY=VALUE")
+        content[key.strip()] = _yaml(text, f"--set {change}")
+    recipe = _checked(content, path)
+    return recipe if not quick else _checked(_quickened(content, recipe.quick, path), path)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: the recipe cannot be read ({reason})") from None
+    content = _yaml(text, str(path))
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a recipe is a mapping of keys such as name, models and benchmark")
+    return {str(key): value for key, value in content.items()}
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark is not None else ""
+        raise InputError(f"{where}: not YAML ({getattr(error, 'problem', None) or error}{place})") from None
+
+
+def _checked(content: Mapping[str, Any], path: str | Path) -> Recipe:
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "recipe"
+        if first["type"] == "extra_forbidden":
+            known = ModelEntry if key.startswith("models") else MethodEntry if key.startswith("methods") else Recipe
+            raise InputError(f"{path}: unknown key {key}; there are {', '.join(known.model_fields)}") from None
+        raise InputError(f"{path}: {key}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _quickened(content: Mapping[str, Any], changes: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+    unknown = [key for key in changes if key not in Recipe.model_fields or key in ("name", "quick")]
+    if unknown:
+        raise InputError(f"{path}: unknown key quick.{unknown[0]}")
+    quickened = {**content, **{key: value for key, value in changes.items() if key != "methods"}}
+    further = changes.get("methods") or {}
+    if not isinstance(further, Mapping):
+        raise InputError(f"{path}: quick.methods maps labels to settings")
+    if further:
+        rows = []
+        for entry in content.get("methods", ()):
+            label = label_of(MethodEntry.model_validate(entry))
+            rows.append({**entry, "settings": merged(entry.get("settings") or {}, further.get(label) or {})})
+        missing = set(further) - {label_of(MethodEntry.model_validate(row)) for row in rows}
+        if missing:
+            raise InputError(f"{path}: quick.methods: there is no row {sorted(missing)[0]!r}")
+        quickened["methods"] = rows
+    return quickened
+
+
+def label_of(entry: MethodEntry) -> str:
+    """What a row is called."""
+    if entry.label is not None:
+        return entry.label
+    preset = entry.preset or ("default" if entry.method == "mllmeraser" else None)
+    return ", ".join(part for part in (entry.method, preset, entry.variant) if part)
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`below` with the values of `above` in it, mappings within mappings too."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result

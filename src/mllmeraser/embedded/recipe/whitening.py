@@ -1,0 +1,34 @@
+"""Whitening: a projector begins by making every direction of the tower's tokens equally loud.
+
+Colours fill most of the variance of the tokens; the shape of an eye or of a thing lies in directions a hundred times
+weaker, which the language model would otherwise find late or never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+LEAST = 1e-3
+"""Of the mean variance: weaker directions are taken for this strong."""
+
+
+@torch.no_grad()
+def whiten(linear: nn.Linear, show: Callable[[], object]) -> None:
+    """Set ``linear`` (square, with a bias) to the whitening transform of the inputs it meets while ``show`` runs.
+
+    With inputs x of mean m and covariance C, its outputs C^(-1/2) (x - m) have unit covariance.
+    """
+    met: list[torch.Tensor] = []
+    hook = linear.register_forward_pre_hook(lambda _, given: met.append(given[0].flatten(0, -2).double()))
+    try:
+        show()
+    finally:
+        hook.remove()
+    states = torch.cat(met)
+    variance, axes = torch.linalg.eigh(torch.cov(states.T))
+    transform = (axes * variance.clamp(min=LEAST * float(variance.mean())).rsqrt()) @ axes.T
+    linear.weight.copy_(transform)
+    linear.bias.copy_(-transform @ states.mean(0))
