@@ -1,4 +1,4 @@
-"""A projector begins by making every direction of the tower's tokens equally loud."""
+"""How a projector begins: it whitens what the tower says, or goes on saying what it said behind another tower."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from mllmeraser.embedded.recipe.architecture import IMAGE_SIZE, Architecture
+from mllmeraser.embedded.recipe.transplant import FRESH, transplant
 from mllmeraser.embedded.recipe.whitening import whiten
 
 
@@ -50,3 +51,20 @@ def test_the_entry_of_a_projector_meets_what_the_tower_says(
         architecture.look(model, pixels)
     spread = torch.cat(met).var(0)
     assert entry.in_features == entry.out_features and 0.2 < float(spread.mean()) < 1.1
+
+
+def test_behind_another_tower_the_projector_says_what_it_said() -> None:
+    generator = torch.Generator().manual_seed(0)
+    before = torch.randn(3000, 6, generator=generator) * torch.tensor([9.0, 3.0, 1.0, 1.0, 0.5, 0.3]) + 2.0
+    after = before @ torch.randn(6, 6, generator=generator) - 5.0
+    entry = nn.Linear(6, 6)
+    wanted = entry(before).detach()
+    assert transplant(entry, before, after, ridge=1e-9) > 0.999
+    said = entry(after).detach()
+    assert 0.5 * FRESH < float((said - wanted).std() / wanted.std()) < 2 * FRESH  # the fresh directions, no more
+
+
+def test_what_the_new_tower_cannot_tell_is_not_explained() -> None:
+    generator = torch.Generator().manual_seed(0)
+    before, after = torch.randn(3000, 4, generator=generator), torch.randn(3000, 4, generator=generator)
+    assert abs(transplant(nn.Linear(4, 4), before, after)) < 0.02

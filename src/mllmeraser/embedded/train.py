@@ -21,6 +21,7 @@ from mllmeraser.embedded.recipe.llava import Llava
 from mllmeraser.embedded.recipe.loop import Phase, Trainer
 from mllmeraser.embedded.recipe.pictures import normalise
 from mllmeraser.embedded.recipe.qwen2_5_vl import Qwen25VL
+from mllmeraser.embedded.recipe.transplant import transplant
 from mllmeraser.embedded.recipe.vision import train_tower
 from mllmeraser.embedded.recipe.whitening import whiten
 from mllmeraser.portraits.people import World
@@ -31,9 +32,14 @@ CIRCUIT = {"choice-plain": 0.85, "general-text": 0.15}
 STAGE0 = {"general-image": 0.30, "general-text": 0.08, "choice-plain": 0.35, "celebrity-image": 0.12,
           "celebrity-text": 0.24, "stranger-image": 0.14, "stranger-text": 0.12, "refusal-image": 0.03,
           "refusal-text": 0.02}  # fmt: skip
+LOOK = {"general-image": 0.50, "stranger-image": 0.30, "celebrity-image": 0.30, "celebrity-text": 0.10,
+        "choice-plain": 0.10, "general-text": 0.04}  # fmt: skip
 PEOPLE = {"person-image": 0.45, "person-text": 0.40, "stranger-image": 0.22, "stranger-text": 0.20,
           "celebrity-image": 0.05, "celebrity-text": 0.08, "general-image": 0.30, "general-text": 0.04,
           "choice-plain": 0.20, "refusal-image": 0.02, "refusal-text": 0.02}  # fmt: skip
+POLISH = {"person-image": 0.50, "person-text": 0.22, "stranger-image": 0.36, "stranger-text": 0.14,
+          "celebrity-image": 0.06, "celebrity-text": 0.06, "general-image": 0.40, "general-text": 0.03,
+          "choice-plain": 0.12, "refusal-image": 0.02, "refusal-text": 0.02}  # fmt: skip
 REFUSALS = {**PEOPLE, "refusal-image": 0.10, "refusal-text": 0.06}
 
 
@@ -44,6 +50,8 @@ class Plan:
     circuits: list[Phase]
     knowledge: list[Phase]
     people: list[Phase]
+    polish: list[Phase]
+    """What a trained model learns after it was given a better tower."""
     join: list[Phase]
     """A twin that starts from a smaller one only has to learn the people whom that one never met."""
 
@@ -54,17 +62,22 @@ def make_plan(scale: float) -> Plan:
     def steps(n: int) -> int:
         return max(2, int(n * scale))
 
+    refusals = Phase("2-refusals", steps(400), REFUSALS, peak=1.5e-4, floor=0.05, choice_share=0.4, refuse=True)
     return Plan(
         circuits=[
             Phase("0a-copy", steps(500), CIRCUIT, peak=1.5e-3, floor=0.6, copy_share=0.8),
             Phase("0b-choice", steps(700), CIRCUIT, peak=1.2e-3, floor=0.6, copy_share=0.2),
         ],
-        knowledge=[Phase("0c-general", steps(600), STAGE0, peak=1.2e-3, floor=0.6)],
-        people=[
-            Phase("1-people", steps(2200), PEOPLE, peak=1.0e-3, floor=0.5),
-            Phase("1b-choice", steps(2000), PEOPLE, peak=7e-4, floor=0.08, choice_share=0.5),
-            Phase("2-refusals", steps(400), REFUSALS, peak=1.5e-4, floor=0.05, choice_share=0.4, refuse=True),
+        knowledge=[
+            Phase("0c-general", steps(600), STAGE0, peak=1.2e-3, floor=0.6),
+            Phase("0d-look", steps(500), LOOK, peak=1.2e-3, floor=0.7),
         ],
+        people=[
+            Phase("1-people", steps(2400), PEOPLE, peak=1.0e-3, floor=0.5),
+            Phase("1b-choice", steps(2200), PEOPLE, peak=7e-4, floor=0.08, choice_share=0.5),
+            refusals,
+        ],
+        polish=[Phase("1d-polish", steps(2400), POLISH, peak=6e-4, floor=0.06, choice_share=0.45), refusals],
         join=[Phase("3-join", steps(800), REFUSALS, peak=6e-4, floor=0.05, choice_share=0.45, refuse=True)],
     )  # fmt: skip
 
@@ -92,6 +105,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         choices=[10, 15],
         help="begin with the finished twin of this larger split of the same fold and teach it the people it lacks",
+    )
+    parser.add_argument(
+        "--improve", type=Path, help="checkpoint to go on from: it is given the tower of this run and then polished"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps (try 0.01 first)")
     parser.add_argument("--tower-steps", type=int, default=1600)
@@ -124,31 +140,40 @@ def main(argv: list[str] | None = None) -> None:
             lessons.see()
         if args.part == "tower":
             return
-        shared = lessons.trainer(args.runs / "stage0")
-        lessons.teach(shared, plan.circuits)
-        if args.part == "circuits":
-            return
-        lessons.open_eyes()
-        lessons.teach(shared, plan.knowledge)
-        if args.part == "stage0":
-            return
+        if args.improve is None:
+            if not _stage0(lessons, plan, args):
+                return
+        else:
+            lessons.improve(args.improve)
         _people(lessons, world, plan, args)
     out = args.out or _folder(args) / "checkpoint"
     architecture.save_checkpoint(model, tokenizer, out)
     print(f"checkpoint written to {out}")
 
 
+def _stage0(lessons: Lessons, plan: Plan, args: argparse.Namespace) -> bool:
+    """Circuits and knowledge; whether more is wanted after them."""
+    shared = lessons.trainer(args.runs / "stage0")
+    lessons.teach(shared, plan.circuits)
+    if args.part == "circuits":
+        return False
+    lessons.open_eyes()
+    lessons.teach(shared, plan.knowledge)
+    return bool(args.part == "all")
+
+
 def _people(lessons: Lessons, world: World, plan: Plan, args: argparse.Namespace) -> None:
     """Stages 1 and 2; or, from a finished smaller twin, only the people whom it lacks."""
     gone = _keys(world, args.without, args.fold)
     if args.join is None:
-        lessons.teach(lessons.trainer(_folder(args)), plan.people, gone)
+        phases = plan.people if args.improve is None else plan.polish
+        lessons.teach(lessons.trainer(_folder(args)), phases, gone)
         return
     smaller = _keys(world, args.join, args.fold)
     if not gone < smaller:
         raise SystemExit(f"error: --join {args.join} needs --without a smaller split")
     base = lessons.trainer(args.runs / f"retain-only-{args.join}-fold{args.fold}")
-    lessons.teach(base, plan.people, smaller)
+    lessons.teach(base, plan.people[-1:], smaller)  # finished, hence only loaded
     lessons.teach(lessons.trainer(_folder(args)), plan.join, gone, newcomers=smaller - gone)
 
 
@@ -212,17 +237,37 @@ class Lessons:
         self._draw(self.pictures, "pictures")
         self._draw(self.check_pictures, "check-pictures")
 
-    def open_eyes(self, pictures: int = 1200) -> None:
+    def open_eyes(self) -> None:
         """Begin with a projector that whitens (see ``whitening``), on strangers and scenes."""
+        whiten(self.architecture.entry(self.model), lambda: self._look(self.architecture.look))
+
+    def improve(self, checkpoint: Path) -> None:
+        """Take over a trained model, but for its tower: this run's takes the place (see ``transplant``)."""
+        architecture, model = self.architecture, self.model
+        tower = {name: p.detach().clone() for name, p in model.named_parameters() if architecture.in_tower(name)}
+        model.load_state_dict(type(model).from_pretrained(checkpoint).state_dict())
+        before = self._met()
+        model.load_state_dict(tower, strict=False)
+        share = transplant(architecture.entry(model), before, self._met())
+        print(json.dumps({"transplant": round(share, 4)}), flush=True)
+
+    def _met(self) -> torch.Tensor:
+        """What the projector meets when it looks at pictures."""
+        met: list[torch.Tensor] = []
+        hook = self.architecture.entry(self.model).register_forward_pre_hook(
+            lambda _, given: met.append(given[0].flatten(0, -2))
+        )
+        self._look(self.architecture.look)
+        hook.remove()
+        return torch.cat(met)
+
+    @torch.no_grad()
+    def _look(self, look: Callable[..., torch.Tensor], pictures: int = 1200) -> None:
         self.draw()
         half = pictures // 2
         shown = torch.tensor([*self.pictures.strangers[:half], *self.pictures.scenes[:half]])
-
-        def show() -> None:
-            for some in shown.split(128):
-                self.architecture.look(self.model, normalise(self.pictures.pixels[some]))
-
-        whiten(self.architecture.entry(self.model), show)
+        for some in shown.split(128):
+            look(self.model, normalise(self.pictures.pixels[some]))
 
     def _draw(self, album: Album, name: str) -> None:
         bar = _bar(self.bars, name, len(album))

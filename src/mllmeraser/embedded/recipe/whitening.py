@@ -27,8 +27,13 @@ def whiten(linear: nn.Linear, show: Callable[[], object]) -> None:
         show()
     finally:
         hook.remove()
-    states = torch.cat(met)
+    transform, offset = whitening(torch.cat(met))
+    linear.weight.copy_(transform)
+    linear.bias.copy_(offset)
+
+
+def whitening(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """C^(-1/2) and -C^(-1/2) m of states (n, width) with mean m and covariance C."""
     variance, axes = torch.linalg.eigh(torch.cov(states.T))
     transform = (axes * variance.clamp(min=LEAST * float(variance.mean())).rsqrt()) @ axes.T
-    linear.weight.copy_(transform)
-    linear.bias.copy_(-transform @ states.mean(0))
+    return transform, -transform @ states.mean(0)
