@@ -26,6 +26,9 @@ def measure(
 ) -> Activations | None:
     """States at the first shifted layer of forget and retain prompts, bare and with the eraser attached.
 
+    States of different kinds of question (task and modality) lie far apart, which says nothing about forgetting: each
+    is told from the mean of its kind, both groups alike, before steering.
+
     Args:
         model: The bare model.
         eraser: What is attached.
@@ -44,11 +47,21 @@ def measure(
     before = {group: _states(model, samples, point, batch_size) for group, samples in shown.items()}
     with eraser.attached(model):
         after = {group: _states(model, samples, point, batch_size) for group, samples in shown.items()}
+    for kind in {_kind(sample) for samples in shown.values() for sample in samples}:
+        rows = {group: [_kind(sample) == kind for sample in samples] for group, samples in shown.items()}
+        centre = np.mean([before[group][mine].mean(0) for group, mine in rows.items() if any(mine)], axis=0)
+        for group, mine in rows.items():
+            before[group][mine] -= centre
+            after[group][mine] -= centre
     return summarise(point.layer, {group: (names[group] or "", before[group], after[group]) for group in GROUPS})
 
 
+def _kind(sample: Sample) -> tuple[str, str]:
+    return sample.task, sample.modality
+
+
 def _states(model: MultimodalModel, samples: Sequence[Sample], point: HookPoint, batch_size: int) -> Array:
-    return np.asarray(model.states(samples, [point], batch_size=batch_size)[point].numpy(), dtype=np.float64)
+    return np.array(model.states(samples, [point], batch_size=batch_size)[point].numpy(), dtype=np.float64)
 
 
 def summarise(layer: int, groups: Mapping[str, tuple[str, Array, Array]]) -> Activations:

@@ -28,7 +28,7 @@ FIGURES = {
     "time": ("Time", "Making a product, and answering while it is on; whiskers from the least to the most."),
     "activations": (
         "States before and after steering",
-        "At the first layer that is shifted, in the plane in which the states spread most.",
+        "At the first layer that is shifted, told from the mean of each kind of question, in the plane of most spread.",
     ),
 }
 

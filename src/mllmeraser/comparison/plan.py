@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from mllmeraser.evaluation.runner import evaluate
 from mllmeraser.models.intervention import Intervention
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.models.prompts import Prompts
 from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.sample import Sample
@@ -187,8 +188,11 @@ class Stage:
     ) -> EvaluationResult:
         chosen, benchmark = sets or self.sets, self.setting.benchmark
         synthetic = {"general", "holdout"} <= set(benchmark.source.configs)
+        asked = model or self.model
+        if isinstance(asked, MultimodalModel):
+            _afresh(asked, next(iter(chosen.values()))[:1])
         result = evaluate(
-            model or self.model,
+            asked,
             chosen,
             method=task.row.method,
             preset=task.row.preset if task.row.method == OURS else None,
@@ -217,6 +221,12 @@ class Stage:
             records=result.records,
             items=[dict(item) for item in result.items],
         )
+
+
+def _afresh(model: MultimodalModel, samples: Sequence[Sample]) -> None:
+    """Let every row start alike, so that their times compare: the model warm, no picture processed yet."""
+    model.generate(samples, max_new_tokens=1)
+    model.prompts = Prompts(model.family, model.processor)
 
 
 def _named(progress: Progress | None) -> Progress | None:

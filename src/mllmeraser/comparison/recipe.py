@@ -140,19 +140,21 @@ def read_recipe(path: str | Path, *, quick: bool = False, changes: Sequence[str]
     Args:
         path: The YAML file.
         quick: Whether to make the changes under its key `quick`.
-        changes: `KEY=VALUE`, the value as YAML, each in place of a key of the file.
+        changes: `KEY=VALUE`, the value as YAML, each in place of a key of the file, also where it is quick.
 
     Raises:
         InputError: The file cannot be read, a key is unknown, or a value does not fit.
     """
     content = _content(Path(path))
+    recipe = _checked(content, path)
+    if quick:
+        content = _quickened(content, recipe.quick, path)
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or not key.strip():
             raise InputError(f"--set {change}: expected KEY=VALUE")
         content[key.strip()] = _yaml(text, f"--set {change}")
-    recipe = _checked(content, path)
-    return recipe if not quick else _checked(_quickened(content, recipe.quick, path), path)
+    return _checked(content, path)
 
 
 def _content(path: Path) -> dict[str, Any]:

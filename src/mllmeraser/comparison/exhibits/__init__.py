@@ -34,4 +34,6 @@ def draw(name: str, run: Run, folder: Path) -> list[Path]:
     if name not in EXHIBITS:
         raise InputError(f"unknown exhibit {name!r}: there are {', '.join(EXHIBITS)}")
     folder.mkdir(parents=True, exist_ok=True)
+    for suffix in (".csv", ".md", ".svg", ".pdf"):  # of an earlier run, which may have had more to show
+        (folder / (name + suffix)).unlink(missing_ok=True)
     return EXHIBITS[name](run, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def activations(run: Run, folder: Path) -> list[Path]:
     if not first:
         return files
     wide = max(map(len, first.values()))
-    with figure(folder / "activations", (4.4 * wide, 4.6 * len(first))) as (drawn, written):
+    with figure(folder / "activations", (4.4 * wide, 5.2 * len(first))) as (drawn, written):
         grid = drawn.subplots(len(first), wide, squeeze=False)
         for row, (place, found) in zip(grid, first.items(), strict=True):
             for panel in row[len(found) :]:
@@ -86,14 +85,13 @@ def _panel(panel: Any, found: Activations) -> None:
         ):
             panel.scatter(*zip(*places, strict=True), s=14, label=f"{group}, {when}", **style)
     one, two = found.variance
-    panel.set_xlabel(f"axis 1 ({100 * one:.0f} % of the variance)")
+    panel.set_xlabel(f"axis 1 ({100 * one:.0f} % of the variance)\n\n{_beside(found)}")
     panel.set_ylabel(f"axis 2 ({100 * two:.0f} %)")
-    panel.text(0.02, 0.98, _beside(found), transform=panel.transAxes, va="top", fontsize=7, color="#22262b",
-               bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0})  # fmt: skip
 
 
 def _beside(found: Activations) -> str:
-    lines: Sequence[str] = [
+    """The distances in words, below the picture."""
+    lines = [
         f"{title}: {found.distances[pair]['energy_share']:.3f}" for pair, title in PAIRS if pair in found.distances
     ]
-    return "\n".join(["energy distance (0 same, 1 apart)", *lines])
+    return "\n".join(["energy distance (0 the same, 1 apart)", *lines])

@@ -134,7 +134,7 @@ def notes(run: Run, model: str, split: str) -> list[str]:
     else:
         said = ["Per cent with 95 % intervals over people, pooled over pictures and text, folds and seeds."]
     said += [f"{c.title}: {c.status}, {(c.reason or '').rstrip('.')}." for c in here if c.status != "done"]
-    told = [v for v in run.verdicts if (v.model, v.split) == (model, split)]
+    told = [v for v in run.verdicts if (v.model, v.split) == (model, split) and reason is None]
     return [*said, *(f"Memorisation, fold {v.fold}: {v.reason.rstrip('.')}." for v in told)]
 
 

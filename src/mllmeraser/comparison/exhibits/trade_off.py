@@ -31,12 +31,12 @@ def trade_off(run: Run, folder: Path) -> list[Path]:
     with figure(folder / "trade-off", (4.2 * len(places) + 1.6, 3.9)) as (drawn, written):
         axes = drawn.subplots(1, len(places), squeeze=False)[0]
         for number, (place, panel) in enumerate(zip(places, axes, strict=True)):
-            _panel(panel, points(run, *place), row_colours(run))
+            _panel(panel, points(run, *place), row_colours(run), twin_level(run, *place))
             panel.set_title(panel_title(*place))
-            panel.set_xlabel("utility: recall of everything else (%)")
-            panel.set_ylabel("forgetting: 100 − recall of the forgotten (%)" if number == 0 else "")
-        handles, labels = axes[0].get_legend_handles_labels()
-        drawn.legend(handles, labels, loc="outside right upper")
+            panel.set_xlabel("utility: everything else recalled (%)")
+            panel.set_ylabel("forgetting: forgotten not recalled (%)" if number == 0 else "")
+        named = dict(pair[::-1] for panel in axes for pair in zip(*panel.get_legend_handles_labels(), strict=True))
+        drawn.legend(named.values(), named.keys(), loc="outside right upper")
     return [data, *written]
 
 
@@ -55,6 +55,13 @@ def points(run: Run, model: str, split: str) -> list[dict[str, Any]]:
     return found
 
 
+def twin_level(run: Run, model: str, split: str) -> float | None:
+    """Forgetting of a retain-only row that says nothing about utility: committed answers are about the forgotten."""
+    cells = cells_of(run, model, split, RETAIN_ONLY)
+    forget = _mean(cells, FORGET)
+    return None if forget is None or _mean(cells, UTILITY) is not None else 1 - forget.mean
+
+
 def front(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows that no other beats in one respect without losing in the other, by rising utility."""
     usable = [row for row in rows if row["method"] not in (RETAIN_ONLY, HOOK_OFF)]
@@ -71,12 +78,18 @@ def _mean(cells: Sequence[Any], names: Sequence[str]) -> Pooled | None:
     return balanced(values_of(cells, keep=lambda item: item["set"] in names))
 
 
-def _panel(panel: Any, rows: Sequence[dict[str, Any]], colours: dict[str, str]) -> None:
-    best = [row for row in front(rows) if row["on_front"]]
-    panel.step([100 * row["utility"] for row in best], [100 * row["forgetting"] for row in best],
-               where="pre", color="#9a9fa8", linewidth=1, zorder=1, label="Pareto front")  # fmt: skip
+def _panel(panel: Any, rows: Sequence[dict[str, Any]], colours: dict[str, str], level: float | None) -> None:
+    best = [(100 * row["utility"], 100 * row["forgetting"]) for row in front(rows)]
+    if best:  # from the left edge to the bottom: what lies within is beaten
+        corners = [(0.0, best[0][1]), *best, (best[-1][0], 0.0)]
+        panel.step(*zip(*corners, strict=True), where="pre", color="#9a9fa8", linewidth=1, zorder=1,
+                   label="Pareto front")  # fmt: skip
+    if level is not None:
+        panel.axhline(100 * level, color="#5d646d", linewidth=0.8, linestyle=":", label="retain-only (forgetting)")
     ours = 0
     for row in rows:
+        if row["method"] == HOOK_OFF:  # the very answers of vanilla, or its cell has failed
+            continue
         colour = colours[row["label"]]
         marker = "*" if row["method"] == RETAIN_ONLY else "o"
         if colour == OURS_COLOUR:
@@ -84,8 +97,9 @@ def _panel(panel: Any, rows: Sequence[dict[str, Any]], colours: dict[str, str]) 
         x, y = 100 * row["utility"], 100 * row["forgetting"]
         wide = [[x - 100 * row["utility_low"]], [100 * row["utility_high"] - x]]
         high = [[y - 100 * row["forgetting_low"]], [100 * row["forgetting_high"] - y]]
-        panel.errorbar(x, y, xerr=wide, yerr=high, fmt=marker, color=colour, markersize=9 if marker == "*" else 6,
-                       linewidth=0.8, alpha=0.9, label=row["label"], zorder=2)  # fmt: skip
+        size = {"*": 12, "o": 9}.get(marker, 5)  # ours small and on top: what lies below is still seen
+        panel.errorbar(x, y, xerr=wide, yerr=high, fmt=marker, color=colour, markersize=size, linewidth=0.8,
+                       alpha=0.9, label=row["label"], zorder=3 if size == 5 else 2)  # fmt: skip
     panel.set_xlim(-3, 103)
     panel.set_ylim(-3, 103)
     panel.grid(color="#e2dfd7", linewidth=0.6)
