@@ -149,7 +149,7 @@ PRESETS: dict[str, FitSettings] = {
         # name in the first block, topic and face in the middle; of six blocks 0, 2 and 3, shifted after 4 and 5
         read_layers=LayerPicks(at=(0.0, 0.4, 0.6)),
         shift_layers=LayerRange(start=0.7, stop=1.0),
-        # at 1 an answer that begins with the fact itself (cloze) now and then survives; 1.2 to 2 were alike in validation
+        # at 1 an answer that begins with the fact itself (cloze) may survive; 1.2 to 2 were alike in validation
         strength=1.5,
         false_alarm_rate=0.01,
     ),
