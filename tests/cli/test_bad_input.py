@@ -201,7 +201,7 @@ def test_an_eraser_answers_and_reads_its_gate(tiny_llava_path: Path, eraser_fold
 
 
 def test_help_has_examples_everywhere() -> None:
-    for command in ("demo", "erase", "ask", "evaluate", "models list", "models check"):
+    for command in ("demo", "erase", "ask", "evaluate", "models list", "models check", "compare", "exhibit"):
         result = run(*command.split(), "--help")
         assert result.exit_code == 0
         assert f"mllmeraser {command}" in " ".join(result.stdout.split()), command
