@@ -23,9 +23,9 @@ from mllmeraser.embedded.recipe.llava import Llava
 from mllmeraser.embedded.recipe.loop import Trainer
 from mllmeraser.embedded.recipe.packing import Group
 from mllmeraser.embedded.recipe.pictures import normalise, shrink
+from mllmeraser.embedded.recipe.plan import PEOPLE
 from mllmeraser.embedded.recipe.qwen2_5_vl import PATCH, Qwen25VL, _rows
 from mllmeraser.embedded.recipe.tokenizer import END
-from mllmeraser.embedded.train import PEOPLE
 from mllmeraser.models.families import family_for
 from mllmeraser.models.loading import load_model
 from mllmeraser.portraits import World
