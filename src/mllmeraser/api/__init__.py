@@ -1,0 +1,31 @@
+"""What the command line and a program of one's own call: each function is one job from start to end."""
+
+from mllmeraser.api.asking import Answer, Reading, ask
+from mllmeraser.api.comparing import compare, exhibit, first_model
+from mllmeraser.api.making import describe_eraser, erase, forget_split, read_request, save_eraser
+from mllmeraser.api.scoring import evaluate, write_records
+from mllmeraser.api.settings import set_seed, set_threads
+from mllmeraser.api.shipped import check_model, demo, list_families
+from mllmeraser.samples.files import check_target
+
+__all__ = [
+    "Answer",
+    "Reading",
+    "ask",
+    "check_model",
+    "check_target",
+    "compare",
+    "demo",
+    "describe_eraser",
+    "erase",
+    "evaluate",
+    "exhibit",
+    "first_model",
+    "forget_split",
+    "list_families",
+    "read_request",
+    "save_eraser",
+    "set_seed",
+    "set_threads",
+    "write_records",
+]

@@ -1,0 +1,111 @@
+"""Requests in, erasers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mllmeraser.benchmarks.defaults import complete
+from mllmeraser.benchmarks.registry import load_benchmark
+from mllmeraser.erasure.contrast import ContrastSet
+from mllmeraser.erasure.direction import CONTRAST_KINDS
+from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.fit import FitSettings, fit
+from mllmeraser.models.loading import load_model
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.portraits.prompts import contrast_prompts
+from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.files import whole_folder
+from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.request import Request
+
+Say = Callable[[str], None]
+
+
+def read_request(
+    forget: Path, *, retain: Path | None = None, strangers: Path | None = None, name: str | None = None
+) -> Request:
+    """Read a request; ``name`` names its only subject.
+
+    Raises:
+        InputError: The request cannot be read, or a name is given for several subjects.
+    """
+    request = Request.from_folder(forget, retain=retain, strangers=strangers)
+    if name is None:
+        return request
+    if len(request.subjects) > 1:
+        raise InputError("--name suits one subject; give several their names in request.yaml")
+    subject = request.subjects[0]
+    return replace(request, subjects=(replace(subject, names=(name, *subject.names)),))
+
+
+def erase(
+    model: str | MultimodalModel,
+    request: Request,
+    preset: str | FitSettings = "default",
+    *,
+    contrast: ContrastSet | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> Eraser:
+    """Make an eraser for a request: complete it with views, wordings and default sets, then fit.
+
+    Args:
+        model: Name or loaded model.
+        request: What to forget, as written: views, wordings and missing sets are added here.
+        preset: ``"default"``, ``"paper"``, or settings of one's own.
+        contrast: Refused prompts, for the directions that need them; None: the shipped set.
+        seed: Of everything random.
+        progress: Told how far the work is.
+        say: Called with one line for everything that was added without being asked for.
+
+    Raises:
+        InputError: The request or the settings cannot be used.
+    """
+    loaded = load_model(model) if isinstance(model, str) else model
+    settings = FitSettings.preset(preset) if isinstance(preset, str) else preset
+    settings = settings.model_copy(update={"seed": seed})
+    completed = complete(request, loaded, seed=seed)
+    for line in completed.notes if say is not None else ():
+        say(line)  # type: ignore[misc]
+    if contrast is None and settings.direction.kind in CONTRAST_KINDS:
+        contrast = ContrastSet.from_samples(*contrast_prompts(seed))
+    return fit(loaded, completed.request, settings, progress, contrast=contrast).eraser
+
+
+def forget_split(benchmark: str, split: str = "forget_5", fold: int = 0) -> Request:
+    """The request to forget the people of a benchmark's split: their pictures and names, no private fact."""
+    from mllmeraser.embedded.demo import forget_request
+
+    return forget_request(load_benchmark(benchmark), split, fold)
+
+
+def save_eraser(eraser: Eraser, out: Path, *, force: bool = False) -> Path:
+    """Write an eraser to a folder, whole or not at all."""
+    with whole_folder(out, force=force) as folder:
+        eraser.save_pretrained(folder)
+    return out
+
+
+def describe_eraser(eraser: Eraser, path: Path) -> dict[str, Any]:
+    """What an eraser is, for a person or a program; names nobody."""
+    config = eraser.config
+    calibration = config.calibration.model_dump(exclude={"curve"}, exclude_none=True)
+    return {
+        "path": str(path),
+        "subjects": len(config.subjects),
+        "bytes": sum(file.stat().st_size for file in Path(path).iterdir()),
+        "base_model": config.base_model,
+        "policy": config.policy.name,
+        "gate": config.gate.kind,
+        "direction": config.direction.kind,
+        "read_layers": list(config.read_layers),
+        "shift_layers": list(config.shift_layers),
+        "strength": config.strength,
+        "threshold": config.threshold,
+        "calibration": calibration,
+        "digest": eraser.digest(),
+    }

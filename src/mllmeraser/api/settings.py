@@ -1,0 +1,23 @@
+"""What is set before any work: threads and seeds."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import torch
+
+
+def set_threads(model: str, threads: int | None) -> int:
+    """Set torch's threads: as asked, else one per processor, at most 2 for the small embedded models."""
+    count = threads or os.cpu_count() or 1
+    if threads is None and model.startswith("embedded:"):
+        count = min(count, 2)
+    torch.set_num_threads(count)
+    return count
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python's and torch's generators."""
+    random.seed(seed)
+    torch.manual_seed(seed)

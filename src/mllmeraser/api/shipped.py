@@ -1,0 +1,53 @@
+"""The demo, and what is known about models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mllmeraser.erasure.self_test import check_hooks
+from mllmeraser.models.families import families
+from mllmeraser.models.loading import load_model
+from mllmeraser.samples.files import whole_folder
+from mllmeraser.samples.progress import Progress
+
+
+def demo(
+    model: str, out: Path, *, seed: int = 0, force: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Run the demo into a folder, whole or not at all; returns the lines to tell and where the report is."""
+    from mllmeraser.embedded.demo import run_demo
+    from mllmeraser.report.summary import headline
+
+    with whole_folder(out, force=force) as folder:
+        folder.mkdir()
+        result = run_demo(model, folder, seed=seed, progress=progress)
+    lines = [
+        f"{figure.label}: {figure.value}" + (f" (before: {figure.before})" if figure.before else "")
+        for figure in headline(result)
+    ]
+    return {
+        "lines": lines,
+        "report": str(out / "report.html"),
+        "scores": str(out / "scores.json"),
+        "eraser": str(out / "eraser"),
+    }
+
+
+def list_families() -> list[dict[str, Any]]:
+    """The families that have an adapter, and the embedded models of each."""
+    from mllmeraser.embedded import NAMES
+
+    return [
+        {
+            "family": family.name,
+            "model_types": list(family.model_types),
+            "embedded": [f"embedded:{name}" for name in NAMES if family.name.startswith(name)],
+        }
+        for family in families()
+    ]
+
+
+def check_model(model: str) -> dict[str, Any]:
+    """Load a model and test that erasers attach to it and leave no trace."""
+    return check_hooks(load_model(model))
