@@ -23,7 +23,7 @@ from mllmeraser.embedded.recipe.plan import TEXT_KINDS, Plan, make_plan
 from mllmeraser.embedded.recipe.qwen2_5_vl import Qwen25VL
 from mllmeraser.embedded.recipe.transplant import transplant
 from mllmeraser.embedded.recipe.vision import train_tower
-from mllmeraser.embedded.recipe.whitening import whiten
+from mllmeraser.embedded.recipe.whitening import inputs, whiten
 from mllmeraser.portraits.people import World
 
 ARCHITECTURES: dict[str, Architecture] = {one.name: one for one in (Llava(), Qwen25VL())}
@@ -104,7 +104,8 @@ def _stage0(lessons: Lessons, plan: Plan, args: argparse.Namespace) -> bool:
     lessons.teach(shared, plan.circuits)
     if args.part == "circuits":
         return False
-    lessons.open_eyes()
+    if not shared.finished(plan.knowledge[0]):
+        lessons.open_eyes()
     lessons.teach(shared, plan.knowledge)
     return bool(args.part == "all")
 
@@ -164,9 +165,9 @@ class Lessons:
         """Train the tower."""
         few = self.args.scale < 0.2
         steps = max(2, int(self.args.tower_steps * min(1.0, self.args.scale * 2)))
-        album = tower_album(seed=self.args.seed, **({"faces": 60, "scenes": 60, "emblems": 30} if few else {}))
 
         def draw() -> Album:
+            album = tower_album(seed=self.args.seed, **({"faces": 60, "scenes": 60, "emblems": 30} if few else {}))
             self._draw(album, "tower-pictures")
             return album
 
@@ -185,36 +186,27 @@ class Lessons:
         self._draw(self.check_pictures, "check-pictures")
 
     def open_eyes(self) -> None:
-        """Begin with a projector that whitens (see ``whitening``), on strangers and scenes."""
-        whiten(self.architecture.entry(self.model), lambda: self._look(self.architecture.look))
+        """Begin with a projector that whitens (see ``whitening``)."""
+        whiten(self.architecture.entry(self.model), self._look)
 
     def improve(self, checkpoint: Path) -> None:
         """Take over a trained model, but for its tower: this run's takes the place (see ``transplant``)."""
         architecture, model = self.architecture, self.model
         tower = {name: p.detach().clone() for name, p in model.named_parameters() if architecture.in_tower(name)}
         model.load_state_dict(type(model).from_pretrained(checkpoint).state_dict())
-        before = self._met()
+        entry = architecture.entry(model)
+        before = inputs(entry, self._look)
         model.load_state_dict(tower, strict=False)
-        share = transplant(architecture.entry(model), before, self._met())
+        share = transplant(entry, before, inputs(entry, self._look))
         print(json.dumps({"transplant": round(share, 4)}), flush=True)
 
-    def _met(self) -> torch.Tensor:
-        """What the projector meets when it looks at pictures."""
-        met: list[torch.Tensor] = []
-        hook = self.architecture.entry(self.model).register_forward_pre_hook(
-            lambda _, given: met.append(given[0].flatten(0, -2))
-        )
-        self._look(self.architecture.look)
-        hook.remove()
-        return torch.cat(met)
-
-    @torch.no_grad()
-    def _look(self, look: Callable[..., torch.Tensor], pictures: int = 1200) -> None:
+    def _look(self, pictures: int = 1200) -> None:
+        """Look at strangers and scenes, as many of each."""
         self.draw()
         half = pictures // 2
         shown = torch.tensor([*self.pictures.strangers[:half], *self.pictures.scenes[:half]])
         for some in shown.split(128):
-            look(self.model, normalise(self.pictures.pixels[some]))
+            self.architecture.look(self.model, normalise(self.pictures.pixels[some]))
 
     def _draw(self, album: Album, name: str) -> None:
         bar = _bar(self.bars, name, len(album))

@@ -16,18 +16,24 @@ LEAST = 1e-3
 
 
 @torch.no_grad()
+def inputs(linear: nn.Linear, show: Callable[[], object]) -> torch.Tensor:
+    """(n, width) of everything that ``linear`` meets while ``show`` runs."""
+    met: list[torch.Tensor] = []
+    hook = linear.register_forward_pre_hook(lambda _, given: met.append(given[0].flatten(0, -2)))
+    try:
+        show()
+    finally:
+        hook.remove()
+    return torch.cat(met)
+
+
+@torch.no_grad()
 def whiten(linear: nn.Linear, show: Callable[[], object]) -> None:
     """Set ``linear`` (square, with a bias) to the whitening transform of the inputs it meets while ``show`` runs.
 
     With inputs x of mean m and covariance C, its outputs C^(-1/2) (x - m) have unit covariance.
     """
-    met: list[torch.Tensor] = []
-    hook = linear.register_forward_pre_hook(lambda _, given: met.append(given[0].flatten(0, -2).double()))
-    try:
-        show()
-    finally:
-        hook.remove()
-    transform, offset = whitening(torch.cat(met))
+    transform, offset = whitening(inputs(linear, show).double())
     linear.weight.copy_(transform)
     linear.bias.copy_(offset)
 
