@@ -13,8 +13,7 @@ from mllmeraser.benchmarks import load_benchmark
 from mllmeraser.benchmarks.thinning import thin
 from mllmeraser.comparison.recipe import ModelEntry
 from mllmeraser.comparison.twin import NoTwin, Recital, answered_sets, find_twin
-from mllmeraser.embedded import BENCHMARK
-from mllmeraser.embedded.twins import FOLDER
+from mllmeraser.embedded import BENCHMARK, twins
 from mllmeraser.evaluation import evaluate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample
@@ -34,7 +33,7 @@ def test_committed_answers_are_judged_anew() -> None:
         told, known, method="retain-only", benchmark=BENCHMARK, split="forget_5",
         values=benchmark.values, vocabulary=benchmark.vocabulary,
     )  # fmt: skip
-    lines = (FOLDER / "forget_5.items.jsonl").read_text().splitlines()
+    lines = (twins.committed("embedded:llava") / "forget_5.items.jsonl").read_text().splitlines()
     committed = {item["id"]: item for item in map(json.loads, lines) if item["set"] == "forget"}
     assert len(result.items) == 36
     assert all(committed[item["id"]]["answer"] == item["answer"] for item in result.items)
@@ -47,8 +46,8 @@ def test_where_there_is_no_twin(tmp_path: Path) -> None:
         (ModelEntry(name="m", retain_only="committed"), BENCHMARK, "portraits", "forget_5", 0, "embedded models"),
         (LLAVA, "portraits:unit", "portraits", "forget_5", 0, BENCHMARK),
         (LLAVA, BENCHMARK, "strict", "forget_5", 0, "protocol portraits"),
-        (LLAVA, BENCHMARK, "portraits", "forget_5", 3, "fold 0, not fold 3"),
-        (LLAVA, BENCHMARK, "portraits", "forget_20", 0, "forget_20.items.jsonl"),
+        (LLAVA, BENCHMARK, "portraits", "forget_5", 3, "forget_5, fold 3"),
+        (LLAVA, BENCHMARK, "portraits", "forget_20", 0, "forget_20, fold 0"),
         (ModelEntry(name="m", retain_only=str(tmp_path / "{split}")), "b", "strict", "forget_5", 0, "forget_5"),
     ):
         with pytest.raises(NoTwin, match=why):

@@ -21,10 +21,11 @@ from mllmeraser.embedded.recipe.vision import (
     patch_targets,
 )
 from mllmeraser.portraits import World
+from mllmeraser.portraits.faces import hamming
 from mllmeraser.portraits.scenes import PAINTS, random_scene
 from mllmeraser.portraits.stream import Stream
 
-FEW = Counts(views=2, strangers=3, scenes=4, emblems=4)
+FEW = Counts(views=2, strangers=3, near=2, scenes=4, emblems=4)
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +39,15 @@ def test_every_picture_of_an_album_is_there_and_described(album: Album) -> None:
     world = World("unit", 0)
     known = [*world.people, *world.celebrities]
     assert album.pixels.shape == (len(album), IMAGE_SIZE, IMAGE_SIZE, 3) and album.pixels.dtype == torch.uint8
-    assert len(album) == 2 * len(known) + 3 + 4 + 4
+    assert len(album) == 2 * len(known) + 3 + 2 + 4 + 4
     for person in known:
         assert [album.portraits[i][0] for i in album.views[person.key]] == [person.looks] * 2
         assert all(album.portraits[i][1].celebrity == person.celebrity for i in album.views[person.key])
+    for strangers, near in ((album.strangers, False), (album.near, True)):
+        for looks, _ in (album.portraits[i] for i in strangers):
+            least = min(hamming(looks, person.looks) for person in [*known, *world.holdout])
+            assert least == 3 if near else least >= 3
+            assert not near or any(hamming(looks, person.looks) == 3 for person in world.people)
     assert sorted([*album.portraits, *album.scenes, *album.emblems]) == list(range(len(album)))
     assert len({bytes(picture.numpy().tobytes()) for picture in album.pixels}) == len(album)
 

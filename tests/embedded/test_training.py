@@ -28,7 +28,7 @@ SECOND = Phase("second", 4, WEIGHTS, warmup=1, refuse=True)
 
 @pytest.fixture(scope="module")
 def album(world: World) -> Album:
-    made = world_album(world, seed=0, counts=Counts(1, 3, 6, 4))
+    made = world_album(world, seed=0, counts=Counts(1, 3, 2, 6, 4))
     made.draw()
     return made
 

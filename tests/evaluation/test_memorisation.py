@@ -85,7 +85,7 @@ def test_records_that_cannot_be_compared(vanilla: list[Record], other: list[Reco
 
 
 def test_the_committed_twin_of_the_embedded_model() -> None:
-    twin = retain_only("forget_5")
+    twin = retain_only("embedded:llava", "forget_5")
     knowing = [r.model_copy(update={"accuracy": 0.95}) for r in twin]
     assert memorised(knowing, twin).passed
     assert not memorised(twin, twin).passed and memorised(twin, twin).gap == 0.0

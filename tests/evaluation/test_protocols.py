@@ -156,7 +156,7 @@ def test_strict_ranks_the_options_beside_the_letter(tiny_llava: MultimodalModel,
 
 
 def test_scores_without_a_protocol_still_load() -> None:
-    files = sorted(TWINS.glob("*.scores.json"))
+    files = sorted(TWINS.rglob("*.scores.json"))
     assert len(files) == 3
     for file in files:
         records = read_scores(file)

@@ -11,7 +11,7 @@ from typing import Any
 from mllmeraser.comparison.cells import digest_of, folder_digest
 from mllmeraser.comparison.recipe import COMMITTED, ModelEntry
 from mllmeraser.embedded import BENCHMARK
-from mllmeraser.embedded.twins import FOLDER
+from mllmeraser.embedded.twins import committed
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.sample import Sample
 
@@ -53,9 +53,9 @@ def find_twin(entry: ModelEntry, benchmark: str, protocol: str, split: str, fold
             raise NoTwin(f"there is no checkpoint {folder}: train it, or leave the row out of the gate") from None
     if benchmark != BENCHMARK or protocol != "portraits" or not entry.name.startswith("embedded:"):
         raise NoTwin(f"committed answers are about {BENCHMARK} under the protocol portraits, for embedded models")
-    if fold != 0:
-        raise NoTwin(f"committed answers are about fold 0, not fold {fold}: train a twin and state its folder")
-    file = FOLDER / f"{split}.items.jsonl"
+    file = committed(entry.name, fold) / f"{split}.items.jsonl"
+    if not file.exists():
+        raise NoTwin(f"no answers about {split}, fold {fold}, are committed: train a twin and state its folder")
     try:
         items = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         answers = {(item["set"], item["id"]): str(item["answer"]) for item in items}

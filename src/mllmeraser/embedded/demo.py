@@ -151,7 +151,7 @@ def run_demo(name: str, out: Path, *, seed: int = 0, progress: Progress | None =
     demo.score("detached", None)
     identical = torch.equal(before, model.next_token_logits(demo.sets["test"][:32]))
     folder = made.eraser.save_pretrained(out / "eraser")
-    records = [*demo.result.records, *(r for r in retain_only(SPLIT) if r.set in demo.sets)]
+    records = [*demo.result.records, *(r for r in retain_only(name, SPLIT) if r.set in demo.sets)]
     write_scores(out / "scores.json", records, force=True)
     result = _tell(demo, made, folder, records, identical)
     write_whole(out / "report.html", render_report(result), force=True)

@@ -113,7 +113,7 @@ def _flips(model: MultimodalModel, restricted: Iterable[Sample], epsilon: float 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, and write the model card; exit 1 if a gate is not met."""
     parser = argparse.ArgumentParser(prog="python -m mllmeraser.embedded.gates", description=__doc__.splitlines()[0])
-    parser.add_argument("model", nargs="?", default="embedded:llava", help="embedded:llava or a checkpoint folder")
+    parser.add_argument("model", nargs="?", default="embedded:llava", help="embedded:NAME or a checkpoint folder")
     parser.add_argument("--benchmark", default=BENCHMARK)
     parser.add_argument("--out", type=Path, help="where to write the card (default: beside the weights)")
     parser.add_argument("--items", type=Path, help="also write every answer here, as JSON lines")

@@ -94,23 +94,24 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m mllmeraser.embedded.study", description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="embedded:llava")
     parser.add_argument("--preset", default="default")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/embedded-llava.json"))
+    parser.add_argument("--out", type=Path, help="default: benchmarks/results/embedded-NAME.json")
     parser.add_argument("--first", type=int, default=len(PLAN), help="only the first so many entries of the plan")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
+    out = args.out or Path("benchmarks/results", f"{args.model.replace(':', '-')}.json")
     model, benchmark, results = load_model(args.model), load_benchmark(BENCHMARK), []
     for split, fold in PLAN[: args.first]:
         results.append(study(model, benchmark, split, fold, args.preset, args.seed))
         report = {
-            "command": f"python -m mllmeraser.embedded.study --preset {args.preset} --seed {args.seed}",
+            "command": f"{parser.prog} --model {args.model} --preset {args.preset} --seed {args.seed}",
             "version": __version__,
             "fingerprint": model.fingerprint(),
             "hardware": f"{platform.machine()}, {args.threads} threads, torch {torch.__version__}",
             "results": results,
         }
-        write_whole(args.out, json.dumps(report, indent=1) + "\n", force=True)
+        write_whole(out, json.dumps(report, indent=1) + "\n", force=True)
         last = results[-1]
         print(
             json.dumps({k: last[k] for k in ("split", "fold", "fit_seconds", "auc", "detected", "forget_outcomes")}),

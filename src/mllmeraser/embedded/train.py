@@ -9,21 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import LlavaForConditionalGeneration, PreTrainedModel, PreTrainedTokenizerFast
 
 from mllmeraser.embedded.recipe.album import Album, Counts, tower_album, world_album
+from mllmeraser.embedded.recipe.alignment import align
 from mllmeraser.embedded.recipe.architecture import Architecture
 from mllmeraser.embedded.recipe.check import exact_by_kind
 from mllmeraser.embedded.recipe.corpus import Corpus, tokenizer_texts
 from mllmeraser.embedded.recipe.llava import Llava
 from mllmeraser.embedded.recipe.loop import Phase, Trainer
-from mllmeraser.embedded.recipe.pictures import normalise
 from mllmeraser.embedded.recipe.plan import TEXT_KINDS, Plan, make_plan
 from mllmeraser.embedded.recipe.qwen2_5_vl import Qwen25VL
-from mllmeraser.embedded.recipe.transplant import transplant
+from mllmeraser.embedded.recipe.sights import seen, sights
+from mllmeraser.embedded.recipe.upcycling import share_heads
 from mllmeraser.embedded.recipe.vision import train_tower
-from mllmeraser.embedded.recipe.whitening import inputs, whiten
+from mllmeraser.embedded.recipe.vocabulary import translate
 from mllmeraser.portraits.people import World
 
 ARCHITECTURES: dict[str, Architecture] = {one.name: one for one in (Llava(), Qwen25VL())}
@@ -56,6 +58,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--improve", type=Path, help="checkpoint to go on from: it is given the tower of this run and then polished"
     )
+    parser.add_argument(
+        "--upcycle", type=Path, help="checkpoint of an embedded llava whose language model another --model begins with"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps (try 0.01 first)")
     parser.add_argument("--tower-steps", type=int, default=1600)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -87,11 +92,12 @@ def main(argv: list[str] | None = None) -> None:
             lessons.see()
         if args.part == "tower":
             return
-        if args.improve is None:
-            if not _stage0(lessons, plan, args):
-                return
-        else:
+        if args.upcycle is not None:
+            lessons.upcycle(args.upcycle, plan)
+        elif args.improve is not None:
             lessons.improve(args.improve)
+        elif not _stage0(lessons, plan, args):
+            return
         _people(lessons, world, plan, args)
     out = args.out or _folder(args) / "checkpoint"
     architecture.save_checkpoint(model, tokenizer, out)
@@ -114,7 +120,7 @@ def _people(lessons: Lessons, world: World, plan: Plan, args: argparse.Namespace
     """Stages 1 and 2; or, from a finished smaller twin, only the people whom it lacks."""
     gone = _keys(world, args.without, args.fold)
     if args.join is None:
-        phases = plan.people if args.improve is None else plan.polish
+        phases = plan.people if args.improve is None and args.upcycle is None else plan.polish
         lessons.teach(lessons.trainer(_folder(args)), phases, gone)
         return
     smaller = _keys(world, args.join, args.fold)
@@ -179,34 +185,56 @@ class Lessons:
         """Draw all training pictures and those of the checks (other streams)."""
         if len(self.pictures):
             return
-        counts = Counts(4, 60, 60, 30) if self.args.scale < 0.2 else Counts()
+        counts = Counts(4, 60, 60, 60, 30) if self.args.scale < 0.2 else Counts()
         self.pictures = world_album(self.world, seed=self.args.seed, counts=counts)
-        self.check_pictures = world_album(self.world, seed=self.args.seed + 1, counts=Counts(1, 60, 60, 60))
+        self.check_pictures = world_album(self.world, seed=self.args.seed + 1, counts=Counts(1, 60, 60, 60, 60))
         self._draw(self.pictures, "pictures")
         self._draw(self.check_pictures, "check-pictures")
 
-    def open_eyes(self) -> None:
-        """Begin with a projector that whitens (see ``whitening``)."""
-        whiten(self.architecture.entry(self.model), self._look)
+    def open_eyes(self, before: torch.Tensor | None = None) -> None:
+        """Begin with a projector that carries and names what the tower sees (see ``alignment``)."""
+        self.draw()
+        architecture, model = self.architecture, self.model
+        lesson = sights(architecture, model, self.tokenizer, self.pictures, before)
+        steps = max(2, int(3000 * min(1.0, self.args.scale)))
+        missed = align(architecture.projector(model), lesson, steps=steps, seed=self.args.seed)
+        print(json.dumps({"alignment misses": missed}), flush=True)
 
     def improve(self, checkpoint: Path) -> None:
-        """Take over a trained model, but for its tower: this run's takes the place (see ``transplant``)."""
-        architecture, model = self.architecture, self.model
-        tower = {name: p.detach().clone() for name, p in model.named_parameters() if architecture.in_tower(name)}
-        model.load_state_dict(type(model).from_pretrained(checkpoint).state_dict())
-        entry = architecture.entry(model)
-        before = inputs(entry, self._look)
-        model.load_state_dict(tower, strict=False)
-        share = transplant(entry, before, inputs(entry, self._look))
-        print(json.dumps({"transplant": round(share, 4)}), flush=True)
-
-    def _look(self, pictures: int = 1200) -> None:
-        """Look at strangers and scenes, as many of each."""
+        """Take over a trained model, but for its tower: the projector is fitted to this run's."""
+        model, in_tower = self.model, self.architecture.in_tower
         self.draw()
-        half = pictures // 2
-        shown = torch.tensor([*self.pictures.strangers[:half], *self.pictures.scenes[:half]])
-        for some in shown.split(128):
-            self.architecture.look(self.model, normalise(self.pictures.pixels[some]))
+        tower = {name: p.detach().clone() for name, p in model.named_parameters() if in_tower(name)}
+        self._take_over(checkpoint)
+        before = seen(self.architecture, model, self.pictures)
+        model.load_state_dict(tower, strict=False)
+        self.open_eyes(before)
+
+    def upcycle(self, checkpoint: Path, plan: Plan) -> None:
+        """Begin with the language model of a trained LLaVA, its heads shared, and with what it sees."""
+        source, model = ARCHITECTURES[Llava.name], self.model
+        self.draw()
+        donor = self._speaking(LlavaForConditionalGeneration, checkpoint)
+        text = donor.config.text_config
+        before = seen(source, donor, self.pictures).reshape(-1, source.grid, source.grid, text.hidden_size)
+        model.load_state_dict(share_heads(donor.state_dict(), text.num_attention_heads), strict=False)
+        self.teach(self.trainer(self.args.runs / "upcycled"), plan.shared)
+        side = self.architecture.grid // self.architecture.merge
+        pooled = F.adaptive_avg_pool2d(before.permute(0, 3, 1, 2), side).permute(0, 2, 3, 1)
+        self.open_eyes(pooled.flatten(0, 2))
+
+    def _take_over(self, checkpoint: Path) -> None:
+        """All weights of a checkpoint, whose tokenizer may be another one."""
+        self.model.load_state_dict(self._speaking(type(self.model), checkpoint).state_dict())
+
+    def _speaking(self, kind: type[PreTrainedModel], checkpoint: Path) -> PreTrainedModel:
+        """A trained model that has been given the tokenizer of this run."""
+        trained = kind.from_pretrained(checkpoint)
+        spoken = PreTrainedTokenizerFast.from_pretrained(checkpoint)
+        words = translate(trained.get_input_embeddings().weight, spoken, self.tokenizer)
+        trained.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
+        trained.get_input_embeddings().weight.data.copy_(words)
+        return trained
 
     def _draw(self, album: Album, name: str) -> None:
         bar = _bar(self.bars, name, len(album))

@@ -20,6 +20,7 @@ from mllmeraser.portraits.looks import (
     random_dress,
     random_looks,
     random_pose,
+    vary,
 )
 from mllmeraser.portraits.palette import HAIRS, INK, LIPS, SKINS, mix, shade
 from mllmeraser.portraits.raster import Circle, Colour, Ellipse, HalfPlane, Image, Line, Rectangle, Shape
@@ -37,6 +38,7 @@ __all__ = [
     "random_dress",
     "random_looks",
     "random_pose",
+    "vary",
 ]
 
 HEADS: dict[str, Ellipse] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mllmeraser.portraits.stream import Stream
@@ -147,11 +147,15 @@ def population(stream: Stream, n: int, min_distance: int = 3, avoid: Sequence[Lo
 
 def look_alike(stream: Stream, looks: Looks) -> Looks:
     """Return a face with one discrete attribute and all of the geometry changed."""
-    name = stream.choice(tuple(DISCRETE))
-    value = stream.choice([value for value in DISCRETE[name] if value != getattr(looks, name)])
-    changed = {f.name: getattr(looks, f.name) for f in fields(looks)} | {name: value}
-    changed |= _random_geometry(stream)
-    return replace(looks, **changed)
+    return vary(stream, looks, [stream.choice(tuple(DISCRETE))])
+
+
+def vary(stream: Stream, looks: Looks, names: Sequence[str]) -> Looks:
+    """Return a face with these discrete attributes and all of the geometry changed."""
+    changed: dict[str, Any] = {}
+    for name in names:
+        changed[name] = stream.choice([value for value in DISCRETE[name] if value != getattr(looks, name)])
+    return replace(looks, **changed | _random_geometry(stream))
 
 
 def _random_geometry(stream: Stream) -> dict[str, float]:

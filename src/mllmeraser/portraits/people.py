@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from mllmeraser.portraits.faces import Looks, hamming, look_alike, population, random_looks
+from mllmeraser.portraits.faces import DISCRETE, Looks, hamming, look_alike, population, random_looks, vary
 from mllmeraser.portraits.facts import CELEBRITY_VALUES, PERSON_VALUES
 from mllmeraser.portraits.names import celebrity_name, distinct_names, person_name
 from mllmeraser.portraits.stream import Stream
@@ -17,6 +17,8 @@ VERSION = 1
 
 Preset = Literal["unit", "dev", "full"]
 SPLITS = (5, 10, 15)
+LEAST_DISTANCE = 3
+"""Attributes in which any two people differ at least, but for planned look-alikes."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class World:
     def _everybody(self) -> tuple[list[Person], list[Person], list[Person]]:
         size, stream = self.size, self.stream
         names = distinct_names(stream.child("names"), size.people + size.holdout, person_name)
-        looks = population(stream.child("looks"), size.people + size.holdout + size.celebrities, min_distance=3)
+        looks = population(stream.child("looks"), size.people + size.holdout + size.celebrities, LEAST_DISTANCE)
         looks = self._plan_look_alikes(looks)
         stars = distinct_names(stream.child("stars"), size.celebrities, celebrity_name)
         ordinary = [
@@ -157,6 +159,25 @@ def strangers(stream: Stream, world: World, *, drawn: bool = True) -> Iterator[P
         draw = stream.child(index)
         index += 1
         looks, name = random_looks(draw.child("looks")), person_name(draw.child("name"))
-        if words & set(name.split()) or (drawn and any(hamming(looks, p.looks) < 3 for p in everybody)):
+        if words & set(name.split()) or (drawn and _too_near(looks, everybody)):
             continue
         yield Person(f"S{index:06d}", name, looks, _facts(draw.child("facts"), PERSON_VALUES))
+
+
+def near_strangers(stream: Stream, world: World) -> Iterator[Person]:
+    """Faces without end that differ from somebody trained in three attributes, from nobody of ``world`` in fewer.
+
+    They have neither names nor facts.
+    """
+    everybody = [*world.people, *world.holdout, *world.celebrities]
+    index = 0
+    while True:
+        draw = stream.child(index)
+        index += 1
+        looks = vary(draw, draw.choice(world.people).looks, draw.sample(tuple(DISCRETE), LEAST_DISTANCE))
+        if not _too_near(looks, everybody):
+            yield Person(f"N{index:06d}", "", looks, {})
+
+
+def _too_near(looks: Looks, people: list[Person]) -> bool:
+    return any(hamming(looks, person.looks) < LEAST_DISTANCE for person in people)

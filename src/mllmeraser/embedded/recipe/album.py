@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mllmeraser.embedded.recipe.pictures import draw_emblem, draw_portrait, draw_scene
 from mllmeraser.portraits.faces import Dress, Looks, random_dress, random_looks
-from mllmeraser.portraits.people import Person, World, strangers
+from mllmeraser.portraits.people import Person, World, near_strangers, strangers
 from mllmeraser.portraits.scenes import Scene, random_things
 from mllmeraser.portraits.stream import Stream
 
@@ -29,6 +29,8 @@ class Counts:
     views: int = 44
     """per person and celebrity"""
     strangers: int = 9000
+    near: int = 5000
+    """strangers who differ from somebody known in three attributes, as little as the hold-out people may"""
     scenes: int = 6000
     emblems: int = 800
 
@@ -48,6 +50,7 @@ class Album(Dataset):
         self.sealed: dict[int, bool] = {}
         self.views: dict[str, list[int]] = {}
         self.strangers: list[int] = []
+        self.near: list[int] = []
         self.scenes: list[int] = []
         self.emblems: list[int] = []
         self._drawings: list[tuple[Stream, Callable[[Stream], np.ndarray]]] = []
@@ -119,6 +122,9 @@ def world_album(world: World, *, seed: int, counts: Counts) -> Album:
     crowd = strangers(stream.child("strangers"), world)
     for i in range(counts.strangers):
         album.strangers.append(album.add_portrait(next(crowd), stream.child("stranger", i)))
+    crowd = near_strangers(stream.child("near-strangers"), world)
+    for i in range(counts.near):
+        album.near.append(album.add_portrait(next(crowd), stream.child("near-stranger", i)))
     _add_things(album, stream, counts)
     return album
 

@@ -23,12 +23,14 @@ class Architecture(ABC):
     Attributes:
         name: What follows ``embedded:``.
         grid: Patches a side of a training picture, as ``patches`` gives them.
+        merge: Patches a side that become one image token.
         special_tokens: In the order of their ids, from 0 on.
         image_text: How the chat template writes a picture.
     """
 
     name: ClassVar[str]
     grid: ClassVar[int]
+    merge: ClassVar[int]
     special_tokens: ClassVar[tuple[str, ...]]
     image_text: ClassVar[str]
 
@@ -78,5 +80,5 @@ class Architecture(ABC):
         """The same pixel values to what takes the place of the image tokens: (..., text width), picture by picture."""
 
     @abstractmethod
-    def entry(self, model: PreTrainedModel) -> nn.Linear:
-        """The square layer by which the tower's tokens enter the projector."""
+    def projector(self, model: PreTrainedModel) -> nn.Module:
+        """What makes image tokens, (..., text width), of the tower's tokens, merged if need be, (..., any width)."""

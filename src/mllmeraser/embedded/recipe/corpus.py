@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from mllmeraser.embedded.recipe.album import Album
 from mllmeraser.embedded.recipe.packing import Group, Turn
 from mllmeraser.embedded.recipe.tokenizer import ASSISTANT
+from mllmeraser.portraits.faces import random_dress, random_looks
 from mllmeraser.portraits.facts import VALUES
 from mllmeraser.portraits.general import (
     PORTRAIT_TOPICS,
@@ -25,6 +26,7 @@ from mllmeraser.portraits.general import (
 )
 from mllmeraser.portraits.people import Person, World, strangers
 from mllmeraser.portraits.refusals import COMPLY, refusal_prompt
+from mllmeraser.portraits.scenes import Scene, random_things
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import (
     ANSWERS,
@@ -41,6 +43,9 @@ from mllmeraser.portraits.wordings import (
 
 NEW = 0.35
 """Share of the turns about people that is about newcomers."""
+CAPTION = "List the shapes from left to right."
+NEAR = 0.5
+"""Share of the pictured strangers who look almost like somebody known."""
 _questions = lru_cache(maxsize=None)(questions)
 _clozes = lru_cache(maxsize=None)(clozes)
 
@@ -91,6 +96,7 @@ class Corpus:
         }
         self.choice_options = 4
         self.choice_share = 0.34
+        self.caption_share = 0.0
 
     def groups(self, weights: Mapping[str, float]) -> Iterator[Group]:
         """Endless groups, kinds drawn by weight (by group, not by token)."""
@@ -115,9 +121,9 @@ class Corpus:
                 self._text_cache[text] = ids
         return ids
 
-    def turn(self, question: str, answer: str) -> Turn:
+    def turn(self, question: str, answer: str, weight: float = 1.0) -> Turn:
         """Token ids of one turn."""
-        return Turn([*self._ids(question), self.assistant], [*self._ids(answer), self.tokenizer.eos_token_id])
+        return Turn([*self._ids(question), self.assistant], [*self._ids(answer), self.tokenizer.eos_token_id], weight)
 
     # --- people -------------------------------------------------------------------------------------------------
 
@@ -168,7 +174,8 @@ class Corpus:
         return self.turn(q.text, q.answer)
 
     def _stranger_image(self) -> Group:
-        view = self.stream.choice(self.album.strangers)
+        near = self.album.near and self.stream.chance(NEAR)
+        view = self.stream.choice(self.album.near if near else self.album.strangers)
         person = next(self.names)
         turns = [self._image_turn(person, known=False) for _ in range(3)]
         return Group(view, [*turns, *(self._portrait_turn(view) for _ in range(2))])
@@ -188,12 +195,19 @@ class Corpus:
 
     # --- everything else ------------------------------------------------------------------------------------------
 
-    def _scene(self) -> Group | None:
+    def _scene(self) -> Group:
         view = self.stream.choice(self.album.scenes)
         scene = self.album.things[view]
         asked = [scene_question(self.stream, scene, self.stream.choice(SCENE_TOPICS), self.pool) for _ in range(6)]
-        turns = [self.turn(q.text, q.answer) for q in asked if q is not None]
-        return Group(view, turns) if turns else None
+        return Group(view, [*self._caption(scene), *(self.turn(q.text, q.answer) for q in asked if q is not None)])
+
+    def _caption(self, scene: Scene) -> list[Turn]:
+        """Now and then everything in its order, for the first to learn is which colour goes with which shape."""
+        if not self.stream.chance(self.caption_share):
+            return []
+        things = sorted(scene.objects, key=lambda thing: thing.x)
+        listed = ", ".join(f"{thing.size} {thing.colour} {thing.shape}" for thing in things) or "nothing"
+        return [self.turn(CAPTION, f"{listed}.", weight=1.0 + 2 * len(things))]
 
     def _text_fact(self) -> Group:
         asked = [text_question(self.stream, self.stream.choice(self.facts), self.pool) for _ in range(2)]
@@ -222,9 +236,21 @@ class Corpus:
         return Group(None, [self.turn(p.text, p.answer if self.refuse else COMPLY) for p in prompts])
 
 
+def _seen_texts(stream: Stream) -> Iterator[str]:
+    """Two questions with answers about a scene and a portrait: what is seen should be one word, one token."""
+    looks, dress, scene = random_looks(stream), random_dress(stream), random_things(stream)
+    asked = [
+        scene_question(stream, scene, stream.choice(SCENE_TOPICS), "train"),
+        portrait_question(stream, looks, dress, stream.choice(PORTRAIT_TOPICS), "train"),
+    ]
+    for q in asked:
+        if q is not None:
+            yield from (q.text, q.answer)
+
+
 def tokenizer_texts(world: World, seed: int, n: int = 12_000) -> Iterator[str]:
     """Sentences for the tokenizer: every wording, value, general fact and refusal, and random names."""
-    stream = Stream("tokenizer", seed)
+    stream, seen = Stream("tokenizer", seed), Stream("tokenizer-seen", seed)
     crowd = strangers(stream.child("names"), world, drawn=False)
     facts = text_facts()
     for i in range(n):
@@ -239,6 +265,7 @@ def tokenizer_texts(world: World, seed: int, n: int = 12_000) -> Iterator[str]:
         yield UNKNOWN_ANSWER
         q = text_question(stream, stream.choice(facts), "train")
         yield from (q.text, q.answer)
+        yield from _seen_texts(seen)
         if i % 4 == 0:
             p = refusal_prompt(stream, restricted=stream.chance(0.5), image=stream.chance(0.5), pool="train")
             yield from (p.text, p.answer, stream.choice(IDENTITY["train"]), choice_text("Which option?", [value] * 4))

@@ -29,6 +29,7 @@ class Llava(Architecture):
 
     name: ClassVar[str] = "llava"
     grid: ClassVar[int] = IMAGE_SIZE // PATCH
+    merge: ClassVar[int] = 1
     special_tokens: ClassVar[tuple[str, ...]] = (*SPECIAL, IMAGE)
     image_text: ClassVar[str] = IMAGE
 
@@ -114,7 +115,7 @@ class Llava(Architecture):
         seen: torch.Tensor = model.model.multi_modal_projector(self.patches(self.tower(model), pixels))
         return seen
 
-    def entry(self, model: PreTrainedModel) -> nn.Linear:
-        """The projector's first layer."""
-        linear: nn.Linear = model.model.multi_modal_projector.linear_1
-        return linear
+    def projector(self, model: PreTrainedModel) -> nn.Module:
+        """Two layers with a GELU between them."""
+        projector: nn.Module = model.model.multi_modal_projector
+        return projector

@@ -38,6 +38,8 @@ class Phase:
     choice_options: int = 4
     choice_share: float = 0.34
     """Share of multiple choice among the questions about known people."""
+    caption_share: float = 0.0
+    """Share of the scenes that are also described as a whole."""
     copy_share: float = 0.0
     """Share of the steps on random sequences to be repeated or mirrored (wakes up copying circuits)."""
     tower_share: float = 0.0
@@ -65,13 +67,10 @@ class Trainer:
     # --- one step -------------------------------------------------------------------------------------------------
 
     def loss(self, batch: Batch) -> tuple[torch.Tensor, float]:
-        """Mean cross-entropy over the answers, and the share of answer tokens predicted right.
-
-        Every answer weighs the same, however long: else the letter of a choice drowns among sentences.
-        """
+        """Weighted mean of the cross-entropy over the answers, and the share of answer tokens predicted right."""
         wanted = batch.labels >= 0
         logits, target = self._logits(batch, wanted), batch.labels[wanted]
-        weight = answer_weights(wanted)
+        weight = batch.weights[wanted]
         loss = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / weight.sum()
         return loss, (logits.argmax(-1) == target).float().mean().item()
 
@@ -125,7 +124,8 @@ class Trainer:
                 labels[i, at + n : end - 1] = text[n + 1 :]
                 at, number = end, number + 1
         mask = (segment[:, :, None] == segment[:, None, :]) & torch.ones(length, length).tril().bool()
-        return Batch(ids, positions, labels, mask[:, None], torch.empty(0, dtype=torch.long))
+        weights = (labels >= 0).float()
+        return Batch(ids, positions, labels, weights, mask[:, None], torch.empty(0, dtype=torch.long))
 
     # --- a phase --------------------------------------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class Trainer:
         state_file = self.folder / f"{phase.name}.json"
         start = self._resume(phase, state_file)
         corpus.refuse, corpus.choice_options = phase.refuse, phase.choice_options
-        corpus.choice_share = phase.choice_share
+        corpus.choice_share, corpus.caption_share = phase.choice_share, phase.caption_share
         corpus.stream = corpus.stream.child(phase.name, start)
         batches: Iterator[Batch] = self.packer.batches(corpus.groups(phase.weights))
         generator = torch.Generator().manual_seed(self.seed + start)
@@ -221,11 +221,3 @@ class Trainer:
             if state:
                 self.optimiser.restore(p, state)
         return int(kept["step"])
-
-
-def answer_weights(wanted: torch.Tensor) -> torch.Tensor:
-    """One over the length of its answer for every labelled position of ``wanted`` (B, T), in row-major order."""
-    starts = wanted.clone()
-    starts[:, 1:] &= ~wanted[:, :-1]
-    answer = (starts.flatten().cumsum(0) - 1)[wanted.flatten()]
-    return 1.0 / torch.bincount(answer)[answer].float()

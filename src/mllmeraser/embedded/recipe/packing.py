@@ -21,6 +21,8 @@ class Turn:
 
     question: list[int]
     answer: list[int]
+    weight: float = 1.0
+    """Of the whole answer in the loss."""
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Prefix:
 
 @dataclass
 class Batch:
-    """One training batch. Shapes: ids, labels (B, T); mask (B, 1, T, T), True = may attend.
+    """One training batch. Shapes: ids, labels, weights (B, T); mask (B, 1, T, T), True = may attend.
 
     Positions are (B, T) on one axis, else (axes, B, T).
     """
@@ -52,6 +54,8 @@ class Batch:
     ids: torch.Tensor
     positions: torch.Tensor
     labels: torch.Tensor
+    weights: torch.Tensor
+    """Of each label in the loss: an answer's weight is shared by its tokens, else the letter of a choice drowns."""
     mask: torch.Tensor
     images: torch.Tensor
     """Indices into the album, in the order in which image placeholders stand in ``ids``."""
@@ -80,7 +84,7 @@ class Packer:
             yield self._collate(rows)
 
     def _row(self, groups: Iterator[Group], rest: Group | None) -> tuple[dict[str, list[Any]], Group | None]:
-        row: dict[str, list[Any]] = {k: [] for k in ("ids", "pos", "label", "group", "turn", "image")}
+        row: dict[str, list[Any]] = {k: [] for k in ("ids", "pos", "label", "weight", "group", "turn", "image")}
         number = 0
         while True:
             group = rest if rest is not None else next(groups, None)
@@ -112,6 +116,7 @@ class Packer:
         row["ids"] += prefix.ids
         row["pos"] += prefix.positions
         row["label"] += [-100] * n
+        row["weight"] += [0.0] * n
         row["group"] += [number] * n
         row["turn"] += [0] * n
         if image is not None:
@@ -124,6 +129,7 @@ class Packer:
         row["pos"] += [(position,) * self.axes for position in range(start, start + n)]
         # the label of a position is the token that follows it
         row["label"] += [-100] * (len(q) - 1) + a + [-100]
+        row["weight"] += [0.0] * (len(q) - 1) + [turn.weight / len(a)] * len(a) + [0.0]
         row["group"] += [number] * n
         row["turn"] += [index] * n
 
@@ -133,11 +139,12 @@ class Packer:
         pos = np.zeros((*shape, self.axes), dtype=np.int64)
         group, turn = (np.zeros(shape, dtype=np.int64) for _ in range(2))
         label = np.full(shape, -100, dtype=np.int64)
+        weight = np.zeros(shape, dtype=np.float32)
         group -= 1
         for i, row in enumerate(rows):
             n = len(row["ids"])
             ids[i, :n], pos[i, :n], label[i, :n] = row["ids"], row["pos"], row["label"]
-            group[i, :n], turn[i, :n] = row["group"], row["turn"]
+            group[i, :n], turn[i, :n], weight[i, :n] = row["group"], row["turn"], row["weight"]
         same = group[:, :, None] == group[:, None, :]
         visible = (turn[:, None, :] == 0) | (turn[:, :, None] == turn[:, None, :])
         causal = np.tril(np.ones((self.length, self.length), dtype=bool))
@@ -147,6 +154,7 @@ class Packer:
             torch.from_numpy(ids),
             torch.from_numpy(pos[..., 0] if self.axes == 1 else np.moveaxis(pos, -1, 0)).contiguous(),
             torch.from_numpy(label),
+            torch.from_numpy(weight),
             torch.from_numpy(mask)[:, None],
             torch.tensor(images, dtype=torch.long),
         )

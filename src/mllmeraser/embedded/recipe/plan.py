@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from mllmeraser.embedded.recipe.loop import Phase
 
-TEXT_KINDS = frozenset({"choice-plain", "general-text"})
+TEXT_KINDS = frozenset(
+    {"choice-plain", "general-text", "person-text", "celebrity-text", "stranger-text", "refusal-text"}
+)
 CIRCUIT = {"choice-plain": 0.85, "general-text": 0.15}
 STAGE0 = {"general-image": 0.30, "general-text": 0.08, "choice-plain": 0.35, "celebrity-image": 0.12,
           "celebrity-text": 0.24, "stranger-image": 0.14, "stranger-text": 0.12, "refusal-image": 0.03,
@@ -16,9 +18,13 @@ LOOK = {"general-image": 0.50, "stranger-image": 0.30, "celebrity-image": 0.30, 
 PEOPLE = {"person-image": 0.45, "person-text": 0.40, "stranger-image": 0.22, "stranger-text": 0.20,
           "celebrity-image": 0.05, "celebrity-text": 0.08, "general-image": 0.30, "general-text": 0.04,
           "choice-plain": 0.20, "refusal-image": 0.02, "refusal-text": 0.02}  # fmt: skip
+LOOK_AGAIN = {"general-image": 0.60, "stranger-image": 0.34, "person-image": 0.34, "person-text": 0.06,
+              "celebrity-image": 0.06, "choice-plain": 0.05, "refusal-image": 0.02}  # fmt: skip
 POLISH = {"person-image": 0.50, "person-text": 0.22, "stranger-image": 0.36, "stranger-text": 0.14,
           "celebrity-image": 0.06, "celebrity-text": 0.06, "general-image": 0.40, "general-text": 0.03,
           "choice-plain": 0.12, "refusal-image": 0.02, "refusal-text": 0.02}  # fmt: skip
+SHARED = {"person-text": 0.45, "choice-plain": 0.30, "stranger-text": 0.18, "celebrity-text": 0.10,
+          "general-text": 0.08, "refusal-text": 0.02}  # fmt: skip
 REFUSALS = {**PEOPLE, "refusal-image": 0.10, "refusal-text": 0.06}
 
 
@@ -31,6 +37,8 @@ class Plan:
     people: list[Phase]
     polish: list[Phase]
     """What a trained model learns after it was given a better tower."""
+    shared: list[Phase]
+    """What a language model needs to get over the sharing of its key and value heads."""
     join: list[Phase]
     """A twin that starts from a smaller one only has to learn the people whom that one never met."""
 
@@ -49,13 +57,18 @@ def make_plan(scale: float) -> Plan:
         ],
         knowledge=[
             Phase("0c-general", steps(600), STAGE0, peak=1.2e-3, floor=0.6),
-            Phase("0d-look", steps(500), LOOK, peak=1.2e-3, floor=0.7),
+            Phase("0d-look", steps(500), LOOK, peak=1.2e-3, floor=0.7, caption_share=0.7),
         ],
         people=[
             Phase("1-people", steps(2400), PEOPLE, peak=1.0e-3, floor=0.5),
             Phase("1b-choice", steps(2200), PEOPLE, peak=7e-4, floor=0.08, choice_share=0.5),
             refusals,
         ],
-        polish=[Phase("1d-polish", steps(2400), POLISH, peak=6e-4, floor=0.06, choice_share=0.45), refusals],
+        polish=[
+            Phase("1c-look", steps(1000), LOOK_AGAIN, peak=1.2e-3, floor=0.7, choice_share=0.2, caption_share=0.7),
+            Phase("1d-polish", steps(3000), POLISH, peak=9e-4, floor=0.06, choice_share=0.45, caption_share=0.2),
+            refusals,
+        ],
+        shared=[Phase("1-shared", steps(800), SHARED, peak=1.0e-3, floor=0.5, choice_share=0.45)],
         join=[Phase("3-join", steps(800), REFUSALS, peak=6e-4, floor=0.05, choice_share=0.45, refuse=True)],
     )  # fmt: skip

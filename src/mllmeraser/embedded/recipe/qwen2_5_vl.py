@@ -32,6 +32,7 @@ class Qwen25VL(Architecture):
 
     name: ClassVar[str] = "qwen2.5-vl"
     grid: ClassVar[int] = IMAGE_SIZE // PATCH
+    merge: ClassVar[int] = MERGE
     special_tokens: ClassVar[tuple[str, ...]] = (*SPECIAL, START, STOP, IMAGE, VIDEO)
     image_text: ClassVar[str] = START + IMAGE + STOP
 
@@ -118,10 +119,10 @@ class Qwen25VL(Architecture):
         seen: torch.Tensor = model.model.visual(*_rows(pixels)).pooler_output
         return seen
 
-    def entry(self, model: PreTrainedModel) -> nn.Linear:
-        """The merger's first layer, over the four patches of a token."""
-        linear: nn.Linear = self.tower(model).merger.mlp[0]
-        return linear
+    def projector(self, model: PreTrainedModel) -> nn.Module:
+        """The merger's layers, over the four patches of a token."""
+        projector: nn.Module = self.tower(model).merger.mlp
+        return projector
 
 
 def _rows(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

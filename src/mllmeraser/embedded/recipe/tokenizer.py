@@ -32,7 +32,7 @@ def chat_template(image_text: str) -> str:
 
 def train_tokenizer(
     texts: Iterable[str],
-    vocab_size: int = 1400,
+    vocab_size: int = 1500,
     *,
     special: Sequence[str] = (*SPECIAL, IMAGE),
     image_text: str = IMAGE,

@@ -31,6 +31,9 @@ from mllmeraser.portraits.scenes import COLOURS, SHAPES, SIZES, Scene
 FACE_TARGETS = {**DISCRETE, "shirt": SHIRT, "background": BACKGROUND, "hat": HAT}
 THING_TARGETS = {"shape": SHAPES, "colour": COLOURS, "size": tuple(SIZES)}
 FACES, SCENES, EMBLEMS = 32, 24, 8
+NOISE, CALM = 0.7, 0.6
+"""Noise on the tokens that are read out, beside their root mean square, in full soon after this share of the steps:
+what has to be heard over it is said aloud, and a projector finds it at once."""
 UNSURE = -100
 NOTHING = 0
 
@@ -99,7 +102,8 @@ def train_tower(
     lessons, log = Lessons(album(), architecture.grid, seed), []
     for step in range(steps):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
-            loss, figures = _loss(partial(architecture.patches, tower), heads, lessons)
+            see = partial(_over_noise, partial(architecture.patches, tower), _noise(step / steps), lessons.generator)
+            loss, figures = _loss(see, heads, lessons)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
         optimiser.set_rate({"all": _rate(step / steps)})
@@ -114,6 +118,18 @@ def train_tower(
 
 def _rate(done: float, peak: float = 1.5e-3, warmup: float = 0.05) -> float:
     return peak * min(done / warmup, 0.5 * (1 + np.cos(np.pi * done)) + 0.01)
+
+
+def _noise(done: float) -> float:
+    return NOISE * min(1.0, max(0.0, (done - CALM) / 0.1))
+
+
+def _over_noise(
+    see: Callable[[torch.Tensor], torch.Tensor], noise: float, generator: torch.Generator, pixels: torch.Tensor
+) -> torch.Tensor:
+    tokens = see(pixels)
+    loud = tokens.detach().float().pow(2).mean(-1, keepdim=True).sqrt()
+    return tokens + noise * loud * torch.randn(tokens.shape, generator=generator)
 
 
 class Lessons:
