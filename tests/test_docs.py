@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mllmeraser.evaluation import PROTOCOLS
+from mllmeraser.methods import method_names
 from mllmeraser.portraits import World
 from mllmeraser.portraits.prompts import request_pictures
 from tiny import picture
@@ -16,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # concepts.md looks at the eraser that the README makes.
 ON_THE_MODEL = ("README.md", "docs/concepts.md", "docs/limits.md")
-WITHOUT_MODEL = ("docs/requests.md",)
+WITHOUT_MODEL = ("docs/requests.md", "docs/compare.md")
 
 
 def run(*pages: str) -> None:
@@ -50,8 +52,16 @@ def test_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     (tmp_path / "request.jsonl").write_text(table)
     assert all(json.loads(line) for line in table.splitlines())
     monkeypatch.chdir(tmp_path)
-    run(*WITHOUT_MODEL)
+    run("docs/requests.md")
     assert capsys.readouterr().out.startswith("['jane', 'omar'] 2 ")
+
+
+def test_comparing(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs/compare.md").read_text(encoding="utf-8")
+    run("docs/compare.md")
+    told = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    assert told == {*method_names(), *PROTOCOLS}
+    assert all(f"`{name}`" in page for name in told), "the tables have a row for each"
 
 
 @pytest.mark.embedded

@@ -40,6 +40,29 @@ def recipe_file(tmp_path: Path, tiny_llava_path: Path) -> Write:
     return write
 
 
+@pytest.fixture
+def space_file(tmp_path: Path, tiny_llava_path: Path) -> Write:
+    """Writes a space of two methods with two candidates each, changed as wanted."""
+
+    def write(**changes: Any) -> Path:
+        content: dict[str, Any] = {
+            "name": "tiny",
+            "model": str(tiny_llava_path),
+            "benchmark": "portraits:unit",
+            "limit": 1,
+            "budget": 2,
+            "methods": [
+                {"method": "ga", "settings": {"learning_rate": 0.01}, "grid": {"steps": [1, 2]}},
+                {"method": "grad-diff", "variant": "joint", "candidates": [{"steps": 1}, {"steps": 1, "gamma": 2}]},
+            ],
+        }
+        path = tmp_path / "space.yaml"
+        path.write_text(yaml.safe_dump({**content, **changes}, sort_keys=False))
+        return path
+
+    return write
+
+
 SHARES = {
     # recalled: forget, everything else
     "vanilla": (0.95, 0.95),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mllmeraser.comparison.recipe import read_recipe
+from mllmeraser.comparison.recipe import Recipe, read_recipe
 from mllmeraser.comparison.rows import MANDATORY, rows_of
+from mllmeraser.comparison.space import candidates_of, read_space
 from mllmeraser.samples import InputError
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "recipes"
+RECIPES = sorted(path for path in FOLDER.glob("*.yaml") if path.stem != "search")
 Write = Callable[..., Path]
 
 
@@ -23,18 +26,28 @@ def refused(path: Path, *words: str, **options: Any) -> None:
     assert "\n" not in said and all(word in said for word in words), said
 
 
+def committed(path: Path, tmp_path: Path, *, quick: bool = False) -> Recipe:
+    """A committed recipe, where it wants searched settings with the first candidates of the committed search space."""
+    changes = []
+    if "\nsettings_from:" in path.read_text():
+        first = {one.title: dict(one.settings) for one in reversed(candidates_of(read_space(FOLDER / "search.yaml")))}
+        (tmp_path / "search.json").write_text(json.dumps({"settings": first}))
+        changes = [f"settings_from={tmp_path / 'search.json'}"]
+    return read_recipe(path, quick=quick, changes=changes)
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("quick", [False, True])
-def test_committed_recipes(path: Path, quick: bool) -> None:
-    recipe = read_recipe(path, quick=quick)
+def test_committed_recipes(path: Path, quick: bool, tmp_path: Path) -> None:
+    recipe = committed(path, tmp_path, quick=quick)
     labels = [row.label for row in rows_of(recipe)]
     assert set(MANDATORY) < set(labels) and labels[0] == "vanilla" and labels[-1] == "hook-off"
     assert {"mllmeraser, default", "mllmeraser, paper"} <= set(labels)
 
 
-def test_the_committed_ones_are_there() -> None:
+def test_the_committed_ones_are_there(tmp_path: Path) -> None:
     assert {"quick", "paper-table", "mllmu-llava-1.5-7b", "mllmu-qwen2.5-vl-7b"} <= {path.stem for path in RECIPES}
-    whole = read_recipe(next(path for path in RECIPES if path.stem == "paper-table"))
+    whole = committed(FOLDER / "paper-table.yaml", tmp_path)
     assert {(split, fold) for split, fold in whole.pairs()} == {
         *(("forget_5", fold) for fold in range(5)), ("forget_10", 0), ("forget_15", 0),
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """What the command line and a program of one's own call: each function is one job from start to end."""
 
 from mllmeraser.api.asking import Answer, Reading, ask
-from mllmeraser.api.comparing import compare, exhibit, first_model
+from mllmeraser.api.comparing import compare, exhibit, first_model, search, searched_model
 from mllmeraser.api.making import describe_eraser, erase, forget_split, read_request, save_eraser
 from mllmeraser.api.scoring import evaluate, write_records
 from mllmeraser.api.settings import set_seed, set_threads
@@ -25,6 +25,8 @@ __all__ = [
     "list_families",
     "read_request",
     "save_eraser",
+    "search",
+    "searched_model",
     "set_seed",
     "set_threads",
     "write_records",

@@ -1,4 +1,4 @@
-"""Recipes of comparisons, run and drawn."""
+"""Recipes of comparisons, run and drawn; settings, searched."""
 
 from __future__ import annotations
 
@@ -29,6 +29,22 @@ def compare(
     from mllmeraser.comparison.run import run_recipe
 
     return run_recipe(recipe, out, quick=quick, changes=changes, force=force, progress=progress).summary()
+
+
+def searched_model(space: str | Path) -> str:
+    """The model that a search space is about."""
+    from mllmeraser.comparison.space import read_space
+
+    return read_space(space).model.name
+
+
+def search(
+    space: str | Path, out: Path, *, work: Path, force: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Search settings and write them to a file, resuming in `work`; returns what was chosen (`comparison.search`)."""
+    from mllmeraser.comparison.search import run_search
+
+    return run_search(space, out, work=work, force=force, progress=progress).summary()
 
 
 def exhibit(name: str, out: Path) -> list[str]:

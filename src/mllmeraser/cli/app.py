@@ -14,6 +14,7 @@ from mllmeraser.cli.errors import OneLineErrors
 from mllmeraser.cli.evaluate import evaluate
 from mllmeraser.cli.exhibit import exhibit
 from mllmeraser.cli.models import models
+from mllmeraser.cli.search import search
 from mllmeraser.version import __version__
 
 app = typer.Typer(
@@ -45,6 +46,6 @@ def root(
     """
 
 
-for command in (demo, erase, ask, evaluate, compare, exhibit):
+for command in (demo, erase, ask, evaluate, compare, search, exhibit):
     app.command()(command)
 app.add_typer(models, name="models")

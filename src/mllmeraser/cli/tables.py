@@ -55,3 +55,15 @@ def print_check(check: Mapping[str, Any]) -> None:
     for test in check["tests"]:
         table.add_row(test["name"], "ok" if test["ok"] else f"FAILED: {test['detail']}")
     Console().print(table)
+
+
+def chosen_line(title: str, chosen: Mapping[str, Any] | None) -> str:
+    """What a search took for one method, with the figures behind it."""
+    if chosen is None:
+        return f"{title}: nothing"
+    figures = chosen["figures"]
+    said = f"recalled {figures['recalled']:.1%}, utility {figures['utility']:.1%}, "
+    said += f"gibberish {figures['gibberish']['forget']:.1%}"
+    return (
+        f"{title}: {chosen['name']} ({said}{'' if chosen['within'] else '; too much utility lost by every candidate'})"
+    )

@@ -85,9 +85,10 @@ class Stage:
         forgotten = sets_digest({"forget": self.setting.benchmark.samples("forget", self.split, self.fold)})
         base = [__version__, self.fingerprint, self.setting.benchmark.name, self.split, self.fold, forgotten]
         shared = [self.entry.name, self.setting.protocol.id, sets_digest(self.sets), recipe.batch_size]
-        first, last = self.setting.rows[:-1], self.setting.rows[-1]
-        order = [(row, seed) for seed in recipe.seeds for row in first if seed in seeds_of(row, recipe.seeds)]
-        for row, seed in [*order, (last, recipe.seeds[0])]:
+        rows = [row for row in self.setting.rows if row.method != HOOK_OFF]
+        order = [(row, seed) for seed in recipe.seeds for row in rows if seed in seeds_of(row, recipe.seeds)]
+        last = [(row, recipe.seeds[0]) for row in self.setting.rows if row.method == HOOK_OFF]
+        for row, seed in [*order, *last]:
             made_of = [*base, OURS if row.erases else row.method, dict(row.settings), seed, recipe.seeds[0]]
             product = "" if row.method in (VANILLA, RETAIN_ONLY) else digest_of(made_of)
             more = [row.label, row.method, recipe.activations if row.method == OURS else 0, self._twin_digest(row)]

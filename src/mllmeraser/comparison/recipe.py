@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mllmeraser.comparison.searched import read_settings
 from mllmeraser.samples.errors import InputError
 
 COMMITTED = "committed"
+VANILLA, RETAIN_ONLY, HOOK_OFF, OURS = "vanilla", "retain-only", "hook-off", "mllmeraser"
+GUARDS = ("system-prompt", "block-list")
+MANDATORY = (VANILLA, RETAIN_ONLY, *GUARDS, HOOK_OFF)
 Count = Annotated[int, Field(ge=1)]
 Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class Strict(BaseModel):
@@ -57,7 +62,7 @@ class MethodEntry(Strict):
         method: `mllmeraser`, a method of the registry, or one of the rows that are always there.
         preset: Of `mllmeraser`: default (if none is given), paper or tail.
         variant: Of a method that has variants.
-        settings: What differs from the preset, or from the method's own settings.
+        settings: What differs from the preset, from searched settings, or from the method's own.
         label: Name of the row; None: method, preset and variant.
     """
 
@@ -66,6 +71,11 @@ class MethodEntry(Strict):
     variant: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     label: str | None = Field(default=None, min_length=1)
+
+    @property
+    def title(self) -> str:
+        """Method and variant, by which searched settings are found whatever the row is called."""
+        return ", ".join(part for part in (self.method, self.variant) if part)
 
 
 class Recipe(Strict):
@@ -84,6 +94,8 @@ class Recipe(Strict):
             None: the sets of the protocol.
         limit: At most so many samples of each task and modality in sets that state nothing themselves.
         methods: The rows, beside those that are always there.
+        settings_from: What `mllmeraser search` wrote, relative to the recipe: rows that are trained start from the
+            settings found there, and it has to know all of them. None: from the methods' own.
         batch_size: Prompts in a batch when answers are scored.
         keep_products: Whether erasers, adapters and weights stay in the folder of the comparison.
         activations: Prompts of each task and modality whose states are looked at before and after steering; 0: none.
@@ -101,6 +113,7 @@ class Recipe(Strict):
     sets: dict[str, Count | None] | None = None
     limit: Count | None = None
     methods: tuple[MethodEntry, ...] = ()
+    settings_from: str | None = Field(default=None, min_length=1)
     batch_size: Count = 32
     keep_products: bool = True
     activations: Annotated[int, Field(ge=0)] = 20
@@ -140,12 +153,13 @@ def read_recipe(path: str | Path, *, quick: bool = False, changes: Sequence[str]
     Args:
         path: The YAML file.
         quick: Whether to make the changes under its key `quick`.
-        changes: `KEY=VALUE`, the value as YAML, each in place of a key of the file, also where it is quick.
+        changes: `KEY=VALUE`, the value as YAML, each in place of a key of the file, also where it is quick. A path
+            to searched settings is relative to the working directory here, to the recipe there.
 
     Raises:
-        InputError: The file cannot be read, a key is unknown, or a value does not fit.
+        InputError: The file cannot be read, a key is unknown, a value does not fit, or searched settings are lacking.
     """
-    content = _content(Path(path))
+    content = read_mapping(Path(path))
     recipe = _checked(content, path)
     if quick:
         content = _quickened(content, recipe.quick, path)
@@ -154,10 +168,32 @@ def read_recipe(path: str | Path, *, quick: bool = False, changes: Sequence[str]
         if not equals or not key.strip():
             raise InputError(f"--set {change}: expected KEY=VALUE")
         content[key.strip()] = _yaml(text, f"--set {change}")
-    return _checked(content, path)
+        if key.strip() == "settings_from" and isinstance(content["settings_from"], str):
+            content["settings_from"] = str(Path(content["settings_from"]).absolute())
+    return _with_searched(_checked(content, path), Path(path))
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _with_searched(recipe: Recipe, path: Path) -> Recipe:
+    """The recipe with searched settings in its rows, below what the rows state themselves."""
+    if recipe.settings_from is None:
+        return recipe
+    file = path.parent / recipe.settings_from
+    found, rows = read_settings(file, path), []
+    for entry in recipe.methods:
+        if entry.method not in (OURS, *MANDATORY):
+            if entry.title not in found:
+                raise InputError(f"{path}: {file} has no settings of {entry.title}: search them, or leave out the row")
+            entry = entry.model_copy(update={"settings": merged(found[entry.title], entry.settings)})
+        rows.append(entry)
+    return recipe.model_copy(update={"methods": tuple(rows)})
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The keys of a YAML file.
+
+    Raises:
+        InputError: It cannot be read, or holds something else.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -179,13 +215,24 @@ def _yaml(text: str, where: str) -> Any:
 
 
 def _checked(content: Mapping[str, Any], path: str | Path) -> Recipe:
+    return fitted(Recipe, content, path, {"models": ModelEntry, "methods": MethodEntry})
+
+
+def fitted(
+    kind: type[Kind], content: Mapping[str, Any], path: str | Path, parts: Mapping[str, type[BaseModel]]
+) -> Kind:
+    """The keys of a file as an object; `parts` are the classes of what stands below some of its keys.
+
+    Raises:
+        InputError: A key is unknown, or a value does not fit.
+    """
     try:
-        return Recipe.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "recipe"
         if first["type"] == "extra_forbidden":
-            known = ModelEntry if key.startswith("models") else MethodEntry if key.startswith("methods") else Recipe
+            known = parts.get(str(first["loc"][0]), kind)
             raise InputError(f"{path}: unknown key {key}; there are {', '.join(known.model_fields)}") from None
         raise InputError(f"{path}: {key}: {first['msg'].removeprefix('Value error, ')}") from None
 
@@ -214,7 +261,7 @@ def label_of(entry: MethodEntry) -> str:
     """What a row is called."""
     if entry.label is not None:
         return entry.label
-    preset = entry.preset or ("default" if entry.method == "mllmeraser" else None)
+    preset = entry.preset or ("default" if entry.method == OURS else None)
     return ", ".join(part for part in (entry.method, preset, entry.variant) if part)
 
 

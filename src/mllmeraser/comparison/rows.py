@@ -8,15 +8,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mllmeraser.comparison.recipe import MethodEntry, Recipe, label_of, merged
+from mllmeraser.comparison.recipe import (
+    GUARDS,
+    HOOK_OFF,
+    MANDATORY,
+    OURS,
+    RETAIN_ONLY,
+    VANILLA,
+    MethodEntry,
+    Recipe,
+    label_of,
+    merged,
+)
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.methods.method import checked
 from mllmeraser.methods.registry import load_method
 from mllmeraser.samples.errors import InputError
 
-VANILLA, RETAIN_ONLY, HOOK_OFF, OURS = "vanilla", "retain-only", "hook-off", "mllmeraser"
-GUARDS = ("system-prompt", "block-list")
-MANDATORY = (VANILLA, RETAIN_ONLY, *GUARDS, HOOK_OFF)
 SALT = "compare"
 """Of the erasers' opaque keys and splits: two runs of a recipe make the same erasers. Nobody's secret here."""
 
@@ -58,14 +66,14 @@ def rows_of(recipe: Recipe) -> list[Row]:
     Raises:
         InputError: A method, preset, variant or setting does not exist, or two rows have one label.
     """
-    listed = [_row(entry) for entry in recipe.methods if entry.method not in (VANILLA, RETAIN_ONLY, HOOK_OFF)]
+    listed = [row_of(entry) for entry in recipe.methods if entry.method not in (VANILLA, RETAIN_ONLY, HOOK_OFF)]
     for entry in recipe.methods:
         if entry.method in (VANILLA, RETAIN_ONLY, HOOK_OFF) and (entry.settings or entry.preset or entry.variant):
             raise InputError(f"the row {entry.method} is always there and has no settings")
     there = {row.method for row in listed}
-    guards = [_row(MethodEntry(method=name)) for name in GUARDS if name not in there]
+    guards = [row_of(MethodEntry(method=name)) for name in GUARDS if name not in there]
     default = next((row for row in listed if row.method == OURS and row.preset == "default"), None)
-    default = default or _row(MethodEntry(method=OURS))
+    default = default or row_of(MethodEntry(method=OURS))
     hook_off = replace(default, method=HOOK_OFF, label=HOOK_OFF)
     rows = [Row(VANILLA, VANILLA), Row(RETAIN_ONLY, RETAIN_ONLY), *guards, *listed, hook_off]
     labels = [row.label for row in rows]
@@ -75,7 +83,12 @@ def rows_of(recipe: Recipe) -> list[Row]:
     return rows
 
 
-def _row(entry: MethodEntry) -> Row:
+def row_of(entry: MethodEntry) -> Row:
+    """A row with whole settings.
+
+    Raises:
+        InputError: The method, preset, variant or a setting does not exist.
+    """
     if entry.method == OURS:
         preset = entry.preset or "default"
         if entry.variant is not None:

@@ -63,14 +63,19 @@ class Outcome:
         }
 
 
-def prepare(recipe: Recipe, out: Path) -> Setting:
+def prepare(recipe: Recipe, out: Path, rows: Sequence[Row] | None = None) -> Setting:
     """Check everything that can be checked before a model is loaded.
+
+    Args:
+        recipe: What is to be run.
+        out: Its folder.
+        rows: These alone; None: those of the recipe, and those that are always there.
 
     Raises:
         InputError: Something in the recipe does not exist, or `out` holds something else.
     """
     check_folder(out)
-    rows = rows_of(recipe)
+    rows = rows_of(recipe) if rows is None else rows
     protocol = None if recipe.protocol is None else get_protocol(recipe.protocol)
     for entry in recipe.models:
         resolve(entry.name)

@@ -17,7 +17,7 @@ import torch
 
 from mllmeraser.benchmarks.benchmark import Benchmark
 from mllmeraser.benchmarks.registry import load_benchmark
-from mllmeraser.embedded import BENCHMARK, checkpoint_path
+from mllmeraser.embedded import BENCHMARK, NAMES, checkpoint_path
 from mllmeraser.erasure.adversary import perturb
 from mllmeraser.erasure.config import PGDSettings
 from mllmeraser.evaluation.intervals import share_interval
@@ -111,19 +111,26 @@ def _flips(model: MultimodalModel, restricted: Iterable[Sample], epsilon: float 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print, and write the model card; exit 1 if a gate is not met."""
+    """Measure, print, and write the model cards; exit 1 if a gate is not met."""
     parser = argparse.ArgumentParser(prog="python -m mllmeraser.embedded.gates", description=__doc__.splitlines()[0])
-    parser.add_argument("model", nargs="?", default="embedded:llava", help="embedded:NAME or a checkpoint folder")
+    shipped = [f"embedded:{name}" for name in NAMES]
+    parser.add_argument("models", nargs="*", default=shipped, help="embedded:NAME or checkpoint folders (default: all)")
     parser.add_argument("--benchmark", default=BENCHMARK)
-    parser.add_argument("--out", type=Path, help="where to write the card (default: beside the weights)")
-    parser.add_argument("--items", type=Path, help="also write every answer here, as JSON lines")
+    parser.add_argument("--out", type=Path, help="where to write a single model's card (default: beside it)")
+    parser.add_argument("--items", type=Path, help="also write every answer of a single model here, as JSON lines")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
+    if len(args.models) > 1 and (args.out or args.items):
+        parser.error("--out and --items are for a single model")
+    return max(_card(name, args) for name in args.models)
+
+
+def _card(name: str, args: argparse.Namespace) -> int:
     began = time.monotonic()
-    model = load_model(args.model)
+    model = load_model(name)
     figures, items = measure(model, load_benchmark(args.benchmark), seed=args.seed)
     card = {
-        "command": f"python -m mllmeraser.embedded.gates {args.model} --benchmark {args.benchmark} --seed {args.seed}",
+        "command": f"python -m mllmeraser.embedded.gates {name} --benchmark {args.benchmark} --seed {args.seed}",
         "benchmark": args.benchmark,
         "fingerprint": model.fingerprint(),
         "parameters": sum(p.numel() for p in model.hf.parameters()),
@@ -131,11 +138,12 @@ def main(argv: list[str] | None = None) -> int:
         "seconds": round(time.monotonic() - began, 1),
         "gates": figures,
     }
-    kind, _, name = args.model.partition(":")
-    beside = checkpoint_path(name) if kind == "embedded" else Path(args.model)
+    kind, _, short = name.partition(":")
+    beside = checkpoint_path(short) if kind == "embedded" else Path(name)
     write_whole(args.out or beside / "model_card.json", json.dumps(card, indent=1) + "\n", force=True)
     if args.items:
         write_whole(args.items, "".join(json.dumps(item) + "\n" for item in items), force=True)
+    print(name)
     for row in figures:
         told = "met    " if row["met"] else "NOT MET"
         print(f"{told} {row['figure']:48} {row['share']:.3f}  ({row['bar']}, n={row['n']})")

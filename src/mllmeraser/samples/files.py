@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mllmeraser.samples.errors import InputError
 
-OURS = ("eraser_config.json", "report.html", "scores.json")
+OURS = ("eraser_config.json", "product_config.json", "report.html", "scores.json")
 """A folder that holds one of these was written by this package and may be replaced on request."""
 
 

@@ -1,0 +1,136 @@
+"""What a search makes of the cells of its candidates: figures, and the choice between them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import fsum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mllmeraser.comparison.cells import Cell
+from mllmeraser.comparison.pooling import values_of
+from mllmeraser.comparison.space import Criterion
+from mllmeraser.evaluation.outcomes import OUTCOMES
+from mllmeraser.evaluation.records import Item
+from mllmeraser.samples.errors import InputError
+
+Rule = Literal["within", "balance", "nothing"]
+DIGITS = 9
+"""To which figures are compared: what differs by less is equal."""
+
+
+class Figures(BaseModel):
+    """What counts of a row, means over seeds.
+
+    Attributes:
+        recalled: Share of the forget set that is recalled, in the tasks of the criterion.
+        utility: Mean of `sets`.
+        sets: Accuracy on each set of the utility.
+        outcomes: How the answers behind `recalled` ended, all seeds together.
+        gibberish: Share of gibberish among the answers behind `recalled` (forget) and `utility`: a model that fell
+            apart recalls nothing either.
+        seconds: To make the products; None where there are none.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    recalled: float
+    utility: float
+    sets: dict[str, float]
+    outcomes: dict[str, int]
+    gibberish: dict[str, float]
+    seconds: float | None = None
+
+
+class Judged(BaseModel):
+    """A candidate after its cells were run.
+
+    Attributes:
+        name: What it differs in.
+        settings: As a recipe would state them.
+        figures: None where it could not be made.
+        reason: Why not.
+        within: Whether its utility is near enough to vanilla's.
+        chosen: Whether it was taken.
+        cells: Digests of its cells, one for each seed.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    settings: dict[str, Any]
+    figures: Figures | None = None
+    reason: str | None = None
+    within: bool = False
+    chosen: bool = False
+    cells: list[str] = Field(default_factory=list)
+
+
+def figures_of(cells: Sequence[Cell], criterion: Criterion) -> Figures:
+    """Figures of the cells of one row, one for each seed.
+
+    Raises:
+        InputError: A set of the criterion has no questions.
+    """
+
+    def counted(item: Item) -> bool:
+        return item["set"] == criterion.forget and item["task"] in criterion.tasks
+
+    forget = _asked(cells, counted)
+    utility = _asked(cells, lambda item: item["set"] in criterion.utility)
+    sets = {name: _share(cells, name, partial(_is_of, name)) for name in criterion.utility}
+    counts = Counter(item["outcome"] for item in forget)
+    made = [cell.making_seconds for cell in cells if cell.making_seconds is not None]
+    return Figures(
+        recalled=_share(cells, criterion.forget, counted),
+        utility=fsum(sets.values()) / len(sets),
+        sets=sets,
+        outcomes={outcome: counts[outcome] for outcome in OUTCOMES},
+        gibberish={"forget": _gibberish(forget), "utility": _gibberish(utility)},
+        seconds=fsum(made) if made else None,
+    )
+
+
+def choose(tried: Sequence[Judged], vanilla: Figures, criterion: Criterion) -> tuple[int | None, Rule]:
+    """Mark the candidate that the criterion takes; returns its place in the list, and by which part of the rule.
+
+    `within`: the lowest recalled share of those near enough to vanilla; `balance`: none was, the highest utility minus
+    recalled share; `nothing`: none could be made.
+    """
+    floor = round(vanilla.utility - criterion.within / 100, DIGITS)
+    known = [(number, one.figures) for number, one in enumerate(tried) if one.figures is not None]
+    near = [(number, figures) for number, figures in known if round(figures.utility, DIGITS) >= floor]
+    for number, _ in near:
+        tried[number].within = True
+    # min and max take the first of equals.
+    best: int | None = None
+    rule: Rule = "nothing"
+    if near:
+        best, rule = min(near, key=lambda pair: round(pair[1].recalled, DIGITS))[0], "within"
+    elif known:
+        best, rule = max(known, key=lambda pair: round(pair[1].utility - pair[1].recalled, DIGITS))[0], "balance"
+    if best is not None:
+        tried[best].chosen = True
+    return best, rule
+
+
+def _is_of(name: str, item: Item) -> bool:
+    return item["set"] == name
+
+
+def _asked(cells: Sequence[Cell], keep: Callable[[Item], bool]) -> list[Item]:
+    return [item for cell in cells for item in cell.answers if keep(item)]
+
+
+def _gibberish(items: Sequence[Item]) -> float:
+    return sum(item["outcome"] == "gibberish" for item in items) / max(1, len(items))
+
+
+def _share(cells: Sequence[Cell], name: str, keep: Callable[[Item], bool]) -> float:
+    scores = [one.value for one in values_of(cells, keep=keep).values()]
+    if not scores:
+        raise InputError(f"the set {name} has no question that the criterion counts: leave it out of the criterion")
+    return fsum(scores) / len(scores)

@@ -1,0 +1,182 @@
+"""Searching the settings of methods that are trained: on validation people, with the same budget for every method.
+
+Every candidate is a cell of a comparison (see `run`): kept as soon as it is done, not run again. What comes out is one
+file with the figures of all candidates, the choices, and the settings that a recipe takes by `settings_from`.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mllmeraser.comparison.cells import Cell, cell_file
+from mllmeraser.comparison.choice import Figures, Judged, Rule, choose, figures_of
+from mllmeraser.comparison.rows import VANILLA, Row
+from mllmeraser.comparison.run import prepare, run_cells
+from mllmeraser.comparison.searched import SETTINGS
+from mllmeraser.comparison.space import Candidate, SearchSpace, candidates_of, read_space
+from mllmeraser.samples.errors import MLLMEraserError
+from mllmeraser.samples.files import check_target, write_whole
+from mllmeraser.samples.progress import Progress
+from mllmeraser.version import __version__
+
+FORMAT = 1
+
+
+class CrashedError(MLLMEraserError):
+    """A candidate crashed: without it the budgets would not be equal, so there is no choice."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was found for one method.
+
+    Attributes:
+        tried: Its candidates in order, the chosen one marked.
+        best: Place of that one; None if none could be made.
+        rule: By which part of the criterion it was taken.
+    """
+
+    tried: list[Judged]
+    best: int | None
+    rule: Rule
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search came to.
+
+    Attributes:
+        out: The file.
+        ran: How many cells were run now.
+        cells: How many there are.
+        vanilla: Figures of the bare model.
+        choices: By method and variant.
+    """
+
+    out: Path
+    ran: int
+    cells: int
+    vanilla: Figures
+    choices: dict[str, Choice]
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "cells": self.cells,
+            "ran": self.ran,
+            "vanilla": self.vanilla.model_dump(),
+            "chosen": {
+                title: None if choice.best is None else {**choice.tried[choice.best].model_dump(), "rule": choice.rule}
+                for title, choice in self.choices.items()
+            },
+            "failures": [
+                f"{title}: {one.name}: {one.reason}"
+                for title, choice in self.choices.items()
+                for one in choice.tried
+                if one.figures is None
+            ],
+            "result": str(self.out),
+        }
+
+
+def run_search(
+    path: str | Path, out: Path, *, work: Path, force: bool = False, progress: Progress | None = None
+) -> Search:
+    """Run what is not there yet of a search space, choose, and write the result.
+
+    Args:
+        path: The search space.
+        out: File of the result.
+        work: Folder in which cells are kept; searches may share one.
+        force: Replace what stands at `out`.
+        progress: Told how far the work is: `cells`, and `make` and `answers` within a cell.
+
+    Raises:
+        InputError: The search space, `out` or `work` cannot be used.
+        CrashedError: A fault of the program, in a candidate or in the bare model; all other cells are kept.
+    """
+    space = read_space(path)
+    candidates = candidates_of(space)
+    check_target(out, force=force)
+    setting = prepare(space.recipe(), work, [Row(VANILLA, VANILLA), *(one.row for one in candidates)])
+    cells, ran = run_cells(setting, progress)
+    _check_crashes(cells, work)
+    vanilla = figures_of([cell for cell in cells if cell.method == VANILLA], space.criterion)
+    choices = _choices(space, candidates, cells, vanilla)
+    command = shlex.join(["mllmeraser", "search", str(path), "--out", str(out)])
+    content = _content(space, cells[0], vanilla, choices, command)
+    write_whole(out, json.dumps(content, indent=1, ensure_ascii=False) + "\n", force=force)
+    return Search(out, ran, len(cells), vanilla, choices)
+
+
+def _check_crashes(cells: Sequence[Cell], work: Path) -> None:
+    """A training that diverges is a finding about its settings; what left a trace is a fault, and says nothing."""
+    crashed = [cell for cell in cells if cell.status == "failed" and (cell.trace or cell.method == VANILLA)]
+    if crashed:
+        first = crashed[0]
+        raise CrashedError(
+            f"{len(crashed)} of {len(cells)} cells crashed, the first: {first.title}: {first.reason} (trace in "
+            f"{cell_file(work, first.digest)}); nothing was chosen, the same command tries them again"
+        )
+
+
+def _choices(
+    space: SearchSpace, candidates: Sequence[Candidate], cells: Sequence[Cell], vanilla: Figures
+) -> dict[str, Choice]:
+    rows: dict[str, list[Cell]] = {}
+    for cell in cells:
+        rows.setdefault(cell.label, []).append(cell)
+    found = {}
+    for tried in space.methods:
+        mine = [_judged(one, rows[one.row.label], space) for one in candidates if one.title == tried.title]
+        found[tried.title] = Choice(mine, *choose(mine, vanilla, space.criterion))
+    return found
+
+
+def _judged(candidate: Candidate, cells: Sequence[Cell], space: SearchSpace) -> Judged:
+    judged = Judged(name=candidate.name, settings=dict(candidate.settings), cells=[cell.digest for cell in cells])
+    fallen = next((cell for cell in cells if cell.status != "done"), None)
+    if fallen is None:
+        judged.figures = figures_of(cells, space.criterion)
+    else:
+        judged.reason = f"seed {fallen.seed}: {fallen.reason}"
+    return judged
+
+
+def _content(
+    space: SearchSpace, one: Cell, vanilla: Figures, choices: dict[str, Choice], command: str
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "command": command,
+        "version": __version__,
+        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "name": space.name,
+        "model": one.model,
+        "fingerprint": one.fingerprint,
+        "benchmark": one.benchmark,
+        "protocol": one.protocol,
+        "split": space.split,
+        "fold": space.fold,
+        "test_folds": list(space.test_folds),
+        "seeds": list(space.seeds),
+        "sets": space.recipe().sets,
+        "budget": space.budget,
+        "criterion": space.criterion.model_dump(mode="json"),
+        "vanilla": vanilla.model_dump(),
+        "methods": {
+            title: {"rule": choice.rule, "candidates": [judged.model_dump(mode="json") for judged in choice.tried]}
+            for title, choice in choices.items()
+        },
+        SETTINGS: {
+            title: choice.tried[choice.best].settings for title, choice in choices.items() if choice.best is not None
+        },
+    }
