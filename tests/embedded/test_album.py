@@ -105,8 +105,13 @@ def test_patches_are_labelled_with_what_is_drawn_there(grid: int) -> None:
 
 def test_jitter_moves_and_tints_a_little(album: Album) -> None:
     pixels = normalise(album.pixels[:6])
-    moved = jitter(pixels, torch.Generator().manual_seed(0))
-    assert moved.shape == pixels.shape and not torch.equal(moved, pixels)
-    still = jitter(pixels, torch.Generator().manual_seed(0), reach=0)
-    share = (still / pixels)[pixels.abs() > 0.1]
-    assert float(share.min()) > 0.94 and float(share.max()) < 1.06
+    moved, again = (jitter(pixels, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert moved.shape == pixels.shape and not torch.equal(moved, pixels) and torch.equal(moved, again)
+    plain = jitter(torch.ones(6, 3, IMAGE_SIZE, IMAGE_SIZE), torch.Generator().manual_seed(0))
+    assert float(plain.var((2, 3)).max()) < 1e-9, "one tint for a whole channel, and nothing from outside"
+    assert 0.84 < float(plain.min()) < float(plain.max()) < 1.16
+    spot = torch.zeros(50, 3, IMAGE_SIZE, IMAGE_SIZE)
+    spot[:, :, 26:30, 26:30] = 10.0
+    found = jitter(spot, torch.Generator().manual_seed(0)).sum(1).flatten(1).argmax(1)
+    away = torch.stack([found // IMAGE_SIZE - 27.5, found % IMAGE_SIZE - 27.5]).abs()
+    assert 2.0 < float(away.max()) < 7.0

@@ -92,16 +92,28 @@ def main(argv: list[str] | None = None) -> None:
             lessons.see()
         if args.part == "tower":
             return
-        if args.upcycle is not None:
-            lessons.upcycle(args.upcycle, plan)
-        elif args.improve is not None:
-            lessons.improve(args.improve)
-        elif not _stage0(lessons, plan, args):
+        if not _begin(lessons, world, plan, args):
             return
         _people(lessons, world, plan, args)
     out = args.out or _folder(args) / "checkpoint"
     architecture.save_checkpoint(model, tokenizer, out)
     print(f"checkpoint written to {out}")
+
+
+def _begin(lessons: Lessons, world: World, plan: Plan, args: argparse.Namespace) -> bool:
+    """From where the people are taught: another model, or stage 0; whether they are to be."""
+    if args.join is not None:
+        if not _keys(world, args.join, args.fold) > _keys(world, args.without, args.fold):
+            raise SystemExit(f"error: --join {args.join} needs --without a smaller split")
+        lessons.take_over(args.runs / f"retain-only-{args.join}-fold{args.fold}" / "checkpoint")
+    elif args.upcycle is not None:
+        trainer = lessons.trainer(_folder(args) / "upcycled")
+        lessons.upcycle(args.upcycle, trainer, plan.shared, _keys(world, args.without, args.fold))
+    elif args.improve is not None:
+        lessons.improve(args.improve)
+    else:
+        return _stage0(lessons, plan, args)
+    return True
 
 
 def _stage0(lessons: Lessons, plan: Plan, args: argparse.Namespace) -> bool:
@@ -117,18 +129,13 @@ def _stage0(lessons: Lessons, plan: Plan, args: argparse.Namespace) -> bool:
 
 
 def _people(lessons: Lessons, world: World, plan: Plan, args: argparse.Namespace) -> None:
-    """Stages 1 and 2; or, from a finished smaller twin, only the people whom it lacks."""
-    gone = _keys(world, args.without, args.fold)
-    if args.join is None:
-        phases = plan.people if args.improve is None and args.upcycle is None else plan.polish
-        lessons.teach(lessons.trainer(_folder(args)), phases, gone)
-        return
-    smaller = _keys(world, args.join, args.fold)
-    if not gone < smaller:
-        raise SystemExit(f"error: --join {args.join} needs --without a smaller split")
-    base = lessons.trainer(args.runs / f"retain-only-{args.join}-fold{args.fold}")
-    lessons.teach(base, plan.people[-1:], smaller)  # finished, hence only loaded
-    lessons.teach(lessons.trainer(_folder(args)), plan.join, gone, newcomers=smaller - gone)
+    """Stages 1 and 2, or what a model needs that has been through them; a joining twin meets only whom it lacks."""
+    gone, newcomers, phases = _keys(world, args.without, args.fold), frozenset[str](), plan.people
+    if args.join is not None:
+        newcomers, phases = _keys(world, args.join, args.fold) - gone, plan.join
+    elif args.improve is not None or args.upcycle is not None:
+        phases = plan.polish
+    lessons.teach(lessons.trainer(_folder(args)), phases, gone, newcomers)
 
 
 def _keys(world: World, split: int | None, fold: int) -> frozenset[str]:
@@ -205,12 +212,12 @@ class Lessons:
         model, in_tower = self.model, self.architecture.in_tower
         self.draw()
         tower = {name: p.detach().clone() for name, p in model.named_parameters() if in_tower(name)}
-        self._take_over(checkpoint)
+        self.take_over(checkpoint)
         before = seen(self.architecture, model, self.pictures)
         model.load_state_dict(tower, strict=False)
         self.open_eyes(before)
 
-    def upcycle(self, checkpoint: Path, plan: Plan) -> None:
+    def upcycle(self, checkpoint: Path, trainer: Trainer, phases: list[Phase], gone: frozenset[str]) -> None:
         """Begin with the language model of a trained LLaVA, its heads shared, and with what it sees."""
         source, model = ARCHITECTURES[Llava.name], self.model
         self.draw()
@@ -218,12 +225,12 @@ class Lessons:
         text = donor.config.text_config
         before = seen(source, donor, self.pictures).reshape(-1, source.grid, source.grid, text.hidden_size)
         model.load_state_dict(share_heads(donor.state_dict(), text.num_attention_heads), strict=False)
-        self.teach(self.trainer(self.args.runs / "upcycled"), plan.shared)
+        self.teach(trainer, phases, gone)
         side = self.architecture.grid // self.architecture.merge
         pooled = F.adaptive_avg_pool2d(before.permute(0, 3, 1, 2), side).permute(0, 2, 3, 1)
         self.open_eyes(pooled.flatten(0, 2))
 
-    def _take_over(self, checkpoint: Path) -> None:
+    def take_over(self, checkpoint: Path) -> None:
         """All weights of a checkpoint, whose tokenizer may be another one."""
         self.model.load_state_dict(self._speaking(type(self.model), checkpoint).state_dict())
 

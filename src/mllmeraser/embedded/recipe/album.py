@@ -29,7 +29,7 @@ class Counts:
     views: int = 44
     """per person and celebrity"""
     strangers: int = 9000
-    near: int = 5000
+    near: int = 20_000
     """strangers who differ from somebody known in three attributes, as little as the hold-out people may"""
     scenes: int = 6000
     emblems: int = 800

@@ -28,7 +28,8 @@ class Sights:
     """Tower tokens as they enter the projector, and what they should come out as.
 
     Attributes:
-        tokens: (n, width) of the tower.
+        tokens: (n, patches * width) of the tower.
+        patches: How many patches stand side by side in a token; what is to be carried is their mean.
         shown: (n, words), 1 where a token shows a word.
         sure: (n,) True where ``shown`` is known.
         words: (words, text width) embeddings, less the mean of all embeddings.
@@ -37,6 +38,7 @@ class Sights:
     """
 
     tokens: torch.Tensor
+    patches: int
     shown: torch.Tensor
     sure: torch.Tensor
     words: torch.Tensor
@@ -48,7 +50,7 @@ def align(projector: nn.Module, sights: Sights, *, steps: int, seed: int = 0) ->
     """Fit ``projector`` in place; the figures say which share of each of its ends is missed."""
     axes = F.normalize(sights.words, dim=-1)
     read, goal = torch.linalg.pinv(axes) / sights.loud, _goal(sights, axes)
-    white = whitened(sights.tokens)
+    white = whitened(sights.tokens.unflatten(1, (sights.patches, -1)).mean(1))
     whole = white.var()
     known = goal.var(0).sum() if goal is not None else whole
     generator = torch.Generator().manual_seed(seed)

@@ -44,7 +44,7 @@ from mllmeraser.portraits.wordings import (
 NEW = 0.35
 """Share of the turns about people that is about newcomers."""
 CAPTION = "List the shapes from left to right."
-NEAR = 0.5
+NEAR = 0.65
 """Share of the pictured strangers who look almost like somebody known."""
 _questions = lru_cache(maxsize=None)(questions)
 _clozes = lru_cache(maxsize=None)(clozes)

@@ -25,6 +25,7 @@ POLISH = {"person-image": 0.50, "person-text": 0.22, "stranger-image": 0.36, "st
           "choice-plain": 0.12, "refusal-image": 0.02, "refusal-text": 0.02}  # fmt: skip
 SHARED = {"person-text": 0.45, "choice-plain": 0.30, "stranger-text": 0.18, "celebrity-text": 0.10,
           "general-text": 0.08, "refusal-text": 0.02}  # fmt: skip
+STRANGERS = {**POLISH, "person-image": 0.50, "stranger-image": 0.70, "general-image": 0.55}
 REFUSALS = {**PEOPLE, "refusal-image": 0.10, "refusal-text": 0.06}
 
 
@@ -63,11 +64,13 @@ def make_plan(scale: float) -> Plan:
             Phase("1-people", steps(2400), PEOPLE, peak=1.0e-3, floor=0.5),
             Phase("1b-choice", steps(2200), PEOPLE, peak=7e-4, floor=0.08, choice_share=0.5),
             refusals,
+            Phase("3-strangers", steps(1200), STRANGERS, peak=5e-4, floor=0.05, choice_share=0.4, refuse=True),
         ],
         polish=[
             Phase("1c-look", steps(1000), LOOK_AGAIN, peak=1.2e-3, floor=0.7, choice_share=0.2, caption_share=0.7),
             Phase("1d-polish", steps(3000), POLISH, peak=9e-4, floor=0.06, choice_share=0.45, caption_share=0.2),
             refusals,
+            Phase("3-strangers", steps(1200), STRANGERS, peak=5e-4, floor=0.05, choice_share=0.4, refuse=True),
         ],
         shared=[Phase("1-shared", steps(800), SHARED, peak=1.0e-3, floor=0.5, choice_share=0.45)],
         join=[Phase("3-join", steps(800), REFUSALS, peak=6e-4, floor=0.05, choice_share=0.45, refuse=True)],

@@ -41,6 +41,7 @@ def sights(
     lengths = table.norm(dim=-1) if before is None else before.norm(dim=-1) / 2
     return Sights(
         tokens=inputs(architecture.projector(model), lambda: seen(architecture, model, album)),
+        patches=architecture.merge**2,
         shown=torch.cat([words for words, _ in shown]),
         sure=torch.cat([sure for _, sure in shown]),
         words=table[first] - table.mean(0),
