@@ -41,8 +41,8 @@ def root(
 ) -> None:
     """Make a frozen multimodal model answer as if it had never learnt something.
 
-    MODEL is [bold]embedded:llava[/bold], a hub id, or a folder. Bad input is one line on standard error and
-    exit code 2.
+    MODEL is [bold]embedded:llava[/bold], [bold]embedded:qwen2.5-vl[/bold], a hub id, or a folder. Bad input is one
+    line on standard error and exit code 2.
     """
 
 

@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="embedded:llava, a hub id, or a folder.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="MODEL", help="embedded:llava, embedded:qwen2.5-vl, a hub id, or a folder.", show_default=False
+    ),
 ]
 Erasers = Annotated[
     list[Path] | None,
