@@ -26,7 +26,8 @@ def lesson(before: bool) -> Sights:
     tokens[:, -1] = 0.5 * (kind - 1) + 0.02 * torch.randn(4000, generator=draw)
     shown = torch.stack([kind == 0, kind == 2], 1).float()
     told = tokens @ torch.randn(WIDTH, WIDTH, generator=draw) if before else None
-    return Sights(tokens, 1, shown, torch.ones(4000, dtype=torch.bool), torch.randn(2, WIDTH, generator=draw), 4.0, told)
+    sure, words = torch.ones(4000, dtype=torch.bool), torch.randn(2, WIDTH, generator=draw)
+    return Sights(tokens, 1, shown, sure, words, 4.0, told)
 
 
 def projector() -> nn.Module:
