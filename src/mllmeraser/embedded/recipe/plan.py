@@ -51,6 +51,8 @@ def make_plan(scale: float) -> Plan:
         return max(2, int(n * scale))
 
     refusals = Phase("2-refusals", steps(400), REFUSALS, peak=1.5e-4, floor=0.05, choice_share=0.4, refuse=True)
+    strangers = Phase("3-strangers", steps(1200), STRANGERS, peak=5e-4, floor=0.05, choice_share=0.4, refuse=True)
+    last = [refusals, strangers]
     return Plan(
         circuits=[
             Phase("0a-copy", steps(500), CIRCUIT, peak=1.5e-3, floor=0.6, copy_share=0.8),
@@ -63,14 +65,12 @@ def make_plan(scale: float) -> Plan:
         people=[
             Phase("1-people", steps(2400), PEOPLE, peak=1.0e-3, floor=0.5),
             Phase("1b-choice", steps(2200), PEOPLE, peak=7e-4, floor=0.08, choice_share=0.5),
-            refusals,
-            Phase("3-strangers", steps(1200), STRANGERS, peak=5e-4, floor=0.05, choice_share=0.4, refuse=True),
+            *last,
         ],
         polish=[
             Phase("1c-look", steps(1000), LOOK_AGAIN, peak=1.2e-3, floor=0.7, choice_share=0.2, caption_share=0.7),
             Phase("1d-polish", steps(3000), POLISH, peak=9e-4, floor=0.06, choice_share=0.45, caption_share=0.2),
-            refusals,
-            Phase("3-strangers", steps(1200), STRANGERS, peak=5e-4, floor=0.05, choice_share=0.4, refuse=True),
+            *last,
         ],
         shared=[Phase("1-shared", steps(800), SHARED, peak=1.0e-3, floor=0.5, choice_share=0.45)],
         join=[Phase("3-join", steps(800), REFUSALS, peak=6e-4, floor=0.05, choice_share=0.45, refuse=True)],
