@@ -39,9 +39,8 @@ def _with_pictures(trainer: Trainer, corpus: Corpus, people: int) -> dict[str, f
 
 
 def _drawn(corpus: Corpus, kind: str, n: int) -> list[Group]:
-    """Groups of one kind from ``n`` draws; a scene that settles no question gives none."""
-    groups = (corpus.kinds[kind]() for _ in range(n))
-    return [group for group in groups if group is not None]
+    """``n`` groups of one kind; one of a scene that settles no question has no turns."""
+    return [corpus.kinds[kind]() for _ in range(n)]
 
 
 def _known(corpus: Corpus, form: str, image: bool, people: int) -> list[Group]:

@@ -81,7 +81,7 @@ class Corpus:
         self.assistant = tokenizer.convert_tokens_to_ids(ASSISTANT)
         self.refuse = False
         self._text_cache: dict[str, list[int]] = {}
-        self.kinds: dict[str, Callable[[], Group | None]] = {
+        self.kinds: dict[str, Callable[[], Group]] = {
             "person-image": lambda: self._known(self.people, image=True),
             "person-text": lambda: self._known(self.people, image=False),
             "celebrity-image": lambda: self._known(self.celebrities, image=True),
@@ -109,9 +109,7 @@ class Corpus:
                 if pick < 0:
                     chosen = kind
                     break
-            group = self.kinds[chosen]()
-            if group is not None:
-                yield group
+            yield self.kinds[chosen]()
 
     def _ids(self, text: str) -> list[int]:
         ids = self._text_cache.get(text)

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from mllmeraser.embedded.recipe.architecture import Architecture
 from mllmeraser.embedded.recipe.corpus import Corpus
+from mllmeraser.embedded.recipe.noise import over_noise
 from mllmeraser.embedded.recipe.optimiser import Optimiser
 from mllmeraser.embedded.recipe.packing import Batch, Packer
 from mllmeraser.embedded.recipe.pictures import jitter, normalise
@@ -89,7 +90,9 @@ class Trainer:
         inner = self.model.model
         embeds = inner.language_model.embed_tokens(batch.ids)
         if len(batch.images):
-            seen = self._blurred(self.architecture.look(self.model, self._show(batch.images)))
+            seen = self.architecture.look(self.model, self._show(batch.images))
+            if self.generator is not None:  # else single pictures are learnt by heart
+                seen = over_noise(seen, NOISE, self.generator)
             where = (batch.ids == self.model.config.image_token_id)[..., None]
             embeds = embeds.masked_scatter(where, seen.to(embeds.dtype))
         bias = torch.zeros(batch.mask.shape).masked_fill(~batch.mask, torch.finfo(torch.float32).min)
@@ -97,13 +100,6 @@ class Trainer:
             inputs_embeds=embeds, attention_mask=bias, position_ids=batch.positions, use_cache=False
         ).last_hidden_state
         return self.model.lm_head(hidden[wanted]).float()
-
-    def _blurred(self, seen: torch.Tensor) -> torch.Tensor:
-        """Image tokens, which while training carry noise: else single pictures are learnt by heart."""
-        if self.generator is None:
-            return seen
-        loud = seen.detach().float().pow(2).mean(-1, keepdim=True).sqrt()
-        return seen + NOISE * loud * torch.randn(seen.shape, generator=self.generator)
 
     def _show(self, pictures: torch.Tensor) -> torch.Tensor:
         """Pixel values of pictures, which while training are moved and tinted a little."""

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from mllmeraser.embedded.recipe.album import Album
 from mllmeraser.embedded.recipe.architecture import Architecture
+from mllmeraser.embedded.recipe.noise import over_noise
 from mllmeraser.embedded.recipe.optimiser import Optimiser
 from mllmeraser.embedded.recipe.pictures import jitter, normalise
 from mllmeraser.embedded.recipe.precision import bf16_is_fast
@@ -102,8 +103,8 @@ def train_tower(
     lessons, log = Lessons(album(), architecture.grid, seed), []
     for step in range(steps):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
-            see = partial(_over_noise, partial(architecture.patches, tower), _noise(step / steps), lessons.generator)
-            loss, figures = _loss(see, heads, lessons)
+            see = partial(architecture.patches, tower)
+            loss, figures = _loss(see, heads, lessons, _noise(step / steps))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
         optimiser.set_rate({"all": _rate(step / steps)})
@@ -122,14 +123,6 @@ def _rate(done: float, peak: float = 1.5e-3, warmup: float = 0.05) -> float:
 
 def _noise(done: float) -> float:
     return NOISE * min(1.0, max(0.0, (done - CALM) / 0.1))
-
-
-def _over_noise(
-    see: Callable[[torch.Tensor], torch.Tensor], noise: float, generator: torch.Generator, pixels: torch.Tensor
-) -> torch.Tensor:
-    tokens = see(pixels)
-    loud = tokens.detach().float().pow(2).mean(-1, keepdim=True).sqrt()
-    return tokens + noise * loud * torch.randn(tokens.shape, generator=generator)
 
 
 class Lessons:
@@ -157,13 +150,14 @@ class Lessons:
 
 
 def _loss(
-    see: Callable[[torch.Tensor], torch.Tensor], heads: Heads, lessons: Lessons
+    see: Callable[[torch.Tensor], torch.Tensor], heads: Heads, lessons: Lessons, noise: float
 ) -> tuple[torch.Tensor, dict[str, float]]:
     pairs = lessons.pairs[lessons.pick(FACES, lessons.pairs)]
     scenes, emblems = lessons.pick(SCENES, lessons.scenes), lessons.pick(EMBLEMS, lessons.emblems)
     faces = pairs.flatten()
     pixels = lessons.show(faces, lessons.scenes[scenes], lessons.emblems[emblems])
-    face, scene, badge = see(pixels).split([len(faces), len(scenes), len(emblems)])
+    tokens = over_noise(see(pixels), noise, lessons.generator)
+    face, scene, badge = tokens.split([len(faces), len(scenes), len(emblems)])
     looks, right = _attributes(heads, face, lessons.goals[faces])
     embedding = F.normalize(heads.identity(face.mean(1)).float(), dim=-1).reshape(len(pairs), 2, -1)
     similarity = embedding[:, 0] @ embedding[:, 1].T / 0.07
