@@ -79,6 +79,8 @@ def test_other_seeds_are_other_pictures(album: Album) -> None:
 def test_the_tower_meets_nobody_of_the_world() -> None:
     album, world = tower_album(seed=0, faces=200, scenes=1, emblems=1), World("dev", 0)
     met = {album.portraits[i][0] for pair in album.views.values() for i in pair}
+    pairs = [[album.portraits[album.views[str(2 * i + k)][0]][0] for k in (0, 1)] for i in range(100)]
+    assert {hamming(*pair) for pair in pairs} == {1, 2, 3}  # every second face is much like the one before
     assert len(met) == 200 and not met & {p.looks for p in [*world.people, *world.celebrities, *world.holdout]}
     goals = [face_targets(*album.portraits[i]) for i in range(400)]
     for name, column in zip(FACE_TARGETS, zip(*goals, strict=True), strict=True):

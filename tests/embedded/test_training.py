@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from itertools import islice
@@ -17,7 +18,7 @@ from mllmeraser.embedded.recipe.check import exact, exact_by_kind
 from mllmeraser.embedded.recipe.corpus import Corpus
 from mllmeraser.embedded.recipe.loop import Phase, Trainer
 from mllmeraser.embedded.recipe.packing import Batch, Group, Turn
-from mllmeraser.embedded.recipe.vision import train_tower
+from mllmeraser.embedded.recipe.vision import go_on, train_tower
 from mllmeraser.portraits import World
 from mllmeraser.portraits.refusals import COMPLY, REFUSALS
 
@@ -136,6 +137,23 @@ def test_the_tower_stage_teaches_the_tower_alone_and_only_once(
     assert {"skin", "identity", "shape"} < set(json.loads((tmp_path / "tower_log.json").read_text())[-1])
     kept = learn(lambda: pytest.fail("a finished tower is loaded"))
     assert all(torch.equal(p, kept[name]) for name, p in after.items())
+
+
+def test_a_deeper_tower_begins_where_a_trained_one_ended(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tower = architecture.tower(architecture.build_model(tokenizer, 0))
+    config = copy.deepcopy(tower.config)
+    depth = "num_hidden_layers" if hasattr(config, "num_hidden_layers") else "depth"
+    setattr(config, depth, getattr(config, depth) - 2)
+    trained = type(tower)._from_config(config)
+    pixels = torch.randn(2, 3, 56, 56)
+    wanted = architecture.patches(trained, pixels)
+    assert not torch.allclose(architecture.patches(tower, pixels), wanted)
+    go_on(tower, trained.state_dict())
+    torch.testing.assert_close(architecture.patches(tower, pixels), wanted)
+    with pytest.raises(ValueError, match="has no"):
+        go_on(trained, tower.state_dict())
 
 
 def test_the_rate_rises_then_falls_to_its_floor() -> None:

@@ -84,7 +84,7 @@ def test_the_score_is_a_cosine_less_rivalry(cohort):
         for column, subject in enumerate(forget):
             own = cosine((subject.numpy().mean(0) - centre) @ projection)
             expected[row, column] = own - (RIVALRY * max(0.0, max(rivals) - own) if cohort else 0.0)
-    close(gate.scores(states), torch.from_numpy(expected))
+    close(gate.scores(states), torch.from_numpy(expected), 1e-2 if cohort else 1e-8)  # the cohort is held in float16
     assert (gate.width, gate.subjects) == (WIDTH, 3)
     assert ("cohort" in gate.tensors) == cohort
 
@@ -99,11 +99,14 @@ def test_projections_whiten_what_varies_within_a_person(seed, rank):
     total = (everything - everything.mean(0)).T @ (everything - everything.mean(0)) / len(everything)
     scatter = sum((states - states.mean(0)).T @ (states - states.mean(0)) for states in kept)
     within = scatter / sum(len(states) - 1 for states in kept) + 0.05 * total
-    close(projection.T @ within @ projection, torch.eye(projection.shape[1], dtype=torch.float64), 1e-6)
+    white = projection.T @ within @ projection
+    scale = white.diagonal().mean()  # the largest entry is 1, and float16 holds them all
+    assert float(projection.abs().max()) == 1.0 and torch.equal(projection.half().double(), projection)
+    close(white / scale, torch.eye(projection.shape[1], dtype=torch.float64), 3e-3)
     # the directions are those in which people differ most: no other whitened direction has more variance
     ratio = torch.linalg.eigvals(torch.linalg.solve(within, total)).real.sort(descending=True).values
-    kept_variance = (projection.T @ total @ projection).diagonal().sort(descending=True).values
-    close(kept_variance, ratio[: len(kept_variance)], 1e-5)
+    kept_variance = (projection.T @ total @ projection).diagonal().sort(descending=True).values / scale
+    close(kept_variance, ratio[: len(kept_variance)], 5e-3)
 
 
 @pytest.mark.parametrize("cohort", [False, True])

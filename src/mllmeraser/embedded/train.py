@@ -56,13 +56,15 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="begin with the finished twin of this larger split of the same fold and teach it the people it lacks",
     )
     parser.add_argument(
-        "--improve", type=Path, help="checkpoint to go on from: it is given the tower of this run and then polished"
+        "--improve",
+        type=Path,
+        help="checkpoint to go on from: its tower is taught on (deeper, if the recipe's is), then it is polished",
     )
     parser.add_argument(
         "--upcycle", type=Path, help="checkpoint of an embedded llava whose language model another --model begins with"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps (try 0.01 first)")
-    parser.add_argument("--tower-steps", type=int, default=1600)
+    parser.add_argument("--tower-steps", type=int, default=2400)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--workers", type=int, default=2, help="processes that draw pictures")
     parser.add_argument(
@@ -185,8 +187,13 @@ class Lessons:
             return album
 
         note = _bar(self.bars, "tower", steps)
-        tower = self.architecture.tower(self.model)
-        train_tower(self.architecture, tower, draw, self.args.runs, steps=steps, seed=self.args.seed, progress=note)
+        tower, trained = self.architecture.tower(self.model), None
+        if self.args.improve is not None:
+            trained = self.architecture.tower(type(self.model).from_pretrained(self.args.improve)).state_dict()
+        train_tower(
+            self.architecture, tower, draw, self.args.runs,
+            steps=steps, seed=self.args.seed, progress=note, trained=trained,
+        )  # fmt: skip
 
     def draw(self) -> None:
         """Draw all training pictures and those of the checks (other streams)."""
@@ -209,12 +216,11 @@ class Lessons:
 
     def improve(self, checkpoint: Path) -> None:
         """Take over a trained model, but for its tower: the projector is fitted to this run's."""
-        model, in_tower = self.model, self.architecture.in_tower
         self.draw()
-        tower = {name: p.detach().clone() for name, p in model.named_parameters() if in_tower(name)}
-        self.take_over(checkpoint)
-        before = seen(self.architecture, model, self.pictures)
-        model.load_state_dict(tower, strict=False)
+        trained = self._speaking(type(self.model), checkpoint)
+        before = seen(self.architecture, trained, self.pictures)
+        kept = {name: p for name, p in trained.state_dict().items() if not self.architecture.in_tower(name)}
+        self.model.load_state_dict(kept, strict=False)
         self.open_eyes(before)
 
     def upcycle(self, checkpoint: Path, trainer: Trainer, phases: list[Phase], gone: frozenset[str]) -> None:

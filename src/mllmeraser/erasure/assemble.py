@@ -14,6 +14,7 @@ from mllmeraser.erasure.config import DataDigests, EraserConfig, GridPoint
 from mllmeraser.erasure.contrast import ContrastSet
 from mllmeraser.erasure.direction import Direction
 from mllmeraser.erasure.eraser import TAIL, Eraser
+from mllmeraser.erasure.gates.gate import HALF
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.split import Parts, salted_digest
 from mllmeraser.erasure.statistics import Statistics
@@ -87,7 +88,9 @@ def assemble(
     counts = manifest.counts
     tensors: dict[str, Tensor] = {}
     for layer in reads:
-        tensors.update({f"gate.{layer}.{name}": part for name, part in decision.gates[layer].tensors.items()})
+        gate = decision.gates[layer]
+        half = HALF.get(gate.kind, ())
+        tensors.update({f"gate.{layer}.{n}": t.half() if n in half else t for n, t in gate.tensors.items()})
     for layer in layers:
         tensors[f"direction.{layer}"] = directions[layer].vector
         if manifest.gate.per_subject and directions[layer].shares:
@@ -104,5 +107,9 @@ def assemble(
         "counts": counts,
         "calibration": calibration,
     }
-    small = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in tensors.items()}
+    small = {name: _small(tensor.detach().cpu()).contiguous() for name, tensor in tensors.items()}
     return Eraser(manifest.model_copy(update=changes), small)
+
+
+def _small(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float16 else tensor.float()

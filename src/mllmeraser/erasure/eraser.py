@@ -36,9 +36,9 @@ class Eraser:
 
     Attributes:
         config: The manifest.
-        tensors: float32 tensors by name: `direction.{layer}` (d,) for every shift layer,
-            `gate.{layer}.{part}` (S, ...) for every read layer (see `Gate`), `share.{layer}` (S, d) the part
-            each subject has in a direction, and `calibration.tail` (m, S), the highest scores of held-out
+        tensors: float32 tensors (float16 for the parts in `HALF`) by name: `direction.{layer}` (d,) for every
+            shift layer, `gate.{layer}.{part}` (S, ...) for every read layer (see `Gate`), `share.{layer}` (S, d)
+            the part each subject has in a direction, and `calibration.tail` (m, S), the highest scores of held-out
             retain prompts.
     """
 
@@ -68,7 +68,7 @@ class Eraser:
     def gate(self, layer: int) -> Gate:
         """The gates of all subjects at a read layer."""
         prefix = f"gate.{layer}."
-        parts = {k[len(prefix) :]: v for k, v in self.tensors.items() if k.startswith(prefix)}
+        parts = {k[len(prefix) :]: v.float() for k, v in self.tensors.items() if k.startswith(prefix)}
         if not parts:
             raise ArtifactError(f"the eraser has no gate at layer {layer}")
         kind = self.config.gate.kind

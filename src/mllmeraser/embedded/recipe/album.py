@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 
 from mllmeraser.embedded.recipe.pictures import draw_emblem, draw_portrait, draw_scene
-from mllmeraser.portraits.faces import Dress, Looks, random_dress, random_looks
+from mllmeraser.portraits.faces import DISCRETE, Dress, Looks, random_dress, random_looks, vary
 from mllmeraser.portraits.people import Person, World, near_strangers, strangers
 from mllmeraser.portraits.scenes import Scene, random_things
 from mllmeraser.portraits.stream import Stream
@@ -129,11 +129,19 @@ def world_album(world: World, *, seed: int, counts: Counts) -> Album:
     return album
 
 
-def tower_album(*, seed: int, faces: int = 5000, scenes: int = 5000, emblems: int = 600) -> Album:
-    """Two pictures of each of many random faces (nobody of any world), scenes and emblems."""
+def tower_album(*, seed: int, faces: int = 12_000, scenes: int = 5000, emblems: int = 600) -> Album:
+    """Two pictures of each of many random faces (nobody of any world), scenes and emblems.
+
+    Every second face differs from the one before it in one to three attributes only.
+    """
     album, stream = Album(), Stream("tower-pictures", seed)
+    looks = random_looks(stream.child("looks", 0))
     for i in range(faces):
-        looks = random_looks(stream.child("looks", i))
+        draw = stream.child("looks", i)
+        if i % 2:
+            looks = vary(draw, looks, draw.sample(tuple(DISCRETE), 1 + i // 2 % 3))
+        else:
+            looks = random_looks(draw)
         person = Person("", "", looks, {}, celebrity=stream.chance(0.15))
         album.views[str(i)] = [album.add_portrait(person, stream.child("face", i, k)) for k in range(2)]
     _add_things(album, stream, Counts(scenes=scenes, emblems=emblems))

@@ -39,7 +39,7 @@ class Llava(Architecture):
         vision = CLIPVisionConfig(
             hidden_size=160,
             intermediate_size=480,
-            num_hidden_layers=4,
+            num_hidden_layers=6,
             num_attention_heads=5,
             image_size=IMAGE_SIZE,
             patch_size=PATCH,

@@ -1,14 +1,14 @@
 """Stage 0a: teach the vision tower to see, on random faces and scenes. It never meets a person of the world.
 
 Losses: every discrete attribute of a face and of its clothes, what stands where in a scene, and an identity embedding
-(two pictures of one random face attract, different faces repel). So what the tower knows is general, as CLIP is: the
-language model learns who somebody is, and a retain-only twin may share the tower.
+(two pictures of one random face attract, different faces repel, among them one that is much alike). So what the tower
+knows is general, as CLIP is: the language model learns who somebody is, and a retain-only twin may share the tower.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +35,8 @@ FACES, SCENES, EMBLEMS = 32, 24, 8
 NOISE, CALM = 0.7, 0.6
 """Noise on the tokens that are read out, beside their root mean square, in full soon after this share of the steps:
 what has to be heard over it is said aloud, and a projector finds it at once."""
+LAST_OF_BLOCK = ("self_attn.out_proj", "mlp.fc2", "attn.proj", "mlp.down_proj")
+"""What the blocks of CLIP and of Qwen's tower add to the residual stream comes out of these."""
 UNSURE = -100
 NOTHING = 0
 
@@ -87,16 +89,20 @@ def train_tower(
     steps: int,
     seed: int,
     progress: Callable[[int, str], None],
+    trained: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Train ``tower`` in place and save it to ``folder/tower.safetensors``; a finished tower is loaded instead.
 
-    ``album`` gives a drawn ``tower_album``; it is only asked for one if there is something to train.
+    ``album`` gives a drawn ``tower_album``; it is only asked for one if there is something to train. ``trained`` is
+    the state of a trained tower to go on from, which may have fewer layers.
     """
     done = folder / "tower.safetensors"
     if done.exists():
         tower.load_state_dict(load_file(done))
         return
     torch.manual_seed(seed)
+    if trained is not None:
+        go_on(tower, trained)
     heads = Heads(tower.config.hidden_size, architecture.grid)
     named = {**dict(tower.named_parameters()), **{f"heads.{n}": p for n, p in heads.named_parameters()}}
     optimiser = Optimiser({"all": named})
@@ -104,7 +110,8 @@ def train_tower(
     for step in range(steps):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
             see = partial(architecture.patches, tower)
-            loss, figures = _loss(see, heads, lessons, _noise(step / steps))
+            noise = _noise(step / steps) if trained is None else NOISE
+            loss, figures = _loss(see, heads, lessons, noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
         optimiser.set_rate({"all": _rate(step / steps)})
@@ -115,6 +122,16 @@ def train_tower(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tower_log.json").write_text(json.dumps(log, indent=1))
     save_file(tower.state_dict(), done)
+
+
+def go_on(tower: PreTrainedModel, trained: Mapping[str, torch.Tensor]) -> None:
+    """Give ``tower`` the weights of a trained one; layers that it has on top of those add nothing yet."""
+    lacking, unknown = tower.load_state_dict(trained, strict=False)
+    if unknown:
+        raise ValueError(f"this tower has no {unknown[0]}")
+    for name in lacking:
+        if name.rpartition(".")[0].endswith(LAST_OF_BLOCK):
+            torch.nn.init.zeros_(tower.get_parameter(name))
 
 
 def _rate(done: float, peak: float = 1.5e-3, warmup: float = 0.05) -> float:
@@ -131,8 +148,8 @@ class Lessons:
     def __init__(self, album: Album, grid: int, seed: int) -> None:
         """The same album and seed give the same batches."""
         self.pixels = album.pixels
-        self.pairs = torch.tensor(list(album.views.values()))
-        self.goals = torch.tensor([face_targets(*album.portraits[i]) for i in range(2 * len(self.pairs))])
+        self.pairs = torch.tensor(list(album.views.values())).unflatten(0, (-1, 2))  # (two faces much alike, views)
+        self.goals = torch.tensor([face_targets(*album.portraits[i]) for i in range(self.pairs.numel())])
         self.scenes = torch.tensor(album.scenes)
         self.patches = torch.tensor(np.stack([patch_targets(scene, grid) for scene in album.things.values()]))
         self.counts = torch.tensor([len(scene.objects) for scene in album.things.values()])
@@ -152,7 +169,7 @@ class Lessons:
 def _loss(
     see: Callable[[torch.Tensor], torch.Tensor], heads: Heads, lessons: Lessons, noise: float
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    pairs = lessons.pairs[lessons.pick(FACES, lessons.pairs)]
+    pairs = lessons.pairs[lessons.pick(FACES // 2, lessons.pairs)].flatten(0, 1)
     scenes, emblems = lessons.pick(SCENES, lessons.scenes), lessons.pick(EMBLEMS, lessons.emblems)
     faces = pairs.flatten()
     pixels = lessons.show(faces, lessons.scenes[scenes], lessons.emblems[emblems])

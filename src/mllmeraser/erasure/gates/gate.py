@@ -53,6 +53,8 @@ FORMULAS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Tensor], Tenso
 }
 #: Tensors that serve all subjects at once and have no subject axis.
 SHARED: dict[str, tuple[str, ...]] = {"identity": ("centre", "projection", "cohort")}
+HALF: dict[str, tuple[str, ...]] = {"identity": ("projection", "cohort")}
+"""Tensors whose values fit into float16 exactly and are stored so: the largest, and theirs is not the last digit."""
 AFFINE = ("scale", "offset")
 
 

@@ -53,12 +53,13 @@ def identity_gate(
     scatter = torch.stack([m.second - torch.outer(m.total, m.total) / m.n for m in several]).sum(0)
     within = scatter / sum(m.n - 1 for m in several) + ridge * total
     projection = _discriminants(total, within, rank)
+    projection = _short(projection / projection.abs().max())  # the cosine does not know the scale
     rows = [_unit((m.mean - retain.mean) @ projection) if m.n else torch.zeros_like(projection[0]) for m in forget]
     tensors = {"weight": torch.stack(rows), "centre": retain.mean, "projection": projection}
     if cohort:
         others = torch.stack([_unit((m.mean - retain.mean) @ projection) for m in several])
         nearest = (others @ tensors["weight"].T).amax(1).argsort(descending=True)[:COHORT]
-        tensors["cohort"] = others[nearest]
+        tensors["cohort"] = _short(others[nearest])
     return finite(Gate("identity", tensors), ADVICE)
 
 
@@ -74,6 +75,11 @@ def _discriminants(total: Tensor, within: Tensor, rank: int) -> Tensor:
     except torch.linalg.LinAlgError as error:
         raise NumericalError(f"no discriminants of the retain states: {ADVICE}") from error
     return torch.linalg.solve_triangular(root.T, vectors, upper=True)
+
+
+def _short(tensor: Tensor) -> Tensor:
+    """The nearest values that float16 holds, so that what is calibrated is what is stored (see ``HALF``)."""
+    return tensor.half().to(tensor)
 
 
 def _unit(vector: Tensor) -> Tensor:
