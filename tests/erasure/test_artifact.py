@@ -116,7 +116,7 @@ def test_a_file_that_is_no_safetensors_is_refused_whatever_its_checksum(tmp_path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "newer"),
+        ({"format_version": 3}, "newer"),
         ({"format_version": "x"}, "not the configuration"),
         ({"shift_layers": [4, 8]}, "layer 8 does not exist"),
         ({"read_layers": [-1]}, "layer -1 does not exist"),
@@ -210,6 +210,14 @@ def test_an_artifact_of_format_1_keeps_loading_and_deciding() -> None:
     )
     assert old.decide(states).tolist() == [1.0, 1.0, 1.0]
     assert len(old.without(old.config.subjects[0]).config.subjects) == 1
+
+
+def test_an_old_artifact_whose_face_gate_looked_elsewhere_is_refused(tmp_path: Path) -> None:
+    folder = make().save_pretrained(tmp_path / "e")
+    subject = json.loads((folder / CONFIG_FILE).read_text())["policy"] | {"name": "subject", "pooling": "identity"}
+    rewrite(folder, format_version=1, policy=subject)
+    with pytest.raises(ArtifactError, match="fit the eraser again"):
+        Eraser.from_pretrained(folder)
 
 
 def test_subject_keys_are_opaque_and_salted() -> None:

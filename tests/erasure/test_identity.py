@@ -283,7 +283,7 @@ def test_embeddings_without_ids_are_refused(tiny_llava):
 
 @torch.no_grad()
 def sites_by_hand(model: MultimodalModel, sample: Sample, layers: tuple[int, ...]) -> list[Tensor]:
-    """States at the text tokens, at the last prompt token, and at the last placeholder of the picture."""
+    """States at the text tokens, at the last prompt token, and the mean over the picture."""
     inputs, kept = model.encode([sample]), {}
     hooks = [
         model.layers[layer].register_forward_hook(lambda _m, _a, out, at=layer: kept.update({at: hidden_of(out)[0]}))
@@ -297,11 +297,11 @@ def sites_by_hand(model: MultimodalModel, sample: Sample, layers: tuple[int, ...
     placeholders = [i for i, token in enumerate(ids) if token == image]
     assert bool(placeholders) == (sample.image is not None)
     assert placeholders == list(range(placeholders[0], placeholders[-1] + 1)) if placeholders else True
-    where = (text, [len(ids) - 1], placeholders[-1:])
-    return [kept[layer][at] for layer, at in zip(layers, where, strict=True)]
+    name, topic, face = (kept[layer] for layer in layers)
+    return [name[text], topic[[len(ids) - 1]], face[placeholders].mean(0, keepdim=True)[: len(placeholders)]]
 
 
-def test_sites_are_text_tokens_and_the_last_placeholder(tiny_model, samples):
+def test_sites_are_text_tokens_the_last_one_and_the_whole_picture(tiny_model, samples):
     """Padding, placeholders and other rows have no part in it, whatever the batch."""
     plan = subject_plan(tiny_model, samples)
     sites = {plan.site(layer): HookPoint(layer) for layer in plan.reads}

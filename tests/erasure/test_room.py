@@ -1,4 +1,4 @@
-"""The name gate's threshold keeps a distance from what calibration never saw."""
+"""Thresholds keep a distance from what calibration never saw."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def _tell(demo: Demo, made: FitResult, folder: Path, records: Sequence[Record], 
     )
 
 
-SITES = ("name, at every text token", "topic, at the last prompt token", "face, at the last image token")
+SITES = ("name, at every text token", "topic, at the last prompt token", "face, over the image tokens")
 
 
 def gate_panels(demo: Demo, eraser: Eraser) -> tuple[tuple[GatePanel, ...], FalseAlarms | None]:

@@ -1,4 +1,4 @@
-"""States where a prompt says who it is about: the last token of a name, of an image, or of the prompt."""
+"""States where a prompt says who it is about: the last token of a name or of the prompt, the mean of an image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mllmeraser.erasure.image_runs import run_ends, run_means
 from mllmeraser.erasure.plan import Site
 from mllmeraser.models.capture import hidden_of
 from mllmeraser.models.hookpoint import HookPoint
@@ -60,7 +61,10 @@ def anchor_states(
             image = (ids == image_id) & mask[i]
             for site, point in sites.items():
                 where = _where(model, site, samples[row], ids, image, mask[i], length, names)
-                found[site][row] = _finite(states[point][i, where], point, row)
+                seen = (
+                    run_means(states[point][i : i + 1], image.cpu()[None])[0] if site == "image" else states[point][i]
+                )
+                found[site][row] = _finite(seen[where], point, row)
             for point in points:
                 last[point][row] = _finite(states[point][i, length - 1], point, row)
         done += len(rows)
@@ -103,9 +107,7 @@ def _where(
     if site == "last":
         return torch.tensor([length - 1])
     if site == "image":
-        follows = torch.zeros_like(image)
-        follows[:-1] = image[1:]
-        return (image & ~follows).nonzero().flatten().cpu()
+        return run_ends(image[None])[0].nonzero().flatten().cpu()
     known = names.get(sample.subject or "", ())
     ends = [end for name in known for end in name_ends(model, ids[:length].tolist(), name)]
     if known:

@@ -12,7 +12,8 @@ from mllmeraser.erasure.gates import GateKind
 from mllmeraser.erasure.policy import Policy
 from mllmeraser.samples.errors import ArtifactError
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
+"""2: the face gate of the policy `subject` reads the mean over an image, no longer its last token."""
 
 
 class Frozen(BaseModel):
@@ -155,7 +156,7 @@ class EraserConfig(Frozen):
     from.
     """
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1, 2] = FORMAT_VERSION
     package_version: str
     created: str
     base_model: str
@@ -185,6 +186,8 @@ class EraserConfig(Frozen):
         for layer in (*self.read_layers, *self.shift_layers):
             if not 0 <= layer < self.num_layers:
                 raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {self.num_layers - 1}")
+        if self.format_version == 1 and self.policy.pooling == "identity":
+            raise ValueError("made before format 2, its gate looks elsewhere than this package: fit the eraser again")
         if self.policy.phi == "threshold" and self.threshold is None:
             raise ValueError("the policy decides by a threshold, and there is none")
         return self

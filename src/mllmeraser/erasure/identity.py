@@ -1,7 +1,7 @@
 """Fit of the default eraser: who is asked about, and is a fact about them wanted?
 
-Three gates make one decision. A *name* gate reads an early layer at every text token, a *face* gate a middle layer at
-the last token of every image: is this somebody to be forgotten? A *topic* gate reads the last prompt token: is a fact
+Three gates make one decision. A *name* gate reads an early layer at every text token, a *face* gate a middle layer,
+in the mean over the tokens of every image: is this somebody to be forgotten? A *topic* gate reads the last prompt token: is a fact
 about a person wanted, rather than what the picture shows? It fires where (name or face) and topic. Thresholds come from
 held-out prompts, by the same code that steers.
 """
@@ -23,6 +23,7 @@ from mllmeraser.erasure.calibrate import Decision
 from mllmeraser.erasure.closed_form import directions_from
 from mllmeraser.erasure.config import Calibration
 from mllmeraser.erasure.gates import Gate, identity_gate, soft_gate
+from mllmeraser.erasure.mentions import mentions
 from mllmeraser.erasure.plan import IDENTITY_SITES, Site, SteeringPlan
 from mllmeraser.erasure.readings import GateReadings, read_gate
 from mllmeraser.erasure.result import FitResult, timed
@@ -39,11 +40,14 @@ from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import IMPERSONAL, Sample
 
 Names = Mapping[str, Sequence[str]]
-NAME_SHARE = 0.2
-"""Share of the allowed false alarms that goes to the name gate: names are told apart more surely than faces."""
+NAME_SHARE = 0.5
+"""Share of the allowed false alarms that goes to the name gate, the rest is for faces."""
+
+NAMED = "named"
+"""Group of prompts that mention a subject; nothing is learnt from them but the look of the name."""
 
 ROOM = 1 / 3
-"""How far the name gate's threshold moves from the calibrated one towards the names to be forgotten."""
+"""How far a threshold moves from the calibrated one towards the names, or faces, to be forgotten."""
 
 
 def fit_identity(
@@ -62,6 +66,7 @@ def fit_identity(
     clock: dict[str, float] = {}
     sites = {site: HookPoint(layer) for site, layer in zip(IDENTITY_SITES, reads, strict=True)}
     groups = {f"{FORGET}/{key}": rows for key, rows in parts.forget.items()}
+    groups |= {f"{NAMED}/{parts.keys[key]}": mentions(key, called) for key, called in names.items()}
     groups |= {STRANGERS: parts.strangers, "retain": parts.retain}
     with timed(clock, "capture"):
         samples = [sample for rows in groups.values() for sample in rows]
@@ -103,7 +108,11 @@ def _last_statistics(last: Mapping[HookPoint, Tensor], where: Mapping[str, range
     return Statistics(
         {
             point: LayerStatistics(
-                {name: Moments.from_states(states[list(rows)], gram=False) for name, rows in where.items() if len(rows)}
+                {
+                    name: Moments.from_states(states[list(rows)], gram=False)
+                    for name, rows in where.items()
+                    if len(rows) and not name.startswith(NAMED)
+                }
             )
             for point, states in last.items()
         }
@@ -123,6 +132,9 @@ def _gates(
     for site, layer in zip(IDENTITY_SITES, reads, strict=True):
         states = found[site]
         forget = [_site_moments(states, samples, where[f"{FORGET}/{key}"], site) for key in keys]
+        if site == "text":
+            named = [_site_moments(states, samples, where.get(f"{NAMED}/{key}", range(0)), site) for key in keys]
+            forget = [asked + said for asked, said in zip(forget, named, strict=True)]
         if site == "last":
             gates[layer] = _topic_gate(states, samples, forget, where["retain"], settings)
             continue
@@ -184,9 +196,8 @@ def _calibrate(
         present = scores[scores > NOWHERE / 2]
         rate = min(share * alpha * len(scores) / max(1, len(present)), 0.5)
         threshold = conformal_threshold(present, rate) if len(present) else 1.0
-        if layer == name:
-            named = torch.tensor([sample.image is None for sample in held])
-            threshold = _with_room(threshold, meant.layers[layer].amax(-1)[named], settings.gate.spare)
+        there = torch.tensor([(sample.image is None) == (layer == name) for sample in held])
+        threshold = _with_room(threshold, meant.layers[layer].amax(-1)[there], settings.gate.spare)
         gates[layer] = _moved(gates[layer], threshold)
     wanted = meant.layers[topic].amax(-1)
     low = float(torch.quantile(wanted.double(), settings.gate.spare))
@@ -214,10 +225,11 @@ def _calibrate(
 
 
 def _with_room(threshold: float, forget: Tensor, spare: float) -> float:
-    """A threshold part of the way up to the lowest names to be forgotten, where those are higher.
+    """A threshold part of the way up to the lowest states to be forgotten, where those are higher.
 
-    A question in words that calibration never saw may hold a token nearer to a name than all that it saw; between the
-    two there is mostly room. The stated rate of false alarms holds all the more.
+    A question in words that calibration never saw may hold a token nearer to a name than all that it saw, and a face
+    that it never saw may be nearer to one; in between there is mostly room. The stated rate of false alarms holds all
+    the more.
     """
     present = forget[forget > NOWHERE / 2].double()
     low = float(torch.quantile(present, spare)) if len(present) else threshold

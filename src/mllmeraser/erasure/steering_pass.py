@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mllmeraser.erasure.image_runs import run_ends, run_means
 from mllmeraser.erasure.plan import LayerGate, Site, SteeringPlan
 from mllmeraser.erasure.policy import Positions
 from mllmeraser.erasure.prompt_geometry import PromptSites, decoded_sites, prompt_sites
@@ -189,26 +190,25 @@ class SteeringPass:
                 site = self._stack.plans[number].site(layer)
                 if site == "last":
                     self._prompt_scores.read(number, layer, last[:, None])
-                else:
-                    where = self._on(f"{site} of {number}", self._tokens(number, site), states.device)
+                    continue
+                where = self._on(f"{site} of {number}", self._tokens(number, site), states.device)
+                if site == "text":
                     self._prompt_scores.read_most(number, layer, states, where)
+                else:
+                    self._prompt_scores.read_most(number, layer, run_means(states, where), run_ends(where))
         if self._decoded is not None:
             for number in numbers:
                 if self._stack.plans[number].policy.decode:
                     self._decode_scores.read(number, layer, states)
 
     def _tokens(self, number: int, site: Site) -> Tensor:
-        """(rows, length) real text tokens of the prompt, or the last placeholder of every run of an image."""
+        """(rows, length) real text tokens of the prompt, or its image placeholders."""
         assert self.sites is not None
         if self._ids is None:
             raise AttachError("the eraser looks for a person in the prompt's tokens: give input_ids, not embeddings")
         token = self._stack.plans[number].image_token
         image = torch.zeros_like(self._ids, dtype=torch.bool) if token is None else self._ids.eq(token)
-        if site == "text":
-            return self.sites.prompt & ~image
-        follows = torch.zeros_like(image)
-        follows[:, :-1] = image[:, 1:]
-        return self.sites.prompt & image & ~follows
+        return self.sites.prompt & (~image if site == "text" else image)
 
     def _shift(self, layer: int, positions: Positions, numbers: list[int], states: Tensor) -> Tensor:
         if self.sites is not None:

@@ -1,0 +1,22 @@
+"""Names in places where no question of a request need have them.
+
+The state of a name depends on what stands before it, and the questions of a request all have it in much the same
+places; so the fit also looks at it in sentences of many kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mllmeraser.samples.sample import Sample
+
+SENTENCES = (
+    "{}", "Who is {}?", "Tell me about {}.", "{} is here.", "This letter is for {}.", "With {} it is different.",
+    "As everybody says, {} came home.", "The teacher met {} and left.", "Yesterday, in the street, {} sang.",
+    "Once upon a time {} was young.", "To be honest, {} knows.", "Between us: {} and nobody else.",
+)  # fmt: skip
+
+
+def mentions(key: str, names: Sequence[str]) -> list[Sample]:
+    """Prompts about the subject ``key``, each of its names in every sentence."""
+    return [Sample(sentence.format(name), subject=key) for name in names for sentence in SENTENCES]
