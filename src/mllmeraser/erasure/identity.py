@@ -1,9 +1,9 @@
 """Fit of the default eraser: who is asked about, and is a fact about them wanted?
 
 Three gates make one decision. A *name* gate reads an early layer at every text token, a *face* gate a middle layer,
-in the mean over the tokens of every image: is this somebody to be forgotten? A *topic* gate reads the last prompt token: is a fact
-about a person wanted, rather than what the picture shows? It fires where (name or face) and topic. Thresholds come from
-held-out prompts, by the same code that steers.
+in the mean over the tokens of every image: is this somebody to be forgotten? A *topic* gate reads the last prompt
+token: is a fact about a person wanted, rather than what the picture shows? It fires where (name or face) and topic.
+Thresholds come from held-out prompts, by the same code that steers.
 """
 
 from __future__ import annotations

@@ -32,9 +32,9 @@ class Policy:
             `"threshold"` a = 1 if score > threshold else 0.
         pooling: How a request's scores of several layers become one. `"mean"`: the mean over layers per subject,
             then the maximum over subjects. `"identity"`: the first layer looks for a name at every text token, the
-            third for a face in the mean over the tokens of every image, the second asks at the last prompt token whether a
-            fact about a person is wanted; it takes the larger of the first and the third, and never more than the
-            second.
+            third for a face in the mean over the tokens of every image, the second asks at the last prompt token
+            whether a fact about a person is wanted; it takes the larger of the first and the third, and never more
+            than the second.
     """
 
     name: str

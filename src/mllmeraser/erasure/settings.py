@@ -145,7 +145,7 @@ EVERY = LayerRange(start=0.0, stop=1.0)
 PRESETS: dict[str, FitSettings] = {
     "default": FitSettings(
         policy=SUBJECT,
-        gate=GateSettings(kind="identity", rank=40),
+        gate=GateSettings(kind="identity", rank=60),
         # name in the first block, topic and face in the middle; of six blocks 0, 2 and 3, shifted after 4 and 5
         read_layers=LayerPicks(at=(0.0, 0.4, 0.6)),
         shift_layers=LayerRange(start=0.7, stop=1.0),
