@@ -1,0 +1,133 @@
+"""Fill the README's tables from committed results: ``python tools/readme_tables.py``.
+
+Each stands between ``<!-- table: NAME -->`` and ``<!-- /table -->``. With ``--check`` nothing is written, and the exit
+code is 1 if the README says anything else than the results.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS, WEIGHTS = ROOT / "benchmarks" / "results", ROOT / "src" / "mllmeraser" / "embedded" / "weights"
+MODELS = ("llava", "qwen2.5-vl")
+OPEN_ANSWERS = ("generation", "cloze")
+DEMO_ROWS = (
+    ("forgotten people, generation and cloze, picture and name", "test", OPEN_ANSWERS),
+    ("everyone else, prompts never fitted", "retain_heldout", OPEN_ANSWERS),
+    ("celebrities", "celebrity", None),
+    ("what the forgotten people's pictures show", "perception", None),
+    ("general knowledge", "general", None),
+)
+DEMO_METHODS = (
+    ("bare model", "vanilla", None),
+    ("default", "mllmeraser", "default"),
+    ("paper preset", "mllmeraser", "paper"),
+)
+
+
+def markdown(rows: Iterable[Sequence[str]]) -> str:
+    """A table whose first row is its head."""
+    head, *body = rows
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *body))
+
+
+def demo_table() -> str:
+    """What ``make demo`` measured: sets by methods."""
+    records = json.loads((RESULTS / "demo-llava.json").read_text(encoding="utf-8"))
+
+    def share(name: str, tasks: Sequence[str] | None, method: str, preset: str | None) -> str:
+        found = [
+            r for r in records
+            if (r["set"], r["method"], r["preset"]) == (name, method, preset) and (not tasks or r["task"] in tasks)
+        ]  # fmt: skip
+        return f"{100 * sum(r['accuracy'] * r['n'] for r in found) / sum(r['n'] for r in found):.1f} %"
+
+    head = ["set", *(told for told, _, _ in DEMO_METHODS)]
+    return markdown([head, *([told, *(share(n, t, m, p) for _, m, p in DEMO_METHODS)] for told, n, t in DEMO_ROWS)])
+
+
+def study_table(model: str) -> str:
+    """Forgetting before and after, split by split and fold by fold."""
+    report = json.loads((RESULTS / f"embedded-{model}.json").read_text(encoding="utf-8"))
+    head = (
+        "people forgotten", "by picture", "by name", "choice by letter", 'clean "unknown"', "everyone else",
+        "celebrities", "AUC of the decision", "false alarms (stated 1 %)", "kB",
+    )  # fmt: skip
+    return markdown([head, *(_study_row(entry) for entry in report["results"])])
+
+
+def _study_row(entry: dict[str, Any]) -> list[str]:
+    told, kept = entry["recalled"], entry["accuracy"]
+    outcomes, alarms = entry["forget_outcomes"], entry["false_alarms"]
+    low, high = alarms["ci"]
+    clean = outcomes.get("unknown", 0) + outcomes.get("refused", 0)
+    return [
+        f"{entry['split'].removeprefix('forget_')} %, fold {entry['fold']}",
+        _change(told, ["image/generation", "image/cloze"]),
+        _change(told, ["text/generation", "text/cloze"]),
+        _change(told, ["image/classification", "text/classification"]),
+        f"{100 * clean / sum(outcomes.values()):.1f}",
+        _change(kept, ["retain_heldout"]),
+        _change(kept, ["celebrity"]),
+        f"{entry['auc']:.4f}",
+        f"{100 * alarms['measured']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+        f"{entry['bytes'] / 1000:.0f}",
+    ]
+
+
+def _change(cells: dict[str, Any], names: list[str]) -> str:
+    def pooled(method: str) -> float:
+        chosen = [cells[name][method] for name in names]
+        return 100 * sum(c["share"] * c["n"] for c in chosen) / sum(c["n"] for c in chosen)
+
+    return f"{pooled('vanilla'):.1f} → {pooled('mllmeraser'):.1f}"
+
+
+def gates_table() -> str:
+    """The gates of the shipped models, from their cards."""
+    cards = [json.loads((WEIGHTS / name / "model_card.json").read_text(encoding="utf-8")) for name in MODELS]
+    rows = [
+        [one[0]["figure"], _bar(one[0]["bar"]), *(f"{100 * gate['share']:.1f}" for gate in one)]
+        for one in zip(*(card["gates"] for card in cards), strict=True)
+    ]
+    return markdown([["", "wanted", *(f"`embedded:{name}`" for name in MODELS)], *rows])
+
+
+def _bar(text: str) -> str:
+    words, number = text.rsplit(" ", 1)
+    return f"{words} {100 * float(number):.0f}"
+
+
+TABLES: dict[str, Callable[[], str]] = {"demo": demo_table, "gates": gates_table}
+TABLES |= {f"study {name}": lambda name=name: study_table(name) for name in MODELS}  # type: ignore[misc]
+
+
+def filled(text: str) -> str:
+    """The README with its tables as the results have them.
+
+    Raises:
+        KeyError: A table is not known.
+    """
+    pattern = r"(<!-- table: ([^>]+) -->\n).*?(<!-- /table -->)"
+    return re.sub(pattern, lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", text, flags=re.DOTALL)
+
+
+def main() -> int:
+    """Write the README, or check it."""
+    readme = ROOT / "README.md"
+    old = readme.read_text(encoding="utf-8")
+    new = filled(old)
+    if "--check" in sys.argv[1:]:
+        return int(new != old)
+    readme.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
