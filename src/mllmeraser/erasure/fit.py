@@ -15,7 +15,8 @@ from mllmeraser.erasure.contrast import ContrastSet, contrast_states
 from mllmeraser.erasure.direction import CONTRAST_KINDS
 from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.erasure.gather import States, answer_states, gather, statistics_of
-from mllmeraser.erasure.identity import NAME_SHARE, fit_identity
+from mllmeraser.erasure.identity import fit_identity
+from mllmeraser.erasure.identity_thresholds import NAME_SHARE
 from mllmeraser.erasure.result import FitResult, timed
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.split import Parts, split, unit_hash

@@ -23,6 +23,7 @@ from mllmeraser.erasure.calibrate import Decision
 from mllmeraser.erasure.closed_form import directions_from
 from mllmeraser.erasure.config import Calibration
 from mllmeraser.erasure.gates import Gate, identity_gate, soft_gate
+from mllmeraser.erasure.identity_thresholds import name_and_face
 from mllmeraser.erasure.mentions import mentions
 from mllmeraser.erasure.plan import IDENTITY_SITES, Site, SteeringPlan
 from mllmeraser.erasure.readings import GateReadings, read_gate
@@ -31,7 +32,7 @@ from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.split import Parts
 from mllmeraser.erasure.statistics import FORGET, STRANGERS, LayerStatistics, Moments, Statistics
 from mllmeraser.erasure.steering_pass import NOWHERE
-from mllmeraser.erasure.threshold import auc, conformal_threshold, wilson
+from mllmeraser.erasure.threshold import auc, wilson
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError
@@ -40,14 +41,8 @@ from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import IMPERSONAL, Sample
 
 Names = Mapping[str, Sequence[str]]
-NAME_SHARE = 0.5
-"""Share of the allowed false alarms that goes to the name gate, the rest is for faces."""
-
 NAMED = "named"
 """Group of prompts that mention a subject; nothing is learnt from them but the look of the name."""
-
-ROOM = 1 / 3
-"""How far a threshold moves from the calibrated one towards the names, or faces, to be forgotten."""
 
 
 def fit_identity(
@@ -191,16 +186,11 @@ def _calibrate(
     held = parts.held_out or [sample for rows in parts.forget.values() for sample in rows]
     seen, meant = (_read(model, plan, rows, settings, progress) for rows in (facts, held))
     gates = dict(plan.gates)
-    for layer, share in ((name, NAME_SHARE), (face, 1.0 - NAME_SHARE)):
-        scores = seen.layers[layer].amax(-1)
-        present = scores[scores > NOWHERE / 2]
-        rate = min(share * alpha * len(scores) / max(1, len(present)), 0.5)
-        threshold = conformal_threshold(present, rate) if len(present) else 1.0
-        there = torch.tensor([(sample.image is None) == (layer == name) for sample in held])
-        threshold = _with_room(threshold, meant.layers[layer].amax(-1)[there], settings.gate.spare)
+    told, wanted = ((read.layers[name], read.layers[face]) for read in (seen, meant))
+    thresholds = name_and_face(told, wanted, held, alpha=alpha, spare=settings.gate.spare)
+    for layer, threshold in zip((name, face), thresholds, strict=True):
         gates[layer] = _moved(gates[layer], threshold)
-    wanted = meant.layers[topic].amax(-1)
-    low = float(torch.quantile(wanted.double(), settings.gate.spare))
+    low = float(torch.quantile(meant.layers[topic].amax(-1).double(), settings.gate.spare))
     if bool((plan.gates[topic].tensors["weight"] != 0).any()):  # type: ignore[attr-defined]
         others = [s for s in parts.calibration if s.attribute in IMPERSONAL] or [
             s for s in parts.retain if s.attribute in IMPERSONAL
@@ -222,18 +212,6 @@ def _calibrate(
         mean_retain=float(check.mean()) if len(check) else None,
     )
     return Decision(gates, 0.0, None, calibration)  # type: ignore[arg-type]
-
-
-def _with_room(threshold: float, forget: Tensor, spare: float) -> float:
-    """A threshold part of the way up to the lowest states to be forgotten, where those are higher.
-
-    A question in words that calibration never saw may hold a token nearer to a name than all that it saw, and a face
-    that it never saw may be nearer to one; in between there is mostly room. The stated rate of false alarms holds all
-    the more.
-    """
-    present = forget[forget > NOWHERE / 2].double()
-    low = float(torch.quantile(present, spare)) if len(present) else threshold
-    return threshold + ROOM * max(0.0, low - threshold)
 
 
 def _read(
