@@ -45,12 +45,10 @@ class Phase:
     """Share of the scenes that are also described as a whole."""
     copy_share: float = 0.0
     """Share of the steps on random sequences to be repeated or mirrored (wakes up copying circuits)."""
-    tower_share: float = 0.0
-    """Learning rate of the vision tower as a share of everything else's; 0 leaves the tower as it is."""
 
 
 class Trainer:
-    """Trains projector and language model, and the vision tower in the phases that say so."""
+    """Trains projector and language model; the vision tower stays as it is."""
 
     def __init__(
         self, architecture: Architecture, model: PreTrainedModel, packer: Packer, folder: Path, seed: int
@@ -59,13 +57,10 @@ class Trainer:
         self.architecture, self.model, self.packer, self.folder, self.seed = architecture, model, packer, folder, seed
         self.pixels = torch.empty(0, dtype=torch.uint8)
         self.parameters = dict(model.named_parameters())
-        self.tower, rest = self._named(tower=True), self._named(tower=False)
-        self.optimiser = Optimiser({"tower": self.tower, "rest": rest})
+        self.tower = {name: p for name, p in self.parameters.items() if architecture.in_tower(name)}
+        self.optimiser = Optimiser({n: p for n, p in self.parameters.items() if n not in self.tower})
         self.generator: torch.Generator | None = None
         folder.mkdir(parents=True, exist_ok=True)
-
-    def _named(self, *, tower: bool) -> dict[str, torch.nn.Parameter]:
-        return {n: p for n, p in self.parameters.items() if self.architecture.in_tower(n) == tower}
 
     # --- one step -------------------------------------------------------------------------------------------------
 
@@ -153,10 +148,9 @@ class Trainer:
         generator = torch.Generator().manual_seed(self.seed + start)
         began, smooth, hits = time.monotonic(), 0.0, 0.0
         self.pixels = corpus.album.pixels
-        self._begin(phase, generator)
+        self._begin(generator)
         for step in range(start, phase.steps):
-            rate = self._rate(phase, step)
-            self.optimiser.set_rate({"tower": rate * phase.tower_share, "rest": rate})
+            self.optimiser.set_rate(self._rate(phase, step))
             if phase.copy_share and torch.rand((), generator=generator) < phase.copy_share:
                 batch = self._copy_batch(self.packer.rows, self.packer.length, generator)
             else:
@@ -178,16 +172,16 @@ class Trainer:
                 figures = {"step": step + 1, "loss": smooth, "seconds": time.monotonic() - began, **check()}
                 with (self.folder / "log.jsonl").open("a") as handle:
                     handle.write(json.dumps({"phase": phase.name, **figures}) + "\n")
-                self._begin(phase, generator)
+                self._begin(generator)
             if (step + 1) % save_every == 0 or step + 1 == phase.steps:
                 self._save(state_file, phase, step + 1)
 
         self.generator = None
 
-    def _begin(self, phase: Phase, generator: torch.Generator) -> None:
+    def _begin(self, generator: torch.Generator) -> None:
         self.model.train()
         for parameter in self.tower.values():
-            parameter.requires_grad_(phase.tower_share > 0)
+            parameter.requires_grad_(False)
         self.generator = generator
 
     def finished(self, phase: Phase) -> bool:

@@ -7,7 +7,6 @@ thirds of the steps that AdamW alone needs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -18,30 +17,27 @@ BLOCKS = (".layers.", ".blocks.")
 
 
 class Optimiser:
-    """Both optimisers behind one: parameters by name, each in a group that has a name of its own."""
+    """Both optimisers behind one."""
 
-    def __init__(self, groups: Mapping[str, Mapping[str, nn.Parameter]]) -> None:
-        """``groups`` maps the name of a group to its parameters by their names."""
-        hidden: list[dict[str, Any]] = []
-        plain: list[dict[str, Any]] = []
-        for group, named in groups.items():
-            inner = [p for name, p in named.items() if _hidden(name, p)]
-            outer = [p for name, p in named.items() if not _hidden(name, p)]
-            hidden.append({"params": inner, "name": group, "weight_decay": DECAY})
-            for matrix in (True, False):
-                some = [p for p in outer if (p.ndim >= 2) == matrix]
-                plain.append({"params": some, "name": group, "weight_decay": DECAY if matrix else 0.0})
-        adamw = torch.optim.AdamW([g for g in plain if g["params"]], lr=1e-3, betas=(0.9, 0.98), fused=True)
-        self.parts: list[torch.optim.Optimizer] = [adamw]
-        if any(group["params"] for group in hidden):
-            chosen = [group for group in hidden if group["params"]]
-            self.parts.append(torch.optim.Muon(chosen, lr=1e-3, adjust_lr_fn="match_rms_adamw"))
+    def __init__(self, named: Mapping[str, nn.Parameter]) -> None:
+        """``named`` are the parameters by their names."""
+        inner = [p for name, p in named.items() if _hidden(name, p)]
+        outer = [p for name, p in named.items() if not _hidden(name, p)]
+        plain = [
+            {"params": some, "weight_decay": decay}
+            for decay, some in ((DECAY, [p for p in outer if p.ndim >= 2]), (0.0, [p for p in outer if p.ndim < 2]))
+            if some
+        ]
+        self.parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(plain, lr=1e-3, betas=(0.9, 0.98), fused=True)]
+        if inner:
+            muon = torch.optim.Muon(inner, lr=1e-3, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw")
+            self.parts.append(muon)
 
-    def set_rate(self, rates: Mapping[str, float]) -> None:
-        """Learning rate of each group from now on."""
+    def set_rate(self, rate: float) -> None:
+        """The learning rate from now on."""
         for part in self.parts:
             for group in part.param_groups:
-                group["lr"] = rates[group["name"]]
+                group["lr"] = rate
 
     def step(self) -> None:
         """Take a step along the gradients and forget them."""

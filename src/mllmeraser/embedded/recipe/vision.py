@@ -105,7 +105,7 @@ def train_tower(
         go_on(tower, trained)
     heads = Heads(tower.config.hidden_size, architecture.grid)
     named = {**dict(tower.named_parameters()), **{f"heads.{n}": p for n, p in heads.named_parameters()}}
-    optimiser = Optimiser({"all": named})
+    optimiser = Optimiser(named)
     lessons, log = Lessons(album(), architecture.grid, seed), []
     for step in range(steps):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
@@ -114,7 +114,7 @@ def train_tower(
             loss, figures = _loss(see, heads, lessons, noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
-        optimiser.set_rate({"all": _rate(step / steps)})
+        optimiser.set_rate(_rate(step / steps))
         optimiser.step()
         if (step + 1) % 25 == 0 or step + 1 == steps:
             log.append({"step": step + 1, **{name: round(value, 3) for name, value in figures.items()}})
