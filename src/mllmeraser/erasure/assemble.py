@@ -13,8 +13,9 @@ from mllmeraser.erasure.closed_form import ALL_SUBJECTS
 from mllmeraser.erasure.config import DataDigests, EraserConfig, GridPoint
 from mllmeraser.erasure.contrast import ContrastSet
 from mllmeraser.erasure.direction import Direction
-from mllmeraser.erasure.eraser import TAIL, Eraser
+from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.erasure.gates.gate import HALF
+from mllmeraser.erasure.revoke import TAIL
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.split import Parts, salted_digest
 from mllmeraser.erasure.statistics import Statistics

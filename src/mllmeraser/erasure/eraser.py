@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mllmeraser.erasure.config import EraserConfig
 from mllmeraser.erasure.gates import Gate, pooled
+from mllmeraser.erasure.revoke import without
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.samples.errors import ArtifactError, InputError
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "eraser_config.json"
 TENSOR_FILE = "eraser_model.safetensors"
-TAIL = "calibration.tail"
 
 
 @dataclass(frozen=True)
@@ -178,9 +178,7 @@ class Eraser:
         Raises:
             InputError: If there is no such subject, it is the only one, or one gate serves all subjects.
         """
-        from mllmeraser.erasure.revoke import without
-
-        return without(self, subject_key)
+        return Eraser(*without(self.config, self.tensors, self.digest(), subject_key))
 
     def replace_config(self, **changes: Any) -> Eraser:
         """The same tensors under a changed manifest, validated anew."""

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.eraser import TAIL, Eraser
+from mllmeraser.erasure.config import EraserConfig
 from mllmeraser.erasure.gates.gate import SHARED
 from mllmeraser.erasure.threshold import tail_threshold
 from mllmeraser.samples.errors import InputError
 
+TAIL = "calibration.tail"
+"""Name of the highest scores of held-out retain prompts, from which the threshold of the rest follows."""
 # What was measured on all subjects together does not describe the rest.
 STALE = ("detected", "auc", "mean_forget", "mean_retain", "false_alarms", "false_alarms_interval")
 
 
-def without(eraser: Eraser, subject_key: str) -> Eraser:
-    """The eraser without one subject: its gate and its share of direction and threshold are gone.
+def without(
+    config: EraserConfig, tensors: Mapping[str, Tensor], digest: str, subject_key: str
+) -> tuple[EraserConfig, dict[str, Tensor]]:
+    """Manifest and tensors without one subject: its gate and its share of direction and threshold are gone.
 
     Gates, directions and threshold equal, to float32, those of a fit in which the subject never took part; a
-    tuned strength stays. What had been measured on all subjects together is dropped from the manifest.
+    tuned strength stays. What had been measured on all subjects together is dropped from the manifest. ``digest`` is
+    that of the eraser they come from.
 
     Raises:
         InputError: If there is no such subject, it is the only one, or one gate serves all subjects.
     """
-    config = eraser.config
     if not config.gate.per_subject:
         raise InputError("this eraser has one gate for all subjects: fit it again from statistics.without(...)")
     if subject_key not in config.subjects:
@@ -33,43 +37,43 @@ def without(eraser: Eraser, subject_key: str) -> Eraser:
     rows = [i for i, key in enumerate(config.subjects) if key != subject_key]
     if not rows:
         raise InputError("it is the only subject: detach or delete the eraser instead")
-    tensors = _selected(eraser, rows)
+    kept = _selected(tensors, config.counts, rows)
     threshold, alpha = config.threshold, config.calibration.false_alarm_target
-    if threshold is not None and alpha is not None and TAIL in tensors:
-        threshold = tail_threshold(tensors[TAIL], config.calibration.n, alpha)
+    if threshold is not None and alpha is not None and TAIL in kept:
+        threshold = tail_threshold(kept[TAIL], config.calibration.n, alpha)
     stale: dict[str, object] = dict.fromkeys(STALE)
     changes: dict[str, object] = {
         "subjects": tuple(config.subjects[i] for i in rows),
         "counts": tuple(config.counts[i] for i in rows) if config.counts else (),
         "threshold": threshold,
-        "derived_from": eraser.digest(),
+        "derived_from": digest,
         "tensors_sha256": "",
         "verification": {},
         "calibration": config.calibration.model_copy(update={**stale, "curve": ()}),
     }
-    return Eraser(config.model_copy(update=changes), tensors)
+    return config.model_copy(update=changes), kept
 
 
-def _selected(eraser: Eraser, rows: Sequence[int]) -> dict[str, Tensor]:
+def _selected(tensors: Mapping[str, Tensor], counts: Sequence[int], rows: Sequence[int]) -> dict[str, Tensor]:
     """The tensors of the subjects at `rows`, directions recomputed from the remaining shares."""
-    chosen = list(rows)
-    kept = dict(eraser.tensors)
-    weights = torch.tensor(eraser.config.counts, dtype=torch.float64)
-    for name, tensor in eraser.tensors.items():
+    chosen, kept = list(rows), dict(tensors)
+    weights = torch.tensor(counts, dtype=torch.float64)
+    for name, tensor in tensors.items():
         if name == TAIL:
             kept[name] = tensor[:, chosen].clone()
-        elif name.startswith("share.") or (name.startswith("gate.") and _by_subject(eraser, name)):
+        elif name.startswith("share.") or (name.startswith("gate.") and _by_subject(tensors, name)):
             kept[name] = tensor[chosen].clone()
         if name.startswith("share."):
-            layer = int(name.partition(".")[2])
+            direction = name.replace("share", "direction")
             shares = tensor.double()
             before = (weights @ shares) / weights.sum()
             after = (weights[chosen] @ shares[chosen]) / weights[chosen].sum()
-            kept[f"direction.{layer}"] = (eraser.direction(layer).double() + before - after).float()
+            kept[direction] = (tensors[direction].double() + before - after).float()
     return kept
 
 
-def _by_subject(eraser: Eraser, name: str) -> bool:
+def _by_subject(tensors: Mapping[str, Tensor], name: str) -> bool:
     """Whether a gate's tensor has a row for every subject: not what serves all of them at once."""
-    gate = eraser.gate(int(name.split(".")[1]))
-    return name.rpartition(".")[2] not in SHARED.get(gate.kind, ())
+    gate, _, part = name.rpartition(".")
+    shared = SHARED["identity"] if f"{gate}.projection" in tensors else ()
+    return part not in shared
