@@ -6,6 +6,7 @@ code is 1 if the README says anything else than the results.
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS, WEIGHTS = ROOT / "benchmarks" / "results", ROOT / "src" / "mllmeraser" / "embedded" / "weights"
 MODELS = ("llava", "qwen2.5-vl")
+PAPERS = tuple(name for name in MODELS if (RESULTS / f"paper-{name}").is_dir())
 OPEN_ANSWERS = ("generation", "cloze")
 DEMO_ROWS = (
     ("forgotten people, generation and cloze, picture and name", "test", OPEN_ANSWERS),
@@ -89,6 +91,48 @@ def _change(cells: dict[str, Any], names: list[str]) -> str:
     return f"{pooled('vanilla'):.1f} → {pooled('mllmeraser'):.1f}"
 
 
+def paper_table(model: str) -> str:
+    """Every method of ``recipes/paper-table.yaml`` on what was forgotten and on the rest, by share of people."""
+    folder = RESULTS / f"paper-{model}"
+    kept, told, time = (_by_row(folder / f"{name}.csv") for name in ("trade-off", "outcomes", "time"))
+    splits = list(dict.fromkeys(split for split, _ in kept))
+    head = ["method"]
+    for split in splits:
+        per_cent = split.removeprefix("forget_")
+        head += [f"recalled, {per_cent} %", f"the rest, {per_cent} %"]
+    head += [f'clean "unknown", {splits[0][7:]} %', f"gibberish, {splits[0][7:]} %", f"seconds, {splits[0][7:]} %"]
+    rows = []
+    for label in dict.fromkeys(label for _, label in kept):
+        row = [label]
+        for split in splits:
+            row.append(_ended(told.get((split, label), []), "recalled", tasks=OPEN_ANSWERS))
+            row.append("".join(_per_cent(one["utility"]) for one in kept.get((split, label), [])) or "–")
+        of_first = told.get((splits[0], label), [])
+        row += [_ended(of_first, "unknown", "refused"), _ended(of_first, "gibberish")]
+        seconds = [one["making_seconds"] for one in time.get((splits[0], label), []) if one["making_seconds"]]
+        rows.append([*row, *(f"{float(one):.0f}" for one in seconds or ["0"])])
+    return markdown([head, *rows])
+
+
+def _by_row(file: Path) -> dict[tuple[str, str], list[dict[str, str]]]:
+    found: dict[tuple[str, str], list[dict[str, str]]] = {}
+    with file.open(encoding="utf-8", newline="") as lines:
+        for line in csv.DictReader(lines):
+            found.setdefault((line["split"], line["label"]), []).append(line)
+    return found
+
+
+def _ended(lines: Iterable[dict[str, str]], *outcomes: str, tasks: Sequence[str] | None = None) -> str:
+    """Share of the answers about the forgotten, on views and wordings of the test, that ended so."""
+    test = [line for line in lines if line["set"] == "test" and (tasks is None or line["task"] in tasks)]
+    asked = sum(int(line["n"]) for line in test)
+    return _per_cent(sum(int(line[name]) for line in test for name in outcomes) / asked) if asked else "–"
+
+
+def _per_cent(share: str | float) -> str:
+    return f"{100 * float(share):.1f}" if share != "" else "–"
+
+
 def gates_table() -> str:
     """The gates of the shipped models, from their cards."""
     cards = [json.loads((WEIGHTS / name / "model_card.json").read_text(encoding="utf-8")) for name in MODELS]
@@ -105,6 +149,7 @@ def _bar(text: str) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {"demo": demo_table, "gates": gates_table}
+TABLES |= {f"paper {name}": lambda name=name: paper_table(name) for name in PAPERS}  # type: ignore[misc]
 TABLES |= {f"study {name}": lambda name=name: study_table(name) for name in MODELS}  # type: ignore[misc]
 
 

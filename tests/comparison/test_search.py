@@ -19,6 +19,7 @@ from mllmeraser.comparison.recipe import read_recipe
 from mllmeraser.comparison.rows import rows_of
 from mllmeraser.comparison.search import CrashedError, run_search
 from mllmeraser.comparison.space import candidates_of, read_space
+from mllmeraser.embedded import checkpoint_path
 from mllmeraser.samples.errors import NumericalError
 
 ROOT = Path(__file__).parents[2]
@@ -43,13 +44,13 @@ def test_the_committed_space() -> None:
 
 def test_the_committed_result() -> None:
     file = ROOT / "benchmarks/results/search-llava.json"
-    if not file.exists():
-        pytest.skip(f"not made yet: mllmeraser search recipes/search.yaml --out {file}")
     result, space = json.loads(file.read_text()), read_space(ROOT / "recipes/search.yaml")
     known = {(one.title, one.name): one for one in candidates_of(space)}
     judged = {(title, one["name"]) for title, found in result["methods"].items() for one in found["candidates"]}
     assert judged == known.keys() and result["criterion"] == space.criterion.model_dump(mode="json")
     assert (result["fold"], result["model"], result["seeds"]) == (space.fold, space.model.name, list(space.seeds))
+    card = json.loads((checkpoint_path("llava") / "model_card.json").read_text())
+    assert result["fingerprint"] == card["fingerprint"], "searched on other weights than those that ship"
     rows_of(read_recipe(ROOT / "recipes/paper-table.yaml"))
 
 
