@@ -27,6 +27,10 @@ def moments(n: int, d: int, seed: int, **options: float) -> Moments:
     return Moments.from_states(cloud(n, d, seed, **options))
 
 
+def close(left: Tensor, right: Tensor, tolerance: float = 1e-8) -> None:
+    torch.testing.assert_close(left, right, atol=tolerance, rtol=tolerance)
+
+
 def layer_statistics(subjects: list[str], d: int = 8, per_subject: int = 12) -> LayerStatistics:
     groups = {"retain": moments(60, d, 1), "strangers": moments(20, d, 2, centre=2.0)}
     for number, name in enumerate(subjects):

@@ -1,0 +1,210 @@
+"""The policy `subject` on tiny models: where it looks, and what it leaves alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from steering_kit import (
+    ALWAYS,
+    NEVER,
+    alone,
+    count_hooks,
+    expected_scores,
+    logits,
+    make_plan,
+    middle_gap,
+    site_scores,
+    text_samples,
+)
+from torch import Tensor
+from worlds import close
+
+from mllmeraser.erasure.anchors import anchor_states, name_ends
+from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.plan import IDENTITY_SITES, SteeringPlan
+from mllmeraser.erasure.policy import SUBJECT
+from mllmeraser.erasure.readings import read_gate
+from mllmeraser.erasure.steering import attach
+from mllmeraser.erasure.steering_pass import NOWHERE
+from mllmeraser.models.capture import hidden_of
+from mllmeraser.models.hookpoint import HookPoint
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples import AttachError, Sample
+
+
+def subject_plan(model: MultimodalModel, samples: list[Sample], *, threshold: float | None = None) -> SteeringPlan:
+    """A plan with identity gates around states that the samples do have; some of them fire."""
+    plan = make_plan(model, SUBJECT, threshold=ALWAYS)
+    sites = {site: HookPoint(layer) for site, layer in zip(IDENTITY_SITES, plan.reads, strict=True)}
+    found, _ = anchor_states(model, samples, sites, {})
+    generator = torch.Generator().manual_seed(4)
+    draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    gates: dict[int, Gate] = {}
+    for site, point in sites.items():
+        centre = torch.cat(found[site]).mean(0)
+        if site == "last":
+            weight = draw(2, len(centre)) / 4
+            gates[point.layer] = Gate("soft", {"weight": weight}).affine(torch.ones(2), 0.3 - weight @ centre)
+            continue
+        tensors = {"weight": draw(2, 6), "projection": draw(len(centre), 6), "centre": centre}
+        tensors["weight"] = torch.nn.functional.normalize(tensors["weight"], dim=-1)
+        if site == "image":
+            tensors["cohort"] = torch.nn.functional.normalize(draw(3, 6), dim=-1)
+        gates[point.layer] = Gate("identity", tensors)
+    plan = replace(plan, gates=gates)
+    return replace(
+        plan, threshold=middle_gap(expected_scores(model, plan, samples)) if threshold is None else threshold
+    )
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_mixed_batch_equals_one_by_one(tiny_model, samples, side):
+    plan = subject_plan(tiny_model, samples)
+    expected, bare = expected_scores(tiny_model, plan, samples), logits(tiny_model, samples, side)
+    hooks = count_hooks(tiny_model.hf)
+    with attach(tiny_model, plan) as handle:
+        together = logits(tiny_model, samples, side)
+        pooled, fired = handle.readings.pooled[:, 0], handle.readings.amplitudes[:, 0] > 0
+        close(pooled, expected, 1e-4)
+        torch.testing.assert_close(together, alone(tiny_model, samples), atol=2e-4, rtol=2e-4)
+    assert 0 < int(fired.sum()) < len(samples)
+    assert torch.equal(together[~fired], bare[~fired]), "a shut gate leaves every bit"
+    assert ((together[fired] - bare[fired]).abs().amax(1) > 1e-2).all()
+    assert count_hooks(tiny_model.hf) == hooks
+    assert torch.equal(logits(tiny_model, samples, side), bare)
+
+
+def test_strength_zero_and_a_shut_gate_are_bit_identical(tiny_model, samples):
+    bare = logits(tiny_model, samples)
+    for plan in (
+        replace(subject_plan(tiny_model, samples, threshold=ALWAYS), strength=0.0),
+        subject_plan(tiny_model, samples, threshold=NEVER),
+    ):
+        with attach(tiny_model, plan):
+            assert torch.equal(logits(tiny_model, samples), bare)
+
+
+def generated(model: MultimodalModel, inputs: dict[str, Tensor], **options: object) -> Tensor:
+    out = model.hf.generate(
+        **inputs, max_new_tokens=4, min_new_tokens=4, do_sample=False,
+        output_logits=True, return_dict_in_generate=True, **options,
+    )  # fmt: skip
+    return torch.stack(out.logits)
+
+
+def test_a_prefill_in_chunks_is_fed_whole(tiny_model):
+    samples = text_samples()
+    inputs = tiny_model.encode(samples)
+    with attach(tiny_model, subject_plan(tiny_model, samples)) as handle:
+        whole, readings = generated(tiny_model, inputs), handle.readings
+        assert torch.equal(generated(tiny_model, inputs, prefill_chunk_size=3), whole)
+        assert torch.equal(handle.readings.pooled, readings.pooled)
+        close(whole[0], logits(tiny_model, samples), 3e-4)
+
+
+@torch.no_grad()
+def test_a_foreign_prefix_is_refused(tiny_model):
+    samples = text_samples()[:1]
+    inputs = tiny_model.encode(samples)
+    length, plan = inputs["input_ids"].shape[1], subject_plan(tiny_model, samples, threshold=ALWAYS)
+    part = {"input_ids": inputs["input_ids"][:, :3], "attention_mask": inputs["attention_mask"][:, :3]}
+
+    def prefix():
+        return tiny_model.hf(**part, use_cache=True).past_key_values
+
+    rest = {"input_ids": inputs["input_ids"][:, 3:], "attention_mask": inputs["attention_mask"]}
+    caches = [prefix() for _ in range(3)]
+    with attach(tiny_model, plan) as handle:
+        with pytest.raises(AttachError, match="whole"):
+            generated(tiny_model, inputs, past_key_values=caches[0])
+        with handle.prompt(length), pytest.raises(AttachError, match="whole"):
+            tiny_model.hf(**rest, past_key_values=caches[1], use_cache=True)
+        with pytest.raises(AttachError):
+            tiny_model.hf(**rest, past_key_values=caches[2], use_cache=True)
+        with handle.prompt(length), pytest.raises(AttachError, match="whole"):
+            tiny_model.hf(**part, use_cache=True)
+        generated(tiny_model, inputs)
+
+
+@torch.no_grad()
+def test_embeddings_without_ids_are_refused(tiny_llava):
+    samples = text_samples()
+    inputs = tiny_llava.encode(samples)
+    embeds = tiny_llava.hf.get_input_embeddings()(inputs["input_ids"])
+    given = {"inputs_embeds": embeds, "attention_mask": inputs["attention_mask"]}
+    with attach(tiny_llava, subject_plan(tiny_llava, samples)):
+        with pytest.raises(AttachError, match="input_ids"):
+            tiny_llava.hf(**given)
+        with pytest.raises(AttachError, match="input_ids"):
+            generated(tiny_llava, given)
+        logits(tiny_llava, samples)
+
+
+# -- sites ---------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def sites_by_hand(model: MultimodalModel, sample: Sample, layers: tuple[int, ...]) -> list[Tensor]:
+    """States at the text tokens, at the last prompt token, and the mean over the picture."""
+    inputs, kept = model.encode([sample]), {}
+    hooks = [
+        model.layers[layer].register_forward_hook(lambda _m, _a, out, at=layer: kept.update({at: hidden_of(out)[0]}))
+        for layer in layers
+    ]
+    model.hf(**inputs)
+    for hook in hooks:
+        hook.remove()
+    ids, image = inputs["input_ids"][0].tolist(), model.family.image_token_id(model.hf)
+    text = [i for i, token in enumerate(ids) if token != image]
+    placeholders = [i for i, token in enumerate(ids) if token == image]
+    assert bool(placeholders) == (sample.image is not None)
+    assert placeholders == list(range(placeholders[0], placeholders[-1] + 1)) if placeholders else True
+    name, topic, face = (kept[layer] for layer in layers)
+    return [name[text], topic[[len(ids) - 1]], face[placeholders].mean(0, keepdim=True)[: len(placeholders)]]
+
+
+def test_sites_are_text_tokens_the_last_one_and_the_whole_picture(tiny_model, samples):
+    """Padding, placeholders and other rows have no part in it, whatever the batch."""
+    plan = subject_plan(tiny_model, samples)
+    sites = {plan.site(layer): HookPoint(layer) for layer in plan.reads}
+    assert tuple(sites) == IDENTITY_SITES
+    found, last = anchor_states(tiny_model, samples, sites, {}, [HookPoint(3)], batch_size=4)
+    readings = read_gate(tiny_model, plan, samples, batch_size=4)
+    for row, sample in enumerate(samples):
+        by_hand = sites_by_hand(tiny_model, sample, plan.reads)
+        for (site, point), states in zip(sites.items(), by_hand, strict=True):
+            close(found[site][row], states, 1e-4)
+            best = plan.gates[point.layer].scores(states).amax(0) if len(states) else torch.full((2,), NOWHERE)
+            close(readings.layers[point.layer][row], best, 1e-4)
+    anchored = site_scores(tiny_model, plan, samples)
+    for layer in plan.reads:
+        close(readings.layers[layer], anchored[layer], 1e-4)
+    close(readings.pooled, plan.policy.pool(list(readings.layers.values())), 1e-6)
+    close(last[HookPoint(3)], tiny_model.states(samples, [HookPoint(3)])[HookPoint(3)], 1e-4)
+
+
+def test_a_name_is_found_after_a_blank_and_at_the_start(tiny_model):
+    tokenizer, name = tiny_model.processor.tokenizer, "Jonas Ferrick"
+    for question, times in (
+        ("Where was Jonas Ferrick born?", 1),
+        ("Jonas Ferrick, who is he?", 1),
+        ("Jonas Ferrick is Jonas Ferrick's name.", 2),
+        ("Where was Jonas born, and Ferrick?", 0),
+    ):
+        ids = tiny_model.encode([Sample(question)])["input_ids"][0].tolist()
+        ends = name_ends(tiny_model, ids, name)
+        assert len(ends) == times
+        assert all(tokenizer.decode(ids[: end + 1]).endswith(name) for end in ends)
+
+
+def test_the_text_site_of_a_known_subject_is_the_end_of_the_name(tiny_model):
+    samples = [Sample("Where was Jonas Ferrick born?", subject="j"), Sample("Hi", subject="j"), Sample("Hi there")]
+    names = {"j": ("Jonas Ferrick", "Nobody")}
+    found, _ = anchor_states(tiny_model, samples, {"text": HookPoint(0)}, names)
+    ids = tiny_model.encode(samples[:1])["input_ids"][0].tolist()
+    every, *_ = sites_by_hand(tiny_model, samples[0], (0, 1, 2))
+    close(found["text"][0], every[name_ends(tiny_model, ids, "Jonas Ferrick")], 1e-4)
+    assert found["text"][1].shape[0] == 0, "a name that is not said has no position"
+    assert found["text"][2].shape[0] == tiny_model.encode(samples[2:])["input_ids"].shape[1]
