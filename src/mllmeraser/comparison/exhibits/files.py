@@ -40,6 +40,8 @@ OUTCOME_COLOURS = {
     "gibberish": "#b8402f",
 }
 OURS_COLOUR, GREY = "#b4552d", "#5d646d"
+MORE_COLOURS = ("#2f3b52", "#6fb7d6", "#c9a4d6", "#7a5b12", "#d98ba0", "#4d7f2a", "#a9b0b8", "#0f4f73")
+"""For comparisons of more rows than the palette has colours."""
 
 
 def cells_of(run: Run, model: str, split: str, label: str) -> list[Cell]:
@@ -51,7 +53,7 @@ def row_colours(run: Run) -> dict[str, str]:
     """A colour for each row: one for all presets of ours, so that it stands out."""
     methods = {cell.label: cell.method for cell in run.cells}
     others = [label for label, method in methods.items() if method != OURS]
-    free = [colour for colour in PALETTE if colour != OURS_COLOUR]
+    free = [colour for colour in (*PALETTE, *MORE_COLOURS) if colour != OURS_COLOUR]
     colours = {label: free[number % len(free)] for number, label in enumerate(others)}
     return {label: colours.get(label, OURS_COLOUR) for label in methods}
 

@@ -12,7 +12,7 @@ from mllmeraser.comparison.results import Run
 from mllmeraser.comparison.rows import HOOK_OFF, RETAIN_ONLY
 
 FORGET = ("test", "forget")
-UTILITY = ("retain", "retain_heldout", "celebrity", "general")
+UTILITY = ("retain", "retain_heldout", "celebrity", "general", "perception")
 COLUMNS = ("model", "split", "label", "method", "forgetting", "forgetting_low", "forgetting_high", "utility",
            "utility_low", "utility_high", "on_front")  # fmt: skip
 
