@@ -1,7 +1,7 @@
 """Where a picture ends in a prompt, and the mean state of its tokens: what a face gate looks at.
 
 A picture is a run of image placeholders. The last one alone has seen the whole picture, but one state of one token is a
-noisy witness; the mean over the run tells people apart with several times the margin.
+noisy witness; the mean over the run is a steadier one.
 """
 
 from __future__ import annotations
