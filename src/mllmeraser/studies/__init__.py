@@ -1,0 +1,1 @@
+"""Studies of the method itself, each one command that writes JSON under ``benchmarks/results/``."""

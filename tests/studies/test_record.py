@@ -1,0 +1,48 @@
+"""The file of a study: entries are kept, and only those of the same command on the same weights count."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.studies.record import Report, report_of, study_parser
+
+
+def test_entries_of_an_earlier_run_count_and_the_file_says_how_they_were_made(
+    tmp_path: Path, tiny_llava: MultimodalModel
+) -> None:
+    out = tmp_path / "study.json"
+    Report(out, "do it", 0, tiny_llava, fresh=False).add("a", {"figure": 1})
+    again = Report(out, "do it", 0, tiny_llava, fresh=False)
+    assert "a" in again and again["a"]["figure"] == 1 and "b" not in again
+    again.add("b", {"figure": 2})
+    told = json.loads(out.read_text())
+    assert [entry["key"] for entry in told["results"]] == ["a", "b"]
+    assert told["fingerprint"] == tiny_llava.fingerprint() and told["command"] == "do it" and told["seed"] == 0
+    assert {"commit", "hardware", "version"} <= told.keys()
+
+
+@pytest.mark.parametrize("change", ["command", "seed", "weights", "fresh"])
+def test_what_was_made_otherwise_is_measured_anew(
+    change: str, tmp_path: Path, tiny_llava: MultimodalModel, tiny_qwen: MultimodalModel
+) -> None:
+    out = tmp_path / "study.json"
+    Report(out, "do it", 0, tiny_llava, fresh=False).add("a", {})
+    other = Report(
+        out,
+        "do that" if change == "command" else "do it",
+        1 if change == "seed" else 0,
+        tiny_qwen if change == "weights" else tiny_llava,
+        fresh=change == "fresh",
+    )
+    assert "a" not in other
+
+
+def test_the_command_is_the_one_that_anybody_has_to_run(tiny_llava: MultimodalModel) -> None:
+    parser = study_parser("forgetting", "What it is.", "embedded-NAME.json")
+    report = report_of(parser, parser.parse_args(["--model", "embedded:llava"]), tiny_llava, preset="tail")
+    assert report.head["command"].endswith("studies.forgetting --model embedded:llava --preset tail --seed 0")
+    assert report.out == Path("benchmarks/results/embedded-llava.json")
