@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mllmeraser.erasure.anchors import anchor_states
+from mllmeraser.erasure.anchors import Anchor, Anchors
 from mllmeraser.erasure.gates import Gate
-from mllmeraser.erasure.plan import SteeringPlan
+from mllmeraser.erasure.plan import Site, SteeringPlan
 from mllmeraser.erasure.policy import TAIL, Policy
 from mllmeraser.erasure.steering_pass import NOWHERE
 from mllmeraser.models.hookpoint import HookPoint
@@ -70,19 +70,23 @@ def expected_scores(model: MultimodalModel, plan: SteeringPlan, samples: Sequenc
 
 def site_scores(model: MultimodalModel, plan: SteeringPlan, samples: Sequence[Sample]) -> dict[int, Tensor]:
     """Layer -> (n, subjects) largest score over the positions of its site, from states captured one by one."""
-    sites = {plan.site(layer): HookPoint(layer) for layer in plan.reads}
-    found, _ = anchor_states(model, samples, sites, {}, batch_size=1)
+    anchors = Anchors(model, plan.reads, (), batch_size=1).of(samples)
     return {
-        point.layer: torch.stack(
+        layer: torch.stack(
             [
-                plan.gates[point.layer].scores(states).amax(0)
+                plan.gates[layer].scores(states).amax(0)
                 if len(states)
                 else torch.full((SUBJECTS,), NOWHERE, dtype=states.dtype)
-                for states in found[site]
+                for states in (states_at(plan.site(layer), anchor) for anchor in anchors)
             ]
         )
-        for site, point in sites.items()
+        for layer in plan.reads
     }
+
+
+def states_at(site: Site, anchor: Anchor) -> Tensor:
+    """(positions, d) states of a prompt at a site."""
+    return {"text": anchor.text, "last": anchor.last[None], "image": anchor.image}[site]
 
 
 def middle_gap(scores: Tensor) -> float:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from worlds import close, cloud, moments
 
-from mllmeraser.erasure.gates import Gate, identity_gate
+from mllmeraser.erasure.gates import Gate, identity_gate, site_lens
 from mllmeraser.erasure.gates.gate import RIVALRY
 from mllmeraser.erasure.statistics import Moments
 from mllmeraser.samples import InputError
@@ -32,7 +32,8 @@ def world(seed: int = 0) -> tuple[list[Tensor], list[Tensor]]:
 def gate_of(kept: list[Tensor], forget: list[Tensor], *, cohort: bool = True, rank: int = 6) -> Gate:
     people = [Moments.from_states(states) for states in kept]
     subjects = [Moments.from_states(states) for states in forget]
-    return identity_gate(Moments.from_states(torch.cat(kept)), people, subjects, rank=rank, cohort=cohort)
+    lens = site_lens(Moments.from_states(torch.cat(kept)), people, rank=rank)
+    return identity_gate(lens, subjects, people if cohort else ())
 
 
 @pytest.mark.parametrize("cohort", [False, True])
@@ -100,7 +101,7 @@ def test_moments_merged_from_shards_give_the_same_gate():
         retain = retain + Moments.from_states(states)
     people, subjects = [merged(states) for states in kept], [merged(states) for states in forget]
     states = cloud(40, WIDTH, 3, centre=1.0)
-    sharded = identity_gate(retain, people, subjects, rank=6, cohort=True)
+    sharded = identity_gate(site_lens(retain, people, rank=6), subjects, people)
     close(sharded.scores(states), gate_of(kept, forget).scores(states))
 
 
@@ -110,6 +111,7 @@ def test_a_subject_left_out_does_not_move_the_others(out):
     states = torch.cat([cloud(40, WIDTH, 3, centre=1.0), *kept, *forget])
     rest = [i for i in range(3) if i != out]
     whole, without = gate_of(kept, forget), gate_of(kept, [forget[i] for i in rest])
+    assert torch.equal(without.tensors["weight"], whole.tensors["weight"][rest])
     close(without.scores(states), whole.scores(states)[:, rest])
     close(whole.select(rest).scores(states), whole.scores(states)[:, rest])
     for name in SHARED:
@@ -119,15 +121,16 @@ def test_a_subject_left_out_does_not_move_the_others(out):
 def test_a_subject_without_states_never_scores():
     kept, forget = world()
     people, none = [Moments.from_states(states) for states in kept], Moments.zeros(WIDTH)
-    gate = identity_gate(Moments.from_states(torch.cat(kept)), people, [none, Moments.from_states(forget[0])])
+    lens = site_lens(Moments.from_states(torch.cat(kept)), people)
+    gate = identity_gate(lens, [none, Moments.from_states(forget[0])])
     assert (gate.scores(torch.cat(forget))[:, 0] == 0).all()
 
 
-def test_a_gate_needs_somebody_with_several_states():
+def test_a_lens_needs_somebody_with_several_states():
     one = [moments(1, WIDTH, k) for k in range(4)]
     with pytest.raises(InputError, match="several states"):
-        identity_gate(moments(30, WIDTH, 9), one, one)
+        site_lens(moments(30, WIDTH, 9), one)
     with pytest.raises(InputError, match="retain states"):
-        identity_gate(Moments.zeros(WIDTH), [moments(5, WIDTH, 1)], one)
+        site_lens(Moments.zeros(WIDTH), [moments(5, WIDTH, 1)])
     with pytest.raises(InputError, match="fitted together"):
         Gate.stack([gate_of(*world()), gate_of(*world(1))])

@@ -16,13 +16,15 @@ from steering_kit import (
     make_plan,
     middle_gap,
     site_scores,
+    states_at,
     text_samples,
 )
 from torch import Tensor
 from worlds import close
 
-from mllmeraser.erasure.anchors import anchor_states, name_ends
+from mllmeraser.erasure.anchors import Anchors, name_ends
 from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.lens import named_states
 from mllmeraser.erasure.plan import IDENTITY_SITES, SteeringPlan
 from mllmeraser.erasure.policy import SUBJECT
 from mllmeraser.erasure.readings import read_gate
@@ -37,22 +39,21 @@ from mllmeraser.samples import AttachError, Sample
 def subject_plan(model: MultimodalModel, samples: list[Sample], *, threshold: float | None = None) -> SteeringPlan:
     """A plan with identity gates around states that the samples do have; some of them fire."""
     plan = make_plan(model, SUBJECT, threshold=ALWAYS)
-    sites = {site: HookPoint(layer) for site, layer in zip(IDENTITY_SITES, plan.reads, strict=True)}
-    found, _ = anchor_states(model, samples, sites, {})
+    anchors = Anchors(model, plan.reads, ()).of(samples)
     generator = torch.Generator().manual_seed(4)
     draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
     gates: dict[int, Gate] = {}
-    for site, point in sites.items():
-        centre = torch.cat(found[site]).mean(0)
+    for site, layer in zip(IDENTITY_SITES, plan.reads, strict=True):
+        centre = torch.cat([states_at(site, anchor) for anchor in anchors]).mean(0)
         if site == "last":
             weight = draw(2, len(centre)) / 4
-            gates[point.layer] = Gate("soft", {"weight": weight}).affine(torch.ones(2), 0.3 - weight @ centre)
+            gates[layer] = Gate("soft", {"weight": weight}).affine(torch.ones(2), 0.3 - weight @ centre)
             continue
         tensors = {"weight": draw(2, 6), "projection": draw(len(centre), 6), "centre": centre}
         tensors["weight"] = torch.nn.functional.normalize(tensors["weight"], dim=-1)
         if site == "image":
             tensors["cohort"] = torch.nn.functional.normalize(draw(3, 6), dim=-1)
-        gates[point.layer] = Gate("identity", tensors)
+        gates[layer] = Gate("identity", tensors)
     plan = replace(plan, gates=gates)
     return replace(
         plan, threshold=middle_gap(expected_scores(model, plan, samples)) if threshold is None else threshold
@@ -168,21 +169,21 @@ def sites_by_hand(model: MultimodalModel, sample: Sample, layers: tuple[int, ...
 def test_sites_are_text_tokens_the_last_one_and_the_whole_picture(tiny_model, samples):
     """Padding, placeholders and other rows have no part in it, whatever the batch."""
     plan = subject_plan(tiny_model, samples)
-    sites = {plan.site(layer): HookPoint(layer) for layer in plan.reads}
-    assert tuple(sites) == IDENTITY_SITES
-    found, last = anchor_states(tiny_model, samples, sites, {}, [HookPoint(3)], batch_size=4)
+    assert tuple(plan.site(layer) for layer in plan.reads) == IDENTITY_SITES
+    anchors = Anchors(tiny_model, plan.reads, (3,), batch_size=4).of(samples)
     readings = read_gate(tiny_model, plan, samples, batch_size=4)
     for row, sample in enumerate(samples):
         by_hand = sites_by_hand(tiny_model, sample, plan.reads)
-        for (site, point), states in zip(sites.items(), by_hand, strict=True):
-            close(found[site][row], states, 1e-4)
-            best = plan.gates[point.layer].scores(states).amax(0) if len(states) else torch.full((2,), NOWHERE)
-            close(readings.layers[point.layer][row], best, 1e-4)
+        for site, layer, states in zip(IDENTITY_SITES, plan.reads, by_hand, strict=True):
+            close(states_at(site, anchors[row]), states, 1e-4)
+            best = plan.gates[layer].scores(states).amax(0) if len(states) else torch.full((2,), NOWHERE)
+            close(readings.layers[layer][row], best, 1e-4)
     anchored = site_scores(tiny_model, plan, samples)
     for layer in plan.reads:
         close(readings.layers[layer], anchored[layer], 1e-4)
     close(readings.pooled, plan.policy.pool(list(readings.layers.values())), 1e-6)
-    close(last[HookPoint(3)], tiny_model.states(samples, [HookPoint(3)])[HookPoint(3)], 1e-4)
+    last = torch.stack([anchor.shifts[0] for anchor in anchors])
+    close(last, tiny_model.states(samples, [HookPoint(3)])[HookPoint(3)], 1e-4)
 
 
 def test_a_name_is_found_after_a_blank_and_at_the_start(tiny_model):
@@ -199,12 +200,28 @@ def test_a_name_is_found_after_a_blank_and_at_the_start(tiny_model):
         assert all(tokenizer.decode(ids[: end + 1]).endswith(name) for end in ends)
 
 
-def test_the_text_site_of_a_known_subject_is_the_end_of_the_name(tiny_model):
-    samples = [Sample("Where was Jonas Ferrick born?", subject="j"), Sample("Hi", subject="j"), Sample("Hi there")]
-    names = {"j": ("Jonas Ferrick", "Nobody")}
-    found, _ = anchor_states(tiny_model, samples, {"text": HookPoint(0)}, names)
+def test_what_was_captured_once_is_not_captured_again(tiny_model, samples):
+    anchors = Anchors(tiny_model, (0, 1, 2), (3,))
+    passes: list[int] = []
+    hook = tiny_model.hf.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        first = anchors.of(samples[:4])
+        before = len(passes)
+        again = anchors.of([samples[2], samples[0], samples[2]])
+        assert before and len(passes) == before
+        anchors.of(samples)
+        assert len(passes) > before
+    finally:
+        hook.remove()
+    assert [id(a) for a in again] == [id(first[i]) for i in (2, 0, 2)]
+
+
+def test_the_states_of_a_name_are_those_at_its_last_token(tiny_model):
+    samples = [Sample("Where was Jonas Ferrick born?"), Sample("Hi"), Sample("Jonas Ferrick is not Nobody Else.")]
+    anchors = Anchors(tiny_model, (0, 1, 2), ()).of(samples)
+    states = named_states(tiny_model, anchors, ("Jonas Ferrick", "Nobody Else"))
     ids = tiny_model.encode(samples[:1])["input_ids"][0].tolist()
     every, *_ = sites_by_hand(tiny_model, samples[0], (0, 1, 2))
-    close(found["text"][0], every[name_ends(tiny_model, ids, "Jonas Ferrick")], 1e-4)
-    assert found["text"][1].shape[0] == 0, "a name that is not said has no position"
-    assert found["text"][2].shape[0] == tiny_model.encode(samples[2:])["input_ids"].shape[1]
+    close(states[0], every[name_ends(tiny_model, ids, "Jonas Ferrick")], 1e-4)
+    assert [len(rows) for rows in states] == [1, 0, 2], "a name that is not said has no position"
+    assert len(named_states(tiny_model, anchors, ())[1]) == tiny_model.encode(samples[1:2])["input_ids"].shape[1]

@@ -1,14 +1,14 @@
-"""States where a prompt says who it is about: the last token of a name or of the prompt, the mean of an image."""
+"""States of prompts where a decision looks, and at the last token of the shifted layers; kept for later fits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.image_runs import run_ends, run_means
-from mllmeraser.erasure.plan import Site
+from mllmeraser.erasure.image_runs import run_means
 from mllmeraser.models.capture import hidden_of
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
@@ -16,61 +16,86 @@ from mllmeraser.samples.errors import NumericalError
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.sample import Sample
 
-Found = dict[str, list[Tensor]]
-"""Site -> for every sample its states (positions, d), float32 on the CPU; no positions where it has no such site."""
 
+@dataclass(frozen=True)
+class Anchor:
+    """States of one prompt, float32 on the CPU.
 
-@torch.no_grad()
-def anchor_states(
-    model: MultimodalModel,
-    samples: Sequence[Sample],
-    sites: Mapping[Site, HookPoint],
-    names: Mapping[str, Sequence[str]],
-    points: Sequence[HookPoint] = (),
-    *,
-    batch_size: int = 32,
-    progress: Progress | None = None,
-) -> tuple[Found, dict[HookPoint, Tensor]]:
-    """States of samples at their sites, and at the last prompt token of ``points``, in one pass.
-
-    The site ``text`` of a subject whose name is known is the last token of the name; of anybody else every text token.
-
-    Args:
-        model: The frozen model.
-        samples: Prompts.
-        sites: Where to look, and after which block.
-        names: Names by ``Sample.subject``.
-        points: Further HookPoints, read at the last prompt token.
-        batch_size: Prompts in a batch.
-        progress: Told how far the work is.
-
-    Raises:
-        NumericalError: A state is NaN or infinite.
+    Attributes:
+        ids: Token ids of its text, image placeholders left out.
+        text: (tokens, d) at each of them, after the first read layer.
+        last: (d,) at the last prompt token, after the second.
+        image: (pictures, d) mean over the tokens of each picture, after the third.
+        shifts: (layers, d) at the last prompt token, after every shifted layer.
     """
-    width, image_id = model.hidden_size, model.family.image_token_id(model.hf)
-    found: Found = {site: [torch.empty(0, width)] * len(samples) for site in sites}
-    last = {point: torch.zeros(len(samples), width) for point in points}
-    wanted = sorted({*sites.values(), *points})
-    done = 0
-    for rows in model.prompts.plan(samples, batch_size):
-        batch = model.encode([samples[r] for r in rows], padding_side="right")
-        states = _forward(model, batch, wanted)
-        mask = batch["attention_mask"].bool()
-        for i, row in enumerate(rows):
-            ids, length = batch["input_ids"][i], int(mask[i].sum())
-            image = (ids == image_id) & mask[i]
-            for site, point in sites.items():
-                where = _where(model, site, samples[row], ids, image, mask[i], length, names)
-                seen = (
-                    run_means(states[point][i : i + 1], image.cpu()[None])[0] if site == "image" else states[point][i]
-                )
-                found[site][row] = _finite(seen[where], point, row)
-            for point in points:
-                last[point][row] = _finite(states[point][i, length - 1], point, row)
-        done += len(rows)
-        if progress is not None:
-            progress("capture states", done, len(samples))
-    return found, last
+
+    ids: tuple[int, ...]
+    text: Tensor
+    last: Tensor
+    image: Tensor
+    shifts: Tensor
+
+
+class Anchors:
+    """Anchors of samples on one model; a prompt passes through the model once, however many fits ask for it."""
+
+    def __init__(
+        self, model: MultimodalModel, reads: Sequence[int], shifts: Sequence[int], *, batch_size: int = 32
+    ) -> None:
+        """Nothing is captured yet.
+
+        Args:
+            model: The frozen model.
+            reads: The three layers of an identity decision: name, topic, face.
+            shifts: Layers whose direction is wanted.
+            batch_size: Prompts in a batch.
+        """
+        self.model, self.reads, self.shifts = model, tuple(reads), tuple(shifts)
+        self._batch_size = batch_size
+        self._points = [HookPoint(layer) for layer in sorted({*reads, *shifts})]
+        self._kept: dict[str, Anchor] = {}
+
+    def of(self, samples: Sequence[Sample], progress: Progress | None = None) -> list[Anchor]:
+        """The anchors of samples, in their order.
+
+        Raises:
+            NumericalError: A state is NaN or infinite.
+        """
+        digests = [sample.digest() for sample in samples]
+        missing = {d: s for d, s in zip(digests, samples, strict=True) if d not in self._kept}
+        if missing:
+            self._capture(list(missing), list(missing.values()), progress)
+        return [self._kept[digest] for digest in digests]
+
+    @torch.no_grad()
+    def _capture(self, digests: Sequence[str], samples: Sequence[Sample], progress: Progress | None) -> None:
+        done = 0
+        for rows in self.model.prompts.plan(samples, self._batch_size):
+            found = self._batch([samples[r] for r in rows])
+            for row, anchor in zip(rows, found, strict=True):
+                self._kept[digests[row]] = anchor
+            done += len(rows)
+            if progress is not None:
+                progress("capture states", done, len(samples))
+
+    def _batch(self, samples: Sequence[Sample]) -> list[Anchor]:
+        model = self.model
+        batch = model.encode(samples, padding_side="right")
+        states = _forward(model, batch, self._points)
+        ids, mask = batch["input_ids"].cpu(), batch["attention_mask"].bool().cpu()
+        image = (ids == model.family.image_token_id(model.hf)) & mask
+        text, ends = mask & ~image, mask.sum(1) - 1
+        name, topic, face = (states[HookPoint(layer)] for layer in self.reads)
+        most = int((image[:, :1].sum(1) + (image[:, 1:] & ~image[:, :-1]).sum(1)).max())
+        pictures, there = run_means(face, image, most)
+        rows = torch.arange(len(samples))
+        last = topic[rows, ends]
+        shifts = torch.cat([last[:, None][:, :0], *(states[HookPoint(k)][rows, ends][:, None] for k in self.shifts)], 1)
+        return [
+            Anchor(tuple(ids[i][text[i]].tolist()), name[i][text[i]], last[i].clone(),
+                   pictures[i][there[i]], shifts[i].clone())
+            for i in range(len(samples))
+        ]  # fmt: skip
 
 
 def _forward(
@@ -80,7 +105,13 @@ def _forward(
 
     def keep(point: HookPoint):  # type: ignore[no-untyped-def]
         def hook(_module: object, _args: object, output: object) -> None:
-            kept[point] = hidden_of(output).float().cpu()
+            states = hidden_of(output).float().cpu()
+            if not bool(torch.isfinite(states[batch["attention_mask"].bool().cpu()]).all()):
+                raise NumericalError(
+                    f"a state after layer {point.layer} is not finite; load the model in a wider dtype "
+                    "(float32 or bfloat16)"
+                )
+            kept[point] = states
 
         return hook
 
@@ -93,28 +124,6 @@ def _forward(
     return kept
 
 
-def _where(
-    model: MultimodalModel,
-    site: Site,
-    sample: Sample,
-    ids: Tensor,
-    image: Tensor,
-    mask: Tensor,
-    length: int,
-    names: Mapping[str, Sequence[str]],
-) -> Tensor:
-    """Positions of a site in one row."""
-    if site == "last":
-        return torch.tensor([length - 1])
-    if site == "image":
-        return run_ends(image[None])[0].nonzero().flatten().cpu()
-    known = names.get(sample.subject or "", ())
-    ends = [end for name in known for end in name_ends(model, ids[:length].tolist(), name)]
-    if known:
-        return torch.tensor(sorted(set(ends)), dtype=torch.long)
-    return (mask & ~image).nonzero().flatten().cpu()
-
-
 def name_ends(model: MultimodalModel, ids: Sequence[int], name: str) -> list[int]:
     """Positions of the last token of every occurrence of a name, however the tokenizer joins it to a blank."""
     tokenizer = model.processor.tokenizer
@@ -124,12 +133,3 @@ def name_ends(model: MultimodalModel, ids: Sequence[int], name: str) -> list[int
         n = len(part)
         found |= {i + n - 1 for i in range(len(ids) - n + 1) if n and list(ids[i : i + n]) == list(part)}
     return sorted(found)
-
-
-def _finite(states: Tensor, point: HookPoint, row: int) -> Tensor:
-    if not bool(torch.isfinite(states).all()):
-        raise NumericalError(
-            f"the state of sample {row} after layer {point.layer} is not finite; load the model in a wider dtype "
-            "(float32 or bfloat16)"
-        )
-    return states

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Sequence
 from functools import partial
 
+from mllmeraser.erasure.anchors import Anchors
 from mllmeraser.erasure.assemble import assemble, describe
 from mllmeraser.erasure.calibrate import calibrate, choose, tune
 from mllmeraser.erasure.closed_form import directions_from, gates_from, neural_gates
@@ -16,7 +17,7 @@ from mllmeraser.erasure.direction import CONTRAST_KINDS
 from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.erasure.gather import States, answer_states, gather, statistics_of
 from mllmeraser.erasure.identity import fit_identity
-from mllmeraser.erasure.identity_thresholds import NAME_SHARE
+from mllmeraser.erasure.lens import Lens
 from mllmeraser.erasure.result import FitResult, timed
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.split import Parts, split, unit_hash
@@ -39,15 +40,25 @@ def fit(
     progress: Progress | None = None,
     *,
     contrast: ContrastSet | None = None,
+    anchors: Anchors | None = None,
+    lens: Lens | None = None,
 ) -> FitResult:
     """Make an eraser for `request`, which is already expanded into views and wordings.
 
-    Every sample passes through the model once; the rest is linear algebra on sums. `contrast` is needed by
-    the directions `refusal`, `text-only` and `clean-image`.
+    Every sample passes through the model once; the rest is linear algebra on sums.
+
+    Args:
+        model: The frozen model.
+        request: What to forget, what to retain, and strangers.
+        settings: All else; None: the preset `default`.
+        progress: Told how far the work is.
+        contrast: Restricted prompts, for the directions `refusal`, `text-only` and `clean-image`.
+        anchors: States that earlier fits captured on this model, not captured again (gate `identity`).
+        lens: Of this model, made before; None: made of the request's own retain samples and strangers. Erasers
+            made with one lens can be put together (gate `identity`).
 
     Raises:
-        InputError: If the request cannot be used with these settings: too few retain prompts for the
-        false-alarm
+        InputError: If the request cannot be used with these settings: too few retain prompts for the false-alarm
             rate, no strangers, no contrast samples, no answers, a layer that does not exist.
         NumericalError: If states are not finite or a system cannot be solved.
     """
@@ -58,8 +69,7 @@ def fit(
     parts = split(request, chosen, salt)
     _require(parts, chosen, contrast)
     if chosen.gate.kind == "identity":
-        names = {subject.key: subject.names for subject in request.subjects}
-        return fit_identity(model, request, parts, chosen, salt, names, progress)
+        return fit_identity(model, request, parts, chosen, salt, progress, anchors=anchors, lens=lens)
     clock: dict[str, float] = {}
 
     shifted = sorted({layer for shift in shifts for layer in shift})
@@ -108,7 +118,7 @@ def _require(parts: Parts, settings: FitSettings, contrast: ContrastSet | None) 
     if settings.policy.phi != "threshold":
         return
     identity = settings.gate.kind == "identity"
-    needed = prompts_needed(settings.false_alarm_rate * (NAME_SHARE if identity else 1.0))
+    needed = prompts_needed(settings.false_alarm_rate / (2 if identity else 1))
     usable = [s for s in parts.calibration if not identity or s.attribute not in IMPERSONAL]
     if len(usable) < needed:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Thresholds of the name gate and of the face gate: together they keep to one rate of false alarms."""
+"""Thresholds of names, faces and topics: each subject has its own, and none depends on another subject."""
 
 from __future__ import annotations
 
@@ -7,57 +7,104 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mllmeraser.erasure.gates import SiteLens
+from mllmeraser.erasure.gates.gate import rivalry
 from mllmeraser.erasure.steering_pass import NOWHERE
-from mllmeraser.erasure.threshold import conformal_threshold
-from mllmeraser.samples.sample import Sample
+from mllmeraser.erasure.threshold import conformal_threshold, prompts_needed
 
-NAME_SHARE = 0.5
-"""Share of the allowed false alarms that names may take; what they leave is for faces, which are harder to tell."""
+FACE_SHARE = 1 / 20
+"""Share of the allowed false alarms that the face of one subject may take: an eraser may hold many."""
 
 ROOM = 1 / 3
 """How far a threshold moves from the calibrated one towards the names, or faces, to be forgotten."""
 
+NEVER = 1.0
+"""Threshold of a gate with nothing to read: no cosine is larger."""
 
-def name_and_face(
-    seen: tuple[Tensor, Tensor],
-    meant: tuple[Tensor, Tensor],
-    held: Sequence[Sample],
-    *,
-    alpha: float,
-    spare: float,
-) -> tuple[float, float]:
-    """Thresholds of the two gates.
+
+def highest(scores: Tensor) -> Tensor:
+    """(subjects,) thresholds above every calibration prompt, (n, subjects), that has something to read.
+
+    With n such prompts, a fresh one of their kind lies above a subject's threshold with a probability of at most
+    1 / (n + 1).
+    """
+    columns = [scores[:, i][scores[:, i] > NOWHERE / 2] for i in range(scores.shape[1])]
+    found = [conformal_threshold(c, 1 / (len(c) + 1)) if len(c) else NEVER for c in columns]
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def impostor_threshold(
+    lens: SiteLens, people: Sequence[tuple[str, Tensor]], seen: Sequence[tuple[str | None, Tensor]], rate: float
+) -> float | None:
+    """The score that a picture of somebody else passes with probability ``rate``, however the subject looks.
+
+    Every retained person plays the subject in turn, with the others as rivals, and all pictures of others are the
+    impostors. So there are far more scores than pictures, and an odd picture does not decide alone.
 
     Args:
-        seen: Their scores of the calibration prompts, (n, subjects) each, ``NOWHERE`` where there is nothing to read.
-        meant: Their scores of the prompts ``held``, in which somebody to be forgotten is meant.
-        held: Those prompts: by name where there is no picture, else by face.
-        alpha: Allowed share of false alarms, of both gates together.
-        spare: Share of the held prompts whose scores are not looked at, the lowest.
+        lens: Through which faces are seen.
+        people: Keys and (d,) mean states of retained people.
+        seen: For calibration prompts, whom they show and their (pictures, d) states.
+        rate: Share of the impostors above the threshold.
+
+    Returns:
+        The threshold; None where there are too few people or pictures for that rate.
     """
-    named = torch.tensor([sample.image is None for sample in held])
-    name = _threshold(seen[0].amax(-1), NAME_SHARE * alpha, meant[0].amax(-1)[named], spare)
-    taken = (int((seen[0].amax(-1) > name).sum()) + 1) / (len(seen[0]) + 1)
-    left = alpha - min(taken, NAME_SHARE * alpha)
-    return name, _threshold(seen[1].amax(-1), left, meant[1].amax(-1)[~named], spare)
+    if len(people) < 2:
+        return None
+    units = torch.stack([lens.unit(mean) for _, mean in people])
+    shown = [key for key, states in seen for _ in states]
+    states = torch.cat([lens.centre.new_zeros(0, len(lens.centre)), *(rows.to(lens.centre) for _, rows in seen)])
+    cosines = torch.nn.functional.normalize((states - lens.centre) @ lens.projection, dim=-1) @ units.T
+    best = cosines.topk(2, dim=1)
+    found = []
+    for column, (key, _) in enumerate(people):
+        other = torch.tensor([who != key for who in shown], dtype=torch.bool)
+        nearest = torch.where(best.indices[:, 0] == column, best.values[:, 1], best.values[:, 0])
+        found.append(rivalry(cosines[:, column], nearest)[other])
+    impostors = torch.cat(found)
+    return conformal_threshold(impostors, rate) if len(impostors) >= prompts_needed(rate) else None
 
 
-def _threshold(scores: Tensor, alpha: float, forget: Tensor, spare: float) -> float:
-    """The conformal threshold of the prompts that have such a site, with room."""
-    present = scores[scores > NOWHERE / 2]
-    if not len(present):
-        return 1.0
-    rate = min(alpha * len(scores) / len(present), 0.5)
-    return with_room(conformal_threshold(present, rate), forget, spare)
-
-
-def with_room(threshold: float, forget: Tensor, spare: float) -> float:
-    """A threshold part of the way up to the lowest states to be forgotten, where those are higher.
+def with_room(thresholds: Tensor, own: Sequence[Tensor], spare: float) -> Tensor:
+    """Thresholds (subjects,) part of the way up to the lowest states to be forgotten, where those are higher.
 
     A question in words that calibration never saw may hold a token nearer to a name than all that it saw, and a face
     that it never saw may be nearer to one; in between there is mostly room. The stated rate of false alarms holds all
     the more.
+
+    Args:
+        thresholds: As calibrated.
+        own: For each subject its scores of prompts in which it is meant, held out from the fit.
+        spare: Share of those whose scores are not looked at, the lowest.
     """
-    present = forget[forget > NOWHERE / 2].double()
-    low = float(torch.quantile(present, spare)) if len(present) else threshold
-    return threshold + ROOM * max(0.0, low - threshold)
+    moved = thresholds.double().clone()
+    for row, scores in enumerate(own):
+        low = _lowest(scores, spare)
+        if low is not None:
+            moved[row] += ROOM * max(0.0, low - float(moved[row]))
+    return moved
+
+
+def topic_thresholds(other: Tensor, facts: Tensor, own: Sequence[Tensor], spare: float) -> Tensor:
+    """Thresholds (subjects,) of the topic gate: between questions for facts and all that is no such question.
+
+    Half-way where both lie apart; else just under the facts, for what is to be forgotten must not slip through.
+
+    Args:
+        other: Scores (n,) of prompts that ask for no fact about anybody.
+        facts: Scores (m,) of calibration prompts that do.
+        own: For each subject its held-out scores.
+        spare: Share of the facts whose scores are not looked at, the lowest.
+    """
+    high = float(other.max())
+    found = []
+    for scores in own:
+        low = min(low for side in (facts, scores) if (low := _lowest(side, spare)) is not None)
+        found.append((low + high) / 2 if high < low else low)
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def _lowest(scores: Tensor, spare: float) -> float | None:
+    present = scores[scores > NOWHERE / 2].double()
+    return float(torch.quantile(present, spare)) if len(present) else None

@@ -17,6 +17,18 @@ SENTENCES = (
 )  # fmt: skip
 
 
+NAMES = (
+    "Anna Keller", "Tomas Ruiz", "Mei Tanaka", "Omar Haddad", "Ingrid Solberg", "Luca Moretti", "Priya Nair",
+    "Jonas Weber", "Fatima Diallo", "Pavel Novak", "Grace Okafor", "Henrik Lund", "Sofia Marques", "Daniel Cohen",
+    "Yara Mansour", "Viktor Petrov", "Elena Popescu", "Samuel Osei", "Nadia Karimi", "Oliver Hughes", "Carmen Vega",
+    "Kofi Mensah", "Lina Bergman", "Marco Rinaldi", "Aisha Rahman", "Peter Fischer", "Hana Suzuki", "Diego Navarro",
+    "Irina Volkova", "Thomas Murphy", "Leila Farsi", "Erik Hansen", "Rosa Almeida", "Ahmed Saleh", "Clara Dubois",
+    "Ivan Horvat", "Maya Cohen", "Felix Baumann", "Zeynep Kaya", "George Papas", "Nina Kowalska", "Ravi Menon",
+    "Julia Santos", "Bjorn Dahl", "Amara Nwosu", "Hugo Lambert", "Olga Sidorova", "Kenji Mori",
+)  # fmt: skip
+"""Names of nobody in particular: how the state of a name varies from sentence to sentence."""
+
+
 def mentions(key: str, names: Sequence[str]) -> list[Sample]:
     """Prompts about the subject ``key``, each of its names in every sentence."""
     return [Sample(sentence.format(name), subject=key) for name in names for sentence in SENTENCES]

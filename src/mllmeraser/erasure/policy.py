@@ -33,8 +33,8 @@ class Policy:
         pooling: How a request's scores of several layers become one. `"mean"`: the mean over layers per subject,
             then the maximum over subjects. `"identity"`: the first layer looks for a name at every text token, the
             third for a face in the mean over the tokens of every image, the second asks at the last prompt token
-            whether a fact about a person is wanted; it takes the larger of the first and the third, and never more
-            than the second.
+            whether a fact about a person is wanted; it takes, for each subject, the larger of the first and the
+            third, and never more than the second.
     """
 
     name: str
@@ -72,8 +72,11 @@ class Policy:
         """
         return self.positions == "prompt" or self.pooling == "identity"
 
-    def amplitude(self, scores: Tensor, threshold: float) -> Tensor:
-        """The amplitude phi(score) of scores, any shape, in their dtype; no host synchronisation."""
+    def amplitude(self, scores: Tensor, threshold: float | Tensor) -> Tensor:
+        """The amplitude phi(score) of scores, any shape, in their dtype; no host synchronisation.
+
+        A tensor of thresholds has one for each of the last axis.
+        """
         if self.phi == "identity":
             return scores
         if self.phi == "clamp":
@@ -81,16 +84,20 @@ class Policy:
         return (scores > threshold).to(scores.dtype)
 
     def pool(self, scores: Sequence[Tensor]) -> Tensor:
-        """One score (...) of those of several layers, each (..., subjects): the maximum over subjects.
+        """One score (...) of those of several layers, each (..., subjects): the maximum over subjects of `combine`."""
+        return self.combine(scores).amax(-1)
 
-        Before it the mean over layers; where every layer thresholds by itself, the maximum over layers.
+    def combine(self, scores: Sequence[Tensor]) -> Tensor:
+        """One score for each subject, (..., subjects), of those of several layers, each (..., subjects).
+
+        The mean over layers; where every layer thresholds by itself, the maximum.
         """
         if self.pooling == "identity":
-            name, topic, face = (score.amax(-1) for score in scores)
+            name, topic, face = scores
             return torch.minimum(torch.maximum(name, face), topic)
         layers = torch.stack(tuple(scores))
         every_layer = self.read == "per-layer" and self.phi == "threshold"
-        return (layers.amax(0) if every_layer else layers.mean(0)).amax(-1)
+        return layers.amax(0) if every_layer else layers.mean(0)
 
 
 #: The paper (arXiv 2510.04217): gate and shift per layer, at prefill, whole prompt, amplitude h_last . g.

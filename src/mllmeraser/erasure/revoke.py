@@ -41,6 +41,8 @@ def without(
     threshold, alpha = config.threshold, config.calibration.false_alarm_target
     if threshold is not None and alpha is not None and TAIL in kept:
         threshold = tail_threshold(kept[TAIL], config.calibration.n, alpha)
+    if config.gate.kind == "identity" and alpha is not None:  # each subject has its own thresholds, and its part of it
+        alpha *= len(rows) / len(config.subjects)
     stale: dict[str, object] = dict.fromkeys(STALE)
     changes: dict[str, object] = {
         "subjects": tuple(config.subjects[i] for i in rows),
@@ -49,7 +51,7 @@ def without(
         "derived_from": digest,
         "tensors_sha256": "",
         "verification": {},
-        "calibration": config.calibration.model_copy(update={**stale, "curve": ()}),
+        "calibration": config.calibration.model_copy(update={**stale, "false_alarm_target": alpha, "curve": ()}),
     }
     return config.model_copy(update=changes), kept
 

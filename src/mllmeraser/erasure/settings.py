@@ -69,7 +69,9 @@ class FitSettings(Frozen):
         utility_budget: Largest share of held-out retain answers that a chosen point of the grid may change.
         tune_prompts: Held-out prompts per side that each point of the grid is tried on.
         max_new_tokens: Length of the answers generated for it.
-        false_alarm_rate: Promised share of retain prompts above the threshold.
+        false_alarm_rate: Promised share of retain prompts above the threshold. With the gate `identity` the
+            thresholds are each subject's own: a face takes a twentieth of the rate, a name what the number of
+            calibration prompts allows, and the artifact states the sum over its subjects.
         calibration_share: Share of the retain prompts that set the threshold.
         check_share: Share of the retain prompts that neither fit nor calibrate, for measuring.
         forget_held_out: Share of the views (and, by name alone, of the wordings) of a subject kept out of the

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.image_runs import run_ends, run_means
-from mllmeraser.erasure.plan import LayerGate, Site, SteeringPlan
+from mllmeraser.erasure.bundle import Bundle, bundled
+from mllmeraser.erasure.image_runs import run_means
+from mllmeraser.erasure.plan import Site, SteeringPlan
 from mllmeraser.erasure.policy import Positions
 from mllmeraser.erasure.prompt_geometry import PromptSites, decoded_sites, prompt_sites
 from mllmeraser.erasure.prompt_tracker import PromptTracker, Span
@@ -30,13 +31,23 @@ class Readings:
         pooled: (rows, erasers) score pooled over layers, maximum over subjects; NaN where the last prompt
             token has not come by yet.
         amplitudes: (rows, erasers) phi of the pooled score; 0 where the row did not select the eraser.
-        per_layer: Eraser -> layer -> (rows, subjects) scores.
+        by_bundle: For each bundle, layer -> (rows, subjects) scores of all its subjects.
     """
 
     names: tuple[str, ...]
     pooled: Tensor
     amplitudes: Tensor
-    per_layer: Mapping[str, Mapping[int, Tensor]]
+    by_bundle: tuple[Mapping[int, Tensor], ...]
+    _bundles: tuple[Bundle, ...]
+
+    @property
+    def per_layer(self) -> Mapping[str, Mapping[int, Tensor]]:
+        """Eraser -> layer -> (rows, subjects) scores."""
+        return {
+            self.names[number]: {layer: scores[:, bundle.subjects_of(i)] for layer, scores in read.items()}
+            for bundle, read in zip(self._bundles, self.by_bundle, strict=True)
+            for i, number in enumerate(bundle.numbers)
+        }
 
 
 class Stack:
@@ -44,84 +55,75 @@ class Stack:
 
     Attributes:
         plans: The plans, in order; the number of a plan is its column everywhere.
-        readers: Layer -> numbers of the plans that read there.
-        shifters: Layer -> kind of positions -> numbers of the plans that shift there.
+        bundles: The same, those together that read and shift alike.
+        readers: Layer -> numbers of the bundles that read there.
+        shifters: Layer -> kind of positions -> numbers of the bundles that shift there.
         layers: Every layer that needs a hook, sorted.
-        steers_decoding: Numbers of the plans that also steer decoded tokens.
+        steers_decoding: Numbers of the bundles that also steer decoded tokens.
     """
 
     def __init__(self, plans: Sequence[SteeringPlan]) -> None:
         """Sort `plans` by layer."""
         self.plans = tuple(plans)
+        self.bundles = bundled(self.plans)
         self.readers: dict[int, list[int]] = defaultdict(list)
         self.shifters: dict[int, dict[Positions, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for number, plan in enumerate(self.plans):
-            for layer in plan.reads:
+        for number, bundle in enumerate(self.bundles):
+            for layer in bundle.plan.reads:
                 self.readers[layer].append(number)
-            # At strength 0 there is nothing to add: no arithmetic at all keeps the states bit-identical.
-            for layer in sorted(set(plan.shift_layers)) if plan.strength > 0.0 else ():
-                self.shifters[layer][plan.policy.positions].append(number)
+            for layer in bundle.shifts:
+                self.shifters[layer][bundle.plan.policy.positions].append(number)
         self.layers = sorted({*self.readers, *self.shifters})
-        self.steers_decoding = tuple(n for n, plan in enumerate(self.plans) if plan.policy.decode)
-        self._gates: dict[tuple[int, int, torch.device], LayerGate] = {}
-        self._directions: dict[tuple[int, tuple[int, ...], torch.device], Tensor] = {}
+        self.steers_decoding = tuple(n for n, bundle in enumerate(self.bundles) if bundle.plan.policy.decode)
+        order = [number for bundle in self.bundles for number in bundle.numbers]
+        self._columns = None if order == sorted(order) else torch.tensor(order).argsort()
 
-    def gate(self, number: int, layer: int, device: torch.device) -> LayerGate:
-        """Gates of plan `number` at `layer`, on `device`; moved there once."""
-        key = (number, layer, device)
-        if key not in self._gates:
-            self._gates[key] = self.plans[number].gates[layer].to(device=device, dtype=torch.float32)
-        return self._gates[key]
-
-    def directions(self, layer: int, numbers: Sequence[int], device: torch.device) -> Tensor:
-        """(plans, d) directions of the plans `numbers` at `layer`, float32, on `device`; moved there once."""
-        key = (layer, tuple(numbers), device)
-        if key not in self._directions:
-            rows = [self.plans[number].directions[layer] for number in numbers]
-            self._directions[key] = torch.stack([row.detach().to(device, torch.float32) for row in rows])
-        return self._directions[key]
+    def in_order(self, columns: Sequence[Tensor]) -> Tensor:
+        """(rows, plans) of what each bundle says, (rows, plans of the bundle), in the order of the plans."""
+        table = torch.cat(list(columns), dim=-1)
+        return table if self._columns is None else table[:, self._columns.to(table.device)]
 
 
 class _Scores:
     """Scores and amplitudes, in one pass, at the last prompt tokens or at the decoded tokens."""
 
     def __init__(self, stack: Stack, selection: Tensor | None) -> None:
-        self._stack = stack
+        self._bundles = stack.bundles
         self._selection = selection
-        self.by_plan: dict[int, dict[int, Tensor]] = defaultdict(dict)
+        self.by_bundle: dict[int, dict[int, Tensor]] = defaultdict(dict)
         self._decided: dict[int, Tensor] = {}
 
     def read(self, number: int, layer: int, states: Tensor) -> None:
-        """Score states (rows, sites, d) with the gates of a plan: (rows, sites, subjects), kept."""
-        flat = states.reshape(-1, states.shape[-1]).float()
-        scores = self._stack.gate(number, layer, states.device).scores(flat)
-        self.by_plan[number][layer] = scores.reshape(*states.shape[:2], -1)
+        """Score states (rows, sites, d) with the gates of a bundle: (rows, sites, subjects), kept."""
+        self.by_bundle[number][layer] = self._scored(number, layer, states)
 
     def read_most(self, number: int, layer: int, states: Tensor, where: Tensor) -> None:
         """The largest score of each subject over the positions `where` (rows, length): (rows, 1, subjects), kept."""
-        flat = states.reshape(-1, states.shape[-1]).float()
-        scores = self._stack.gate(number, layer, states.device).scores(flat).reshape(*states.shape[:2], -1)
+        scores = self._scored(number, layer, states)
         lowest = torch.full_like(scores, NOWHERE)
-        self.by_plan[number][layer] = torch.where(where[..., None], scores, lowest).amax(1, keepdim=True)
+        self.by_bundle[number][layer] = torch.where(where[..., None], scores, lowest).amax(1, keepdim=True)
+
+    def _scored(self, number: int, layer: int, states: Tensor) -> Tensor:
+        flat = states.reshape(-1, states.shape[-1]).float()
+        scores = self._bundles[number].gate(layer, states.device).scores(flat)
+        return scores.reshape(*states.shape[:2], -1)
 
     def amplitude(self, number: int, layer: int) -> Tensor:
-        """(rows, sites) s * a of a plan at a layer; 0 on rows that did not select it."""
-        plan = self._stack.plans[number]
-        if plan.policy.read == "per-layer":
-            return self._selected(number, self._strong(plan, self.by_plan[number][layer].amax(-1)))
+        """(rows, sites, plans) s * a of the plans of a bundle at a layer; 0 on rows that did not select them."""
+        bundle = self._bundles[number]
+        if bundle.plan.policy.read == "per-layer":
+            return self._strong(bundle, self.by_bundle[number][layer])
         if number not in self._decided:
-            scores = list(self.by_plan[number].values())
-            pooled = plan.policy.pool([score.to(scores[-1].device) for score in scores])
-            self._decided[number] = self._selected(number, self._strong(plan, pooled))
+            scores = list(self.by_bundle[number].values())
+            combined = bundle.plan.policy.combine([score.to(scores[-1].device) for score in scores])
+            self._decided[number] = self._strong(bundle, combined)
         return self._decided[number]
 
-    def _strong(self, plan: SteeringPlan, scores: Tensor) -> Tensor:
-        return plan.policy.amplitude(scores, plan.threshold) * plan.strength
-
-    def _selected(self, number: int, amplitude: Tensor) -> Tensor:
+    def _strong(self, bundle: Bundle, scores: Tensor) -> Tensor:
+        amplitude = bundle.amplitude(bundle.per_plan(scores)) * bundle.strengths(scores.device)
         if self._selection is None:
             return amplitude
-        chosen = self._selection[:, number, None].to(amplitude.device)
+        chosen = self._selection[:, None, list(bundle.numbers)].to(amplitude.device)
         return torch.where(chosen, amplitude, torch.zeros_like(amplitude))
 
 
@@ -150,6 +152,8 @@ class SteeringPass:
         self.span = span
         self._stack = stack
         self._ids: Tensor | None = inputs.get("input_ids")
+        # as many runs as there can be: their number is not known without waiting for the device
+        self._pictures = (span.length + 1) // 2
         self._chosen = _rows_of(selection, span)
         self.sites: PromptSites | None = None
         if span.has_prompt:
@@ -187,7 +191,7 @@ class SteeringPass:
             index = self._on("index", self.sites.index, states.device)
             last = states[torch.arange(self.span.rows, device=states.device), index]
             for number in numbers:
-                site = self._stack.plans[number].site(layer)
+                site = self._stack.bundles[number].plan.site(layer)
                 if site == "last":
                     self._prompt_scores.read(number, layer, last[:, None])
                     continue
@@ -195,10 +199,10 @@ class SteeringPass:
                 if site == "text":
                     self._prompt_scores.read_most(number, layer, states, where)
                 else:
-                    self._prompt_scores.read_most(number, layer, run_means(states, where), run_ends(where))
+                    self._prompt_scores.read_most(number, layer, *run_means(states, where, self._pictures))
         if self._decoded is not None:
             for number in numbers:
-                if self._stack.plans[number].policy.decode:
+                if self._stack.bundles[number].plan.policy.decode:
                     self._decode_scores.read(number, layer, states)
 
     def _tokens(self, number: int, site: Site) -> Tensor:
@@ -206,7 +210,7 @@ class SteeringPass:
         assert self.sites is not None
         if self._ids is None:
             raise AttachError("the eraser looks for a person in the prompt's tokens: give input_ids, not embeddings")
-        token = self._stack.plans[number].image_token
+        token = self._stack.bundles[number].plan.image_token
         image = torch.zeros_like(self._ids, dtype=torch.bool) if token is None else self._ids.eq(token)
         return self.sites.prompt & (~image if site == "text" else image)
 
@@ -215,7 +219,7 @@ class SteeringPass:
             where = self.sites.prompt if positions == "prompt" else self.sites.last
             where = self._on(positions, where, states.device)
             states = self._add(layer, numbers, states, self._prompt_scores, where)
-        decoding = [number for number in numbers if self._stack.plans[number].policy.decode]
+        decoding = [number for number in numbers if self._stack.bundles[number].plan.policy.decode]
         if self._decoded is not None and decoding:
             where = self._on("decoded", self._decoded, states.device)
             states = self._add(layer, decoding, states, self._decode_scores, where)
@@ -223,8 +227,9 @@ class SteeringPass:
 
     def _add(self, layer: int, numbers: list[int], states: Tensor, scores: _Scores, where: Tensor) -> Tensor:
         """Add sum_k (s_k a_k) v_k at the positions `where` (rows, length) with an amplitude that is not 0."""
-        amplitudes = torch.stack([scores.amplitude(n, layer).to(states.device) for n in numbers], dim=-1)
-        shift = amplitudes @ self._stack.directions(layer, numbers, states.device)
+        bundles = [self._stack.bundles[number] for number in numbers]
+        amplitudes = torch.cat([scores.amplitude(n, layer).to(states.device) for n in numbers], dim=-1)
+        shift = amplitudes @ torch.cat([bundle.directions(layer, states.device) for bundle in bundles])
         touched = where & (amplitudes != 0).any(-1)
         return torch.where(touched[..., None], states + shift.to(states.dtype), states)
 
@@ -239,20 +244,20 @@ class SteeringPass:
         assert self.sites is not None
         found = self.sites.found
         before = None if self.span.fresh else before
-        per_layer: dict[str, dict[int, Tensor]] = {}
-        pooled, amplitudes = [], []
-        for number, plan in enumerate(self._stack.plans):
-            read = self._prompt_scores.by_plan[number]
-            scores = {layer: score[:, 0].detach().to(found.device) for layer, score in read.items()}
-            old = before.per_layer[plan.name] if before else {}
-            per_layer[plan.name] = {k: _merge(found, v, old.get(k)) for k, v in scores.items()}
-            pooled.append(plan.policy.pool(list(per_layer[plan.name].values())))
-            amplitudes.append(plan.policy.amplitude(pooled[-1], plan.threshold))
-        table = torch.stack(amplitudes, dim=-1)
+        bundles = self._stack.bundles
+        by_bundle, pooled, amplitudes = [], [], []
+        for number, bundle in enumerate(bundles):
+            old = before.by_bundle[number] if before else {}
+            fresh = self._prompt_scores.by_bundle[number].items()
+            scores = {k: _merge(found, v[:, 0].detach().to(found.device), old.get(k)) for k, v in fresh}
+            by_bundle.append(scores)
+            pooled.append(bundle.per_plan(bundle.plan.policy.combine(list(scores.values()))))
+            amplitudes.append(bundle.amplitude(pooled[-1]))
+        table = self._stack.in_order(amplitudes)
         if self._chosen is not None:
             table = torch.where(self._chosen.to(table.device), table, torch.zeros_like(table))
         names = tuple(plan.name for plan in self._stack.plans)
-        return Readings(names, torch.stack(pooled, dim=-1), table, per_layer)
+        return Readings(names, self._stack.in_order(pooled), table, tuple(by_bundle), bundles)
 
 
 def _merge(found: Tensor, new: Tensor, old: Tensor | None) -> Tensor:

@@ -1,7 +1,7 @@
 """Gates: how much a state belongs to what is to be forgotten. One short file per kind."""
 
 from mllmeraser.erasure.gates.gate import Gate, GateKind, pooled
-from mllmeraser.erasure.gates.identity import identity_gate
+from mllmeraser.erasure.gates.identity import SiteLens, identity_gate, site_lens
 from mllmeraser.erasure.gates.linear import hard_gate, low_energy_basis, paper_matrix, soft_gate
 from mllmeraser.erasure.gates.neural import neural_gate
 from mllmeraser.erasure.gates.quadratic import quadratic_gate
@@ -9,6 +9,7 @@ from mllmeraser.erasure.gates.quadratic import quadratic_gate
 __all__ = [
     "Gate",
     "GateKind",
+    "SiteLens",
     "hard_gate",
     "identity_gate",
     "low_energy_basis",
@@ -16,5 +17,6 @@ __all__ = [
     "paper_matrix",
     "pooled",
     "quadratic_gate",
+    "site_lens",
     "soft_gate",
 ]

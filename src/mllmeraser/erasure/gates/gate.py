@@ -29,6 +29,7 @@ def _neural(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
     return (hidden * t["out"]).sum(-1) + t["out_bias"]
 
 
+SUBJECTS_AT_ONCE = 64
 RIVALRY = 4.0
 """What a state loses for every unit of cosine by which a retained person fits it better than a subject."""
 
@@ -38,8 +39,19 @@ def _identity(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
     scores = projected @ t["weight"].T
     if "cohort" not in t:
         return scores
-    # somebody else fits better: look-alikes are told apart by who fits best, not by how well
-    nearest = (projected @ t["cohort"].T).amax(-1, keepdim=True)
+    cosines = projected @ t["cohort"].T
+    if "rivals" not in t:
+        return rivalry(scores, cosines.amax(-1, keepdim=True))
+    # somebody's rivals only: a cosine is never below -1; some subjects at a time, for (n, subjects, rivals) is large
+    own = [torch.where(some > 0, cosines[:, None, :], -2.0).amax(-1) for some in t["rivals"].split(SUBJECTS_AT_ONCE)]
+    return rivalry(scores, torch.cat(own, dim=-1))
+
+
+def rivalry(scores: Tensor, nearest: Tensor) -> Tensor:
+    """Cosines with a subject, less `RIVALRY` times that by which the nearest retained person fits better.
+
+    Look-alikes are told apart by who fits best, not by how well.
+    """
     return scores + RIVALRY * (scores - nearest).clamp_max(0.0)
 
 

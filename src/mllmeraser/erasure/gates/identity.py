@@ -9,6 +9,7 @@ subtract.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,43 +23,64 @@ COHORT = 160
 """How many competitors an artifact holds at most: the retained people who are most like a subject."""
 
 
-def identity_gate(
-    retain: Moments,
-    people: Sequence[Moments],
-    forget: Sequence[Moments],
-    *,
-    rank: int = 40,
-    ridge: float = 0.05,
-    cohort: bool = False,
-) -> Gate:
-    """Gates of the subjects ``forget`` at one site.
+@dataclass(frozen=True)
+class SiteLens:
+    """How the subjects of one site are told apart; made from what is retained alone, so every subject shares it.
+
+    Attributes:
+        centre: (d,) float64 mean of the background states.
+        projection: (d, rank) float64 discriminants, in values that float16 holds.
+    """
+
+    centre: Tensor
+    projection: Tensor
+
+    def unit(self, mean: Tensor) -> Tensor:
+        """(rank,) unit vector of a mean state (d,)."""
+        return _unit((mean - self.centre) @ self.projection)
+
+
+def site_lens(background: Moments, people: Sequence[Moments], *, rank: int = 40, ridge: float = 0.05) -> SiteLens:
+    """The directions in which states differ most between people relative to how one person's states vary.
 
     Args:
-        retain: All retain states at the site.
-        people: States of each person of whom there are several: how one person's states vary.
-        forget: States of each subject; a subject without any gets a gate that never opens.
+        background: All states at the site that are nobody's to be forgotten.
+        people: States of each of several people (or names): how one person's states vary.
         rank: Directions that are kept (at most the width).
-        ridge: Share of the retain covariance that is added to the variation within a person.
-        cohort: Whether ``people`` are retained and compete: a state that fits one of them better than a subject is
-            not the subject's, however much the two look alike.
+        ridge: Share of the background's covariance that is added to the variation within a person.
 
     Raises:
-        InputError: There are no retain states, or nobody has two.
+        InputError: There are no background states, or nobody has two.
         NumericalError: The discriminants cannot be found.
     """
     several = [m for m in people if m.n > 1]
-    if retain.n < 2 or not several:
+    if background.n < 2 or not several:
         raise InputError("an identity gate needs retain states, and several states of at least one person")
-    total = retain.covariance()
+    total = background.covariance()
     scatter = torch.stack([m.second - torch.outer(m.total, m.total) / m.n for m in several]).sum(0)
     within = scatter / sum(m.n - 1 for m in several) + ridge * total
     projection = _discriminants(total, within, rank)
-    projection = _short(projection / projection.abs().max())  # the cosine does not know the scale
-    rows = [_unit((m.mean - retain.mean) @ projection) if m.n else torch.zeros_like(projection[0]) for m in forget]
-    tensors = {"weight": torch.stack(rows), "centre": retain.mean, "projection": projection}
-    if cohort:
-        others = torch.stack([_unit((m.mean - retain.mean) @ projection) for m in several])
-        nearest = (others @ tensors["weight"].T).amax(1).argsort(descending=True)[:COHORT]
+    # the cosine does not know the scale
+    return SiteLens(background.mean, _short(projection / projection.abs().max()))
+
+
+def identity_gate(lens: SiteLens, forget: Sequence[Moments], rivals: Sequence[Moments] = ()) -> Gate:
+    """Gates of the subjects ``forget`` at one site; each depends on the lens, the rivals and its own states alone.
+
+    Args:
+        lens: What all subjects share.
+        forget: States of each subject; a subject without any gets a gate that never opens.
+        rivals: States of retained people, who compete: a state that fits one of them better than a subject is
+            not the subject's, however much the two look alike.
+
+    Raises:
+        NumericalError: A gate is not finite.
+    """
+    rows = [lens.unit(m.mean) if m.n else torch.zeros_like(lens.projection[0]) for m in forget]
+    tensors = {"weight": torch.stack(rows), "centre": lens.centre, "projection": lens.projection}
+    if rivals:
+        others = torch.stack([lens.unit(m.mean) for m in rivals])
+        nearest = (others @ tensors["weight"].T).amax(1).argsort(descending=True)[:COHORT].sort().values
         tensors["cohort"] = _short(others[nearest])
     return finite(Gate("identity", tensors), ADVICE)
 

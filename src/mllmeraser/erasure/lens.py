@@ -1,0 +1,112 @@
+"""The lens: how names, topics and faces are told apart on one model. Every subject is seen through the same one.
+
+It is made from people who are retained, from strangers, and from names that nobody asks about, never from who is to be
+forgotten. So the gates of one subject do not depend on any other: subjects are added and taken out exactly, and erasers
+made with one lens can be put together.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mllmeraser.erasure.anchors import Anchor, Anchors, name_ends
+from mllmeraser.erasure.config import GateSettings
+from mllmeraser.erasure.gates import Gate, SiteLens, site_lens, soft_gate
+from mllmeraser.erasure.mentions import NAMES, mentions
+from mllmeraser.erasure.statistics import Moments
+from mllmeraser.erasure.steering_pass import NOWHERE
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.sample import IMPERSONAL, Sample
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What the gates of all subjects share on one model.
+
+    Attributes:
+        name: Tells names apart, at text tokens.
+        face: Tells faces apart, in the mean over a picture.
+        topic: (d,) float64 weight at the last prompt token, about 1 where a fact about a person is wanted and 0 where
+            not; None where nothing was there to tell such questions from.
+    """
+
+    name: SiteLens
+    face: SiteLens
+    topic: Tensor | None
+
+    def topic_gate(self, subjects: int) -> Gate:
+        """The topic as a gate of so many subjects; one that is always open where there is none."""
+        if self.topic is None:
+            closed = Gate("soft", {"weight": self.name.centre.new_zeros(subjects, len(self.name.centre))})
+            return closed.affine(torch.ones(subjects), torch.full((subjects,), -NOWHERE))
+        return Gate("soft", {"weight": self.topic.expand(subjects, -1).clone()})
+
+
+def fit_lens(
+    anchors: Anchors,
+    retain: Sequence[Sample],
+    strangers: Sequence[Sample],
+    settings: GateSettings,
+    progress: Progress | None = None,
+) -> Lens:
+    """The lens of a model, from samples about retained people, about nobody, and about strangers.
+
+    Raises:
+        InputError: There are too few of them.
+        NumericalError: The discriminants cannot be found.
+    """
+    background = [*retain, *strangers]
+    named = [mentions(name, [name]) for name in NAMES]
+    seen = anchors.of([*background, *(s for rows in named for s in rows)], progress)[: len(background)]
+    rank, ridge = settings.rank or anchors.model.hidden_size, settings.ridge
+    words = moments([a.text for a, s in zip(seen, background, strict=True) if s.image is None], anchors)
+    names = [moments(named_states(anchors.model, anchors.of(rows), [name]), anchors)
+             for name, rows in zip(NAMES, named, strict=True)]  # fmt: skip
+    faces = [a.image for a, s in zip(seen, background, strict=True) if s.subject]
+    # faces only: else the discriminants tell faces from scenes
+    looks = moments(faces, anchors) if any(len(f) for f in faces) else moments([a.image for a in seen], anchors)
+    people = list(by_person(seen[: len(retain)], retain, anchors).values())
+    return Lens(
+        site_lens(words, names, rank=rank, ridge=ridge),
+        site_lens(looks, people, rank=rank, ridge=ridge),
+        _topic(seen, background, settings),
+    )
+
+
+def _topic(seen: Sequence[Anchor], samples: Sequence[Sample], settings: GateSettings) -> Tensor | None:
+    """One linear gate: questions for a fact about somebody against prompts about no fact of anybody."""
+    sides: dict[bool, list[Tensor]] = {True: [], False: []}
+    for anchor, sample in zip(seen, samples, strict=True):
+        sides[sample.attribute not in IMPERSONAL].append(anchor.last)
+    if not sides[True] or not sides[False]:
+        return None
+    facts, other = (Moments.from_states(torch.stack(sides[side])) for side in (True, False))
+    return soft_gate(other, facts, beta=1.0, gamma=settings.gamma).tensors["weight"][0]
+
+
+def moments(states: Iterable[Tensor], anchors: Anchors) -> Moments:
+    """Sums over states (positions, d) of several prompts; of none, where there are none."""
+    return Moments.from_states(torch.cat([torch.empty(0, anchors.model.hidden_size), *states]))
+
+
+def by_person(seen: Sequence[Anchor], samples: Sequence[Sample], anchors: Anchors) -> dict[str, Moments]:
+    """States of the faces of each person of whom there are several pictures."""
+    found: dict[str, list[Tensor]] = defaultdict(list)
+    for anchor, sample in zip(seen, samples, strict=True):
+        if sample.subject and len(anchor.image):
+            found[sample.subject].append(anchor.image)
+    return {key: moments(states, anchors) for key, states in found.items() if len(states) > 1}
+
+
+def named_states(model: MultimodalModel, seen: Sequence[Anchor], names: Sequence[str]) -> list[Tensor]:
+    """States (occurrences, d) of prompts at the last token of any of the names; everywhere if there is no name."""
+    if not names:
+        return [anchor.text for anchor in seen]
+    ends = [sorted({e for name in names for e in name_ends(model, anchor.ids, name)}) for anchor in seen]
+    return [anchor.text[where] for anchor, where in zip(seen, ends, strict=True)]
