@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from mllmeraser.benchmarks.benchmark import Benchmark
 from mllmeraser.embedded import BENCHMARK
@@ -20,8 +20,34 @@ CELLS = tuple((modality, task) for modality in ("image", "text") for task in (*O
 Share = dict[str, float]
 
 
+class Remembers:
+    """A bare model that is asked every question once; its answers to it are given again."""
+
+    def __init__(self, model: MultimodalModel) -> None:
+        """Nothing is known yet."""
+        self.name, self._model = model.name, model
+        self._said: dict[tuple[str, int], str] = {}
+
+    def generate(
+        self,
+        samples: Sequence[Sample],
+        *,
+        max_new_tokens: int,
+        batch_size: int = 32,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[str]:
+        """The answers to samples, in their order."""
+        keys = [(sample.digest(), max_new_tokens) for sample in samples]
+        new = {key: sample for key, sample in zip(keys, samples, strict=True) if key not in self._said}
+        asked = self._model.generate(list(new.values()), max_new_tokens=max_new_tokens, batch_size=batch_size)
+        self._said.update(zip(new, asked, strict=True))
+        if progress is not None:
+            progress(len(samples))
+        return [self._said[key] for key in keys]
+
+
 def told(
-    model: MultimodalModel,
+    model: MultimodalModel | Remembers,
     benchmark: Benchmark,
     sets: Mapping[str, Sequence[Sample]],
     intervention: Intervention | None,
@@ -31,8 +57,8 @@ def told(
 ) -> list[Item]:
     """Every answer to ``sets``, judged; ``intervention`` is attached meanwhile."""
     result = evaluate(
-        model, sets, method="study", benchmark=BENCHMARK, split=split, intervention=intervention, seed=seed,
-        values=benchmark.values, vocabulary=benchmark.vocabulary,
+        cast(MultimodalModel, model), sets, method="study", benchmark=BENCHMARK, split=split, seed=seed,
+        intervention=intervention, values=benchmark.values, vocabulary=benchmark.vocabulary,
     )  # fmt: skip
     return result.items
 
