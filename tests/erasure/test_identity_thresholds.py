@@ -13,8 +13,8 @@ from mllmeraser.erasure.gates import SiteLens, identity_gate
 from mllmeraser.erasure.identity_thresholds import (
     NEVER,
     ROOM,
-    highest,
     impostor_threshold,
+    own_thresholds,
     topic_thresholds,
     with_room,
 )
@@ -33,22 +33,32 @@ def drawn(seed: int, n: int, share: float, subjects: int = 3) -> Tensor:
 
 @given(st.integers(0, 10_000), st.sampled_from([0.2, 0.5, 1.0]))
 def test_no_calibration_prompt_lies_above_and_subjects_do_not_meet(seed: int, share: float) -> None:
-    scores = drawn(seed, 60, share)
-    levels = highest(scores)
+    scores, far = drawn(seed, 60, share), [torch.tensor([9.0])] * 3
+    levels = own_thresholds(scores, far, 0.001, 0.2).thresholds
+    assert not bool((levels == NEVER).any())
     assert not bool((scores > levels).any())
-    assert torch.equal(highest(scores[:, [1]]), levels[[1]])
+    assert torch.equal(own_thresholds(scores[:, [1]], far[:1], 0.001, 0.2).thresholds, levels[[1]])
 
 
 def test_a_fresh_prompt_lies_above_a_threshold_as_seldom_as_stated() -> None:
     n, above = 19, 0
     for seed in range(2000):
         scores = drawn(seed, n + 1, 1.0, subjects=1)
-        above += int(scores[-1] > highest(scores[:-1]))
+        above += int(scores[-1] > own_thresholds(scores[:-1], [torch.tensor([9.0])], 0.001, 0.2).thresholds)
     assert above / 2000 == pytest.approx(1 / (n + 1), abs=0.015)
 
 
+@given(st.integers(0, 10_000), st.sampled_from([0.05, 0.1, 0.2]))
+def test_where_both_overlap_no_more_than_the_rate_lies_above(seed: int, rate: float) -> None:
+    scores = drawn(seed, 100, 1.0, subjects=1)
+    levels = own_thresholds(scores, [scores.max()[None] - 0.01], 0.001, rate)
+    level = float(levels.thresholds)
+    assert float(levels.rates) == rate and 0 < int((scores > level).sum()) <= rate * 101
+
+
 def test_a_gate_with_nothing_to_read_never_opens() -> None:
-    assert highest(torch.full((5, 2), NOWHERE)).tolist() == [NEVER, NEVER]
+    nothing = own_thresholds(torch.full((5, 2), NOWHERE), [torch.tensor([0.5])] * 2, 0.001, 0.2)
+    assert nothing.thresholds.tolist() == [NEVER, NEVER] and not nothing.rates.any()
 
 
 def people(n: int, seed: int = 0) -> list[Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mllmeraser.models import MultimodalModel, load_model
-from mllmeraser.models.fingerprint import _canonical, fingerprint
+from mllmeraser.models.fingerprint import _canonical, fingerprint, taken_once
 from mllmeraser.samples import InputError
 from tiny import build_llava, mixed_samples
 
@@ -90,3 +90,18 @@ def test_weights_elsewhere_are_an_error(tiny_llava: MultimodalModel) -> None:
         empty = type(tiny_llava.hf)(tiny_llava.hf.config)
     with pytest.raises(InputError, match="not in memory"):
         fingerprint(empty)
+
+
+def test_within_the_block_it_is_taken_once(tiny_llava: MultimodalModel, tiny_qwen: MultimodalModel) -> None:
+    weight = next(tiny_llava.hf.parameters())
+    before, was = fingerprint(tiny_llava.hf), weight.detach().clone()
+    try:
+        with taken_once():
+            assert fingerprint(tiny_llava.hf) == before and fingerprint(tiny_qwen.hf) != before
+            with torch.no_grad():
+                weight.add_(1.0)
+            assert fingerprint(tiny_llava.hf) == before, "whoever opens the block promises that nothing changes"
+        assert fingerprint(tiny_llava.hf) != before
+    finally:
+        with torch.no_grad():
+            weight.copy_(was)

@@ -54,6 +54,7 @@ class Anchors:
         self._batch_size = batch_size
         self._points = [HookPoint(layer) for layer in sorted({*reads, *shifts})]
         self._kept: dict[str, Anchor] = {}
+        self._digests: dict[int, tuple[Sample, str]] = {}
 
     def of(self, samples: Sequence[Sample], progress: Progress | None = None) -> list[Anchor]:
         """The anchors of samples, in their order.
@@ -61,11 +62,17 @@ class Anchors:
         Raises:
             NumericalError: A state is NaN or infinite.
         """
-        digests = [sample.digest() for sample in samples]
+        digests = [self._digest(sample) for sample in samples]
         missing = {d: s for d, s in zip(digests, samples, strict=True) if d not in self._kept}
         if missing:
             self._capture(list(missing), list(missing.values()), progress)
         return [self._kept[digest] for digest in digests]
+
+    def _digest(self, sample: Sample) -> str:
+        known = self._digests.get(id(sample))  # the sample is kept too, so that nothing else gets its place in memory
+        if known is None:
+            known = self._digests[id(sample)] = (sample, sample.digest())
+        return known[1]
 
     @torch.no_grad()
     def _capture(self, digests: Sequence[str], samples: Sequence[Sample], progress: Progress | None) -> None:

@@ -15,7 +15,7 @@ from mllmeraser.erasure.contrast import ContrastSet
 from mllmeraser.erasure.direction import Direction
 from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.erasure.gates.gate import HALF
-from mllmeraser.erasure.revoke import TAIL
+from mllmeraser.erasure.revoke import RATES, TAIL
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.split import Parts, salted_digest
 from mllmeraser.erasure.statistics import Statistics
@@ -100,6 +100,8 @@ def assemble(
             counts = tuple(n for n, _ in shares)
     if decision.tail is not None:
         tensors[TAIL] = decision.tail
+    if decision.rates is not None:
+        tensors[RATES] = decision.rates
     calibration = manifest.calibration.model_copy(update={"curve": curve, "utility_budget": budget})
     changes: dict[str, object] = {
         "read_layers": reads,

@@ -70,6 +70,11 @@ class Bundle:
         """(plans,) strengths, float32."""
         return self._on("strengths", 0, self._strengths, device)
 
+    def tensors(self) -> list[Tensor]:
+        """Everything it holds where the model is, once something went through."""
+        gates = [gate for gate in self._gates.values() if isinstance(gate, Gate)]
+        return [*self._placed.values(), *(tensor for gate in gates for tensor in gate.tensors.values())]
+
     def subjects_of(self, position: int) -> slice:
         """Columns of the subjects of the plan at a position in `numbers`."""
         if len(self.numbers) == 1:

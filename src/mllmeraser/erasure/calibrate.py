@@ -30,12 +30,14 @@ class Decision:
         threshold: Above which an input belongs to the request; None if the policy has no threshold.
         tail: (m, S) highest held-out retain scores, from which a revocation recomputes the threshold.
         calibration: What goes into the manifest.
+        rates: (S,) false alarms that each subject's own thresholds keep to; None where all have one threshold.
     """
 
     gates: dict[int, Gate]
     threshold: float | None
     tail: Tensor | None
     calibration: Calibration
+    rates: Tensor | None = None
 
 
 def calibrate(

@@ -11,6 +11,7 @@ from torch import Tensor
 from mllmeraser.erasure.config import Calibration, DataDigests, EraserConfig
 from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.erasure.gates.gate import SHARED
+from mllmeraser.erasure.revoke import RATES
 from mllmeraser.samples.errors import InputError
 
 SAME = ("format_version", "fingerprint", "prompt_hash", "read_layers", "shift_layers", "policy", "gate", "direction",
@@ -37,6 +38,9 @@ def consolidate(erasers: Sequence[Eraser]) -> Eraser:
         for key in SAME:
             if getattr(config, key) != getattr(first, key):
                 raise InputError(f"these erasers differ in {key.replace('_', ' ')}: attach them side by side")
+    parts = [eraser.tensors.keys() for eraser in erasers]
+    if RATES not in parts[0] or any(part != parts[0] for part in parts):
+        raise InputError("these erasers do not hold the same tensors: fit those of an earlier version again")
     subjects = [subject for eraser in erasers for subject in eraser.config.subjects]
     if len(set(subjects)) < len(subjects):
         raise InputError("two of these erasers hold the same subject")
@@ -46,7 +50,8 @@ def consolidate(erasers: Sequence[Eraser]) -> Eraser:
             tensors[name] = _together(name, [eraser.tensors[name] for eraser in erasers])
     for layer in first.shift_layers:
         tensors[f"direction.{layer}"] = _direction(erasers, layer, tensors[f"share.{layer}"])
-    return Eraser(_manifest([eraser.config for eraser in erasers]), tensors)
+    rate = min(1.0, float(tensors[RATES].sum()))
+    return Eraser(_manifest([eraser.config for eraser in erasers], rate), tensors)
 
 
 def _together(name: str, parts: Sequence[Tensor]) -> Tensor:
@@ -78,10 +83,8 @@ def _direction(erasers: Sequence[Eraser], layer: int, shares: Tensor) -> Tensor:
     return (bases[0] - counts @ shares.double() / counts.sum()).float()
 
 
-def _manifest(configs: Sequence[EraserConfig]) -> EraserConfig:
+def _manifest(configs: Sequence[EraserConfig], rate: float) -> EraserConfig:
     first = configs[0]
-    stated = [config.calibration.false_alarm_target for config in configs]
-    total = None if None in stated else min(1.0, sum(s for s in stated if s is not None))
     counts: dict[str, int] = {}
     for config in configs:
         for name, n in config.data.counts.items():
@@ -92,7 +95,7 @@ def _manifest(configs: Sequence[EraserConfig]) -> EraserConfig:
         "subjects": tuple(subject for config in configs for subject in config.subjects),
         "counts": tuple(n for config in configs for n in config.counts),
         "data": DataDigests(counts=counts),
-        "calibration": Calibration(false_alarm_target=total, n=min(config.calibration.n for config in configs)),
+        "calibration": Calibration(false_alarm_target=rate, n=min(config.calibration.n for config in configs)),
         "verification": {},
         "tensors_sha256": "",
         "derived_from": None,

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from mllmeraser.erasure.config import EraserConfig
 from mllmeraser.erasure.gates import Gate, pooled
+from mllmeraser.erasure.gates.gate import SHARED
 from mllmeraser.erasure.revoke import without
+from mllmeraser.erasure.sharing import shared
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.samples.errors import ArtifactError, InputError
 
@@ -72,6 +74,7 @@ class Eraser:
         if not parts:
             raise ArtifactError(f"the eraser has no gate at layer {layer}")
         kind = self.config.gate.kind
+        parts.update({name: shared(parts[name]) for name in SHARED.get(kind, ()) if name in parts})
         # the second layer of an identity decision holds the topic, a linear gate
         return Gate("soft" if kind == "identity" and "projection" not in parts else kind, parts)
 

@@ -20,7 +20,15 @@ from mllmeraser.erasure.calibrate import Decision
 from mllmeraser.erasure.closed_form import directions_from
 from mllmeraser.erasure.config import Calibration
 from mllmeraser.erasure.gates import Gate, identity_gate
-from mllmeraser.erasure.identity_thresholds import FACE_SHARE, highest, impostor_threshold, topic_thresholds, with_room
+from mllmeraser.erasure.identity_thresholds import (
+    FACE_SHARE,
+    NAME_SHARE,
+    Levels,
+    impostor_threshold,
+    own_thresholds,
+    topic_thresholds,
+    with_room,
+)
 from mllmeraser.erasure.lens import Lens, by_person, fit_lens, moments, named_states
 from mllmeraser.erasure.mentions import mentions
 from mllmeraser.erasure.plan import IDENTITY_SITES
@@ -71,8 +79,8 @@ def fit_identity(
         lens = lens or fit_lens(anchors, parts.retain, parts.strangers, settings.gate, progress)
         gates = _gates(lens, parts, said, names, anchors)
     with timed(clock, "calibration"):
-        gates = _with_thresholds(gates, lens, parts, anchors, settings)
-        decision = _measured(gates, parts, anchors, settings)
+        gates, stated = _with_thresholds(gates, lens, parts, anchors, settings)
+        decision = _measured(gates, stated, parts, anchors, settings)
     manifest = describe(model, request, parts, settings, None, salt, decision, None, statistics)
     eraser = assemble(manifest, decision, directions, settings.strength, shifts)
     clock["total"] = sum(clock.values())
@@ -139,8 +147,10 @@ def _most(gate: Gate, states: Sequence[Tensor]) -> Tensor:
     return found.scatter_reduce(0, prompt[:, None].expand_as(scores), scores, "amax", include_self=True)
 
 
-def _with_thresholds(gates: Gates, lens: Lens, parts: Parts, anchors: Anchors, settings: FitSettings) -> Gates:
-    """Every gate with its thresholds at 0."""
+def _with_thresholds(
+    gates: Gates, lens: Lens, parts: Parts, anchors: Anchors, settings: FitSettings
+) -> tuple[Gates, Tensor]:
+    """Every gate with its thresholds at 0, and the rate of false alarms (subjects,) that each subject's keep to."""
     name, topic, face = gates
     spare = settings.gate.spare
     facts = [s for s in parts.calibration if s.attribute not in IMPERSONAL]
@@ -150,10 +160,12 @@ def _with_thresholds(gates: Gates, lens: Lens, parts: Parts, anchors: Anchors, s
     by_name = [torch.tensor([s.image is None for s in rows]) for rows in held]
     called = [mine[0][where, i] for i, (mine, where) in enumerate(zip(own, by_name, strict=True))]
     looks = [mine[2][~where, i] for i, (mine, where) in enumerate(zip(own, by_name, strict=True))]
-    name = _moved(name, with_room(highest(seen[0]), called, spare))
-    common = _impostors(lens, parts, anchors, settings)
-    level = highest(seen[2]) if common is None else torch.full((len(own),), common)
-    face = _moved(face, with_room(level, looks, spare))
+    most, least = NAME_SHARE * settings.false_alarm_rate, FACE_SHARE * settings.false_alarm_rate
+    names = own_thresholds(seen[0], called, spare, most)
+    common = _impostors(lens, parts, anchors, least)
+    faces = own_thresholds(seen[2], looks, spare, most) if common is None else Levels.common(common, least, len(own))
+    name = _moved(name, with_room(names.thresholds, called, spare))
+    face = _moved(face, with_room(faces.thresholds, looks, spare))
     others = [s for s in parts.calibration if s.attribute in IMPERSONAL] or [
         s for s in parts.retain if s.attribute in IMPERSONAL
     ]
@@ -161,26 +173,25 @@ def _with_thresholds(gates: Gates, lens: Lens, parts: Parts, anchors: Anchors, s
         other = _scores(gates, anchors.of(others))[1][:, 0]
         topics = [mine[1][:, i] for i, mine in enumerate(own)]
         topic = _moved(topic, topic_thresholds(other, seen[1][:, 0], topics, spare))
-    return name, topic, face
+    return (name, topic, face), names.rates + faces.rates
 
 
-def _impostors(lens: Lens, parts: Parts, anchors: Anchors, settings: FitSettings) -> float | None:
+def _impostors(lens: Lens, parts: Parts, anchors: Anchors, rate: float) -> float | None:
     """The threshold of faces that retained people give when each plays the subject in turn."""
     facts = [s for s in parts.calibration if s.attribute not in IMPERSONAL]
     people = [(key, m.mean) for key, m in by_person(anchors.of(parts.retain), parts.retain, anchors).items()]
     seen = [(s.subject, a.image) for s, a in zip(facts, anchors.of(facts), strict=True)]
-    return impostor_threshold(lens.face, people, seen, FACE_SHARE * settings.false_alarm_rate)
+    return impostor_threshold(lens.face, people, seen, rate)
 
 
-def _measured(gates: Gates, parts: Parts, anchors: Anchors, settings: FitSettings) -> Decision:
+def _measured(gates: Gates, stated: Tensor, parts: Parts, anchors: Anchors, settings: FitSettings) -> Decision:
     """The decision, measured on prompts that set none of its thresholds."""
     held = parts.held_out or [sample for rows in parts.forget.values() for sample in rows]
     check, forget = (settings.policy.pool(_scores(gates, anchors.of(rows))) for rows in (parts.check, held))
     fired = int((check > 0).sum())
-    facts = sum(sample.attribute not in IMPERSONAL for sample in parts.calibration)
     calibration = Calibration(
-        false_alarm_target=min(1.0, len(parts.forget) * (FACE_SHARE * settings.false_alarm_rate + 1 / (facts + 1))),
-        n=facts,
+        false_alarm_target=min(1.0, float(stated.sum())),
+        n=sum(sample.attribute not in IMPERSONAL for sample in parts.calibration),
         n_check=len(check),
         false_alarms=fired / len(check) if len(check) else None,
         false_alarms_interval=wilson(fired, len(check)) if len(check) else None,
@@ -190,7 +201,7 @@ def _measured(gates: Gates, parts: Parts, anchors: Anchors, settings: FitSetting
         mean_retain=float(check.mean()) if len(check) else None,
     )
     layers = settings.layers(anchors.model.num_layers)[0]
-    return Decision(dict(zip(layers, gates, strict=True)), 0.0, None, calibration)
+    return Decision(dict(zip(layers, gates, strict=True)), 0.0, None, calibration, stated)
 
 
 def _moved(gate: Gate, thresholds: Tensor) -> Gate:

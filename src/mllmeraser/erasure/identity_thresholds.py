@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from mllmeraser.erasure.threshold import conformal_threshold, prompts_needed
 FACE_SHARE = 1 / 20
 """Share of the allowed false alarms that the face of one subject may take: an eraser may hold many."""
 
+NAME_SHARE = 1 / 2
+"""Share that a name may take which is hardly told from another; any other takes as little as can be promised."""
+
 ROOM = 1 / 3
 """How far a threshold moves from the calibrated one towards the names, or faces, to be forgotten."""
 
@@ -22,15 +26,45 @@ NEVER = 1.0
 """Threshold of a gate with nothing to read: no cosine is larger."""
 
 
-def highest(scores: Tensor) -> Tensor:
-    """(subjects,) thresholds above every calibration prompt, (n, subjects), that has something to read.
+@dataclass(frozen=True)
+class Levels:
+    """Thresholds (subjects,), and for each the probability that a fresh calibration prompt lies above it."""
 
-    With n such prompts, a fresh one of their kind lies above a subject's threshold with a probability of at most
-    1 / (n + 1).
+    thresholds: Tensor
+    rates: Tensor
+
+    @classmethod
+    def common(cls, threshold: float, rate: float, subjects: int) -> Levels:
+        """The same for all."""
+        levels, rates = torch.tensor([[threshold], [rate]], dtype=torch.float64).expand(2, subjects)
+        return cls(levels, rates)
+
+
+def own_thresholds(seen: Tensor, own: Sequence[Tensor], spare: float, rate: float) -> Levels:
+    """Thresholds as calibrated: above all that is seen, or lower, where that would let some slip.
+
+    With n calibration prompts, a fresh one of their kind lies above the highest of them with a probability of at most
+    1 / (n + 1). A subject that is hardly told from somebody else may cost up to ``rate``.
+
+    Args:
+        seen: Scores of the calibration prompts, (n, subjects), ``NOWHERE`` where a prompt has nothing to read.
+        own: For each subject its scores of prompts in which it is meant, held out from the fit.
+        spare: Share of those whose scores are not looked at, the lowest.
+        rate: Share of the calibration prompts that may lie above where the two overlap.
     """
-    columns = [scores[:, i][scores[:, i] > NOWHERE / 2] for i in range(scores.shape[1])]
-    found = [conformal_threshold(c, 1 / (len(c) + 1)) if len(c) else NEVER for c in columns]
-    return torch.tensor(found, dtype=torch.float64)
+    found = [_own(seen[:, i], mine, spare, rate) for i, mine in enumerate(own)]
+    return Levels(*torch.tensor(found, dtype=torch.float64).reshape(-1, 2).T)
+
+
+def _own(scores: Tensor, own: Tensor, spare: float, rate: float) -> tuple[float, float]:
+    present = scores[scores > NOWHERE / 2]
+    if not len(present):
+        return NEVER, 0.0
+    least = 1 / (len(present) + 1)
+    above, low = conformal_threshold(present, least), _lowest(own, spare)
+    if low is None or low > above:
+        return above, least
+    return conformal_threshold(present, max(least, rate)), max(least, rate)
 
 
 def impostor_threshold(

@@ -14,6 +14,8 @@ from mllmeraser.samples.errors import InputError
 
 TAIL = "calibration.tail"
 """Name of the highest scores of held-out retain prompts, from which the threshold of the rest follows."""
+RATES = "calibration.rates"
+"""Name of the false alarms that each subject's own thresholds keep to, (subjects,)."""
 # What was measured on all subjects together does not describe the rest.
 STALE = ("detected", "auc", "mean_forget", "mean_retain", "false_alarms", "false_alarms_interval")
 
@@ -41,8 +43,8 @@ def without(
     threshold, alpha = config.threshold, config.calibration.false_alarm_target
     if threshold is not None and alpha is not None and TAIL in kept:
         threshold = tail_threshold(kept[TAIL], config.calibration.n, alpha)
-    if config.gate.kind == "identity" and alpha is not None:  # each subject has its own thresholds, and its part of it
-        alpha *= len(rows) / len(config.subjects)
+    if RATES in kept:
+        alpha = min(1.0, float(kept[RATES].sum()))
     stale: dict[str, object] = dict.fromkeys(STALE)
     changes: dict[str, object] = {
         "subjects": tuple(config.subjects[i] for i in rows),
@@ -63,7 +65,7 @@ def _selected(tensors: Mapping[str, Tensor], counts: Sequence[int], rows: Sequen
     for name, tensor in tensors.items():
         if name == TAIL:
             kept[name] = tensor[:, chosen].clone()
-        elif name.startswith("share.") or (name.startswith("gate.") and _by_subject(tensors, name)):
+        elif name == RATES or name.startswith("share.") or (name.startswith("gate.") and _by_subject(tensors, name)):
             kept[name] = tensor[chosen].clone()
         if name.startswith("share."):
             direction = name.replace("share", "direction")

@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from mllmeraser.erasure.generation import GenerateCall, GenerateTap
 from mllmeraser.erasure.plan import Steerable, SteeringPlan
 from mllmeraser.erasure.prompt_tracker import PromptTracker
+from mllmeraser.erasure.sharing import distinct_bytes
 from mllmeraser.erasure.steering_pass import Readings, Stack, SteeringPass
 from mllmeraser.models.capture import hidden_of, with_hidden
 from mllmeraser.models.families import family_for
+from mllmeraser.models.fingerprint import taken_once
 from mllmeraser.models.intervention import Attachment, Rows, unwrap
 from mllmeraser.samples.errors import AttachError, InputError
 
@@ -61,9 +63,10 @@ def attach_all(model: Any, erasers: Steerables) -> SteeringAttachment:
 
 
 def _named_plans(model: Any, erasers: Steerables) -> tuple[SteeringPlan, ...]:
-    if isinstance(erasers, Mapping):
-        return tuple(replace(eraser.plan(model), name=name) for name, eraser in erasers.items())
-    return tuple(eraser.plan(model) for eraser in erasers)
+    with taken_once():
+        if isinstance(erasers, Mapping):
+            return tuple(replace(eraser.plan(model), name=name) for name, eraser in erasers.items())
+        return tuple(eraser.plan(model) for eraser in erasers)
 
 
 class ErasurePack:
@@ -121,6 +124,11 @@ class SteeringAttachment(Attachment):
     def _reset(self) -> None:
         self._tracker.forget()
         self._pass = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the attached erasers hold where the model is, once a prompt went through; shared ones once."""
+        return distinct_bytes([tensor for bundle in self._stack.bundles for tensor in bundle.tensors()])
 
     def __enter__(self) -> SteeringAttachment:
         return self

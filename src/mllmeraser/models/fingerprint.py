@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -19,6 +22,19 @@ SAMPLED = 64
 _WRAPPERS = frozenset({"model", "base_model", "language_model", "vision_model"})
 
 
+_TAKEN: ContextVar[dict[int, str] | None] = ContextVar("taken", default=None)
+
+
+@contextmanager
+def taken_once() -> Iterator[None]:
+    """Within this block no weight changes: the fingerprint of a model is taken once, however often it is asked for."""
+    token = _TAKEN.set({})
+    try:
+        yield
+    finally:
+        _TAKEN.reset(token)
+
+
 def fingerprint(hf: PreTrainedModel, family: Family | None = None) -> str:
     """SHA-256 (hex) over architecture, dtype, and name, shape and sampled values of every parameter.
 
@@ -31,6 +47,15 @@ def fingerprint(hf: PreTrainedModel, family: Family | None = None) -> str:
         InputError: If weights are not in memory (meta device).
         UnknownFamilyError: If no adapter serves this model.
     """
+    taken = _TAKEN.get()
+    if taken is None:
+        return _fingerprint(hf, family)
+    if id(hf) not in taken:
+        taken[id(hf)] = _fingerprint(hf, family)
+    return taken[id(hf)]
+
+
+def _fingerprint(hf: PreTrainedModel, family: Family | None) -> str:
     family = family or family_for(hf.config, hf)
     digest = hashlib.sha256(json.dumps(_essentials(hf, family), sort_keys=True).encode())
     named = sorted((_canonical(name), parameter) for name, parameter in _unique(hf).items())

@@ -84,7 +84,11 @@ def person_prompts(person: Person, stream: Stream, n: int, *, answered: bool) ->
 def request_pictures(world: World, key: str, n: int) -> list[Image.Image]:
     """``n`` pictures of a person, as somebody would hand them in with a request: none of them is ever scored."""
     person = next(p for p in [*world.people, *world.celebrities] if p.key == key)
-    stream = world.stream.child("request", key)
+    return pictures_of(person, world.stream.child("request", key), n)
+
+
+def pictures_of(person: Person, stream: Stream, n: int) -> list[Image.Image]:
+    """``n`` pictures of anybody, each in other clothes and another pose."""
     return [_portrait(person, stream.child(i)) for i in range(n)]
 
 
