@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -176,3 +177,12 @@ def test_biography_as_free_text_is_no_error() -> None:
     assert sample.keywords == ("nurse",)
     data["forget_5"][0]["biography"] = json.dumps("text in quotes")
     assert Benchmark("b", MemoryRows(data)).samples("forget")
+
+
+def test_thin_asks_about_everything() -> None:
+    samples = load_benchmark("portraits:dev").samples("retain_heldout")
+    few = thin(samples, 24)
+    assert len({s.subject for s in few}) == 24
+    for cell in {(s.task, s.modality) for s in few}:
+        asked = Counter(s.attribute for s in few if (s.task, s.modality) == cell)
+        assert len(asked) == 6 and set(asked.values()) == {4}

@@ -1,4 +1,4 @@
-"""A smaller set that still asks about as many people as possible."""
+"""A smaller set that still asks about as many people, and as many different things, as possible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from mllmeraser.samples.sample import Sample
 def thin(samples: Sequence[Sample], per_cell: int) -> list[Sample]:
     """At most `per_cell` samples of each task and modality, taken from as many people as possible.
 
-    People take turns in order, so the result is the same every time and keeps the order of `samples`.
+    People take turns in order, each beginning one sample further than the one before: else everybody would be asked
+    the same thing, for the samples of each come in the same order. The result is the same every time and keeps the
+    order of `samples`.
     """
     cells: dict[tuple[str, str], dict[str, list[int]]] = {}
     for index, sample in enumerate(samples):
@@ -19,6 +21,11 @@ def thin(samples: Sequence[Sample], per_cell: int) -> list[Sample]:
     kept: set[int] = set()
     for people in cells.values():
         turns = max(len(indices) for indices in people.values())
-        order = [indices[turn] for turn in range(turns) for indices in people.values() if turn < len(indices)]
+        order = [
+            indices[(turn + number) % len(indices)]
+            for turn in range(turns)
+            for number, indices in enumerate(people.values())
+            if turn < len(indices)
+        ]
         kept.update(order[:per_cell])
     return [sample for index, sample in enumerate(samples) if index in kept]
