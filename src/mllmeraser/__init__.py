@@ -22,6 +22,7 @@ _HOMES = {
     "Sample": "mllmeraser.samples",
     "Subject": "mllmeraser.samples.request",
     "ask": "mllmeraser.api",
+    "consolidate": "mllmeraser.erasure.consolidate",
     "erase": "mllmeraser.api",
     "evaluate": "mllmeraser.api",
     "forget_split": "mllmeraser.api",
@@ -42,6 +43,7 @@ __all__ = [
     "Subject",
     "__version__",
     "ask",
+    "consolidate",
     "erase",
     "evaluate",
     "forget_split",
@@ -52,6 +54,7 @@ __all__ = [
 if TYPE_CHECKING:
     from mllmeraser.api import ask, erase, evaluate, forget_split
     from mllmeraser.benchmarks.registry import load_benchmark
+    from mllmeraser.erasure.consolidate import consolidate
     from mllmeraser.erasure.eraser import Eraser
     from mllmeraser.erasure.fit import FitSettings
     from mllmeraser.models.hookpoint import HookPoint

@@ -15,7 +15,7 @@ from mllmeraser.erasure.identity_thresholds import (
     ROOM,
     impostor_threshold,
     own_thresholds,
-    topic_thresholds,
+    topic_threshold,
     with_room,
 )
 from mllmeraser.erasure.statistics import Moments
@@ -114,8 +114,9 @@ def test_it_stays_where_there_is_no_room(own: list[float]) -> None:
 
 
 def test_the_topic_lies_half_way_or_just_under_the_facts() -> None:
-    facts, own = torch.tensor([0.8, 0.9]), [torch.tensor([0.6]), torch.tensor([1.0])]
-    apart = topic_thresholds(torch.tensor([0.0, 0.2]), facts, own, 0.001)
-    assert apart.tolist() == pytest.approx([0.4, 0.5], abs=1e-3)
-    mixed = topic_thresholds(torch.tensor([0.0, 0.95]), facts, own, 0.001)
-    assert mixed.tolist() == pytest.approx([0.6, 0.8], abs=1e-3), "what is to be forgotten must not slip through"
+    facts, first, second = torch.tensor([0.8, 0.9]), torch.tensor([0.6]), torch.tensor([1.0])
+    apart, mixed = torch.tensor([0.0, 0.2]), torch.tensor([0.0, 0.95])
+    assert topic_threshold(apart, facts, first, 0.001) == pytest.approx(0.4, abs=1e-3)
+    assert topic_threshold(apart, facts, second, 0.001) == pytest.approx(0.5, abs=1e-3)
+    assert topic_threshold(mixed, facts, first, 0.001) == pytest.approx(0.6), "nothing to be forgotten may slip through"
+    assert topic_threshold(mixed, facts, second, 0.001) == pytest.approx(0.8, abs=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,15 @@ def test_bad_library(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "q.yaml").write_text(text)
     with pytest.raises(InputError, match=said):
         read_library(tmp_path / "q.yaml")
+
+
+def test_of_somebody_some_attributes_alone(face: Image.Image) -> None:
+    own = [Sample("Who is this?", face, subject="a", attribute="identity"), Sample("Her street?", face, subject="a")]
+    subject = Subject("a", ("Ada Lee",), tuple(own), attributes=("residence",))
+    expanded = expand_subject(subject, ExpansionSettings(views=2))
+    assert {s.attribute for s in expanded.samples} == {None, "residence"} and expanded.attributes == ("residence",)
+    assert {s.question for s in expanded.samples if s.attribute is None} == {"Her street?"}
+    assert any(s.image is None for s in expanded.samples)
+    assert not any("Who is this" in s.question for s in expanded.samples)
+    with pytest.raises(InputError, match="unknown attribute 'shoe size'; known are birthplace"):
+        expand_subject(replace(subject, attributes=("shoe size",)), ExpansionSettings())

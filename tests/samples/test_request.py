@@ -167,3 +167,10 @@ def test_expanded_request_keeps_the_forgotten_out_of_retain() -> None:
     assert [s.id for s in expanded.retain if s.subject == "1"] == ["hat"]
     assert len([s for s in expanded.retain if s.subject == "2"]) == 5
     expanded.validate()
+
+
+def test_request_yaml_may_name_what_alone_is_to_be_forgotten(tmp_path: Path) -> None:
+    (tmp_path / "request.yaml").write_text("name: Jane Doe\nattributes: [residence]\n")
+    subject = Request.from_folder(tmp_path).subjects[0]
+    assert subject.attributes == ("residence",)
+    assert {s.attribute for s in Request((subject,)).expanded().forget} == {"residence"}

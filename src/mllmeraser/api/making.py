@@ -9,13 +9,16 @@ from typing import Any
 
 from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.benchmarks.registry import load_benchmark
+from mllmeraser.erasure.anchors import Anchors
 from mllmeraser.erasure.contrast import ContrastSet
 from mllmeraser.erasure.direction import CONTRAST_KINDS
 from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.erasure.fit import FitSettings, fit
+from mllmeraser.erasure.lens import Lens, fit_lens
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.portraits.prompts import contrast_prompts
+from mllmeraser.portraits.people import World
+from mllmeraser.portraits.prompts import contrast_prompts, default_retain, default_strangers
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.files import whole_folder
 from mllmeraser.samples.progress import Progress
@@ -73,7 +76,28 @@ def erase(
         say(line)  # type: ignore[misc]
     if contrast is None and settings.direction.kind in CONTRAST_KINDS:
         contrast = ContrastSet.from_samples(*contrast_prompts(seed))
-    return fit(loaded, completed.request, settings, progress, contrast=contrast).eraser
+    anchors = lens = None
+    if completed.shipped and settings.gate.kind == "identity":
+        anchors, lens = shipped_lens(loaded, settings, seed, progress)
+    made = fit(loaded, completed.request, settings, progress, contrast=contrast, anchors=anchors, lens=lens)
+    return made.eraser
+
+
+def shipped_lens(
+    model: MultimodalModel, settings: FitSettings, seed: int = 0, progress: Progress | None = None
+) -> tuple[Anchors, Lens]:
+    """The lens of a model made from the shipped sets, whoever is to be forgotten: so that erasers can be put together.
+
+    Returns:
+        The states behind it, which a fit on this model need not capture again, and the lens.
+
+    Raises:
+        InputError: The settings do not suit the model, or are not of the gate `identity`.
+    """
+    world = World("dev", seed)
+    reads, (shifts, *_) = settings.layers(model.num_layers)
+    anchors = Anchors(model, reads, shifts, batch_size=settings.batch_size)
+    return anchors, fit_lens(anchors, default_retain(world), default_strangers(world), settings.gate, progress)
 
 
 def forget_split(benchmark: str, split: str = "forget_5", fold: int = 0) -> Request:

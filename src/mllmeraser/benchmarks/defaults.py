@@ -19,10 +19,17 @@ IDENTITY_QUESTION = "Who is this?"
 
 @dataclass(frozen=True)
 class Completed:
-    """A request ready for ``fit``, and one line for everything that was added without being asked for."""
+    """A request ready for ``fit``.
+
+    Attributes:
+        request: With views, wordings and the shipped sets where the user gave none.
+        notes: One line for everything that was added without being asked for.
+        shipped: Whether all that is retained, and all strangers, are the shipped ones.
+    """
 
     request: Request
     notes: tuple[str, ...] = ()
+    shipped: bool = False
 
 
 def complete(
@@ -58,7 +65,8 @@ def complete(
         strangers = default_strangers(world)
         notes.append(f"no strangers given: the shipped set is used ({len(strangers)} prompts about nobody)")
     retain += perception_prompts(pictures, world.stream.child("perception-of-forgotten"))
-    return Completed(replace(completed, retain=tuple(retain), strangers=tuple(strangers)), tuple(notes))
+    shipped = not (completed.retain or completed.strangers)
+    return Completed(replace(completed, retain=tuple(retain), strangers=tuple(strangers)), tuple(notes), shipped)
 
 
 def _pictures(request: Request) -> list[Image.Image]:

@@ -46,7 +46,7 @@ from mllmeraser.report.render import render_report
 from mllmeraser.samples.files import write_whole
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request, Subject
-from mllmeraser.samples.sample import Sample
+from mllmeraser.samples.sample import IDENTITY, Sample
 from mllmeraser.version import __version__
 
 SPLIT = "forget_5"
@@ -68,7 +68,7 @@ def forget_request(benchmark: Benchmark, split: str, fold: int = 0, pictures: in
     world, subjects = World("dev"), []
     for key in benchmark.forget_ids(split, fold):
         shown = request_pictures(world, key, pictures)
-        samples = tuple(Sample("Who is this?", picture, subject=key) for picture in shown)
+        samples = tuple(Sample("Who is this?", picture, subject=key, attribute=IDENTITY) for picture in shown)
         subjects.append(Subject(key, benchmark.names[key], samples))
     return Request(tuple(subjects))
 

@@ -70,6 +70,8 @@ def fit(
     _require(parts, chosen, contrast)
     if chosen.gate.kind == "identity":
         return fit_identity(model, request, parts, chosen, salt, progress, anchors=anchors, lens=lens)
+    if any(subject.attributes for subject in request.subjects):
+        raise InputError("only the gate 'identity' can forget some attributes of somebody and keep the rest")
     clock: dict[str, float] = {}
 
     shifted = sorted({layer for shift in shifts for layer in shift})

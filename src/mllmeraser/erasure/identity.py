@@ -26,10 +26,10 @@ from mllmeraser.erasure.identity_thresholds import (
     Levels,
     impostor_threshold,
     own_thresholds,
-    topic_thresholds,
+    topic_threshold,
     with_room,
 )
-from mllmeraser.erasure.lens import Lens, by_person, fit_lens, moments, named_states
+from mllmeraser.erasure.lens import Lens, asks, by_person, fit_lens, moments, named_states, topic_gate, topic_weight
 from mllmeraser.erasure.mentions import mentions
 from mllmeraser.erasure.plan import IDENTITY_SITES
 from mllmeraser.erasure.result import FitResult, timed
@@ -68,6 +68,7 @@ def fit_identity(
     if (anchors.model, anchors.reads, anchors.shifts) != (model, reads, shifts):
         raise InputError("the anchors are of another model, or of other layers: capture them with these settings")
     names = {parts.keys[subject.key]: subject.names for subject in request.subjects}
+    about = [subject.attributes for subject in request.subjects]
     said = {key: mentions(key, called) for key, called in names.items()}
     clock: dict[str, float] = {}
     with timed(clock, "capture"):
@@ -77,9 +78,10 @@ def fit_identity(
         statistics = _last_statistics(parts, anchors)
         directions = directions_from(statistics, settings.direction.kind, shifts)
         lens = lens or fit_lens(anchors, parts.retain, parts.strangers, settings.gate, progress)
-        gates = _gates(lens, parts, said, names, anchors)
+        topics = _topics(lens, about, parts, anchors, settings)
+        gates = _gates(lens, topics, parts, said, names, anchors)
     with timed(clock, "calibration"):
-        gates, stated = _with_thresholds(gates, lens, parts, anchors, settings)
+        gates, stated = _with_thresholds(gates, lens, about, parts, anchors, settings)
         decision = _measured(gates, stated, parts, anchors, settings)
     manifest = describe(model, request, parts, settings, None, salt, decision, None, statistics)
     eraser = assemble(manifest, decision, directions, settings.strength, shifts)
@@ -105,8 +107,24 @@ def _last_statistics(parts: Parts, anchors: Anchors) -> Statistics:
     )
 
 
+def _topics(
+    lens: Lens, about: Sequence[Sequence[str]], parts: Parts, anchors: Anchors, settings: FitSettings
+) -> list[Tensor | None]:
+    """The topic of each subject: that of the lens, or of the attributes that alone are to be forgotten."""
+    background = [*parts.retain, *parts.strangers]
+    found: dict[Sequence[str], Tensor | None] = {(): lens.topic}
+    for attributes in about:
+        if attributes not in found:
+            found[attributes] = topic_weight(anchors.of(background), background, settings.gate, attributes)
+            if found[attributes] is None:
+                wanted = " or ".join(attributes)
+                raise InputError(f"no retain prompt asks for {wanted}: give some, or forget everything")
+    return [found[attributes] for attributes in about]
+
+
 def _gates(
     lens: Lens,
+    topics: Sequence[Tensor | None],
     parts: Parts,
     said: Mapping[str, Sequence[Sample]],
     names: Mapping[str, Sequence[str]],
@@ -121,7 +139,7 @@ def _gates(
     rivals = by_person(anchors.of(parts.retain), parts.retain, anchors)
     return (
         identity_gate(lens.name, called),
-        lens.topic_gate(len(called)),
+        topic_gate(topics, anchors.model.hidden_size),
         identity_gate(lens.face, looks, list(rivals.values())),
     )
 
@@ -148,7 +166,12 @@ def _most(gate: Gate, states: Sequence[Tensor]) -> Tensor:
 
 
 def _with_thresholds(
-    gates: Gates, lens: Lens, parts: Parts, anchors: Anchors, settings: FitSettings
+    gates: Gates,
+    lens: Lens,
+    about: Sequence[Sequence[str]],
+    parts: Parts,
+    anchors: Anchors,
+    settings: FitSettings,
 ) -> tuple[Gates, Tensor]:
     """Every gate with its thresholds at 0, and the rate of false alarms (subjects,) that each subject's keep to."""
     name, topic, face = gates
@@ -166,14 +189,26 @@ def _with_thresholds(
     faces = own_thresholds(seen[2], looks, spare, most) if common is None else Levels.common(common, least, len(own))
     name = _moved(name, with_room(names.thresholds, called, spare))
     face = _moved(face, with_room(faces.thresholds, looks, spare))
-    others = [s for s in parts.calibration if s.attribute in IMPERSONAL] or [
-        s for s in parts.retain if s.attribute in IMPERSONAL
-    ]
-    if lens.topic is not None and others:
-        other = _scores(gates, anchors.of(others))[1][:, 0]
-        topics = [mine[1][:, i] for i, mine in enumerate(own)]
-        topic = _moved(topic, topic_thresholds(other, seen[1][:, 0], topics, spare))
+    topic = _moved(topic, _topic_thresholds(gates, about, parts, anchors, [mine[1] for mine in own], spare))
     return (name, topic, face), names.rates + faces.rates
+
+
+def _topic_thresholds(
+    gates: Gates, about: Sequence[Sequence[str]], parts: Parts, anchors: Anchors, own: Sequence[Tensor], spare: float
+) -> Tensor:
+    """(subjects,) thresholds between what is asked for and all else; where there is nothing else, none."""
+    found = []
+    for row, attributes in enumerate(about):
+        rows = [s for s in parts.calibration if not asks(s, attributes)] or [
+            s for s in parts.retain if not asks(s, attributes)
+        ]
+        wanted = [s for s in parts.calibration if asks(s, attributes)]
+        if not rows or not bool(gates[1].tensors["weight"][row].any()):
+            found.append(0.0)
+            continue
+        other, facts = (_scores(gates, anchors.of(some))[1][:, row] for some in (rows, wanted))
+        found.append(topic_threshold(other, facts, own[row][:, row], spare))
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def _impostors(lens: Lens, parts: Parts, anchors: Anchors, rate: float) -> float | None:

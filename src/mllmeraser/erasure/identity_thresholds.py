@@ -120,23 +120,20 @@ def with_room(thresholds: Tensor, own: Sequence[Tensor], spare: float) -> Tensor
     return moved
 
 
-def topic_thresholds(other: Tensor, facts: Tensor, own: Sequence[Tensor], spare: float) -> Tensor:
-    """Thresholds (subjects,) of the topic gate: between questions for facts and all that is no such question.
+def topic_threshold(other: Tensor, facts: Tensor, own: Tensor, spare: float) -> float:
+    """Threshold of a subject's topic gate: between questions for what is to be forgotten and all others.
 
     Half-way where both lie apart; else just under the facts, for what is to be forgotten must not slip through.
 
     Args:
-        other: Scores (n,) of prompts that ask for no fact about anybody.
-        facts: Scores (m,) of calibration prompts that do.
-        own: For each subject its held-out scores.
+        other: Scores (n,) of prompts that ask for nothing of it.
+        facts: Scores (m,) of calibration prompts that do, about whomever.
+        own: The subject's held-out scores.
         spare: Share of the facts whose scores are not looked at, the lowest.
     """
     high = float(other.max())
-    found = []
-    for scores in own:
-        low = min(low for side in (facts, scores) if (low := _lowest(side, spare)) is not None)
-        found.append((low + high) / 2 if high < low else low)
-    return torch.tensor(found, dtype=torch.float64)
+    low = min(low for side in (facts, own) if (low := _lowest(side, spare)) is not None)
+    return (low + high) / 2 if high < low else low
 
 
 def _lowest(scores: Tensor, spare: float) -> float | None:

@@ -40,13 +40,6 @@ class Lens:
     face: SiteLens
     topic: Tensor | None
 
-    def topic_gate(self, subjects: int) -> Gate:
-        """The topic as a gate of so many subjects; one that is always open where there is none."""
-        if self.topic is None:
-            closed = Gate("soft", {"weight": self.name.centre.new_zeros(subjects, len(self.name.centre))})
-            return closed.affine(torch.ones(subjects), torch.full((subjects,), -NOWHERE))
-        return Gate("soft", {"weight": self.topic.expand(subjects, -1).clone()})
-
 
 def fit_lens(
     anchors: Anchors,
@@ -75,19 +68,33 @@ def fit_lens(
     return Lens(
         site_lens(words, names, rank=rank, ridge=ridge),
         site_lens(looks, people, rank=rank, ridge=ridge),
-        _topic(seen, background, settings),
+        topic_weight(seen, background, settings),
     )
 
 
-def _topic(seen: Sequence[Anchor], samples: Sequence[Sample], settings: GateSettings) -> Tensor | None:
-    """One linear gate: questions for a fact about somebody against prompts about no fact of anybody."""
+def asks(sample: Sample, attributes: Sequence[str]) -> bool:
+    """Whether a sample asks for one of the attributes, or, if there are none, for any fact about anybody."""
+    return sample.attribute in attributes if attributes else sample.attribute not in IMPERSONAL
+
+
+def topic_weight(
+    seen: Sequence[Anchor], samples: Sequence[Sample], settings: GateSettings, attributes: Sequence[str] = ()
+) -> Tensor | None:
+    """(d,) weight of a linear gate: questions for these attributes against all others; None without either."""
     sides: dict[bool, list[Tensor]] = {True: [], False: []}
     for anchor, sample in zip(seen, samples, strict=True):
-        sides[sample.attribute not in IMPERSONAL].append(anchor.last)
+        sides[asks(sample, attributes)].append(anchor.last)
     if not sides[True] or not sides[False]:
         return None
     facts, other = (Moments.from_states(torch.stack(sides[side])) for side in (True, False))
     return soft_gate(other, facts, beta=1.0, gamma=settings.gamma).tensors["weight"][0]
+
+
+def topic_gate(weights: Sequence[Tensor | None], width: int) -> Gate:
+    """The topics of all subjects as one gate; it is always open to a subject without."""
+    rows = [torch.zeros(width, dtype=torch.float64) if weight is None else weight for weight in weights]
+    offset = torch.tensor([-NOWHERE if weight is None else 0.0 for weight in weights])
+    return Gate("soft", {"weight": torch.stack(rows)}).affine(torch.ones(len(rows)), offset)
 
 
 def moments(states: Iterable[Tensor], anchors: Anchors) -> Moments:

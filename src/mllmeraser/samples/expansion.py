@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image, ImageEnhance, ImageFilter, ImageStat
 
+from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import pixel_digest
 from mllmeraser.samples.questions import QuestionLibrary, Wording, default_library
 from mllmeraser.samples.sample import Modality, Sample, Task
@@ -66,16 +67,34 @@ def views(image: Image.Image, n: int, seed: int) -> list[Image.Image]:
 def expand_subject(subject: Subject, settings: ExpansionSettings, library: QuestionLibrary | None = None) -> Subject:
     """The subject with its own samples, its questions repeated on every view, and the library's wordings.
 
-    Samples that put the same thing to the model twice are kept once.
+    Samples that put the same thing to the model twice are kept once. Of a subject of whom only some attributes are to
+    be forgotten, only questions for those are kept, and the user's own, which name none.
+
+    Raises:
+        InputError: An attribute is not in the library.
     """
-    chosen = (library or default_library()).select(settings.tasks, settings.attributes)
-    samples = list(subject.samples)
+    chosen = _wanted(subject, (library or default_library()).select(settings.tasks), settings)
+    samples = [sample for sample in subject.samples if _is_wanted(sample, subject)]
     if "image" in settings.modalities:
         for number, group in enumerate(_by_picture(subject.samples)):
-            samples += _picture_samples(subject.key, number, group, settings, chosen)
+            samples += _picture_samples(subject, number, group, settings, chosen)
     if "text" in settings.modalities:
         samples += name_samples(subject, settings, chosen)
     return replace(subject, samples=tuple(_distinct(samples)))
+
+
+def _wanted(subject: Subject, library: QuestionLibrary, settings: ExpansionSettings) -> QuestionLibrary:
+    known = {wording.attribute for wording in library.wordings}
+    unknown = sorted(set(subject.attributes) - known)
+    if unknown:
+        raise InputError(
+            f"subject {subject.key}: unknown attribute {unknown[0]!r}; known are {', '.join(sorted(known))}"
+        )
+    return library.select(None, subject.attributes or settings.attributes)
+
+
+def _is_wanted(sample: Sample, subject: Subject) -> bool:
+    return not subject.attributes or sample.attribute is None or sample.attribute in subject.attributes
 
 
 def name_samples(subject: Subject, settings: ExpansionSettings, library: QuestionLibrary | None = None) -> list[Sample]:
@@ -121,9 +140,9 @@ def expand_others(
 
 
 def _picture_samples(
-    key: str, number: int, group: list[Sample], settings: ExpansionSettings, library: QuestionLibrary
+    subject: Subject, number: int, group: list[Sample], settings: ExpansionSettings, library: QuestionLibrary
 ) -> list[Sample]:
-    image = group[0].image
+    key, image = subject.key, group[0].image
     if image is None:
         return []
     seed = _seed(settings.seed, "picture", key, number)
@@ -132,7 +151,7 @@ def _picture_samples(
     drawn = library.draw(settings.wordings * len(shown), rng)
     samples = []
     for view_number, view in enumerate(shown):
-        for own in group if view_number else ():
+        for own in (s for s in group if view_number and _is_wanted(s, subject)):
             samples.append(replace(own, image=view, id=f"{own.id}/view{view_number}"))
         # Neighbours in the draw differ in task and attribute: each view gets a balanced share.
         start = view_number * settings.wordings

@@ -11,21 +11,28 @@ import yaml
 
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import is_image_file, open_image
-from mllmeraser.samples.sample import Sample
+from mllmeraser.samples.sample import IDENTITY, Sample
 from mllmeraser.samples.subject import Subject
 
 REQUEST_FILES = ("request.yaml", "request.yml")
-REQUEST_KEYS = ("name", "other_names", "questions")
+REQUEST_KEYS = ("name", "other_names", "questions", "attributes")
 GENERIC_QUESTION = "Who is this?"
 GENERIC_NAME_QUESTION = "Who is {name}?"
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a `request.yaml` says: names first to last, and questions of the user's own."""
+    """What a `request.yaml` says.
+
+    Attributes:
+        names: First to last.
+        questions: Of the user's own.
+        attributes: What alone is to be forgotten; none: everything.
+    """
 
     names: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
 
 
 def read_subjects(path: str | Path) -> tuple[Subject, ...]:
@@ -57,7 +64,7 @@ def read_subject(folder: Path) -> Subject:
         raise InputError(f"{folder}: nothing to read here; put in at least one image (png, jpg, webp, ...)")
     key = folder.resolve().name
     samples = [*_image_samples(images, card, key), *_text_samples(card, key)]
-    return Subject(key=key, names=card.names, samples=tuple(samples))
+    return Subject(key=key, names=card.names, samples=tuple(samples), attributes=card.attributes)
 
 
 def read_card(folder: Path) -> Card:
@@ -73,7 +80,8 @@ def read_card(folder: Path) -> Card:
     check_keys(data, REQUEST_KEYS, str(path))
     name = _strings([data["name"]], path, "name") if data.get("name") is not None else []
     names = name + _strings(data.get("other_names"), path, "other_names")
-    return Card(tuple(dict.fromkeys(names)), tuple(_strings(data.get("questions"), path, "questions")))
+    questions, attributes = (tuple(_strings(data.get(key), path, key)) for key in ("questions", "attributes"))
+    return Card(tuple(dict.fromkeys(names)), questions, attributes)
 
 
 def load_yaml(path: Path) -> Any:
@@ -117,7 +125,8 @@ def _image_samples(images: list[Path], card: Card, key: str) -> list[Sample]:
     for path in images:
         image = open_image(path)
         for index, question in enumerate(questions):
-            samples.append(Sample(question, image=image, subject=key, id=f"{key}/{path.name}/{index}"))
+            asked = None if card.questions else IDENTITY
+            samples.append(Sample(question, image=image, subject=key, id=f"{key}/{path.name}/{index}", attribute=asked))
     return samples
 
 
@@ -126,6 +135,6 @@ def _text_samples(card: Card, key: str) -> list[Sample]:
     # A question that says the name can be asked without a picture; one about "this person" cannot.
     named = [q for q in card.questions if any(name.casefold() in q.casefold() for name in card.names)]
     return [
-        Sample(question, subject=key, id=f"{key}/text/{index}")
+        Sample(question, subject=key, id=f"{key}/text/{index}", attribute=IDENTITY if question in generic else None)
         for index, question in enumerate(dict.fromkeys([*generic, *named]))
     ]

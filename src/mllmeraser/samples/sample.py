@@ -13,6 +13,8 @@ Modality = Literal["image", "text"]
 
 IMPERSONAL = frozenset({"perception", "general"})
 """Attributes of samples that ask for no fact about anybody: what a picture shows, or what everybody knows."""
+IDENTITY = "identity"
+"""Attribute of samples that ask who somebody is."""
 LETTER_INSTRUCTION = "Answer with one letter."
 
 

@@ -18,11 +18,14 @@ class Subject:
         key: Stable key, unique within a request (name of the folder, or ID in a benchmark).
         names: Every name the subject goes by; text-only questions are made from them.
         samples: What is known to ask about the subject.
+        attributes: What is to be forgotten about the subject (`Sample.attribute`), for example `("residence",)`; none:
+            everything. Needs the gate `identity`.
     """
 
     key: str
     names: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()
+    attributes: tuple[str, ...] = ()
 
 
 def group_subjects(samples: Iterable[Sample], names: Mapping[str, Sequence[str]] | None = None) -> tuple[Subject, ...]:

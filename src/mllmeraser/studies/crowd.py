@@ -24,7 +24,7 @@ from mllmeraser.portraits.prompts import (
 )
 from mllmeraser.samples.expansion import ExpansionSettings, expand_subject
 from mllmeraser.samples.request import Request, Subject
-from mllmeraser.samples.sample import Sample
+from mllmeraser.samples.sample import IDENTITY, Sample
 
 FULL = ExpansionSettings(views=3)
 LIGHT = ExpansionSettings(views=3, wordings=4, name_wordings=12)
@@ -71,7 +71,7 @@ class Crowd:
     ) -> FitResult:
         subjects = []
         for key, names, pictures in people:
-            shown = tuple(Sample("Who is this?", picture, subject=key) for picture in pictures)
+            shown = tuple(Sample("Who is this?", picture, subject=key, attribute=IDENTITY) for picture in pictures)
             subjects.append(expand_subject(Subject(key, tuple(names), shown), expansion))
         stream = self.world.stream.child("perception-of-forgotten", *(key for key, _, _ in people))
         seen = perception_prompts([picture for _, _, pictures in people for picture in pictures], stream)
