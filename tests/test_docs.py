@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mllmeraser import Request, Sample, erase
 from mllmeraser.evaluation import PROTOCOLS
 from mllmeraser.methods import method_names
 from mllmeraser.portraits import World
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # concepts.md looks at the eraser that the README makes.
 ON_THE_MODEL = ("README.md", "docs/concepts.md", "docs/limits.md")
-WITHOUT_MODEL = ("docs/requests.md", "docs/compare.md")
+WITHOUT_MODEL = ("docs/requests.md", "docs/compare.md", "docs/ablations.md")
 
 
 def run(*pages: str) -> None:
@@ -79,6 +80,9 @@ def test_readme_and_concepts(
     (tmp_path / "jane").mkdir()
     request_pictures(world, world.people[0].key, 1)[0].save(tmp_path / "jane/1.png")
     monkeypatch.chdir(tmp_path)
+    omar = world.people[1]
+    pictures = [Sample("Who is this?", image, subject="omar") for image in request_pictures(world, omar.key, 1)]
+    erase("embedded:llava", Request.from_samples(pictures)).save_pretrained("omar.eraser")
     run(*ON_THE_MODEL)
     told = capsys.readouterr().out.splitlines()
     assert len(told) == 5 and told[-1].endswith("kB")
