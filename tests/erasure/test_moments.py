@@ -51,6 +51,16 @@ def test_float32_states_are_summed_in_float64() -> None:
     assert abs(float(found.total) - 1000 * float(torch.tensor(0.1).double())) < 1e-9
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_second_moments_are_exactly_symmetric_however_the_states_lie(dtype: torch.dtype) -> None:
+    whole = cloud(90, 74, 0).to(dtype)
+    for states in (whole, whole[::2], whole[:, ::2], whole.T, whole.clone().requires_grad_()):
+        found = Moments.from_states(states).second
+        rows = states.detach().double()
+        assert torch.equal(found, found.T) and not found.requires_grad
+        assert torch.allclose(found, torch.einsum("ni,nj->ij", rows, rows), rtol=1e-12, atol=1e-12)
+
+
 def test_covariance_and_its_shrinkage() -> None:
     states = cloud(200, 5, 0, centre=2.0)
     found = Moments.from_states(states)

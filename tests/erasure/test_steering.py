@@ -351,3 +351,20 @@ def test_the_shift_does_not_wait_for_the_device(tiny_model, samples, policy, mon
     with attach_all(tiny_model, plans) as handle:
         handle.select([["a"], ["b"], [], ["a", "b"], [], ["a"], ["b"]])
         tiny_model.hf.generate(**tiny_model.encode(samples), max_new_tokens=3)
+
+
+def test_a_pass_whose_blocks_slip_past_the_hooks_is_an_error(tiny_model, samples):
+    """As a graph that was captured before attaching would: an answer without the eraser must not get out."""
+    plan = make_plan(tiny_model, TAIL, threshold=ALWAYS)
+    before = logits(tiny_model, samples)
+    with attach(tiny_model, plan) as handle:
+        block = tiny_model.layers[plan.shift_layers[-1]]
+        kept = dict(block._forward_hooks)
+        block._forward_hooks.clear()
+        try:
+            with pytest.raises(AttachError, match="without the erasers"):
+                logits(tiny_model, samples)
+        finally:
+            block._forward_hooks.update(kept)
+        assert handle.readings is None
+    assert torch.equal(logits(tiny_model, samples), before)

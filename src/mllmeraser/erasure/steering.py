@@ -106,6 +106,7 @@ class SteeringAttachment(Attachment):
         self._parameters = tuple(inspect.signature(hf.forward).parameters)
         self._selection: Tensor | None = None
         self._pass: SteeringPass | None = None
+        self._idle = False
         with ExitStack() as undo:
             undo.callback(self._reset)
             try:
@@ -123,7 +124,7 @@ class SteeringAttachment(Attachment):
 
     def _reset(self) -> None:
         self._tracker.forget()
-        self._pass = None
+        self._pass, self._idle = None, False
 
     @property
     def nbytes(self) -> int:
@@ -176,12 +177,16 @@ class SteeringAttachment(Attachment):
             self._tracker.session = None
 
     def _before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        inputs = {**dict(zip(self._parameters, args, strict=False)), **kwargs}
-        span = self._tracker.locate(inputs)
-        self._pass = SteeringPass(self._stack, self._tracker, span, inputs, self._selection)
+        inputs = {**dict(zip(self._parameters, args, strict=False)), **kwargs} if args else kwargs
+        self._span = span = self._tracker.locate(inputs)
+        # Most passes decode a token under a policy that leaves those alone: nothing is made for them.
+        self._idle = not span.has_prompt and not self._stack.steers_decoding
+        self._pass = None if self._idle else SteeringPass(self._stack, self._tracker, span, inputs, self._selection)
 
     def _block_hook(self, layer: int) -> Callable[[nn.Module, Any, Any], Any]:
         def after_block(_module: nn.Module, _args: Any, output: Any) -> Any:
+            if self._idle:
+                return None
             if self._pass is None:
                 raise AttachError(
                     "a decoder block ran outside a forward pass of the attached model: call the model "
@@ -192,11 +197,16 @@ class SteeringAttachment(Attachment):
         return after_block
 
     def _after(self, _module: nn.Module, _args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
-        done, self._pass = self._pass, None
-        if done is None or output is None:
+        (done, idle), (self._pass, self._idle) = (self._pass, self._idle), (None, False)
+        if output is None or (done is None and not idle):
             return
-        self._tracker.remember(done.span, _cache_of(output, kwargs))
-        if done.sites is not None:
+        if done is not None and done.missed:
+            raise AttachError(
+                f"blocks {done.missed} ran without the erasers: this model was compiled or captured before they were "
+                "attached; attach first, and compile after"
+            )
+        self._tracker.remember(self._span, _cache_of(output, kwargs))
+        if done is not None and done.sites is not None:
             self.readings = done.readings(self.readings)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,15 @@ from mllmeraser.erasure.policy import Positions
 from mllmeraser.erasure.prompt_geometry import PromptSites, decoded_sites, prompt_sites
 from mllmeraser.erasure.prompt_tracker import PromptTracker, Span
 from mllmeraser.samples.errors import AttachError, InputError
+
+TEXT_ALONE = frozenset(
+    {
+        "input_ids", "attention_mask", "position_ids", "past_key_values", "use_cache", "cache_position", "labels",
+        "logits_to_keep", "num_logits_to_keep", "token_type_ids", "mm_token_type_ids", "rope_deltas", "return_dict",
+        "output_attentions", "output_hidden_states",
+    }
+)  # fmt: skip
+"""Arguments of forward that bring no picture; any other might, and then pictures are looked for."""
 
 NOWHERE = -1e4
 """Score of a site that a prompt does not have, such as a face in a prompt without an image."""
@@ -103,6 +113,11 @@ class _Scores:
         lowest = torch.full_like(scores, NOWHERE)
         self.by_bundle[number][layer] = torch.where(where[..., None], scores, lowest).amax(1, keepdim=True)
 
+    def nowhere(self, number: int, layer: int, states: Tensor) -> None:
+        """Keep that no row has this site."""
+        subjects = self._bundles[number].owners.numel()
+        self.by_bundle[number][layer] = states.new_full((states.shape[0], 1, subjects), NOWHERE, dtype=torch.float32)
+
     def _scored(self, number: int, layer: int, states: Tensor) -> Tensor:
         flat = states.reshape(-1, states.shape[-1]).float()
         scores = self._bundles[number].gate(layer, states.device).scores(flat)
@@ -153,7 +168,8 @@ class SteeringPass:
         self._stack = stack
         self._ids: Tensor | None = inputs.get("input_ids")
         # as many runs as there can be: their number is not known without waiting for the device
-        self._pictures = (span.length + 1) // 2
+        self._pictures = (span.length + 1) // 2 if _may_show(inputs) else 0
+        self._ran: set[int] = set()
         self._chosen = _rows_of(selection, span)
         self.sites: PromptSites | None = None
         if span.has_prompt:
@@ -173,13 +189,17 @@ class SteeringPass:
             AttachError: If the states are not those of this pass.
         """
         if self.sites is None and self._decoded is None:
+            self._ran.add(layer)
             return states
         if states.shape[:2] != (self.span.rows, self.span.length):
             raise AttachError(
                 f"block {layer} carries {tuple(states.shape[:2])} states, the input has "
                 f"{(self.span.rows, self.span.length)} tokens: this model changes the length on the way"
             )
-        with torch.autocast(states.device.type, enabled=False):
+        self._ran.add(layer)
+        kind = states.device.type
+        # Only where there is an autocast to leave: entering one costs as much as half a dozen operations.
+        with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
             self._read(layer, states)
             for positions, numbers in self._stack.shifters.get(layer, {}).items():
                 states = self._shift(layer, positions, numbers, states)
@@ -188,12 +208,13 @@ class SteeringPass:
     def _read(self, layer: int, states: Tensor) -> None:
         numbers = self._stack.readers.get(layer, [])
         if self.sites is not None and numbers:
-            index = self._on("index", self.sites.index, states.device)
-            last = states[torch.arange(self.span.rows, device=states.device), index]
             for number in numbers:
                 site = self._stack.bundles[number].plan.site(layer)
                 if site == "last":
-                    self._prompt_scores.read(number, layer, last[:, None])
+                    self._prompt_scores.read(number, layer, self._last(states)[:, None])
+                    continue
+                if site == "image" and not self._pictures:
+                    self._prompt_scores.nowhere(number, layer, states)
                     continue
                 where = self._on(f"{site} of {number}", self._tokens(number, site), states.device)
                 if site == "text":
@@ -204,6 +225,12 @@ class SteeringPass:
             for number in numbers:
                 if self._stack.bundles[number].plan.policy.decode:
                     self._decode_scores.read(number, layer, states)
+
+    def _last(self, states: Tensor) -> Tensor:
+        """(rows, d) states at the last prompt tokens."""
+        assert self.sites is not None
+        rows = torch.arange(self.span.rows, device=states.device)
+        return states[rows, self._on("index", self.sites.index, states.device)]
 
     def _tokens(self, number: int, site: Site) -> Tensor:
         """(rows, length) real text tokens of the prompt, or its image placeholders."""
@@ -228,8 +255,8 @@ class SteeringPass:
     def _add(self, layer: int, numbers: list[int], states: Tensor, scores: _Scores, where: Tensor) -> Tensor:
         """Add sum_k (s_k a_k) v_k at the positions `where` (rows, length) with an amplitude that is not 0."""
         bundles = [self._stack.bundles[number] for number in numbers]
-        amplitudes = torch.cat([scores.amplitude(n, layer).to(states.device) for n in numbers], dim=-1)
-        shift = amplitudes @ torch.cat([bundle.directions(layer, states.device) for bundle in bundles])
+        amplitudes = _joined([scores.amplitude(n, layer).to(states.device) for n in numbers], -1)
+        shift = amplitudes @ _joined([bundle.directions(layer, states.device) for bundle in bundles], 0)
         touched = where & (amplitudes != 0).any(-1)
         return torch.where(touched[..., None], states + shift.to(states.dtype), states)
 
@@ -238,6 +265,11 @@ class SteeringPass:
         if key not in self._moved:
             self._moved[key] = tensor.to(device)
         return self._moved[key]
+
+    @property
+    def missed(self) -> list[int]:
+        """Layers that should have been read or shifted, and whose block did not come by."""
+        return sorted(set(self._stack.layers) - self._ran)
 
     def readings(self, before: Readings | None) -> Readings:
         """What the gates said at the last prompt tokens; rows seen in an earlier piece are kept."""
@@ -260,8 +292,18 @@ class SteeringPass:
         return Readings(names, self._stack.in_order(pooled), table, tuple(by_bundle), bundles)
 
 
+def _joined(parts: Sequence[Tensor], axis: int) -> Tensor:
+    """The parts one after the other; one alone is not copied: of a thousand erasers it is as large as they are."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=axis)
+
+
 def _merge(found: Tensor, new: Tensor, old: Tensor | None) -> Tensor:
     return torch.where(found[:, None], new, torch.full_like(new, torch.nan) if old is None else old)
+
+
+def _may_show(inputs: Mapping[str, Any]) -> bool:
+    """Whether a pass may hold pictures: whether it is given anything that text alone does not need."""
+    return any(value is not None and name not in TEXT_ALONE for name, value in inputs.items())
 
 
 def _rows_of(selection: Tensor | None, span: Span) -> Tensor | None:

@@ -1,0 +1,261 @@
+"""What an attached eraser costs end to end: prefill, decoding and `generate`, beside the bare model.
+
+Both sides run the same prompts for the same number of tokens, in interleaved pairs (A B, B A, ...); the overhead is the
+median of the ratios of the pairs, with a bootstrap interval. Attaching and detaching do not count. On a shipped model
+the eraser is the one that the demo fits; with ``--full-size`` the model is a random one of the published size in
+bfloat16 on a GPU, with a random eraser of the same shape, eagerly and compiled. With ``--layers`` and ``--width`` that
+model is made smaller and runs anywhere: a dry run of the same code.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from full_size import NAMES, config_of, random_eraser, random_model, random_prompts
+from timing import (
+    Prepared,
+    cuda_or_cpu,
+    interleaved,
+    ratio,
+    refuse,
+    speed_parser,
+    speed_report,
+    start,
+    synchronise,
+    told,
+    whole,
+)
+from torch import Tensor
+from torch._dynamo.utils import counters
+
+from mllmeraser import Eraser, MLLMEraserError, MultimodalModel, erase, load_benchmark, load_model
+from mllmeraser.embedded import BENCHMARK
+from mllmeraser.embedded.demo import SPLIT, forget_request
+from mllmeraser.erasure.steering import attach
+from mllmeraser.studies.record import Report
+
+Attach = Callable[[], AbstractContextManager[object]]
+Forward = Callable[..., Any]
+
+
+def prefill(forward: Forward, inputs: Mapping[str, Tensor]) -> Any:
+    """One forward pass over whole prompts; the cache is kept, as for an answer."""
+    return forward(**inputs, use_cache=True, logits_to_keep=1)
+
+
+@contextmanager
+def decoding(
+    hf: Any, forward: Forward, inputs: Mapping[str, Tensor], steps: int, on: Attach
+) -> Iterator[Callable[[], None]]:
+    """After a prefill that does not count: so many greedy steps of one token per row."""
+    with on():
+        out = prefill(forward, inputs)
+        cache, token = out.past_key_values, out.logits[:, -1:].argmax(-1)
+        mask = inputs["attention_mask"]
+        masks = [torch.cat([mask, mask.new_ones(mask.shape[0], n)], 1) for n in range(1, steps + 1)]
+        places = [positions(hf, inputs, seen) for seen in masks]
+
+        def run() -> None:
+            last = token
+            for seen, place in zip(masks, places, strict=True):
+                made = forward(input_ids=last, attention_mask=seen, past_key_values=cache, use_cache=True, **place)
+                last = made.logits[:, -1:].argmax(-1)
+
+        yield run
+
+
+def positions(hf: Any, inputs: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+    """Position of the last column, for a family whose forward pass cannot tell it while decoding."""
+    if not hasattr(hf.model, "rope_deltas"):
+        return {}
+    shift = hf.model.rope_deltas if "image_grid_thw" in inputs else 0
+    return {"position_ids": (mask.sum(1, keepdim=True) - 1 + shift).expand(3, -1, -1)}
+
+
+def stages(
+    hf: Any, forward: Forward, inputs: Mapping[str, Tensor], tokens: int, *, generate: bool
+) -> dict[str, Callable[[Attach], Prepared]]:
+    """What is timed, by name: given how to attach, the side."""
+
+    def one(run: Callable[[], object]) -> Callable[[Attach], Prepared]:
+        return lambda on: lambda: _while(on, run, lambda: prefill(forward, inputs))
+
+    found = {
+        "prefill": one(lambda: prefill(forward, inputs)),
+        "decoding": lambda on: lambda: decoding(hf, forward, inputs, tokens, on),
+    }
+    if generate:
+        options = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "num_beams": 1}
+        found["generate"] = one(lambda: hf.generate(**inputs, **options))
+    return found
+
+
+@contextmanager
+def _while(on: Attach, run: Callable[[], object], first: Callable[[], object]) -> Iterator[Callable[[], object]]:
+    """Attached, and with one pass behind it: the first after attaching brings the eraser's tensors into place."""
+    with on():
+        first()
+        yield run
+
+
+@torch.no_grad()
+def compare(
+    found: Mapping[str, Callable[[Attach], Prepared]], erasers: Mapping[str, Attach], args: Namespace, rows: int
+) -> dict[str, Any]:
+    """Seconds of every stage, bare and with each eraser, and the overhead of each eraser in per cent."""
+    entry: dict[str, Any] = {"rows": rows, "tokens": args.new_tokens, "seconds": {}, "overhead_percent": {}}
+    for stage, side in found.items():
+        sides = {"bare": side(nullcontext), **{name: side(on) for name, on in erasers.items()}}
+        times = interleaved(sides, args.repeats, warmup=args.warmup, wait=synchronise(args.device))
+        entry["seconds"][stage] = {name: told(values) for name, values in times.items()}
+        entry["overhead_percent"][stage] = {
+            name: {k: 100 * (v - 1) for k, v in ratio(times[name], times["bare"], seed=args.seed).items()}
+            for name in erasers
+        }
+    return entry
+
+
+def shipped(args: Namespace, report: Report) -> None:
+    """A shipped model with the demo's eraser, prompts about the forgotten people and about others, half and half."""
+    model = load_model(args.model, device=args.device)
+    report.head["fingerprint"] = model.fingerprint()
+    eraser = Eraser.from_pretrained(args.eraser) if args.eraser else _fitted(model, args.seed)
+    attached = {"attached": lambda: eraser.attached(model)}
+    for modality in ("image", "text"):
+        inputs = dict(model.encode(_prompts(modality, args.batch)))
+        found = stages(model.hf, model.hf, inputs, args.new_tokens, generate=True)
+        _keep(report, f"{modality}, eager", compare(found, attached, args, args.batch))
+
+
+def _fitted(model: MultimodalModel, seed: int) -> Eraser:
+    return erase(model, forget_request(load_benchmark(BENCHMARK), SPLIT), seed=seed)
+
+
+def _prompts(modality: str, rows: int) -> list[Any]:
+    benchmark = load_benchmark(BENCHMARK)
+    halves = [[s for s in benchmark.samples(name, SPLIT, 0) if s.modality == modality] for name in ("test", "retain")]
+    return [*halves[0][: (rows + 1) // 2], *halves[1][: rows // 2]]
+
+
+def full_size(args: Namespace, report: Report) -> None:
+    """A random model of a published size with random erasers, for every batch size, eagerly and compiled."""
+    dtype = torch.bfloat16 if args.device.startswith("cuda") else torch.float32
+    hf = random_model(config_of(args.full_size, args.layers, args.width), args.device, dtype, args.seed)
+    plans = {name: random_eraser(hf, name, args.seed) for name in args.presets}
+    erasers = {name: _attaching(hf, plan) for name, plan in plans.items()}
+    for rows in args.batches:
+        inputs = random_prompts(hf, rows, args.seed)
+        found = stages(hf, hf, inputs, args.new_tokens, generate=False)
+        _keep(
+            report,
+            f"{rows} rows, eager",
+            {**compare(found, erasers, args, rows), "length": inputs["input_ids"].shape[1]},
+        )
+        if not args.eager_only:
+            _keep(report, f"{rows} rows, compiled", compiled(hf, inputs, erasers, args, rows))
+
+
+def _attaching(hf: Any, plan: Any) -> Attach:
+    return lambda: attach(hf, plan)
+
+
+@torch.no_grad()
+def compiled(
+    hf: Any, inputs: Mapping[str, Tensor], erasers: Mapping[str, Attach], args: Namespace, rows: int
+) -> dict[str, Any]:
+    """The same with `torch.compile`, each side with a compilation of its own, and whether it still does the same.
+
+    How often the graph of a prefill breaks, and by how much its logits differ from those of the same side run eagerly
+    and (`moved`) from those of the bare model run eagerly: without a shift the two would be alike.
+    """
+    entry: dict[str, Any] = {"rows": rows, "tokens": args.new_tokens, "seconds": {}, "graph_breaks": {}, "logits": {}}
+    bare = prefill(hf, inputs).logits.float()
+    for name, on in {"bare": nullcontext, **erasers}.items():
+        # Attached around all of its repeats: another set of hooks would ask for another compilation.
+        with on():
+            eager = prefill(hf, inputs).logits.float()
+            torch._dynamo.reset()
+            counters.clear()
+            forward = torch.compile(hf, backend=args.backend)
+            logits = prefill(forward, inputs).logits.float()
+            reasons = {reason.splitlines()[0]: count for reason, count in counters["graph_break"].items()}
+            entry["graph_breaks"][name] = {"prefill": sum(reasons.values()), "reasons": reasons}
+            entry["logits"][name] = {"from_eager": _apart(logits, eager), "moved": _apart(logits, bare)}
+            sides = {
+                stage: side(nullcontext)
+                for stage, side in stages(hf, forward, inputs, args.new_tokens, generate=False).items()
+            }
+            times = interleaved(sides, args.repeats, warmup=max(args.warmup, 2), wait=synchronise(args.device))
+            entry["seconds"][name] = {stage: told(values) for stage, values in times.items()}
+    torch._dynamo.reset()
+    return entry
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    """Largest difference, as a share of the largest entry."""
+    return float((one - other).abs().max() / other.abs().max())
+
+
+def _keep(report: Report, key: str, entry: dict[str, Any]) -> None:
+    report.add(key, entry)
+    for stage, found in entry.get("overhead_percent", {}).items():
+        for name, share in found.items():
+            interval = f"[{share['low']:+.1f}, {share['high']:+.1f}]"
+            print(f"{key}: {stage}, {name}: {share['median']:+.2f} % {interval}", flush=True)
+    for name, found in entry.get("graph_breaks", {}).items():
+        logits = entry["logits"][name]
+        differs = (
+            f"logits differ from eager by {logits['from_eager']:.1e}, from the bare model by {logits['moved']:.1e}"
+        )
+        print(f"{key}: {name}: {found['prefill']} graph breaks, {differs}", flush=True)
+
+
+def parser() -> ArgumentParser:
+    """Arguments of the command line."""
+    found = speed_parser("speed_model", __doc__, "speed-model-NAME.json")
+    found.add_argument("--model", default="embedded:llava")
+    found.add_argument("--eraser", type=Path, help="folder of an eraser of MODEL; without it, one is fitted")
+    found.add_argument("--batch", type=whole, default=8, help="rows of a batch (default: 8)")
+    found.add_argument("--new-tokens", type=whole, default=24, help="length of every answer (default: 24)")
+    found.add_argument("--repeats", type=whole, default=60, help="pairs that count (default: 60)")
+    found.add_argument("--warmup", type=int, default=5, help="pairs before them (default: 5)")
+    found.add_argument("--device", type=cuda_or_cpu, default=None, help="default: cuda with --full-size, else cpu")
+    full = found.add_argument_group("a random model of a published size, on a GPU")
+    full.add_argument("--full-size", choices=NAMES)
+    full.add_argument("--batches", type=whole, nargs="+", default=[1, 32], help="rows (default: 1 32)")
+    full.add_argument("--presets", nargs="+", choices=("default", "paper"), default=["default", "paper"])
+    full.add_argument("--eager-only", action="store_true", help="leave torch.compile out")
+    full.add_argument("--backend", default="inductor", help="of torch.compile (default: inductor)")
+    full.add_argument("--layers", type=whole, help="dry run: so many layers")
+    full.add_argument("--width", type=whole, help="dry run: so wide, a multiple of 16")
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure and write the report."""
+    arguments = parser()
+    args = arguments.parse_args(argv)
+    dry = args.layers is not None and args.width is not None
+    if args.full_size and not dry and not torch.cuda.is_available():
+        refuse(arguments, "--full-size needs a CUDA device, and none is there (a dry run takes --layers and --width)")
+    cuda = args.full_size and torch.cuda.is_available()
+    args.device = args.device or ("cuda" if cuda else "cpu")
+    args.file = args.file.replace("NAME", args.full_size or args.model.rpartition(":")[2].rpartition("/")[2])
+    sizes = " ".join(map(str, args.batches))
+    stated = {"full_size": args.full_size, "batches": sizes, "presets": " ".join(args.presets), "layers": args.layers,
+              "width": args.width} if args.full_size else {"model": args.model, "batch": args.batch}  # fmt: skip
+    report = speed_report(arguments, args, **stated, new_tokens=args.new_tokens, repeats=args.repeats,
+                          warmup=args.warmup, device=args.device)  # fmt: skip
+    try:
+        (full_size if args.full_size else shipped)(args, report)
+    except MLLMEraserError as error:
+        refuse(arguments, str(error))
+
+
+if __name__ == "__main__":
+    start(parser(), main)

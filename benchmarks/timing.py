@@ -1,0 +1,147 @@
+"""What the speed benchmarks share: interleaved timing, ratios of pairs with an interval, and a report file."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from statistics import median
+from typing import NoReturn
+
+import numpy as np
+import torch
+
+from mllmeraser.studies.record import Report
+
+RESULTS = Path("benchmarks/results")
+POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""How torch's and numpy's linear algebra are told their number of threads, when they are loaded."""
+
+
+def speed_parser(script: str, doc: str | None, out: str) -> ArgumentParser:
+    """The arguments that every speed benchmark has; `out` is the default file under ``benchmarks/results/``."""
+    parser = ArgumentParser(prog=f"python benchmarks/{script}.py", description=(doc or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, help=f"default: {RESULTS / out}")
+    parser.add_argument("--threads", type=whole, default=1, help="of all linear algebra (default: 1)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(file=out)
+    return parser
+
+
+def whole(text: str) -> int:
+    """A number of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def cuda_or_cpu(text: str) -> str:
+    """A device that is there, for argparse."""
+    kind = text.partition(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise ArgumentTypeError(f"{text}: cpu or cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ArgumentTypeError(f"{text}: no CUDA device is there")
+    return text
+
+
+def refuse(parser: ArgumentParser, reason: str) -> NoReturn:
+    """End with exit code 2 and one line that says why."""
+    parser.exit(2, f"{parser.prog}: {reason}\n")
+
+
+def start(parser: ArgumentParser, main: Callable[[], None]) -> None:
+    """Run `main` in a process whose BLAS libraries were told ``--threads`` before they were loaded."""
+    threads = str(parser.parse_args().threads)
+    if any(os.environ.get(pool) != threads for pool in POOLS):
+        os.environ.update(dict.fromkeys(POOLS, threads))
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+    main()
+
+
+def speed_report(parser: ArgumentParser, args: Namespace, **stated: object) -> Report:
+    """A fresh report for the parsed arguments; `stated` are further arguments of its command."""
+    torch.set_num_threads(args.threads)
+    more = "".join(f" --{name.replace('_', '-')} {value}" for name, value in stated.items() if value is not None)
+    command = f"{parser.prog}{more} --threads {args.threads} --seed {args.seed}"
+    report = Report(args.out or RESULTS / args.file, command, args.seed, None, fresh=True)
+    report.head["hardware"] = f"{processor(str(stated.get('device', 'cpu')))}, {report.head['hardware']}"
+    return report
+
+
+def processor(device: str = "cpu") -> str:
+    """Name of the GPU, or of the CPU with the number of its cores."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(torch.device(device))
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass  # not Linux, or a CPU that does not say
+    return f"{name} ({os.cpu_count()} cores)"
+
+
+def synchronise(device: str) -> Callable[[], None]:
+    """Waits until `device` has done what it was given; nothing to wait for on a CPU."""
+    return torch.cuda.synchronize if torch.device(device).type == "cuda" else _nothing
+
+
+def _nothing() -> None:
+    """A CPU is done when the call returns."""
+
+
+Prepared = Callable[[], AbstractContextManager[Callable[[], object]]]
+"""Opens what a repeat needs and yields what is timed; neither opening nor closing counts."""
+
+
+def interleaved(
+    sides: Mapping[str, Prepared], repeats: int, *, warmup: int = 1, wait: Callable[[], None] = _nothing
+) -> dict[str, list[float]]:
+    """Seconds of every repeat of every side, in rounds: A B, B A, A B, ... so that a slow spell hits all of them.
+
+    Args:
+        sides: What to time, by name.
+        repeats: Rounds that count.
+        warmup: Rounds before them that do not.
+        wait: Waits for the device, before the clock starts and before it stops.
+    """
+    names = list(sides)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(-warmup, repeats):
+        for name in names if number % 2 == 0 else reversed(names):
+            with sides[name]() as run:
+                wait()
+                began = time.perf_counter()
+                run()
+                wait()
+                seconds = time.perf_counter() - began
+            if number >= 0:
+                found[name].append(seconds)
+    return found
+
+
+def unprepared(run: Callable[[], object]) -> Prepared:
+    """A side that needs nothing but its call."""
+    return lambda: nullcontext(run)
+
+
+def ratio(above: Sequence[float], below: Sequence[float], *, seed: int = 0, draws: int = 4000) -> dict[str, float]:
+    """Median of the ratios above/below of each round, with its 95 % bootstrap percentile interval over rounds."""
+    if len(above) != len(below) or not above:
+        raise ValueError(f"{len(above)} and {len(below)} repeats make no pairs")
+    pairs = np.asarray(above) / np.asarray(below)
+    drawn = np.random.default_rng(seed).choice(pairs, (draws, len(pairs)))
+    low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
+    return {"median": float(np.median(pairs)), "low": float(low), "high": float(high)}
+
+
+def told(seconds: Sequence[float]) -> dict[str, object]:
+    """Times as a result file has them: median and every repeat, in seconds."""
+    return {"median": median(seconds), "repeats": [round(s, 7) for s in seconds]}
