@@ -33,6 +33,8 @@ def others(plan: SteeringPlan, n: int, *, rivals: bool) -> list[SteeringPlan]:
             tensors = {**mixed.tensors, "weight": weight}
             if rivals and "cohort" in tensors:
                 tensors["cohort"] = tensors["cohort"][k % 2 : 3]
+            if "rivals" in tensors:
+                tensors["rivals"] = tensors["rivals"].roll(k, -1)
             gates[layer] = Gate(gate.kind, tensors)
         directions = {layer: v.roll(k) for layer, v in plan.directions.items()}
         made.append(replace(plan, name=str(k), gates=gates, directions=directions, strength=0.5 + 0.1 * k,
@@ -44,7 +46,13 @@ def others(plan: SteeringPlan, n: int, *, rivals: bool) -> list[SteeringPlan]:
 def test_a_bundle_reads_and_shifts_like_each_plan_alone(
     tiny_model: MultimodalModel, samples: list[Sample], rivals: bool
 ) -> None:
-    plans = others(subject_plan(tiny_model, samples), 7, rivals=rivals)
+    plan = subject_plan(tiny_model, samples)
+    name = plan.gates[plan.reads[0]]
+    assert isinstance(name, Gate)
+    if rivals:
+        own = torch.nn.functional.normalize(torch.randn(name.subjects, 3, name.tensors["weight"].shape[1]), dim=-1)
+        plan = replace(plan, gates={**plan.gates, plan.reads[0]: Gate("identity", {**name.tensors, "rivals": own})})
+    plans = others(plan, 7, rivals=rivals)
     assert [bundle.numbers for bundle in bundled(plans)] == [tuple(range(7))]
     rows = [{str(row % 7)} for row in range(len(samples))]
     with attach_all(tiny_model, plans) as handle:

@@ -134,3 +134,16 @@ def test_a_lens_needs_somebody_with_several_states():
         site_lens(Moments.zeros(WIDTH), [moments(5, WIDTH, 1)])
     with pytest.raises(InputError, match="fitted together"):
         Gate.stack([gate_of(*world()), gate_of(*world(1))])
+
+
+def test_a_subject_has_rivals_of_its_own():
+    kept, forget = world()
+    lens = site_lens(Moments.from_states(torch.cat(kept)), [Moments.from_states(states) for states in kept], rank=6)
+    subjects, states = [Moments.from_states(s) for s in forget], torch.cat([*kept, *forget])
+    rivals = torch.stack([lens.seen(kept[k][:2]) for k in range(3)])
+    plain, gate = identity_gate(lens, subjects), identity_gate(lens, subjects, rivals=rivals)
+    nearest = torch.stack([(lens.seen(states) @ rivals[k].T).amax(1) for k in range(3)], dim=1)
+    expected = plain.scores(states) + RIVALRY * (plain.scores(states) - nearest).clamp_max(0.0)
+    close(gate.scores(states), expected, 1e-2)  # rivals are held in float16
+    close(gate.select([2]).scores(states), gate.scores(states)[:, [2]])
+    assert (gate.scores(states) < plain.scores(states) - 0.1).any()

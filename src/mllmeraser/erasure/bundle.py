@@ -11,6 +11,7 @@ from mllmeraser.erasure.gates.gate import Gate
 from mllmeraser.erasure.plan import LayerGate, SteeringPlan
 
 LENS = ("centre", "projection")
+BY_SUBJECT = ("weight", "rivals", "scale", "offset")
 
 
 class Bundle:
@@ -111,13 +112,14 @@ def _fit_together(one: SteeringPlan, other: SteeringPlan) -> bool:
 def _same_kind(one: LayerGate, other: LayerGate) -> bool:
     if not isinstance(one, Gate) or not isinstance(other, Gate) or one.kind != other.kind:
         return False
-    if one.kind == "identity":
-        return ("cohort" in one.tensors) == ("cohort" in other.tensors) and all(
-            one.tensors[name] is other.tensors[name] or torch.equal(one.tensors[name], other.tensors[name])
-            for name in LENS
-        )
-    return one.tensors.keys() == other.tensors.keys() and all(
-        tensor.shape[1:] == other.tensors[name].shape[1:] for name, tensor in one.tensors.items()
+    if one.tensors.keys() != other.tensors.keys():
+        return False
+    shared = LENS if one.kind == "identity" else ()
+    return all(
+        one.tensors[name] is other.tensors[name] or torch.equal(one.tensors[name], other.tensors[name])
+        for name in shared
+    ) and all(
+        tensor.shape[1:] == other.tensors[name].shape[1:] for name, tensor in one.tensors.items() if name not in shared
     )
 
 
@@ -130,15 +132,15 @@ def merged(gates: Sequence[LayerGate]) -> LayerGate:
     if own[0].kind != "identity":
         return Gate.stack(own)
     first = own[0].tensors
-    rows = {name: torch.cat([gate.tensors[name] for gate in own]) for name in ("weight", "scale", "offset")}
+    rows = {name: torch.cat([gate.tensors[name] for gate in own]) for name in BY_SUBJECT if name in first}
     tensors = {**{name: first[name] for name in LENS}, **rows}
     if "cohort" in first:
-        tensors |= _rivals(own)
+        tensors |= _cohort(own)
     return Gate("identity", tensors)
 
 
-def _rivals(gates: Sequence[Gate]) -> dict[str, Tensor]:
-    """Everybody's rivals, each person once, and whose rivals they are where that differs."""
+def _cohort(gates: Sequence[Gate]) -> dict[str, Tensor]:
+    """Everybody's competitors, each person once, and with whom they compete where that differs."""
     place: dict[bytes, int] = {}
     people, lists = [], []
     for gate in gates:
@@ -153,12 +155,12 @@ def _rivals(gates: Sequence[Gate]) -> dict[str, Tensor]:
     cohort = torch.stack(people)
     if all(len(mine) == len(people) for mine in lists):
         return {"cohort": cohort}
-    rivals = torch.zeros(sum(gate.subjects for gate in gates), len(people), dtype=cohort.dtype, device=cohort.device)
+    competes = torch.zeros(sum(gate.subjects for gate in gates), len(people), dtype=cohort.dtype, device=cohort.device)
     row = 0
     for gate, mine in zip(gates, lists, strict=True):
-        rivals[row : row + gate.subjects, mine] = 1
+        competes[row : row + gate.subjects, mine] = 1
         row += gate.subjects
-    return {"cohort": cohort, "rivals": rivals}
+    return {"cohort": cohort, "competes": competes}
 
 
 def _subjects(plan: SteeringPlan) -> int:

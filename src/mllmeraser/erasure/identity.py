@@ -45,6 +45,9 @@ from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import IMPERSONAL, Sample
 
+RIVALS = 4
+"""How many words compete with a name: a syllable that two names share must not pass for the name."""
+
 Gates = tuple[Gate, Gate, Gate]
 """Those of name, topic and face."""
 
@@ -136,12 +139,31 @@ def _gates(
         states = named_states(anchors.model, anchors.of([*by_name, *said[key]]), names[key])
         called.append(moments(states, anchors))
         looks.append(moments([a.image for a in anchors.of(rows)], anchors))
-    rivals = by_person(anchors.of(parts.retain), parts.retain, anchors)
+    people = by_person(anchors.of(parts.retain), parts.retain, anchors)
     return (
-        identity_gate(lens.name, called),
+        identity_gate(lens.name, called, rivals=_like_names(lens, called, parts, anchors)),
         topic_gate(topics, anchors.model.hidden_size),
-        identity_gate(lens.face, looks, list(rivals.values())),
+        identity_gate(lens.face, looks, list(people.values())),
     )
+
+
+def _like_names(lens: Lens, called: Sequence[Moments], parts: Parts, anchors: Anchors) -> Tensor:
+    """(subjects, m, rank) rivals of each name: the words nearest to it in prompts that are no subject's.
+
+    Of all prompts about one person the nearest word counts, so that one name does not take every place.
+    """
+    rows = [sample for sample in (*parts.retain, *parts.strangers) if sample.image is None]
+    groups: dict[str, list[Tensor]] = {}
+    for sample, anchor in zip(rows, anchors.of(rows), strict=True):
+        groups.setdefault(sample.subject or sample.prompt, []).append(anchor.text)
+    units = lens.name.units(called)
+    best = []
+    for states in groups.values():
+        words = lens.name.seen(torch.cat(states))
+        best.append(words[(words @ units.T).argmax(0)])
+    nearest = torch.stack(best, dim=1)
+    order = torch.einsum("sgr,sr->sg", nearest, units).topk(min(RIVALS, nearest.shape[1])).indices
+    return nearest.gather(1, order[..., None].expand(-1, -1, nearest.shape[-1]))
 
 
 # -- thresholds ------------------------------------------------------------------------------------------------

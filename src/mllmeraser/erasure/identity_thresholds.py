@@ -89,7 +89,7 @@ def impostor_threshold(
     units = torch.stack([lens.unit(mean) for _, mean in people])
     shown = [key for key, states in seen for _ in states]
     states = torch.cat([lens.centre.new_zeros(0, len(lens.centre)), *(rows.to(lens.centre) for _, rows in seen)])
-    cosines = torch.nn.functional.normalize((states - lens.centre) @ lens.projection, dim=-1) @ units.T
+    cosines = lens.seen(states) @ units.T
     best = cosines.topk(2, dim=1)
     found = []
     for column, (key, _) in enumerate(people):

@@ -42,13 +42,14 @@ def study(
     sets = scored_sets(benchmark, split, Sizes(retain_heldout=60, celebrity=24, general=10**6, holdout=24), fold)
     request = complete(forget_request(benchmark, split, fold), seed=seed).request
     made = fit(model, request, settings, anchors=anchors)
-    items = {
-        "vanilla": told(bare, benchmark, sets, None, split=split, seed=seed),
-        "mllmeraser": told(model, benchmark, sets, made.eraser, split=split, seed=seed),
-    }
     seen = {name: read_gate(model, made.eraser, samples).pooled for name, samples in sets.items()}
     threshold = made.eraser.config.threshold or 0.0
     fired = {name: int((scores > threshold).sum()) for name, scores in seen.items()}
+    before = told(bare, benchmark, sets, None, split=split, seed=seed)
+    # where no decision falls on any prompt of a set, its answers are the bare model's to the bit
+    asked = {name: samples for name, samples in sets.items() if fired[name] or settings.policy.phi != "threshold"}
+    after = told(model, benchmark, asked, made.eraser, split=split, seed=seed)
+    items = {"vanilla": before, "mllmeraser": [*after, *(item for item in before if item["set"] not in asked)]}
     low, high = wilson(fired["retain_heldout"], len(seen["retain_heldout"]))
     recalled = {method: by_cell(found, "test", seed=seed) for method, found in items.items()}
     return {

@@ -37,14 +37,24 @@ RIVALRY = 4.0
 def _identity(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
     projected = torch.nn.functional.normalize((h - t["centre"]) @ t["projection"], dim=-1)
     scores = projected @ t["weight"].T
-    if "cohort" not in t:
-        return scores
-    cosines = projected @ t["cohort"].T
-    if "rivals" not in t:
-        return rivalry(scores, cosines.amax(-1, keepdim=True))
-    # somebody's rivals only: a cosine is never below -1; some subjects at a time, for (n, subjects, rivals) is large
-    own = [torch.where(some > 0, cosines[:, None, :], -2.0).amax(-1) for some in t["rivals"].split(SUBJECTS_AT_ONCE)]
-    return rivalry(scores, torch.cat(own, dim=-1))
+    nearest = _nearest(t, projected)
+    return rivalry(scores, torch.stack(nearest).amax(0)) if nearest else scores
+
+
+def _nearest(t: Mapping[str, Tensor], projected: Tensor) -> list[Tensor]:
+    """(n, subjects) cosines with the nearest of everybody's rivals, and of each subject's own, where there are any."""
+    found = []
+    if "cohort" in t:
+        cosines = projected @ t["cohort"].T
+        if "competes" in t:  # not all with everybody; some subjects at a time, for (n, subjects, rivals) is large
+            parts = t["competes"].split(SUBJECTS_AT_ONCE)
+            own = [torch.where(some > 0, cosines[:, None, :], -2.0).amax(-1) for some in parts]
+            found.append(torch.cat(own, dim=-1))
+        else:
+            found.append(cosines.amax(-1, keepdim=True).expand(-1, t["weight"].shape[0]))
+    if "rivals" in t:
+        found.append(torch.einsum("nr,smr->nsm", projected, t["rivals"]).amax(-1))
+    return found
 
 
 def rivalry(scores: Tensor, nearest: Tensor) -> Tensor:
@@ -65,7 +75,7 @@ FORMULAS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Tensor], Tenso
 }
 #: Tensors that serve all subjects at once and have no subject axis.
 SHARED: dict[str, tuple[str, ...]] = {"identity": ("centre", "projection", "cohort")}
-HALF: dict[str, tuple[str, ...]] = {"identity": ("projection", "cohort")}
+HALF: dict[str, tuple[str, ...]] = {"identity": ("projection", "cohort", "rivals")}
 """Tensors whose values fit into float16 exactly and are stored so: the largest, and theirs is not the last digit."""
 AFFINE = ("scale", "offset")
 

@@ -39,6 +39,15 @@ class SiteLens:
         """(rank,) unit vector of a mean state (d,)."""
         return _unit((mean - self.centre) @ self.projection)
 
+    def units(self, groups: Sequence[Moments]) -> Tensor:
+        """(groups, rank) unit vectors of the means of groups of states; zero for a group without any."""
+        rows = [self.unit(m.mean) if m.n else torch.zeros_like(self.projection[0]) for m in groups]
+        return torch.stack(rows)
+
+    def seen(self, states: Tensor) -> Tensor:
+        """(n, rank) unit vectors of states (n, d), float64."""
+        return torch.nn.functional.normalize((states.to(self.centre) - self.centre) @ self.projection, dim=-1)
+
 
 def site_lens(background: Moments, people: Sequence[Moments], *, rank: int = 40, ridge: float = 0.05) -> SiteLens:
     """The directions in which states differ most between people relative to how one person's states vary.
@@ -64,22 +73,26 @@ def site_lens(background: Moments, people: Sequence[Moments], *, rank: int = 40,
     return SiteLens(background.mean, _short(projection / projection.abs().max()))
 
 
-def identity_gate(lens: SiteLens, forget: Sequence[Moments], rivals: Sequence[Moments] = ()) -> Gate:
-    """Gates of the subjects ``forget`` at one site; each depends on the lens, the rivals and its own states alone.
+def identity_gate(
+    lens: SiteLens, forget: Sequence[Moments], cohort: Sequence[Moments] = (), rivals: Tensor | None = None
+) -> Gate:
+    """Gates of the subjects ``forget`` at one site; each depends on the lens, its rivals and its own states alone.
 
     Args:
         lens: What all subjects share.
         forget: States of each subject; a subject without any gets a gate that never opens.
-        rivals: States of retained people, who compete: a state that fits one of them better than a subject is
-            not the subject's, however much the two look alike.
+        cohort: States of retained people, who compete with every subject: a state that fits one of them better than
+            a subject is not the subject's, however much the two look alike.
+        rivals: (subjects, m, rank) unit vectors that compete with one subject each.
 
     Raises:
         NumericalError: A gate is not finite.
     """
-    rows = [lens.unit(m.mean) if m.n else torch.zeros_like(lens.projection[0]) for m in forget]
-    tensors = {"weight": torch.stack(rows), "centre": lens.centre, "projection": lens.projection}
-    if rivals:
-        others = torch.stack([lens.unit(m.mean) for m in rivals])
+    tensors = {"weight": lens.units(forget), "centre": lens.centre, "projection": lens.projection}
+    if rivals is not None:
+        tensors["rivals"] = _short(rivals)
+    if cohort:
+        others = lens.units(cohort)
         nearest = (others @ tensors["weight"].T).amax(1).argsort(descending=True)[:COHORT].sort().values
         tensors["cohort"] = _short(others[nearest])
     return finite(Gate("identity", tensors), ADVICE)
