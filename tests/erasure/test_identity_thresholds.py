@@ -13,6 +13,7 @@ from mllmeraser.erasure.gates import SiteLens, identity_gate
 from mllmeraser.erasure.identity_thresholds import (
     NEVER,
     ROOM,
+    TOPIC_ROOM,
     impostor_threshold,
     own_thresholds,
     topic_threshold,
@@ -113,10 +114,10 @@ def test_it_stays_where_there_is_no_room(own: list[float]) -> None:
     assert with_room(torch.tensor([0.625]), [torch.tensor(own)], 0.001).tolist() == [0.625]
 
 
-def test_the_topic_lies_half_way_or_just_under_the_facts() -> None:
+def test_the_topic_lies_near_the_others_or_just_under_the_facts() -> None:
     facts, first, second = torch.tensor([0.8, 0.9]), torch.tensor([0.6]), torch.tensor([1.0])
     apart, mixed = torch.tensor([0.0, 0.2]), torch.tensor([0.0, 0.95])
-    assert topic_threshold(apart, facts, first, 0.001) == pytest.approx(0.4, abs=1e-3)
-    assert topic_threshold(apart, facts, second, 0.001) == pytest.approx(0.5, abs=1e-3)
+    assert topic_threshold(apart, facts, first, 0.001) == pytest.approx(0.2 + TOPIC_ROOM * 0.4, abs=1e-3)
+    assert topic_threshold(apart, facts, second, 0.001) == pytest.approx(0.2 + TOPIC_ROOM * 0.6, abs=1e-3)
     assert topic_threshold(mixed, facts, first, 0.001) == pytest.approx(0.6), "nothing to be forgotten may slip through"
     assert topic_threshold(mixed, facts, second, 0.001) == pytest.approx(0.8, abs=1e-3)

@@ -22,6 +22,9 @@ NAME_SHARE = 1 / 2
 ROOM = 1 / 3
 """How far a threshold moves from the calibrated one towards the names, or faces, to be forgotten."""
 
+TOPIC_ROOM = 1 / 5
+"""How far the topic's threshold lies from all other questions, on the way to those for what is to be forgotten."""
+
 NEVER = 1.0
 """Threshold of a gate with nothing to read: no cosine is larger."""
 
@@ -123,7 +126,8 @@ def with_room(thresholds: Tensor, own: Sequence[Tensor], spare: float) -> Tensor
 def topic_threshold(other: Tensor, facts: Tensor, own: Tensor, spare: float) -> float:
     """Threshold of a subject's topic gate: between questions for what is to be forgotten and all others.
 
-    Half-way where both lie apart; else just under the facts, for what is to be forgotten must not slip through.
+    Where both lie apart, a fifth of the way up from the others: whoever is not meant is told by name and face, and what
+    is to be forgotten must not slip through in words that nobody foresaw. Else just under the facts.
 
     Args:
         other: Scores (n,) of prompts that ask for nothing of it.
@@ -133,7 +137,7 @@ def topic_threshold(other: Tensor, facts: Tensor, own: Tensor, spare: float) -> 
     """
     high = float(other.max())
     low = min(low for side in (facts, own) if (low := _lowest(side, spare)) is not None)
-    return (low + high) / 2 if high < low else low
+    return high + TOPIC_ROOM * (low - high) if high < low else low
 
 
 def _lowest(scores: Tensor, spare: float) -> float | None:
