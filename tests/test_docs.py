@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # concepts.md looks at the eraser that the README makes.
 ON_THE_MODEL = ("README.md", "docs/concepts.md", "docs/limits.md")
-WITHOUT_MODEL = ("docs/requests.md", "docs/compare.md", "docs/ablations.md")
+WITHOUT_MODEL = ("docs/requests.md", "docs/compare.md", "docs/ablations.md", "docs/studies.md")
 
 
 def run(*pages: str) -> None:

@@ -1,0 +1,169 @@
+"""Fill the tables of docs/studies.md from committed results: ``python tools/study_tables.py``.
+
+As ``readme_tables.py`` does for the README; ``--check`` writes nothing and tells by its exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))  # also when this file is loaded from elsewhere
+
+from readme_tables import MODELS, RESULTS, ROOT, markdown, refresh  # noqa: E402
+
+PAGE = ROOT / "docs" / "studies.md"
+Entry = Mapping[str, Any]
+
+
+def entries(study: str, model: str) -> dict[str, Entry]:
+    """The entries of a study by key; none where it has not been run."""
+    file = RESULTS / f"{study}-{model}.json"
+    report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"results": []}
+    return {entry["key"]: entry for entry in report["results"]}
+
+
+def share(found: Entry, *, interval: bool = True) -> str:
+    """Per cent, with the 95 % interval."""
+    told = f"{100 * found['share']:.1f}"
+    return f"{told} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]" if interval else told
+
+
+def recall_row(entry: Entry, kept: Sequence[str]) -> list[str]:
+    """Recall of the forgotten, how those answers end, and what the rest keeps."""
+    ended = entry["outcomes"]
+    clean = (ended.get("unknown", 0) + ended.get("refused", 0)) / sum(ended.values())
+    return [
+        share(entry["recalled"]), share(entry["letters"], interval=False), f"{100 * clean:.1f}",
+        *(share(entry["kept"][name], interval=False) for name in kept),
+    ]  # fmt: skip
+
+
+HEAD = ["recalled", "by letter", 'clean "unknown"']
+
+
+def many() -> Iterable[list[str]]:
+    """A hundred erasers: one at a time, side by side, as one."""
+    kept = ("retain_heldout", "celebrity", "general", "perception")
+    yield ["model", "erasers", *HEAD, "everyone else", "celebrities", "general", "perception"]
+    for model in MODELS:
+        found = entries("many-erasers", model)
+        for way in ("bare", "one at a time", "side by side", "as one"):
+            if way in found:
+                yield [model, way, *recall_row(found[way], kept)]
+
+
+def cost() -> Iterable[list[str]]:
+    """What 1, 10, 100 and 1,000 erasers cost."""
+    yield [
+        "model",
+        "erasers",
+        "on disk, kB",
+        "attached, kB",
+        "kB for each more",
+        "attaching, s",
+        "reading a batch",
+        "generating",
+    ]
+    for model in MODELS:
+        rows = [entry for key, entry in entries("many-erasers", model).items() if key.startswith("cost of ")]
+        for before, entry in zip([None, *rows], rows, strict=False):
+            more = "–"
+            if before is not None:
+                added = entry["bytes_attached"] - before["bytes_attached"]
+                more = f"{added / (entry['erasers'] - before['erasers']) / 1000:.1f}"
+            slower = [
+                f"{100 * (entry[f'{name}_seconds']['steered'] / entry[f'{name}_seconds']['bare'] - 1):+.1f} %"
+                for name in ("prefill", "generate")
+            ]
+            sizes = [f"{entry[f'bytes_{where}'] / 1000:.0f}" for where in ("on_disk", "attached")]
+            yield [model, str(entry["erasers"]), *sizes, more, f"{entry['attach_seconds']:.2f}", *slower]
+
+
+def alarms() -> Iterable[list[str]]:
+    """How often any of many erasers falls on somebody else's prompts."""
+    yield ["model", "erasers", "everyone else", "celebrities"]
+    for model in MODELS:
+        found = entries("many-erasers", model)
+        for size in (1, 10, 100, 1000):
+            cells = [found.get(f"alarms of {size}, {name}") for name in ("retain_heldout", "celebrity")]
+            if all(cells):
+                yield [model, str(size), *(f"{100 * cell['share']:.1f}" for cell in cells if cell)]
+
+
+def sequential() -> Iterable[list[str]]:
+    """Round after round."""
+    kept = ("retain_heldout", "celebrity", "general")
+    yield ["model", "round", "way", *HEAD, "everyone else", "celebrities", "general"]
+    for model in MODELS:
+        for entry in entries("sequential", model).values():
+            yield [model, str(entry["round"]), entry["way"], *recall_row(entry, kept)]
+
+
+def part() -> Iterable[list[str]]:
+    """One attribute forgotten, the rest kept."""
+    kept = ("their other facts", "retain_heldout", "celebrity", "general")
+    yield ["model", "attribute", "way", *HEAD, *kept[:1], "everyone else", "celebrities", "general"]
+    for model in MODELS:
+        for entry in entries("partial", model).values():
+            yield [model, entry["attribute"], entry["way"], *recall_row(entry, kept)]
+
+
+def oracle() -> Iterable[list[str]]:
+    """How well each attacker tells the forgotten from strangers."""
+    found = {model: entries("oracle", model) for model in MODELS}
+    names = list(dict.fromkeys(name for one in found.values() for e in one.values() for name in e["attackers"]))
+    yield ["model", "eraser", *names]
+    for model, one in found.items():
+        for key, entry in one.items():
+            told = entry["attackers"]
+            yield [model, key, *(f"{told[n]['answer']['betrays']:.2f}" if n in told else "–" for n in names)]
+
+
+def re_entry() -> Iterable[list[str]]:
+    """Leaks within 50 and 300 tokens, what chance would give, and gibberish."""
+    yield ["model", "eraser", "prompts and decoding", "leak, 50", "leak, 300", "chance, 300", "gibberish, 300"]
+    for model in MODELS:
+        for key, entry in entries("re-entry", model).items():
+            for name, cell in entry.items():
+                if isinstance(cell, dict) and "300" in cell:
+                    last = cell["300"]
+                    yield [model, key, name, share(cell["50"]["leak"], interval=False), share(last["leak"]),
+                           share(last["chance"], interval=False), share(last["gibberish"], interval=False)]  # fmt: skip
+
+
+def no_refusal() -> Iterable[list[str]]:
+    """Forgetting on a model that never refuses."""
+    kept = ("retain_heldout", "celebrity", "general")
+    yield ["model", "what is attached", "restricted prompts refused", *HEAD, "everyone else", "celebrities", "general"]
+    for model in MODELS:
+        for key, entry in entries("no-refusal", model).items():
+            yield [model, key, share(entry["refused"], interval=False), *recall_row(entry, kept)]
+
+
+def algebra() -> Iterable[list[str]]:
+    """How much faster the fit algebra is than the published procedure."""
+    yield ["width", "published, s", "hard", "hard, sums formed", "soft", "soft, sums formed"]
+    file = RESULTS / "speed-algebra.json"
+    for entry in json.loads(file.read_text(encoding="utf-8"))["results"] if file.is_file() else []:
+        faster = entry["times_faster"]
+        ways = ("hard, given", "hard, formed", "soft, given", "soft, formed")
+        yield [str(entry["width"]), f"{entry['seconds']['published, given']['median']:.1f}",
+               *(f"{faster[way]['median']:.1f} times" for way in ways)]  # fmt: skip
+
+
+def _table(make: Callable[[], Iterable[list[str]]]) -> str:
+    rows = list(make())
+    return markdown(rows) if len(rows) > 1 else "*Not measured yet.*"
+
+
+STUDIES = (many, cost, alarms, sequential, part, oracle, re_entry, no_refusal, algebra)
+TABLES: dict[str, Callable[[], str]] = {make.__name__.replace("_", "-"): partial(_table, make) for make in STUDIES}
+
+
+if __name__ == "__main__":
+    sys.exit(refresh(PAGE, TABLES, check="--check" in sys.argv[1:]))
