@@ -29,7 +29,17 @@ from mllmeraser.erasure.identity_thresholds import (
     topic_threshold,
     with_room,
 )
-from mllmeraser.erasure.lens import Lens, asks, by_person, fit_lens, moments, named_states, topic_gate, topic_weight
+from mllmeraser.erasure.lens import (
+    Lens,
+    asks,
+    by_person,
+    fit_lens,
+    lens_prompts,
+    moments,
+    named_states,
+    topic_gate,
+    topic_weight,
+)
 from mllmeraser.erasure.mentions import mentions
 from mllmeraser.erasure.plan import IDENTITY_SITES
 from mllmeraser.erasure.result import FitResult, timed
@@ -76,7 +86,8 @@ def fit_identity(
     clock: dict[str, float] = {}
     with timed(clock, "capture"):
         own = [s for group in (parts.forget, parts.forget_held_out, said) for rows in group.values() for s in rows]
-        anchors.of([*own, *parts.retain, *parts.strangers, *parts.calibration, *parts.check], progress)
+        others = [*parts.retain, *parts.strangers, *parts.calibration, *parts.check]
+        anchors.of([*own, *others, *(lens_prompts() if lens is None else ())], progress)
     with timed(clock, "linear_algebra"):
         statistics = _last_statistics(parts, anchors)
         directions = directions_from(statistics, settings.direction.kind, shifts)

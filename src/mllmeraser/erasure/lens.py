@@ -41,6 +41,11 @@ class Lens:
     topic: Tensor | None
 
 
+def lens_prompts() -> list[Sample]:
+    """What a lens reads beside the samples it is given: names of nobody, in many sentences."""
+    return [sample for name in NAMES for sample in mentions(name, [name])]
+
+
 def fit_lens(
     anchors: Anchors,
     retain: Sequence[Sample],
@@ -56,7 +61,7 @@ def fit_lens(
     """
     background = [*retain, *strangers]
     named = [mentions(name, [name]) for name in NAMES]
-    seen = anchors.of([*background, *(s for rows in named for s in rows)], progress)[: len(background)]
+    seen = anchors.of([*background, *lens_prompts()], progress)[: len(background)]
     rank, ridge = settings.rank or anchors.model.hidden_size, settings.ridge
     words = moments([a.text for a, s in zip(seen, background, strict=True) if s.image is None], anchors)
     names = [moments(named_states(anchors.model, anchors.of(rows), [name]), anchors)
