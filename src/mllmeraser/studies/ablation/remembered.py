@@ -27,8 +27,12 @@ class RememberingModel(MultimodalModel):
 
     @property
     def steered(self) -> bool:
-        """Whether anything hangs on a block."""
-        return any(block._forward_hooks for block in self.layers)
+        """Whether anything hangs on a block that transformers did not hang there itself.
+
+        Once asked for all hidden states, its models keep the hooks that record them.
+        """
+        hooks = (hook for block in self.layers for hook in block._forward_hooks.values())
+        return any(not str(getattr(hook, "__module__", "")).startswith("transformers.") for hook in hooks)
 
     def states(
         self,
