@@ -63,7 +63,7 @@ def test_a_batch_equals_one_by_one(tiny_model, samples, policy):
             assert torch.equal(ids[row], said[0])
 
 
-@by_name
+@pytest.mark.parametrize("policy", [PAPER, TAIL, PERSISTENT], ids=lambda policy: policy.name)
 def test_cached_decoding_equals_uncached(tiny_model, policy):
     samples = text_samples()
     with attach(tiny_model, make_plan(tiny_model, policy)):

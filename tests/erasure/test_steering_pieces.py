@@ -1,6 +1,7 @@
 """Forward passes by hand: prompts in pieces, decoding loops, scored answers, and what is refused."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -132,7 +133,11 @@ def test_decoding_by_hand_equals_generate(tiny_model, policy):
 
 @by_name
 def test_an_answer_to_be_scored_is_not_part_of_the_prompt(tiny_model, policy):
-    """Prompt and answer in one pass, ends declared per row, equal prompt first and answer token by token."""
+    """Prompt and answer in one pass, ends declared per row, equal prompt first and answer token by token.
+
+    But for a prompt that is hidden: what goes through with it still sees it.
+    """
+    policy = replace(policy, hide_prompt=False)
     samples = text_samples()
     answer = torch.tensor([[50, 60, 70]])
     with attach(tiny_model, make_plan(tiny_model, policy, samples=samples)) as handle, torch.no_grad():

@@ -15,7 +15,7 @@ from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.prompts import contrast_prompts
 from mllmeraser.samples.errors import InputError
-from mllmeraser.studies.erasers import norms, pictured_prompts, redirected, settings_of
+from mllmeraser.studies.erasers import IN_SIGHT, norms, pictured_prompts, redirected, settings_of
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,12 @@ def test_persistent_is_tail_that_also_decides_while_decoding() -> None:
     persistent, tail = settings_of("persistent", 3), settings_of("tail", 3)
     assert persistent.policy == PERSISTENT and tail.policy == TAIL and persistent.seed == 3
     assert persistent.model_copy(update={"policy": TAIL}) == tail
+
+
+def test_in_sight_is_the_default_that_hides_nothing() -> None:
+    shown, default = settings_of(IN_SIGHT, 3), settings_of("default", 3)
+    assert default.policy.hide_prompt and not shown.policy.hide_prompt
+    assert shown.model_copy(update={"policy": default.policy}) == default
     with pytest.raises(InputError, match="unknown preset"):
         settings_of("bare", 0)
 

@@ -83,6 +83,15 @@ class GenerateCall:
         if self.setting("cache_implementation") is not None or getattr(cache, "is_compileable", False):
             self.arguments["disable_compile"] = True
 
+    def need_cache(self) -> None:
+        """Refuse to run the whole sequence anew for each token: nothing could be hidden from those after the prompt.
+
+        Raises:
+            AttachError: If the cache is switched off.
+        """
+        if self.setting("use_cache") is False:
+            raise AttachError("this policy hides the prompt from its answer, which takes a cache: leave use_cache on")
+
     def session(self) -> GenerateSession:
         """What the prompt tracker has to know of this call.
 

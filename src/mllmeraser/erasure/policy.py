@@ -35,6 +35,8 @@ class Policy:
             third for a face in the mean over the tokens of every image, the second asks at the last prompt token
             whether a fact about a person is wanted; it takes, for each subject, the larger of the first and the
             third, and never more than the second.
+        hide_prompt: Whether the answer to a prompt that fired attends to nothing of it but its first and last token
+            (`veil.py`); for decisions over a whole prompt. The passes that carry a prompt are as without.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Policy:
     decode: bool
     phi: Phi
     pooling: Pooling = "mean"
+    hide_prompt: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that no rule knows (artifacts are read from disk).
@@ -56,12 +59,15 @@ class Policy:
             "decode": (False, True),
             "phi": ("identity", "clamp", "threshold"),
             "pooling": ("mean", "identity"),
+            "hide_prompt": (False, True),
         }
         for field, values in known.items():
             if getattr(self, field) not in values:
                 options = ", ".join(map(repr, values))
                 value = getattr(self, field)
                 raise InputError(f"policy {self.name!r}: {field} is one of {options}, not {value!r}")
+        if self.hide_prompt and self.pooling != "identity":
+            raise InputError(f"policy {self.name!r}: hide_prompt needs a decision over the whole prompt")
 
     @property
     def whole_prompt(self) -> bool:
@@ -107,8 +113,11 @@ TAIL = Policy("tail", read="request", positions="last", decode=False, phi="thres
 #: As `TAIL`, and the decision is read again at every decoded token, from that token's own states.
 PERSISTENT = Policy("persistent", read="request", positions="last", decode=True, phi="threshold")
 
-#: One decision per request from who is asked about, wherever in the prompt, and whether a fact is asked for.
-SUBJECT = Policy("subject", read="request", positions="last", decode=False, phi="threshold", pooling="identity")
+#: One decision per request from who is asked about, wherever in the prompt, and whether a fact is asked for; the answer
+#: then no longer sees who it was.
+SUBJECT = Policy(
+    "subject", read="request", positions="last", decode=False, phi="threshold", pooling="identity", hide_prompt=True
+)
 PRESETS: dict[str, Policy] = {policy.name: policy for policy in (PAPER, TAIL, PERSISTENT, SUBJECT)}
 
 

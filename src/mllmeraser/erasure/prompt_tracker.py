@@ -114,6 +114,7 @@ class _Steered:
     stop: int
     ends: tuple[int, ...]
     origin: int
+    hidden: Tensor | None
 
 
 @dataclass
@@ -193,10 +194,21 @@ class PromptTracker:
         # A cache that was cropped, reset or filled elsewhere since is a foreign one.
         return known if known is not None and known.stop == start else None
 
-    def remember(self, span: Span, cache: Any) -> None:
-        """Note that the columns of `span` in `cache` went through this attachment."""
+    def hidden(self, span: Span, cache: Any) -> Tensor:
+        """(rows, columns) prompt tokens that the answer in this pass must not see.
+
+        Raises:
+            AttachError: If that is not known of this cache.
+        """
+        known = self._known(cache, span.start)
+        if known is None or known.hidden is None or known.hidden.shape[0] != span.rows:
+            raise AttachError("cannot tell which prompt this cache holds: start again with an empty cache")
+        return known.hidden
+
+    def remember(self, span: Span, cache: Any, hidden: Tensor | None = None) -> None:
+        """Note that the columns of `span` in `cache` went through this attachment, and what is hidden of them."""
         if cache is not None and hasattr(cache, "get_seq_length"):
-            self._caches[cache] = _Steered(span.stop, span.ends, span.origin)
+            self._caches[cache] = _Steered(span.stop, span.ends, span.origin, hidden)
 
     def forget(self) -> None:
         """Forget all caches and the running call."""

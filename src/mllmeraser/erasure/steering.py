@@ -22,6 +22,7 @@ from mllmeraser.erasure.plan import Steerable, SteeringPlan
 from mllmeraser.erasure.prompt_tracker import PromptTracker
 from mllmeraser.erasure.sharing import distinct_bytes
 from mllmeraser.erasure.steering_pass import Readings, Stack, SteeringPass
+from mllmeraser.erasure.veil import hidden_tokens, without
 from mllmeraser.models.capture import hidden_of, with_hidden
 from mllmeraser.models.families import family_for
 from mllmeraser.models.fingerprint import taken_once
@@ -59,7 +60,7 @@ def attach_all(model: Any, erasers: Steerables) -> SteeringAttachment:
     layers = family.decoder_layers(hf)
     plans = _named_plans(model, erasers)
     check_plans(plans, len(layers), int(family.text_config(hf).hidden_size))
-    return SteeringAttachment(hf, layers, plans)
+    return SteeringAttachment(hf, family.decoder(hf), layers, plans)
 
 
 def _named_plans(model: Any, erasers: Steerables) -> tuple[SteeringPlan, ...]:
@@ -93,8 +94,8 @@ class SteeringAttachment(Attachment):
         readings: Gate scores and amplitudes of the last batch of prompts; None before the first.
     """
 
-    def __init__(self, hf: nn.Module, layers: nn.ModuleList, plans: Sequence[SteeringPlan]) -> None:
-        """Attach `plans` to the blocks `layers` of `hf`, all or nothing; `attach_all` checks them first.
+    def __init__(self, hf: nn.Module, decoder: nn.Module, layers: nn.ModuleList, plans: Sequence[SteeringPlan]) -> None:
+        """Attach `plans` to `layers`, the blocks of `decoder` in `hf`, all or nothing; `attach_all` checks them first.
 
         Raises:
             AttachError: If a hook could not be placed; those placed before are removed.
@@ -107,24 +108,28 @@ class SteeringAttachment(Attachment):
         self._selection: Tensor | None = None
         self._pass: SteeringPass | None = None
         self._idle = False
+        self._hidden: Tensor | None = None
+        self._veiled = False
         with ExitStack() as undo:
             undo.callback(self._reset)
             try:
-                self._place(hf, layers, undo)
+                self._place(hf, decoder, layers, undo)
             except Exception as error:
                 raise AttachError(f"could not attach {', '.join(p.name for p in plans)}: {error}") from error
             super().__init__(undo.pop_all().close, [plan.name for plan in self.plans])
 
-    def _place(self, hf: nn.Module, layers: nn.ModuleList, undo: ExitStack) -> None:
+    def _place(self, hf: nn.Module, decoder: nn.Module, layers: nn.ModuleList, undo: ExitStack) -> None:
         undo.callback(hf.register_forward_pre_hook(self._before, with_kwargs=True).remove)
         undo.callback(hf.register_forward_hook(self._after, with_kwargs=True, always_call=True).remove)
         for layer in self._stack.layers:
             undo.callback(layers[layer].register_forward_hook(self._block_hook(layer)).remove)
+        if self._stack.hiders:
+            undo.callback(decoder.register_forward_pre_hook(self._veil, with_kwargs=True).remove)
         undo.callback(GenerateTap.listen(hf, self))
 
     def _reset(self) -> None:
         self._tracker.forget()
-        self._pass, self._idle = None, False
+        self._pass, self._idle, self._hidden = None, False, None
 
     @property
     def nbytes(self) -> int:
@@ -168,6 +173,8 @@ class SteeringAttachment(Attachment):
             raise AttachError("generate was called inside generate: detach first")
         call.refuse_unknown_modes()
         call.run_eagerly()
+        if self._stack.hiders:
+            call.need_cache()
         if self._tracker.whole_prompt:
             call.feed_whole_prompt()
         self._tracker.session = call.session()
@@ -181,7 +188,16 @@ class SteeringAttachment(Attachment):
         self._span = span = self._tracker.locate(inputs)
         # Most passes decode a token under a policy that leaves those alone: nothing is made for them.
         self._idle = not span.has_prompt and not self._stack.steers_decoding
+        self._veiled, self._hidden = False, None
+        if self._stack.hiders and not span.has_prompt:
+            self._hidden = self._tracker.hidden(span, inputs.get("past_key_values"))
         self._pass = None if self._idle else SteeringPass(self._stack, self._tracker, span, inputs, self._selection)
+
+    def _veil(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._veiled = True
+        if self._hidden is None:
+            return None
+        return args, {**kwargs, "attention_mask": without(kwargs.get("attention_mask"), self._hidden, self._span.stop)}
 
     def _block_hook(self, layer: int) -> Callable[[nn.Module, Any, Any], Any]:
         def after_block(_module: nn.Module, _args: Any, output: Any) -> Any:
@@ -205,7 +221,13 @@ class SteeringAttachment(Attachment):
                 f"blocks {done.missed} ran without the erasers: this model was compiled or captured before they were "
                 "attached; attach first, and compile after"
             )
-        self._tracker.remember(self._span, _cache_of(output, kwargs))
+        hidden, self._hidden = self._hidden, None
+        if self._stack.hiders:
+            if not self._veiled:
+                raise AttachError("the prompt was not hidden: attach before this model is compiled or captured")
+            if done is not None and done.sites is not None:
+                hidden = hidden_tokens(done.sites, done.fired())
+        self._tracker.remember(self._span, _cache_of(output, kwargs), hidden)
         if done is not None and done.sites is not None:
             self.readings = done.readings(self.readings)
 

@@ -70,6 +70,7 @@ class Stack:
         shifters: Layer -> kind of positions -> numbers of the bundles that shift there.
         layers: Every layer that needs a hook, sorted.
         steers_decoding: Numbers of the bundles that also steer decoded tokens.
+        hiders: Numbers of the bundles that hide a prompt from its answer.
     """
 
     def __init__(self, plans: Sequence[SteeringPlan]) -> None:
@@ -85,6 +86,7 @@ class Stack:
                 self.shifters[layer][bundle.plan.policy.positions].append(number)
         self.layers = sorted({*self.readers, *self.shifters})
         self.steers_decoding = tuple(n for n, bundle in enumerate(self.bundles) if bundle.plan.policy.decode)
+        self.hiders = tuple(n for n, bundle in enumerate(self.bundles) if bundle.plan.policy.hide_prompt)
         order = [number for bundle in self.bundles for number in bundle.numbers]
         self._columns = None if order == sorted(order) else torch.tensor(order).argsort()
 
@@ -265,6 +267,15 @@ class SteeringPass:
         if key not in self._moved:
             self._moved[key] = tensor.to(device)
         return self._moved[key]
+
+    def fired(self) -> Tensor:
+        """(rows,) bool: whose prompt an eraser shifted that hides it."""
+        assert self.sites is not None
+        found = torch.zeros(self.span.rows, dtype=torch.bool, device=self.sites.prompt.device)
+        for number in self._stack.hiders:
+            amplitudes = self._prompt_scores.amplitude(number, self._stack.bundles[number].plan.reads[-1])
+            found = found | (amplitudes != 0).flatten(1).any(-1).to(found.device)
+        return found
 
     @property
     def missed(self) -> list[int]:

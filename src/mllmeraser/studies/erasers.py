@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -30,10 +31,16 @@ PICTURED = 12
 """Pictures a person from which the direction `idk` is made."""
 
 
+IN_SIGHT = "default, in sight"
+"""The preset `default` whose answers still see a prompt that fired."""
+
+
 def settings_of(preset: str, seed: int) -> FitSettings:
     """Settings of a preset; ``persistent`` is ``tail`` that also decides at every decoded token."""
-    chosen = FitSettings.preset("tail" if preset == "persistent" else preset)
+    chosen = FitSettings.preset({"persistent": "tail", IN_SIGHT: "default"}.get(preset, preset))
     policy = PERSISTENT if preset == "persistent" else chosen.policy
+    if preset == IN_SIGHT:
+        policy = replace(policy, hide_prompt=False)
     return chosen.model_copy(update={"policy": policy, "seed": seed, "salt": "study"})
 
 

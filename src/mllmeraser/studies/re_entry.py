@@ -27,14 +27,14 @@ from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World
 from mllmeraser.samples.sample import Sample
 from mllmeraser.studies.decoding import Decoding, decode, text
-from mllmeraser.studies.erasers import eraser_of
+from mllmeraser.studies.erasers import IN_SIGHT, eraser_of
 from mllmeraser.studies.leaks import Facts, leak_of
 from mllmeraser.studies.open_prompts import ask_everything
 from mllmeraser.studies.record import report_of, study_parser
 from mllmeraser.studies.scoring import OPEN
 
 SPLIT = "forget_5"
-PRESETS = ("bare", "paper", "tail", "persistent", "default")
+PRESETS = ("bare", "default", IN_SIGHT, "tail", "persistent", "paper")
 CUTS = (50, 300)
 
 

@@ -51,12 +51,26 @@ class Family(ABC):
             InputError: If no known path leads to a list of blocks, or if what is found has another depth or
                 width than the text configuration states.
         """
+        return self._blocks(hf)[1]
+
+    def decoder(self, hf: nn.Module) -> nn.Module:
+        """The language model that runs those blocks: it takes the `attention_mask` of all of them.
+
+        Raises:
+            InputError: As `decoder_layers`.
+        """
+        path, _ = self._blocks(hf)
+        owner = _submodule(hf, path.rpartition(".")[0])
+        assert owner is not None
+        return owner
+
+    def _blocks(self, hf: nn.Module) -> tuple[str, nn.ModuleList]:
         config = self.text_config(hf)
         for path in self.decoder_paths:
             layers = _submodule(hf, path)
             if isinstance(layers, nn.ModuleList):
                 _check_decoder(layers, path, int(config.num_hidden_layers), int(config.hidden_size))
-                return layers
+                return path, layers
         raise InputError(
             f"no decoder found in this {self.name} model: looked at {', '.join(self.decoder_paths)} "
             f"in {type(hf).__name__}"

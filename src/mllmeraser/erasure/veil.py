@@ -1,0 +1,47 @@
+"""What an answer no longer sees of a prompt that fired: all of it but its first and its last token.
+
+The shift moves the last prompt token, and the answer that starts there. An answer that is made to go on past its end
+would look the person up again, in the picture or the name; with both out of sight nothing of them is left to look up.
+The first token stays because attention rests on it, the last because the shift is there. An answer that is scored, and
+not said, goes through the model together with its prompt and sees it: it can only seem to know more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mllmeraser.erasure.prompt_geometry import PromptSites
+from mllmeraser.samples.errors import AttachError
+
+
+def hidden_tokens(sites: PromptSites, fired: Tensor) -> Tensor:
+    """(rows, columns) bool: what decoded tokens are not to attend to; `sites` covers the whole prompt, `fired` rows."""
+    order = sites.prompt.long().cumsum(1)
+    return sites.prompt & (order > 1) & ~sites.last & fired.to(sites.prompt.device)[:, None]
+
+
+def without(mask: Any, hidden: Tensor, stop: int) -> Any:
+    """An attention mask of `stop` columns without those that are hidden, in the form in which it came.
+
+    Args:
+        mask: None, (rows, columns), a prepared (rows, heads, length, columns) in bool or to be added, or a mapping of
+            those by kind of attention.
+        hidden: (rows, prompt columns) bool, see `hidden_tokens`.
+        stop: Columns of the cache after this pass.
+
+    Raises:
+        AttachError: If the mask has another form, or does not cover the cache.
+    """
+    if isinstance(mask, dict):
+        return {kind: without(one, hidden, stop) for kind, one in mask.items()}
+    if mask is None:
+        mask = torch.ones(hidden.shape[0], stop, dtype=torch.long, device=hidden.device)
+    if not isinstance(mask, Tensor) or mask.dim() not in (2, 4) or mask.shape[-1] < stop:
+        raise AttachError("the prompt cannot be hidden in this kind of attention mask: attend with 'sdpa' or 'eager'")
+    columns = torch.nn.functional.pad(hidden.to(mask.device), (0, mask.shape[-1] - hidden.shape[1]))
+    if mask.dim() == 4:
+        columns = columns[:, None, None]
+    return mask.masked_fill(columns, torch.finfo(mask.dtype).min if mask.is_floating_point() else 0)
