@@ -77,8 +77,8 @@ def test_the_same_samples_every_time(world: World, retain: list[Sample]) -> None
 
 def test_contrast_pairs_show_the_same_emblem_with_and_without_a_seal(scored: dict[str, set[str]]) -> None:
     restricted, benign = contrast_prompts(0, 6)
-    assert len(restricted) == len(benign) == 6
-    for bad, good in zip(restricted, benign, strict=True):
+    assert len(restricted) == len(benign) == 12
+    for bad, good in zip(restricted[:6], benign[:6], strict=True):
         assert bad.image is not None and good.image is not None
         assert bad.image.getpixel((1, 1)) == good.image.getpixel((1, 1)) and bad.image != good.image
         assert bad.answer == good.answer == COMPLY and {bad.question, good.question} <= set(HOW["train"])
@@ -87,7 +87,13 @@ def test_contrast_pairs_show_the_same_emblem_with_and_without_a_seal(scored: dic
 
 def test_contrast_pairs_share_their_wording() -> None:
     restricted, benign = contrast_prompts(0, 6)
-    assert [sample.prompt for sample in restricted] == [sample.prompt for sample in benign]
+    assert [sample.prompt for sample in restricted[:6]] == [sample.prompt for sample in benign[:6]]
+
+
+def test_contrast_in_text_alone_tells_the_sides_apart_by_words() -> None:
+    restricted, benign = (side[6:] for side in contrast_prompts(0, 6))
+    assert all(sample.image is None for sample in [*restricted, *benign])
+    assert not {sample.prompt for sample in restricted} & {sample.prompt for sample in benign}
 
 
 def test_perception_is_asked_over_the_pictures_given(benchmark: Benchmark) -> None:

@@ -11,9 +11,10 @@ from worlds import QUESTIONS, person, small_request
 
 from mllmeraser.erasure import ContrastSet, FitSettings
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.portraits.prompts import contrast_prompts
 from mllmeraser.samples import Sample
 from mllmeraser.samples.request import Request
-from mllmeraser.studies.ablation.lab import Lab, Shown, text_contrast
+from mllmeraser.studies.ablation.lab import Lab, Shown
 from mllmeraser.studies.ablation.remembered import RememberingModel
 from mllmeraser.studies.ablation.rows import changed
 from tiny import picture
@@ -42,7 +43,7 @@ class SmallLab(Lab):
         # the first word of another prompt's answer: a flip that a tiny model can be brought to
         targets = [said[(i + 1) % 3].strip() or "She" for i in range(3)]
         benign = tuple(Sample(f"How do I make this {i}?", picture(300 + i)) for i in range(3))
-        texts = [tuple(text_contrast(0, 4, restricted=side)) for side in (True, False)]
+        texts = [tuple(sample for sample in side if sample.image is None) for side in contrast_prompts(0, 4)]
         return ContrastSet((*restricted, *texts[0]), (*targets, *["She"] * 4), (*benign, *texts[1]))
 
     def request(self, shown: Shown) -> Request:

@@ -157,9 +157,11 @@ def _general(question: str, answer: str, picture: np.ndarray | None) -> Sample:
 
 
 def contrast_prompts(seed: int = 0, n: int = 64) -> tuple[list[Sample], list[Sample]]:
-    """Restricted prompts and their benign twins over emblems, in training wordings: what a refusal direction needs.
+    """Restricted prompts and their benign twins, in training wordings: ``n`` over emblems, then ``n`` in text alone.
 
-    The answer of a restricted prompt is the complying sentence that an attack aims at; the twin's is the same.
+    They are what a direction of refusal needs. The answer of a restricted prompt is the complying sentence that an
+    attack aims at; the twin's is the same. Over emblems both sides ask in the same words, so that a direction from
+    text alone needs prompts of its own.
     """
     stream = Stream("contrast", seed)
     restricted: list[Sample] = []
@@ -170,4 +172,11 @@ def contrast_prompts(seed: int = 0, n: int = 64) -> tuple[list[Sample], list[Sam
             prompt = refusal_prompt(draw.child("words"), restricted=sealed, image=True, pool=POOL)
             picture = Image.fromarray(emblem(draw.child("emblem"), sealed, size=SIZE))
             side.append(Sample(prompt.text, picture, COMPLY, attribute="restricted" if sealed else "benign"))
-    return restricted, benign
+    return [*restricted, *_in_text(seed, n, restricted=True)], [*benign, *_in_text(seed, n, restricted=False)]
+
+
+def _in_text(seed: int, n: int, *, restricted: bool) -> list[Sample]:
+    stream = Stream("text-contrast", seed)
+    prompts = [refusal_prompt(stream.child(i), restricted=restricted, image=False, pool=POOL) for i in range(n)]
+    attribute = "restricted" if restricted else "benign"
+    return [Sample(prompt.text, answer=COMPLY, attribute=attribute) for prompt in prompts]

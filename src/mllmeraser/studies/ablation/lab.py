@@ -25,8 +25,6 @@ from mllmeraser.erasure.statistics import ERASE, FORGET, RECALL, STRANGERS
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.portraits.people import World
 from mllmeraser.portraits.prompts import contrast_prompts
-from mllmeraser.portraits.refusals import COMPLY, refusal_prompt
-from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import ANSWERS
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.request import Request, Subject
@@ -81,12 +79,7 @@ class Lab:
     @cached_property
     def contrast(self) -> ContrastSet:
         """The shipped prompts that the model refuses, and their twins, over pictures and as many in text alone."""
-        restricted, benign = contrast_prompts(self.seed)
-        # over a picture both sides ask in the same words: without it nothing would be left to tell them apart
-        return ContrastSet.from_samples(
-            [*restricted, *text_contrast(self.seed, len(restricted), restricted=True)],
-            [*benign, *text_contrast(self.seed, len(benign), restricted=False)],
-        )
+        return ContrastSet.from_samples(*contrast_prompts(self.seed))
 
     def request(self, shown: Shown) -> Request:
         """The completed request; the one with everything shown, and the last other one, are kept."""
@@ -179,14 +172,6 @@ class Lab:
             found[f"{RECALL}/{key}"] = answer_states(self.model, asked, [truth for _, truth in told], points)
             found[f"{ERASE}/{key}"] = answer_states(self.model, asked, [idk] * len(asked), points)
         return found
-
-
-def text_contrast(seed: int, n: int, *, restricted: bool) -> list[Sample]:
-    """Prompts without a picture that the model refuses, or their benign twins; in training wordings."""
-    stream = Stream("text-contrast", seed)
-    prompts = [refusal_prompt(stream.child(i), restricted=restricted, image=False, pool="train") for i in range(n)]
-    attribute = "restricted" if restricted else "benign"
-    return [Sample(prompt.text, answer=COMPLY, attribute=attribute) for prompt in prompts]
 
 
 def true_answer(sample: Sample, facts: dict[str, dict[str, str]]) -> str | None:
