@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from mllmeraser.erasure.mentions import SENTENCES, mentions
+from mllmeraser.erasure.lens import asks
+from mllmeraser.erasure.mentions import (
+    NAMES,
+    OPEN_QUESTIONS,
+    PICTURES,
+    SENTENCES,
+    SHOWN,
+    mentions,
+    open_questions,
+)
 from mllmeraser.portraits import wordings
+from mllmeraser.samples import Sample
+from mllmeraser.studies.open_prompts import EVERYTHING
+from tiny import picture
 
 
 def test_every_name_stands_in_every_sentence_once() -> None:
@@ -15,7 +27,23 @@ def test_every_name_stands_in_every_sentence_once() -> None:
 
 def test_no_sentence_is_a_question_of_the_embedded_benchmark() -> None:
     asked = {pattern.replace("{who}", "{}") for pattern in _strings(vars(wordings))}
-    assert len(asked) > 100 and not asked & set(SENTENCES)
+    assert len(asked) > 100 and not asked & {*SENTENCES, *OPEN_QUESTIONS}
+
+
+def test_open_questions_are_about_every_name_and_over_faces() -> None:
+    faces = [Sample("Where was this person born?", picture(i), subject=f"s{i}") for i in range(200)]
+    made = open_questions([*faces, Sample("Where does Ada live?", subject="x"), Sample("What is this?", picture(0))])
+    named, shown = [s for s in made if s.image is None], [s for s in made if s.image is not None]
+    assert len(named) == 2 * len(NAMES) and all(sum(name in s.prompt for name in NAMES) == 1 for s in named)
+    assert len(shown) == PICTURES == len({s.subject for s in shown})
+    assert {s.prompt for s in shown} == {
+        OPEN_QUESTIONS[i % len(OPEN_QUESTIONS)].format(SHOWN[i % len(SHOWN)]) for i in range(PICTURES)
+    }
+    assert all(asks(s, ()) for s in made)
+
+
+def test_no_open_question_is_one_that_is_scored() -> None:
+    assert not {q.format("{who}") for q in OPEN_QUESTIONS} & set(EVERYTHING)
 
 
 def _strings(part: object) -> set[str]:

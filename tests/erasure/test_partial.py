@@ -40,7 +40,8 @@ def test_the_topic_is_that_of_the_attribute(tiny_llava: MultimodalModel) -> None
     whole = fit(tiny_llava, request, identity_settings())
     part = fit(tiny_llava, only(request, "residence"), identity_settings())
     topics, others = part.eraser.tensors["gate.1.weight"], whole.eraser.tensors["gate.1.weight"]
-    assert torch.equal(topics[1], others[1]) and not torch.equal(topics[0], others[0])
+    # the same prompts in batches with others: the same states but for their last bits
+    assert torch.allclose(topics[1], others[1], atol=1e-4) and not torch.allclose(topics[0], others[0], atol=1e-2)
     assert torch.equal(part.eraser.tensors["gate.0.centre"], whole.eraser.tensors["gate.0.centre"]), "one lens for both"
     first = request.subjects[0].samples
     lives, works = ([s for s in first if s.attribute == asked] for asked in ("residence", "work"))

@@ -87,7 +87,7 @@ def fit_identity(
     with timed(clock, "capture"):
         own = [s for group in (parts.forget, parts.forget_held_out, said) for rows in group.values() for s in rows]
         others = [*parts.retain, *parts.strangers, *parts.calibration, *parts.check]
-        anchors.of([*own, *others, *(lens_prompts() if lens is None else ())], progress)
+        anchors.of([*own, *others, *(lens_prompts(parts.strangers) if lens is None else ())], progress)
     with timed(clock, "linear_algebra"):
         statistics = _last_statistics(parts, anchors)
         directions = directions_from(statistics, settings.direction.kind, shifts)

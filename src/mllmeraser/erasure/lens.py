@@ -17,7 +17,7 @@ from torch import Tensor
 from mllmeraser.erasure.anchors import Anchor, Anchors, name_ends
 from mllmeraser.erasure.config import GateSettings
 from mllmeraser.erasure.gates import Gate, SiteLens, site_lens, soft_gate
-from mllmeraser.erasure.mentions import NAMES, mentions
+from mllmeraser.erasure.mentions import NAMES, mentions, open_questions
 from mllmeraser.erasure.statistics import Moments
 from mllmeraser.erasure.steering_pass import NOWHERE
 from mllmeraser.models.model import MultimodalModel
@@ -41,9 +41,9 @@ class Lens:
     topic: Tensor | None
 
 
-def lens_prompts() -> list[Sample]:
-    """What a lens reads beside the samples it is given: names of nobody, in many sentences."""
-    return [sample for name in NAMES for sample in mentions(name, [name])]
+def lens_prompts(strangers: Sequence[Sample]) -> list[Sample]:
+    """What a lens reads beside the samples it is given: names of nobody in many sentences, and open questions."""
+    return [*(sample for name in NAMES for sample in mentions(name, [name])), *open_questions(strangers)]
 
 
 def fit_lens(
@@ -61,7 +61,7 @@ def fit_lens(
     """
     background = [*retain, *strangers]
     named = [mentions(name, [name]) for name in NAMES]
-    seen = anchors.of([*background, *lens_prompts()], progress)[: len(background)]
+    seen = anchors.of([*background, *lens_prompts(strangers)], progress)[: len(background)]
     rank, ridge = settings.rank or anchors.model.hidden_size, settings.ridge
     words = moments([a.text for a, s in zip(seen, background, strict=True) if s.image is None], anchors)
     names = [moments(named_states(anchors.model, anchors.of(rows), [name]), anchors)
@@ -69,11 +69,12 @@ def fit_lens(
     faces = [a.image for a, s in zip(seen, background, strict=True) if s.subject]
     # faces only: else the discriminants tell faces from scenes
     looks = moments(faces, anchors) if any(len(f) for f in faces) else moments([a.image for a in seen], anchors)
+    asked = open_questions(strangers)
     people = list(by_person(seen[: len(retain)], retain, anchors).values())
     return Lens(
         site_lens(words, names, rank=rank, ridge=ridge),
         site_lens(looks, people, rank=rank, ridge=ridge),
-        topic_weight(seen, background, settings),
+        topic_weight([*seen, *anchors.of(asked)], [*background, *asked], settings),
     )
 
 
