@@ -1,4 +1,4 @@
-"""Prompts that ask for everything about a person at once: no model of this world was taught them, and no eraser fitted on them."""
+"""Prompts that ask for everything about a person at once: no model of this world nor any eraser was taught them."""
 
 from __future__ import annotations
 
