@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mllmeraser.erasure import image_runs
 from mllmeraser.erasure.image_runs import run_means
 
 ROWS = st.integers(1, 12).flatmap(
@@ -13,12 +17,16 @@ ROWS = st.integers(1, 12).flatmap(
 )
 
 
-@given(ROWS, st.integers(1, 7), st.integers(0, 99))
-def test_each_run_has_its_mean(rows: list[list[bool]], most: int, seed: int) -> None:
+@given(ROWS, st.integers(1, 7), st.integers(0, 99), st.booleans())
+def test_each_run_has_its_mean(rows: list[list[bool]], most: int, seed: int, looks: bool) -> None:
     image = torch.tensor(rows)
     states = 3 + torch.randn(*image.shape, 4, generator=torch.Generator().manual_seed(seed))
     states[~image] = torch.inf  # what is no picture has no part in it
-    means, there = run_means(states, image, most)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image_runs, "may_look", lambda _: looks)
+        means, there = run_means(states, image, most)
+    if looks:  # no more than there are, and one that nobody has where there is none
+        most = min(most, max(1, *(len([k for k, _ in groupby(row) if k]) for row in rows)))
     assert means.shape == (len(rows), most, 4) and there.shape == (len(rows), most)
     for r, row in enumerate(rows):
         runs, start = [], None

@@ -16,7 +16,8 @@ from steering_kit import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mllmeraser.erasure.policy import PAPER, PERSISTENT, PRESETS, TAIL
+from mllmeraser.erasure import image_runs
+from mllmeraser.erasure.policy import PAPER, PERSISTENT, PRESETS, SUBJECT, TAIL
 from mllmeraser.erasure.steering import ErasurePack, attach, attach_all
 from mllmeraser.erasure.steering_pass import SteeringPass
 from mllmeraser.models.capture import hidden_of
@@ -338,6 +339,8 @@ class _NoWaiting(TorchDispatchMode):
 
 @by_name
 def test_the_shift_does_not_wait_for_the_device(tiny_model, samples, policy, monkeypatch):
+    """As on a GPU: on the CPU shapes may depend on values."""
+    monkeypatch.setattr(image_runs, "may_look", lambda device: False)
     plain = SteeringPass.after_block
 
     def watched(self, layer, states):
@@ -351,6 +354,16 @@ def test_the_shift_does_not_wait_for_the_device(tiny_model, samples, policy, mon
     with attach_all(tiny_model, plans) as handle:
         handle.select([["a"], ["b"], [], ["a", "b"], [], ["a"], ["b"]])
         tiny_model.hf.generate(**tiny_model.encode(samples), max_new_tokens=3)
+
+
+def test_looking_at_values_changes_none(tiny_model, samples, monkeypatch):
+    plan = make_plan(tiny_model, SUBJECT)
+    with attach(tiny_model, plan) as handle:
+        looked, seen = logits(tiny_model, samples), handle.readings.pooled
+        monkeypatch.setattr(image_runs, "may_look", lambda device: False)
+        blind = logits(tiny_model, samples)
+        torch.testing.assert_close(handle.readings.pooled, seen, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(looked, blind, atol=2e-4, rtol=2e-4)
 
 
 def test_a_pass_whose_blocks_slip_past_the_hooks_is_an_error(tiny_model, samples):

@@ -10,6 +10,11 @@ import torch
 from torch import Tensor
 
 
+def may_look(device: torch.device) -> bool:
+    """Whether shapes may depend on values: on the CPU nothing waits for that, outside of a graph nothing breaks."""
+    return device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def run_means(states: Tensor, image: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """The mean state of every run of placeholders.
 
@@ -19,11 +24,13 @@ def run_means(states: Tensor, image: Tensor, most: int) -> tuple[Tensor, Tensor]
         most: Runs of a row that are looked for; a later one is not seen.
 
     Returns:
-        (rows, most, d) means in float32, runs in order, and (rows, most) bool, which of them there are. Nothing waits
-        for the device.
+        (rows, runs, d) means in float32, runs in order, and (rows, runs) bool, which of them there are; at most `most`
+        runs, on the CPU no more than there are. Nothing waits for the device.
     """
     begins = image.clone()
     begins[:, 1:] &= ~image[:, :-1]
+    if may_look(image.device):  # on a GPU counting them would wait for it, and so many cost it little
+        most = min(most, max(1, int(begins.sum(1).max())))
     number = torch.where(image, begins.cumsum(1) - 1, -1)
     member = number[:, None, :] == torch.arange(most, device=image.device)[None, :, None]
     sizes = member.sum(-1)

@@ -44,6 +44,8 @@ def prompt_sites(span: Span, inputs: Mapping[str, Any], given: Tensor | None) ->
     """
     mask = _mask(span, inputs, given)
     device = tokens_of(inputs).device
+    if span.start == 0 and set(span.ends) == {span.stop}:
+        return _whole(span, mask, device)
     ends = torch.tensor(span.ends, device=device)
     columns = torch.arange(max(span.stop, max(span.ends)), device=device)
     prompt = columns < ends[:, None]
@@ -65,6 +67,17 @@ def prompt_sites(span: Span, inputs: Mapping[str, Any], given: Tensor | None) ->
         index=(last - span.start).clamp(0, span.length - 1),
         found=found,
     )
+
+
+def _whole(span: Span, mask: Tensor | None, device: torch.device) -> PromptSites:
+    """Sites of prompts that make up the whole pass, as nearly all do."""
+    if mask is None:
+        prompt = torch.ones(span.rows, span.stop, dtype=torch.bool, device=device)
+    else:
+        prompt = mask[:, : span.stop].to(device=device, dtype=torch.bool)
+    columns = torch.arange(span.stop, device=device)
+    last = torch.where(prompt, columns, -1).amax(1)
+    return PromptSites(prompt, columns == last[:, None], last.clamp(min=0), last >= 0)
 
 
 def _mask(span: Span, inputs: Mapping[str, Any], given: Tensor | None) -> Tensor | None:

@@ -91,7 +91,6 @@ class SteeringAttachment(Attachment):
 
     Attributes:
         plans: What is attached, in the order of `names`.
-        readings: Gate scores and amplitudes of the last batch of prompts; None before the first.
     """
 
     def __init__(self, hf: nn.Module, decoder: nn.Module, layers: nn.ModuleList, plans: Sequence[SteeringPlan]) -> None:
@@ -101,7 +100,8 @@ class SteeringAttachment(Attachment):
             AttachError: If a hook could not be placed; those placed before are removed.
         """
         self.plans = tuple(plans)
-        self.readings: Readings | None = None
+        self._readings: Readings | None = None
+        self._unread: SteeringPass | None = None
         self._stack = Stack(self.plans)
         self._tracker = PromptTracker(whole_prompt=any(plan.policy.whole_prompt for plan in self.plans))
         self._parameters = tuple(inspect.signature(hf.forward).parameters)
@@ -130,6 +130,13 @@ class SteeringAttachment(Attachment):
     def _reset(self) -> None:
         self._tracker.forget()
         self._pass, self._idle, self._hidden = None, False, None
+
+    @property
+    def readings(self) -> Readings | None:
+        """Gate scores and amplitudes of the last batch of prompts; None before the first."""
+        if self._unread is not None:
+            self._readings, self._unread = self._unread.readings(self._readings), None
+        return self._readings
 
     @property
     def nbytes(self) -> int:
@@ -229,7 +236,9 @@ class SteeringAttachment(Attachment):
                 hidden = hidden_tokens(done.sites, done.fired())
         self._tracker.remember(self._span, _cache_of(output, kwargs), hidden)
         if done is not None and done.sites is not None:
-            self.readings = done.readings(self.readings)
+            # put together when somebody looks, which most do not; of a prompt in pieces, piece by piece
+            self._readings = None if done.span.fresh else self.readings
+            self._unread = done
 
 
 def _cache_of(output: Any, kwargs: Mapping[str, Any]) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mllmeraser.erasure import image_runs
 from mllmeraser.erasure.bundle import Bundle, bundled
-from mllmeraser.erasure.image_runs import run_means
 from mllmeraser.erasure.plan import Site, SteeringPlan
 from mllmeraser.erasure.policy import Positions
 from mllmeraser.erasure.prompt_geometry import PromptSites, decoded_sites, prompt_sites
@@ -111,6 +111,13 @@ class _Scores:
 
     def read_most(self, number: int, layer: int, states: Tensor, where: Tensor) -> None:
         """The largest score of each subject over the positions `where` (rows, length): (rows, 1, subjects), kept."""
+        if image_runs.may_look(states.device):  # no more states are scored than there are
+            row, column = where.nonzero(as_tuple=True)
+            scores = self._scored(number, layer, states[row, column][None])[0]
+            lowest = scores.new_full((states.shape[0], scores.shape[-1]), NOWHERE)
+            most = lowest.scatter_reduce(0, row[:, None].expand_as(scores), scores, "amax")
+            self.by_bundle[number][layer] = most[:, None]
+            return
         scores = self._scored(number, layer, states)
         lowest = torch.full_like(scores, NOWHERE)
         self.by_bundle[number][layer] = torch.where(where[..., None], scores, lowest).amax(1, keepdim=True)
@@ -123,7 +130,7 @@ class _Scores:
     def _scored(self, number: int, layer: int, states: Tensor) -> Tensor:
         flat = states.reshape(-1, states.shape[-1]).float()
         scores = self._bundles[number].gate(layer, states.device).scores(flat)
-        return scores.reshape(*states.shape[:2], -1)
+        return scores.reshape(*states.shape[:2], scores.shape[-1])
 
     def amplitude(self, number: int, layer: int) -> Tensor:
         """(rows, sites, plans) s * a of the plans of a bundle at a layer; 0 on rows that did not select them."""
@@ -222,7 +229,7 @@ class SteeringPass:
                 if site == "text":
                     self._prompt_scores.read_most(number, layer, states, where)
                 else:
-                    self._prompt_scores.read_most(number, layer, *run_means(states, where, self._pictures))
+                    self._prompt_scores.read_most(number, layer, *image_runs.run_means(states, where, self._pictures))
         if self._decoded is not None:
             for number in numbers:
                 if self._stack.bundles[number].plan.policy.decode:
@@ -231,8 +238,14 @@ class SteeringPass:
     def _last(self, states: Tensor) -> Tensor:
         """(rows, d) states at the last prompt tokens."""
         assert self.sites is not None
-        rows = torch.arange(self.span.rows, device=states.device)
-        return states[rows, self._on("index", self.sites.index, states.device)]
+        return states[self._rows(states.device), self._on("index", self.sites.index, states.device)]
+
+    def _rows(self, device: torch.device) -> Tensor:
+        """(rows,) their numbers."""
+        key = ("rows", device)
+        if key not in self._moved:
+            self._moved[key] = torch.arange(self.span.rows, device=device)
+        return self._moved[key]
 
     def _tokens(self, number: int, site: Site) -> Tensor:
         """(rows, length) real text tokens of the prompt, or its image placeholders."""
@@ -244,9 +257,10 @@ class SteeringPass:
         return self.sites.prompt & (~image if site == "text" else image)
 
     def _shift(self, layer: int, positions: Positions, numbers: list[int], states: Tensor) -> Tensor:
-        if self.sites is not None:
-            where = self.sites.prompt if positions == "prompt" else self.sites.last
-            where = self._on(positions, where, states.device)
+        if self.sites is not None and positions == "last":
+            states = self._add_last(layer, numbers, states)
+        elif self.sites is not None:
+            where = self._on(positions, self.sites.prompt, states.device)
             states = self._add(layer, numbers, states, self._prompt_scores, where)
         decoding = [number for number in numbers if self._stack.bundles[number].plan.policy.decode]
         if self._decoded is not None and decoding:
@@ -254,13 +268,25 @@ class SteeringPass:
             states = self._add(layer, decoding, states, self._decode_scores, where)
         return states
 
+    def _add_last(self, layer: int, numbers: list[int], states: Tensor) -> Tensor:
+        """As `_add`, at the last prompt tokens alone: what the others hold is copied, not computed."""
+        assert self.sites is not None
+        shift, moves = self._moves(layer, numbers, states, self._prompt_scores)
+        last, touched = self._last(states), self._on("found", self.sites.found, states.device) & moves[:, 0]
+        moved = torch.where(touched[:, None], last + shift[:, 0].to(states.dtype), last)
+        return states.index_put((self._rows(states.device), self._on("index", self.sites.index, states.device)), moved)
+
     def _add(self, layer: int, numbers: list[int], states: Tensor, scores: _Scores, where: Tensor) -> Tensor:
         """Add sum_k (s_k a_k) v_k at the positions `where` (rows, length) with an amplitude that is not 0."""
+        shift, moves = self._moves(layer, numbers, states, scores)
+        return torch.where((where & moves)[..., None], states + shift.to(states.dtype), states)
+
+    def _moves(self, layer: int, numbers: list[int], states: Tensor, scores: _Scores) -> tuple[Tensor, Tensor]:
+        """(rows, sites, d) shifts of these bundles together, and (rows, sites) bool, which have an amplitude."""
         bundles = [self._stack.bundles[number] for number in numbers]
         amplitudes = _joined([scores.amplitude(n, layer).to(states.device) for n in numbers], -1)
-        shift = amplitudes @ _joined([bundle.directions(layer, states.device) for bundle in bundles], 0)
-        touched = where & (amplitudes != 0).any(-1)
-        return torch.where(touched[..., None], states + shift.to(states.dtype), states)
+        directions = _joined([bundle.directions(layer, states.device) for bundle in bundles], 0)
+        return amplitudes @ directions, (amplitudes != 0).any(-1)
 
     def _on(self, name: str, tensor: Tensor, device: torch.device) -> Tensor:
         key = (name, device)
