@@ -22,7 +22,7 @@ NAME_SHARE = 1 / 2
 ROOM = 1 / 3
 """How far a threshold moves from the calibrated one towards the names, or faces, to be forgotten."""
 
-TOPIC_ROOM = 1 / 5
+TOPIC_ROOM = 1 / 10
 """How far the topic's threshold lies from all other questions, on the way to those for what is to be forgotten."""
 
 NEVER = 1.0
@@ -126,7 +126,7 @@ def with_room(thresholds: Tensor, own: Sequence[Tensor], spare: float) -> Tensor
 def topic_threshold(other: Tensor, facts: Tensor, own: Tensor, spare: float) -> float:
     """Threshold of a subject's topic gate: between questions for what is to be forgotten and all others.
 
-    Where both lie apart, a fifth of the way up from the others: whoever is not meant is told by name and face, and what
+    Where both lie apart, a tenth of the way up from the others: whoever is not meant is told by name and face, and what
     is to be forgotten must not slip through in words that nobody foresaw. Else just under the facts.
 
     Args:
