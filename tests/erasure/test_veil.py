@@ -146,9 +146,12 @@ def test_masks_keep_their_form():
     added = without(torch.zeros(2, 1, 1, 6), hidden, 4)
     assert torch.equal(added < -1e30, ~expected)
     assert torch.equal(without({"full_attention": prepared}, hidden, 4)["full_attention"], expected)
-    for bad in (torch.ones(2, 3), torch.ones(2, 4, 4), "flex"):
+    assert without(prepared, hidden[:, :0], 4) is prepared, "nothing to hide"
+    for bad in (torch.ones(2, 4, 4), "flex"):
         with pytest.raises(AttachError, match="cannot be hidden"):
             without(bad, hidden, 4)
+    with pytest.raises(AttachError, match="3 columns, the cache 4"):
+        without(torch.ones(2, 3), hidden, 4)
 
 
 def test_hiding_needs_a_decision_over_the_whole_prompt():

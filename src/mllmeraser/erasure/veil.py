@@ -13,14 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mllmeraser.erasure.image_runs import may_look
 from mllmeraser.erasure.prompt_geometry import PromptSites
 from mllmeraser.samples.errors import AttachError
 
 
 def hidden_tokens(sites: PromptSites, fired: Tensor) -> Tensor:
-    """(rows, columns) bool: what decoded tokens are not to attend to; `sites` covers the whole prompt, `fired` rows."""
+    """(rows, columns) bool: what decoded tokens are not to attend to; `sites` covers the whole prompt, `fired` rows.
+
+    Without columns where it is known that there is nothing.
+    """
+    fired = fired.to(sites.prompt.device)
+    if may_look(fired.device) and not bool(fired.any()):
+        return sites.prompt[:, :0]
     order = sites.prompt.long().cumsum(1)
-    return sites.prompt & (order > 1) & ~sites.last & fired.to(sites.prompt.device)[:, None]
+    return sites.prompt & (order > 1) & ~sites.last & fired[:, None]
 
 
 def without(mask: Any, hidden: Tensor, stop: int) -> Any:
@@ -35,13 +42,18 @@ def without(mask: Any, hidden: Tensor, stop: int) -> Any:
     Raises:
         AttachError: If the mask has another form, or does not cover the cache.
     """
+    columns = hidden.shape[1]
+    if columns == 0:
+        return mask
     if isinstance(mask, dict):
         return {kind: without(one, hidden, stop) for kind, one in mask.items()}
     if mask is None:
         mask = torch.ones(hidden.shape[0], stop, dtype=torch.long, device=hidden.device)
-    if not isinstance(mask, Tensor) or mask.dim() not in (2, 4) or mask.shape[-1] < stop:
+    if not isinstance(mask, Tensor) or mask.dim() not in (2, 4):
         raise AttachError("the prompt cannot be hidden in this kind of attention mask: attend with 'sdpa' or 'eager'")
-    columns = torch.nn.functional.pad(hidden.to(mask.device), (0, mask.shape[-1] - hidden.shape[1]))
-    if mask.dim() == 4:
-        columns = columns[:, None, None]
-    return mask.masked_fill(columns, torch.finfo(mask.dtype).min if mask.is_floating_point() else 0)
+    if mask.shape[-1] < stop:
+        raise AttachError(f"the attention mask has {mask.shape[-1]} columns, the cache {stop}: nothing can be hidden")
+    hidden = hidden.to(mask.device) if mask.dim() == 2 else hidden.to(mask.device)[:, None, None]
+    left = mask.clone()
+    left[..., :columns].masked_fill_(hidden, torch.finfo(mask.dtype).min if mask.is_floating_point() else 0)
+    return left
