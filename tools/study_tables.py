@@ -145,15 +145,42 @@ def no_refusal() -> Iterable[list[str]]:
             yield [model, key, share(entry["refused"], interval=False), *recall_row(entry, kept)]
 
 
+def timed(name: str) -> list[dict[str, Any]]:
+    """The entries of a speed benchmark; none where it has not been run."""
+    file = RESULTS / f"speed-{name}.json"
+    return list(json.loads(file.read_text(encoding="utf-8"))["results"]) if file.is_file() else []
+
+
 def algebra() -> Iterable[list[str]]:
     """How much faster the fit algebra is than the published procedure."""
     yield ["width", "published, s", "hard", "hard, sums formed", "soft", "soft, sums formed"]
-    file = RESULTS / "speed-algebra.json"
-    for entry in json.loads(file.read_text(encoding="utf-8"))["results"] if file.is_file() else []:
+    for entry in timed("algebra"):
         faster = entry["times_faster"]
         ways = ("hard, given", "hard, formed", "soft, given", "soft, formed")
         yield [str(entry["width"]), f"{entry['seconds']['published, given']['median']:.1f}",
                *(f"{faster[way]['median']:.1f} times" for way in ways)]  # fmt: skip
+
+
+def shift() -> Iterable[list[str]]:
+    """What K erasers cost a token, and what they hold."""
+    yield ["erasers", "tokens of a pass", "no shift, ms", "dense, ms", "shift, ms", "time of dense", "held, MB"]
+    for entry in timed("shift"):
+        seconds, against = entry["seconds_per_token"], entry.get("rank_one_of_dense")
+        milli = [f"{1e3 * seconds[w]['median']:.3f}" if w in seconds else "–" for w in ("none", "dense", "rank-one")]
+        held = entry["bytes"].get("held", entry["bytes"].get("rank-one"))
+        part = "–" if against is None else f"1 / {1 / against['time']['median']:.0f}"
+        yield [str(entry["erasers"]), str(entry["tokens"]), *milli, part, f"{held / 1e6:.1f}"]
+
+
+def overhead() -> Iterable[list[str]]:
+    """What an attached eraser costs a whole answer."""
+    yield ["model", "prompts", "bare, ms", "reading", "a token", "whole answers"]
+    for model in MODELS:
+        for entry in timed(f"model-{model}"):
+            slower = [entry["overhead_percent"][stage]["attached"] for stage in ("prefill", "decoding", "generate")]
+            bare = entry["seconds"]["generate"]["bare"]["median"]
+            told = [f"{found['median']:+.1f} % [{found['low']:+.1f}, {found['high']:+.1f}]" for found in slower]
+            yield [model, entry["key"].partition(",")[0], f"{1e3 * bare:.0f}", *told]
 
 
 def _table(make: Callable[[], Iterable[list[str]]]) -> str:
@@ -161,7 +188,7 @@ def _table(make: Callable[[], Iterable[list[str]]]) -> str:
     return markdown(rows) if len(rows) > 1 else "*Not measured yet.*"
 
 
-STUDIES = (many, cost, alarms, sequential, part, oracle, re_entry, no_refusal, algebra)
+STUDIES = (many, cost, alarms, sequential, part, oracle, re_entry, no_refusal, algebra, shift, overhead)
 TABLES: dict[str, Callable[[], str]] = {make.__name__.replace("_", "-"): partial(_table, make) for make in STUDIES}
 
 
