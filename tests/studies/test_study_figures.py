@@ -20,10 +20,11 @@ def share(value: float) -> dict[str, float]:
 
 def test_a_figure_for_every_study_that_was_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {"bare": 1.0, "steered": 1.5}
+    named = (("default", "policies"), ("tail, quadratic", "gates"), ("default, strength 2", "strength"))
     rows = {
         "ablation": {
             name: {"name": name, "section": section, "recalled": share(0.5), "changed": share(0.1)}
-            for name, section in (("default", "policies"), ("tail, quadratic", "gates"), ("default, strength 2", "strength"))
+            for name, section in named
         },
         "many-erasers": {
             f"cost of {n}": {"erasers": n, "prefill_seconds": seconds, "generate_seconds": seconds,
