@@ -20,15 +20,15 @@ class PromptSites:
 
     Attributes:
         prompt: (rows, length) bool, real prompt tokens.
-        last: (rows, length) bool, at most one per row: the last real prompt token, if it is in this pass.
-        index: (rows,) position of that token within the pass; some valid position where `found` is false.
+        index: (rows,) position within the pass of the last real prompt token; any position where `found` is false.
         found: (rows,) bool, whether it is in this pass.
+        complete: Whether it is known that all of every prompt is in this pass.
     """
 
     prompt: Tensor
-    last: Tensor
     index: Tensor
     found: Tensor
+    complete: bool = False
 
 
 def prompt_sites(span: Span, inputs: Mapping[str, Any], given: Tensor | None) -> PromptSites:
@@ -60,10 +60,8 @@ def prompt_sites(span: Span, inputs: Mapping[str, Any], given: Tensor | None) ->
         # Earlier pieces were only read at their last real token if the mask of all pieces was known by then.
         _refuse_unseen(span, last, ends, span.start if given is None else span.origin)
     found = (last >= span.start) & (last < span.stop)
-    here = columns[span.start : span.stop]
     return PromptSites(
         prompt=prompt[:, span.start : span.stop],
-        last=(here == last[:, None]) & found[:, None],
         index=(last - span.start).clamp(0, span.length - 1),
         found=found,
     )
@@ -76,8 +74,8 @@ def _whole(span: Span, mask: Tensor | None, device: torch.device) -> PromptSites
     else:
         prompt = mask[:, : span.stop].to(device=device, dtype=torch.bool)
     columns = torch.arange(span.stop, device=device)
-    last = torch.where(prompt, columns, -1).amax(1)
-    return PromptSites(prompt, columns == last[:, None], last.clamp(min=0), last >= 0)
+    index = (prompt * columns).argmax(1)
+    return PromptSites(prompt, index, prompt.any(1), complete=True)
 
 
 def _mask(span: Span, inputs: Mapping[str, Any], given: Tensor | None) -> Tensor | None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -271,22 +272,27 @@ class SteeringPass:
     def _add_last(self, layer: int, numbers: list[int], states: Tensor) -> Tensor:
         """As `_add`, at the last prompt tokens alone: what the others hold is copied, not computed."""
         assert self.sites is not None
-        shift, moves = self._moves(layer, numbers, states, self._prompt_scores)
-        last, touched = self._last(states), self._on("found", self.sites.found, states.device) & moves[:, 0]
-        moved = torch.where(touched[:, None], last + shift[:, 0].to(states.dtype), last)
+        amplitudes = self._amplitudes(layer, numbers, states, self._prompt_scores)[:, 0]
+        last = self._last(states)
+        moved = last + (amplitudes @ self._directions(layer, numbers, states)).to(states.dtype)
+        if not self.sites.complete:  # else every row has one, and an amplitude of 0 moves it by 0
+            found = self._on("found", self.sites.found, states.device)
+            moved = torch.where((found & (amplitudes != 0).any(-1))[:, None], moved, last)
         return states.index_put((self._rows(states.device), self._on("index", self.sites.index, states.device)), moved)
 
     def _add(self, layer: int, numbers: list[int], states: Tensor, scores: _Scores, where: Tensor) -> Tensor:
         """Add sum_k (s_k a_k) v_k at the positions `where` (rows, length) with an amplitude that is not 0."""
-        shift, moves = self._moves(layer, numbers, states, scores)
-        return torch.where((where & moves)[..., None], states + shift.to(states.dtype), states)
+        amplitudes = self._amplitudes(layer, numbers, states, scores)
+        shift = (amplitudes @ self._directions(layer, numbers, states)).to(states.dtype)
+        return torch.where((where & (amplitudes != 0).any(-1))[..., None], states + shift, states)
 
-    def _moves(self, layer: int, numbers: list[int], states: Tensor, scores: _Scores) -> tuple[Tensor, Tensor]:
-        """(rows, sites, d) shifts of these bundles together, and (rows, sites) bool, which have an amplitude."""
-        bundles = [self._stack.bundles[number] for number in numbers]
-        amplitudes = _joined([scores.amplitude(n, layer).to(states.device) for n in numbers], -1)
-        directions = _joined([bundle.directions(layer, states.device) for bundle in bundles], 0)
-        return amplitudes @ directions, (amplitudes != 0).any(-1)
+    def _amplitudes(self, layer: int, numbers: list[int], states: Tensor, scores: _Scores) -> Tensor:
+        """(rows, sites, plans) s_k a_k of these bundles' plans, one after the other."""
+        return _joined([scores.amplitude(number, layer).to(states.device) for number in numbers], -1)
+
+    def _directions(self, layer: int, numbers: list[int], states: Tensor) -> Tensor:
+        """(plans, d) directions v_k of the same plans."""
+        return _joined([self._stack.bundles[n].directions(layer, states.device) for n in numbers], 0)
 
     def _on(self, name: str, tensor: Tensor, device: torch.device) -> Tensor:
         key = (name, device)
@@ -297,11 +303,11 @@ class SteeringPass:
     def fired(self) -> Tensor:
         """(rows,) bool: whose prompt an eraser shifted that hides it."""
         assert self.sites is not None
-        found = torch.zeros(self.span.rows, dtype=torch.bool, device=self.sites.prompt.device)
-        for number in self._stack.hiders:
-            amplitudes = self._prompt_scores.amplitude(number, self._stack.bundles[number].plan.reads[-1])
-            found = found | (amplitudes != 0).flatten(1).any(-1).to(found.device)
-        return found
+        fired = [
+            (self._prompt_scores.amplitude(n, self._stack.bundles[n].plan.reads[-1]) != 0).flatten(1).any(-1)
+            for n in self._stack.hiders
+        ]
+        return reduce(torch.logical_or, [one.to(self.sites.prompt.device) for one in fired])
 
     @property
     def missed(self) -> list[int]:

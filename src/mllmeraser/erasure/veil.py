@@ -26,8 +26,8 @@ def hidden_tokens(sites: PromptSites, fired: Tensor) -> Tensor:
     fired = fired.to(sites.prompt.device)
     if may_look(fired.device) and not bool(fired.any()):
         return sites.prompt[:, :0]
-    order = sites.prompt.long().cumsum(1)
-    return sites.prompt & (order > 1) & ~sites.last & fired[:, None]
+    order = sites.prompt.cumsum(1)
+    return sites.prompt & (order > 1) & (order < order[:, -1:]) & fired[:, None]
 
 
 def without(mask: Any, hidden: Tensor, stop: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -30,30 +31,35 @@ def _neural(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
 
 
 SUBJECTS_AT_ONCE = 64
+SHORTEST = 1e-12
+"""Length below which a state has no direction."""
 RIVALRY = 4.0
 """What a state loses for every unit of cosine by which a retained person fits it better than a subject."""
 
 
 def _identity(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
-    projected = torch.nn.functional.normalize((h - t["centre"]) @ t["projection"], dim=-1)
+    projected = torch.addmm(-(t["centre"] @ t["projection"]), h, t["projection"])
     scores = projected @ t["weight"].T
     nearest = _nearest(t, projected)
-    return rivalry(scores, torch.stack(nearest).amax(0)) if nearest else scores
+    if nearest:  # of products as of cosines: all of a state are longer than its cosines by the same factor
+        scores = rivalry(scores, reduce(torch.maximum, nearest))
+    return scores / projected.norm(dim=-1, keepdim=True).clamp_min(SHORTEST)
 
 
 def _nearest(t: Mapping[str, Tensor], projected: Tensor) -> list[Tensor]:
-    """(n, subjects) cosines with the nearest of everybody's rivals, and of each subject's own, where there are any."""
+    """(n, subjects) products with the nearest of everybody's rivals, and of each subject's own, where there are any."""
     found = []
     if "cohort" in t:
-        cosines = projected @ t["cohort"].T
+        products = projected @ t["cohort"].T
         if "competes" in t:  # not all with everybody; some subjects at a time, for (n, subjects, rivals) is large
             parts = t["competes"].split(SUBJECTS_AT_ONCE)
-            own = [torch.where(some > 0, cosines[:, None, :], -2.0).amax(-1) for some in parts]
+            own = [torch.where(some > 0, products[:, None, :], -torch.inf).amax(-1) for some in parts]
             found.append(torch.cat(own, dim=-1))
         else:
-            found.append(cosines.amax(-1, keepdim=True).expand(-1, t["weight"].shape[0]))
+            found.append(products.amax(-1, keepdim=True))
     if "rivals" in t:
-        found.append(torch.einsum("nr,smr->nsm", projected, t["rivals"]).amax(-1))
+        rivals = t["rivals"]
+        found.append((projected @ rivals.flatten(0, 1).T).unflatten(-1, rivals.shape[:2]).amax(-1))
     return found
 
 
@@ -62,7 +68,7 @@ def rivalry(scores: Tensor, nearest: Tensor) -> Tensor:
 
     Look-alikes are told apart by who fits best, not by how well.
     """
-    return scores + RIVALRY * (scores - nearest).clamp_max(0.0)
+    return torch.add(scores, (scores - nearest).clamp_max(0.0), alpha=RIVALRY)
 
 
 #: Kind -> (names of its tensors, score of states (n, d) as (n, subjects)).
@@ -121,7 +127,7 @@ class Gate:
 
     def scores(self, states: Tensor) -> Tensor:
         """(n, S) comparable scores of states (n, d): scale * raw + offset."""
-        return self.raw(states) * self.tensors["scale"] + self.tensors["offset"]
+        return torch.addcmul(self.tensors["offset"], self.raw(states), self.tensors["scale"])
 
     def score(self, states: Tensor) -> Tensor:
         """(n,) maximum over the subjects of `scores`."""
