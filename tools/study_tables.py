@@ -95,6 +95,16 @@ def alarms() -> Iterable[list[str]]:
                 yield [model, str(size), *(f"{100 * cell['share']:.1f}" for cell in cells if cell)]
 
 
+def look_alikes() -> Iterable[list[str]]:
+    """How often the decision falls on people who look like the forgotten."""
+    yield ["model", "forgotten", "alarms, everybody who stays", "alarms, pictures of look-alikes", "people concerned"]
+    for model in MODELS:
+        for key, entry in entries("look-alikes", model).items():
+            near = entry["pictures of look-alikes"]
+            told = [share(entry["everybody"]), "–" if near is None else share(near)]
+            yield [model, key, *told, str(len(entry["by_person"]))]
+
+
 def sequential() -> Iterable[list[str]]:
     """Round after round."""
     kept = ("retain_heldout", "celebrity", "general")
@@ -188,7 +198,7 @@ def _table(make: Callable[[], Iterable[list[str]]]) -> str:
     return markdown(rows) if len(rows) > 1 else "*Not measured yet.*"
 
 
-STUDIES = (many, cost, alarms, sequential, part, oracle, re_entry, no_refusal, algebra, shift, overhead)
+STUDIES = (many, cost, alarms, look_alikes, sequential, part, oracle, re_entry, no_refusal, algebra, shift, overhead)
 TABLES: dict[str, Callable[[], str]] = {make.__name__.replace("_", "-"): partial(_table, make) for make in STUDIES}
 
 
