@@ -186,6 +186,10 @@ class SteeringPass:
             self.sites = prompt_sites(span, inputs, tracker.given_mask(span))
         decodes = bool(stack.steers_decoding) and span.has_decoded
         self._decoded: Tensor | None = decoded_sites(span, inputs) if decodes else None
+        # then nothing has to be kept apart: an amplitude of 0 moves a state by 0
+        self._all_decoded = (
+            self._decoded is not None and image_runs.may_look(self._decoded.device) and bool(self._decoded.all())
+        )
         self._prompt_scores = _Scores(stack, self._chosen)
         self._decode_scores = _Scores(stack, self._chosen)
         self._moved: dict[tuple[str, torch.device], Tensor] = {}
@@ -265,7 +269,7 @@ class SteeringPass:
             states = self._add(layer, numbers, states, self._prompt_scores, where)
         decoding = [number for number in numbers if self._stack.bundles[number].plan.policy.decode]
         if self._decoded is not None and decoding:
-            where = self._on("decoded", self._decoded, states.device)
+            where = None if self._all_decoded else self._on("decoded", self._decoded, states.device)
             states = self._add(layer, decoding, states, self._decode_scores, where)
         return states
 
@@ -280,10 +284,12 @@ class SteeringPass:
             moved = torch.where((found & (amplitudes != 0).any(-1))[:, None], moved, last)
         return states.index_put((self._rows(states.device), self._on("index", self.sites.index, states.device)), moved)
 
-    def _add(self, layer: int, numbers: list[int], states: Tensor, scores: _Scores, where: Tensor) -> Tensor:
-        """Add sum_k (s_k a_k) v_k at the positions `where` (rows, length) with an amplitude that is not 0."""
+    def _add(self, layer: int, numbers: list[int], states: Tensor, scores: _Scores, where: Tensor | None) -> Tensor:
+        """Add sum_k (s_k a_k) v_k at the positions `where` (rows, length), or at all, with an amplitude that is not 0."""
         amplitudes = self._amplitudes(layer, numbers, states, scores)
         shift = (amplitudes @ self._directions(layer, numbers, states)).to(states.dtype)
+        if where is None:
+            return states + shift
         return torch.where((where & (amplitudes != 0).any(-1))[..., None], states + shift, states)
 
     def _amplitudes(self, layer: int, numbers: list[int], states: Tensor, scores: _Scores) -> Tensor:
