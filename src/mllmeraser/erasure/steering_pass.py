@@ -269,8 +269,8 @@ class SteeringPass:
             states = self._add(layer, numbers, states, self._prompt_scores, where)
         decoding = [number for number in numbers if self._stack.bundles[number].plan.policy.decode]
         if self._decoded is not None and decoding:
-            where = None if self._all_decoded else self._on("decoded", self._decoded, states.device)
-            states = self._add(layer, decoding, states, self._decode_scores, where)
+            here = None if self._all_decoded else self._on("decoded", self._decoded, states.device)
+            states = self._add(layer, decoding, states, self._decode_scores, here)
         return states
 
     def _add_last(self, layer: int, numbers: list[int], states: Tensor) -> Tensor:
@@ -285,7 +285,7 @@ class SteeringPass:
         return states.index_put((self._rows(states.device), self._on("index", self.sites.index, states.device)), moved)
 
     def _add(self, layer: int, numbers: list[int], states: Tensor, scores: _Scores, where: Tensor | None) -> Tensor:
-        """Add sum_k (s_k a_k) v_k at the positions `where` (rows, length), or at all, with an amplitude that is not 0."""
+        """Add sum_k (s_k a_k) v_k at the positions `where` (rows, length), or at all, where an amplitude is not 0."""
         amplitudes = self._amplitudes(layer, numbers, states, scores)
         shift = (amplitudes @ self._directions(layer, numbers, states)).to(states.dtype)
         if where is None:
