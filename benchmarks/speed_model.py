@@ -9,6 +9,7 @@ model is made smaller and runs anywhere: a dry run of the same code.
 
 from __future__ import annotations
 
+import gc
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -179,6 +180,7 @@ def compiled(
         # Attached around all of its repeats: another set of hooks would ask for another compilation.
         with on():
             eager = prefill(hf, inputs).logits.float()
+            gc.collect()  # caches of earlier passes that die while the graph is made would spoil its guards
             torch._dynamo.reset()
             counters.clear()
             forward = torch.compile(hf, backend=args.backend)
