@@ -97,11 +97,12 @@ def alarms() -> Iterable[list[str]]:
 
 def look_alikes() -> Iterable[list[str]]:
     """How often the decision falls on people who look like the forgotten."""
-    yield ["model", "forgotten", "alarms, everybody who stays", "alarms, pictures of look-alikes", "people concerned"]
+    of = ("everybody", "lost", "pictures of look-alikes", "known")
+    yield ["model", "forgotten", "alarms, everybody who stays", "right answers lost", "alarms, pictures of look-alikes",
+           "the bare model is right there", "people concerned"]  # fmt: skip
     for model in MODELS:
         for key, entry in entries("look-alikes", model).items():
-            near = entry["pictures of look-alikes"]
-            told = [share(entry["everybody"]), "–" if near is None else share(near)]
+            told = ["–" if entry[name] is None else share(entry[name]) for name in of]
             yield [model, key, *told, str(len(entry["by_person"]))]
 
 

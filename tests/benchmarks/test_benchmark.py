@@ -186,3 +186,12 @@ def test_thin_asks_about_everything() -> None:
     for cell in {(s.task, s.modality) for s in few}:
         asked = Counter(s.attribute for s in few if (s.task, s.modality) == cell)
         assert len(asked) == 6 and set(asked.values()) == {4}
+
+
+def test_thin_asks_people_from_everywhere() -> None:
+    samples = load_benchmark("portraits:dev").samples("retain_heldout")
+    order = list(dict.fromkeys(s.subject for s in samples))
+    for count in (12, 24, 60):
+        asked = sorted({order.index(s.subject) for s in thin(samples, count)})
+        steps = [b - a for a, b in zip([-1, *asked], [*asked, len(order)], strict=True)]
+        assert len(asked) == count and max(steps) <= 3 * len(order) / count

@@ -67,7 +67,8 @@ def people(n: int, seed: int = 0) -> list[Tensor]:
 
 
 def lens(kept: list[Tensor]) -> SiteLens:
-    return SiteLens(torch.cat(kept).double().mean(0), torch.eye(WIDTH, dtype=torch.float64))
+    eye = torch.eye(WIDTH, dtype=torch.float64)
+    return SiteLens(torch.cat(kept).double().mean(0), eye, eye)
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.2])

@@ -11,7 +11,7 @@ from mllmeraser.erasure.gates.gate import Gate
 from mllmeraser.erasure.plan import LayerGate, SteeringPlan
 
 LENS = ("centre", "projection")
-BY_SUBJECT = ("weight", "rivals", "scale", "offset")
+BY_SUBJECT = ("weight", "rivals", "apart", "least", "scale", "offset")
 
 
 class Bundle:

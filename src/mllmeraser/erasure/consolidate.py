@@ -38,7 +38,7 @@ def consolidate(erasers: Sequence[Eraser]) -> Eraser:
         for key in SAME:
             if getattr(config, key) != getattr(first, key):
                 raise InputError(f"these erasers differ in {key.replace('_', ' ')}: attach them side by side")
-    parts = [eraser.tensors.keys() for eraser in erasers]
+    parts = [_shapes(eraser) for eraser in erasers]
     if RATES not in parts[0] or any(part != parts[0] for part in parts):
         raise InputError("these erasers do not hold the same tensors: fit those of an earlier version again")
     subjects = [subject for eraser in erasers for subject in eraser.config.subjects]
@@ -52,6 +52,11 @@ def consolidate(erasers: Sequence[Eraser]) -> Eraser:
         tensors[f"direction.{layer}"] = _direction(erasers, layer, tensors[f"share.{layer}"])
     rate = min(1.0, float(tensors[RATES].sum()))
     return Eraser(_manifest([eraser.config for eraser in erasers], rate), tensors)
+
+
+def _shapes(eraser: Eraser) -> dict[str, torch.Size]:
+    """What is stored of each subject; of the people retained there may be more or fewer."""
+    return {name: t.shape[t.ndim :] if name.endswith(".cohort") else t.shape[1:] for name, t in eraser.tensors.items()}
 
 
 def _together(name: str, parts: Sequence[Tensor]) -> Tensor:

@@ -19,7 +19,7 @@ from mllmeraser.erasure.assemble import assemble, describe
 from mllmeraser.erasure.calibrate import Decision
 from mllmeraser.erasure.closed_form import directions_from
 from mllmeraser.erasure.config import Calibration
-from mllmeraser.erasure.gates import Gate, identity_gate
+from mllmeraser.erasure.gates import Gate, Pairs, identity_gate, look_alike_pairs
 from mllmeraser.erasure.identity_thresholds import (
     FACE_SHARE,
     NAME_SHARE,
@@ -44,7 +44,7 @@ from mllmeraser.erasure.mentions import mentions
 from mllmeraser.erasure.plan import IDENTITY_SITES
 from mllmeraser.erasure.result import FitResult, timed
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.split import Parts
+from mllmeraser.erasure.split import Parts, unit_of
 from mllmeraser.erasure.statistics import FORGET, STRANGERS, LayerStatistics, Moments, Statistics
 from mllmeraser.erasure.steering_pass import NOWHERE
 from mllmeraser.erasure.threshold import auc, wilson
@@ -148,14 +148,28 @@ def _gates(
     for key, rows in parts.forget.items():
         by_name = [sample for sample in rows if sample.image is None]
         states = named_states(anchors.model, anchors.of([*by_name, *said[key]]), names[key])
-        called.append(moments(states, anchors))
-        looks.append(moments([a.image for a in anchors.of(rows)], anchors))
-    people = by_person(anchors.of(parts.retain), parts.retain, anchors)
+        called.append(moments(states, anchors, gram=False))
+        looks.append(moments([a.image for a in anchors.of(rows)], anchors, gram=False))
+    faces = by_person(anchors.of(parts.retain), parts.retain).values()
+    people = [moments([states], anchors, gram=False) for states in faces]
     return (
         identity_gate(lens.name, called, rivals=_like_names(lens, called, parts, anchors)),
         topic_gate(topics, anchors.model.hidden_size),
-        identity_gate(lens.face, looks, list(people.values())),
+        identity_gate(lens.face, looks, people, pairs=_like_faces(lens, people, parts, anchors)),
     )
+
+
+def _like_faces(lens: Lens, people: Sequence[Moments], parts: Parts, anchors: Anchors) -> Pairs | None:
+    """What tells each subject from the retained people who look most alike, from each of its pictures once."""
+
+    def views(rows: Sequence[Sample]) -> Tensor:
+        pictures = {unit_of(sample): sample for sample in rows if sample.image is not None}
+        none = torch.empty(0, anchors.model.hidden_size)
+        return torch.cat([none, *(anchor.image for anchor in anchors.of(list(pictures.values())))])
+
+    own = [views(rows) for rows in parts.forget.values()]
+    held_out = [views(parts.forget_held_out[key]) for key in parts.forget]
+    return look_alike_pairs(lens.face, own, held_out, [person.mean for person in people])
 
 
 def _like_names(lens: Lens, called: Sequence[Moments], parts: Parts, anchors: Anchors) -> Tensor:
@@ -247,7 +261,7 @@ def _topic_thresholds(
 def _impostors(lens: Lens, parts: Parts, anchors: Anchors, rate: float) -> float | None:
     """The threshold of faces that retained people give when each plays the subject in turn."""
     facts = [s for s in parts.calibration if s.attribute not in IMPERSONAL]
-    people = [(key, m.mean) for key, m in by_person(anchors.of(parts.retain), parts.retain, anchors).items()]
+    people = [(k, states.double().mean(0)) for k, states in by_person(anchors.of(parts.retain), parts.retain).items()]
     seen = [(s.subject, a.image) for s, a in zip(facts, anchors.of(facts), strict=True)]
     return impostor_threshold(lens.face, people, seen, rate)
 

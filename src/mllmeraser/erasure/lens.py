@@ -68,13 +68,13 @@ def fit_lens(
     seen = anchors.of([*background, *lens_prompts(strangers)], progress)[: len(background)]
     rank, ridge = settings.rank or anchors.model.hidden_size, settings.ridge
     words = moments([a.text for a, s in zip(seen, background, strict=True) if s.image is None], anchors)
-    names = [moments(named_states(anchors.model, anchors.of(rows), [name]), anchors)
-             for name, rows in zip(NAMES, named, strict=True)]  # fmt: skip
+    names = (moments(named_states(anchors.model, anchors.of(rows), [name]), anchors)
+             for name, rows in zip(NAMES, named, strict=True))  # fmt: skip
     faces = [a.image for a, s in zip(seen, background, strict=True) if s.subject]
     # faces only: else the discriminants tell faces from scenes
     looks = moments(faces, anchors) if any(len(f) for f in faces) else moments([a.image for a in seen], anchors)
     asked = open_questions(strangers)
-    people = list(by_person(seen[: len(retain)], retain, anchors).values())
+    people = (moments([states], anchors) for states in by_person(seen[: len(retain)], retain).values())
     return Lens(
         site_lens(words, names, rank=rank, ridge=ridge),
         site_lens(looks, people, rank=rank, ridge=ridge),
@@ -109,18 +109,18 @@ def topic_gate(weights: Sequence[Tensor | None], width: int) -> Gate:
     return Gate("soft", {"weight": torch.stack(rows)}).affine(torch.ones(len(rows)), offset)
 
 
-def moments(states: Iterable[Tensor], anchors: Anchors) -> Moments:
+def moments(states: Iterable[Tensor], anchors: Anchors, *, gram: bool = True) -> Moments:
     """Sums over states (positions, d) of several prompts; of none, where there are none."""
-    return Moments.from_states(torch.cat([torch.empty(0, anchors.model.hidden_size), *states]))
+    return Moments.from_states(torch.cat([torch.empty(0, anchors.model.hidden_size), *states]), gram=gram)
 
 
-def by_person(seen: Sequence[Anchor], samples: Sequence[Sample], anchors: Anchors) -> dict[str, Moments]:
-    """States of the faces of each person of whom there are several pictures."""
+def by_person(seen: Sequence[Anchor], samples: Sequence[Sample]) -> dict[str, Tensor]:
+    """States (pictures, d) of the face of each person of whom there are several pictures."""
     found: dict[str, list[Tensor]] = defaultdict(list)
     for anchor, sample in zip(seen, samples, strict=True):
         if sample.subject and len(anchor.image):
             found[sample.subject].append(anchor.image)
-    return {key: moments(states, anchors) for key, states in found.items() if len(states) > 1}
+    return {key: torch.cat(states) for key, states in found.items() if len(states) > 1}
 
 
 def named_states(model: MultimodalModel, seen: Sequence[Anchor], names: Sequence[str]) -> list[Tensor]:

@@ -81,7 +81,7 @@ def split_subject(subject: Subject, settings: FitSettings) -> tuple[list[Sample]
     Whole views are held out (every question about them), and for prompts without a picture whole wordings.
     Both kinds keep at least one for the fit.
     """
-    units = [_unit(sample) for sample in subject.samples]
+    units = [unit_of(sample) for sample in subject.samples]
     held: set[str] = set()
     for kind in ("view", "wording"):
         distinct = sorted({u for u in units if u.startswith(kind)}, key=lambda u: unit_hash(settings.seed, u))
@@ -90,8 +90,8 @@ def split_subject(subject: Subject, settings: FitSettings) -> tuple[list[Sample]
     return fit, [s for s, unit in zip(subject.samples, units, strict=True) if unit in held]
 
 
-def _unit(sample: Sample) -> str:
-    """What is held out as a whole: the picture, or the wording where there is none."""
+def unit_of(sample: Sample) -> str:
+    """What is held out as a whole: the picture (a digest of it), or the wording where there is none."""
     if sample.image is None:
         return f"wording {sample.prompt}"
     image = sample.image.convert("RGB")

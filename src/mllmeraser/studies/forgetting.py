@@ -39,7 +39,7 @@ def study(
 ) -> dict[str, Any]:
     """Fit on one split and fold, and score with and without the eraser; ``bare`` is the model before."""
     seed = settings.seed
-    sets = scored_sets(benchmark, split, Sizes(retain_heldout=60, celebrity=24, general=10**6, holdout=24), fold)
+    sets = scored_sets(benchmark, split, Sizes(retain_heldout=240, celebrity=24, general=10**6, holdout=24), fold)
     request = complete(forget_request(benchmark, split, fold), seed=seed).request
     made = fit(model, request, settings, anchors=anchors)
     seen = {name: read_gate(model, made.eraser, samples).pooled for name, samples in sets.items()}

@@ -1,7 +1,7 @@
 """Does forgetting somebody spread to those who look alike? ``python -m mllmeraser.studies.look_alikes``.
 
-Decisions of `default` on every open question about everybody who stays, none left out: the sets of other studies are
-thinned, and do not reach the people who were planned to look like those of fold 0.
+Decisions of `default` on every open question about everybody who stays, none left out, and what they cost: answers that
+were right without the eraser. How well the bare model itself tells those apart who were planned to look alike.
 """
 
 from __future__ import annotations
@@ -21,18 +21,26 @@ from mllmeraser.portraits.people import World
 from mllmeraser.samples.sample import Sample
 from mllmeraser.studies.erasers import eraser_of
 from mllmeraser.studies.record import report_of, study_parser
-from mllmeraser.studies.scoring import Share
+from mllmeraser.studies.scoring import Remembers, Share, told
 
 SPLITS = (("forget_5", 0), ("forget_5", 1), ("forget_15", 0))
 
 
-def counted(samples: Sequence[Sample], fired: Sequence[bool], alike: Collection[str], *, seed: int) -> dict[str, Any]:
-    """Share of prompts on which the decision falls, of everybody and of pictures of ``alike``; whose they are."""
+def counted(
+    samples: Sequence[Sample], fired: Sequence[bool], right: Sequence[bool], alike: Collection[str], *, seed: int
+) -> dict[str, Any]:
+    """Share of prompts on which the decision falls, of everybody and of pictures of ``alike``; whose they are.
+
+    `lost` is the share of answers of everybody that were right (``right``) and are no longer, `known` that of right
+    answers over pictures of ``alike``, both of the bare model.
+    """
     people = [sample.subject or sample.id for sample in samples]
     near = [row for row, sample in enumerate(samples) if sample.image is not None and sample.subject in alike]
     return {
         "everybody": _share(fired, people, seed),
+        "lost": _share([hit and was for hit, was in zip(fired, right, strict=True)], people, seed),
         "pictures of look-alikes": _share([fired[row] for row in near], [people[row] for row in near], seed),
+        "known": _share([right[row] for row in near], [people[row] for row in near], seed),
         "by_person": dict(Counter(who for who, hit in zip(people, fired, strict=True) if hit)),
     }
 
@@ -50,6 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     model, benchmark, world = load_model(args.model), load_benchmark(BENCHMARK), World("dev")
+    bare = Remembers(model)
     report = report_of(parser, args, model)
     for split, fold in SPLITS:
         key = f"{split}, fold {fold}"
@@ -66,7 +75,9 @@ def main(argv: list[str] | None = None) -> None:
         eraser = eraser_of(model, benchmark, "default", split=split, fold=fold, seed=args.seed)
         samples = [s for s in benchmark.samples("retain_heldout", split, fold) if s.task == "generation"]
         fired = (read_gate(model, eraser, samples).pooled > (eraser.config.threshold or 0.0)).tolist()
-        report.add(key, counted(samples, fired, alike - set(gone), seed=args.seed))
+        before = told(bare, benchmark, {"retain_heldout": samples}, None, split=split, seed=args.seed)
+        right = [item["correct"] for item in before]
+        report.add(key, counted(samples, fired, right, alike - set(gone), seed=args.seed))
         print(key, report[key], flush=True)
 
 

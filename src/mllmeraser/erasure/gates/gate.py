@@ -35,6 +35,8 @@ SHORTEST = 1e-12
 """Length below which a state has no direction."""
 RIVALRY = 4.0
 """What a state loses for every unit of cosine by which a retained person fits it better than a subject."""
+VETO = 16.0
+"""What a state loses for every unit by which it lies on a look-alike's side; the two means are 1 apart."""
 
 
 def _identity(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
@@ -43,7 +45,11 @@ def _identity(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
     nearest = _nearest(t, projected)
     if nearest:  # of products as of cosines: all of a state are longer than its cosines by the same factor
         scores = rivalry(scores, reduce(torch.maximum, nearest))
-    return scores / projected.norm(dim=-1, keepdim=True).clamp_min(SHORTEST)
+    scores = scores / projected.norm(dim=-1, keepdim=True).clamp_min(SHORTEST)
+    if "apart" in t:
+        reached = (h @ t["apart"].flatten(0, 1).T).unflatten(-1, t["least"].shape) - t["least"]
+        scores = torch.add(scores, reached.amin(-1).clamp_max(0.0), alpha=VETO)
+    return scores
 
 
 def _nearest(t: Mapping[str, Tensor], projected: Tensor) -> list[Tensor]:
@@ -81,7 +87,7 @@ FORMULAS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Tensor], Tenso
 }
 #: Tensors that serve all subjects at once and have no subject axis.
 SHARED: dict[str, tuple[str, ...]] = {"identity": ("centre", "projection", "cohort")}
-HALF: dict[str, tuple[str, ...]] = {"identity": ("projection", "cohort", "rivals")}
+HALF: dict[str, tuple[str, ...]] = {"identity": ("projection", "cohort", "rivals", "apart")}
 """Tensors whose values fit into float16 exactly and are stored so: the largest, and theirs is not the last digit."""
 AFFINE = ("scale", "offset")
 

@@ -8,7 +8,7 @@ subtract.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,10 +30,12 @@ class SiteLens:
     Attributes:
         centre: (d,) float64 mean of the background states.
         projection: (d, rank) float64 discriminants, in values that float16 holds.
+        root: (d, d) float64 lower Cholesky root of how one person's states vary, with its ridge.
     """
 
     centre: Tensor
     projection: Tensor
+    root: Tensor
 
     def unit(self, mean: Tensor) -> Tensor:
         """(rank,) unit vector of a mean state (d,)."""
@@ -49,12 +51,26 @@ class SiteLens:
         return torch.nn.functional.normalize((states.to(self.centre) - self.centre) @ self.projection, dim=-1)
 
 
-def site_lens(background: Moments, people: Sequence[Moments], *, rank: int = 40, ridge: float = 0.05) -> SiteLens:
+@dataclass(frozen=True)
+class Pairs:
+    """Discriminants of subjects against those who look alike; see `look_alike_pairs`.
+
+    Attributes:
+        weight: (subjects, m, d) in values that float16 holds; along it the two means are 1 apart.
+        least: (subjects, m) what a state of the subject's reaches at least.
+    """
+
+    weight: Tensor
+    least: Tensor
+
+
+def site_lens(background: Moments, people: Iterable[Moments], *, rank: int = 40, ridge: float = 0.05) -> SiteLens:
     """The directions in which states differ most between people relative to how one person's states vary.
 
     Args:
         background: All states at the site that are nobody's to be forgotten.
-        people: States of each of several people (or names): how one person's states vary.
+        people: States of each of several people (or names): how one person's states vary. One at a time: each has
+            d x d sums.
         rank: Directions that are kept (at most the width).
         ridge: Share of the background's covariance that is added to the variation within a person.
 
@@ -62,19 +78,25 @@ def site_lens(background: Moments, people: Sequence[Moments], *, rank: int = 40,
         InputError: There are no background states, or nobody has two.
         NumericalError: The discriminants cannot be found.
     """
-    several = [m for m in people if m.n > 1]
-    if background.n < 2 or not several:
+    scatter, free = torch.zeros_like(background.second), 0
+    for person in people:
+        if person.n > 1:
+            scatter += person.second - torch.outer(person.total, person.total) / person.n
+            free += person.n - 1
+    if background.n < 2 or not free:
         raise InputError("an identity gate needs retain states, and several states of at least one person")
     total = background.covariance()
-    scatter = torch.stack([m.second - torch.outer(m.total, m.total) / m.n for m in several]).sum(0)
-    within = scatter / sum(m.n - 1 for m in several) + ridge * total
-    projection = _discriminants(total, within, rank)
+    root, projection = _discriminants(total, scatter / free + ridge * total, rank)
     # the cosine does not know the scale
-    return SiteLens(background.mean, _short(projection / projection.abs().max()))
+    return SiteLens(background.mean, short(projection / projection.abs().max()), root)
 
 
 def identity_gate(
-    lens: SiteLens, forget: Sequence[Moments], cohort: Sequence[Moments] = (), rivals: Tensor | None = None
+    lens: SiteLens,
+    forget: Sequence[Moments],
+    cohort: Sequence[Moments] = (),
+    rivals: Tensor | None = None,
+    pairs: Pairs | None = None,
 ) -> Gate:
     """Gates of the subjects ``forget`` at one site; each depends on the lens, its rivals and its own states alone.
 
@@ -84,22 +106,25 @@ def identity_gate(
         cohort: States of retained people, who compete with every subject: a state that fits one of them better than
             a subject is not the subject's, however much the two look alike.
         rivals: (subjects, m, rank) unit vectors that compete with one subject each.
+        pairs: What tells subjects from single people who look alike.
 
     Raises:
         NumericalError: A gate is not finite.
     """
     tensors = {"weight": lens.units(forget), "centre": lens.centre, "projection": lens.projection}
     if rivals is not None:
-        tensors["rivals"] = _short(rivals)
+        tensors["rivals"] = short(rivals)
+    if pairs is not None:
+        tensors |= {"apart": pairs.weight, "least": pairs.least}
     if cohort:
         others = lens.units(cohort)
         nearest = (others @ tensors["weight"].T).amax(1).argsort(descending=True)[:COHORT].sort().values
-        tensors["cohort"] = _short(others[nearest])
+        tensors["cohort"] = short(others[nearest])
     return finite(Gate("identity", tensors), ADVICE)
 
 
-def _discriminants(total: Tensor, within: Tensor, rank: int) -> Tensor:
-    """(d, rank) directions V with V' within V = I in which the variance of ``total`` is largest."""
+def _discriminants(total: Tensor, within: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Cholesky root of ``within``, and the (d, rank) directions of largest variance V, with V' within V = I."""
     width = total.shape[0]
     within = within + 1e-9 * within.diagonal().mean() * torch.eye(width, dtype=within.dtype)
     try:
@@ -109,10 +134,10 @@ def _discriminants(total: Tensor, within: Tensor, rank: int) -> Tensor:
         vectors = torch.linalg.eigh((ratio + ratio.T) / 2).eigenvectors[:, -min(rank, width) :]
     except torch.linalg.LinAlgError as error:
         raise NumericalError(f"no discriminants of the retain states: {ADVICE}") from error
-    return torch.linalg.solve_triangular(root.T, vectors, upper=True)
+    return root, torch.linalg.solve_triangular(root.T, vectors, upper=True)
 
 
-def _short(tensor: Tensor) -> Tensor:
+def short(tensor: Tensor) -> Tensor:
     """The nearest values that float16 holds, so that what is calibrated is what is stored (see ``HALF``)."""
     return tensor.half().to(tensor)
 
