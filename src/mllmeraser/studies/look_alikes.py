@@ -76,8 +76,9 @@ def main(argv: list[str] | None = None) -> None:
         samples = [s for s in benchmark.samples("retain_heldout", split, fold) if s.task == "generation"]
         fired = (read_gate(model, eraser, samples).pooled > (eraser.config.threshold or 0.0)).tolist()
         before = told(bare, benchmark, {"retain_heldout": samples}, None, split=split, seed=args.seed)
-        right = [item["correct"] for item in before]
-        report.add(key, counted(samples, fired, right, alike - set(gone), seed=args.seed))
+        right = {item["id"]: item["correct"] for item in before}
+        correct = [right[sample.id] for sample in samples]
+        report.add(key, counted(samples, fired, correct, alike - set(gone), seed=args.seed))
         print(key, report[key], flush=True)
 
 
