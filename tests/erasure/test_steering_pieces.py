@@ -60,13 +60,14 @@ def test_a_declared_prompt_in_pieces(tiny_model, piece, side):
     inputs = tiny_model.encode(samples, side)
     length = inputs["input_ids"].shape[1]
     last = last_index(inputs["attention_mask"])
-    with attach(tiny_model, make_plan(tiny_model, samples=samples)) as handle:
+    plan = make_plan(tiny_model, samples=samples)
+    with attach(tiny_model, plan) as handle:
         expected = alone(tiny_model, samples)
         with handle.prompt(length, inputs["attention_mask"]):
             out, _ = feed(tiny_model, inputs, ends(length, piece))
     close(out[torch.arange(len(samples)), last], expected)
     # Rows whose last token came in different pieces each keep their own reading.
-    close(handle.readings.pooled[:, 0], expected_scores(tiny_model, handle.plans[0], samples))
+    close(handle.readings.pooled[:, 0], expected_scores(tiny_model, plan, samples))
 
 
 def test_pieces_after_the_picture(tiny_model, samples):

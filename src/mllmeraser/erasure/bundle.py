@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,21 +20,25 @@ class Bundle:
 
     Attributes:
         numbers: Numbers of the plans among all that are attached.
-        plan: The first of them, for all that they have in common.
+        plan: The first of them, for all that they have in common; its tensors are the bundle's own.
         owners: (subjects,) position in `numbers` of the plan that each subject belongs to.
         gates: Layer -> the gates of all subjects.
     """
 
     def __init__(self, numbers: Sequence[int], plans: Sequence[SteeringPlan]) -> None:
         """Put ``plans`` together; their gates have to allow it (see `bundled`)."""
-        self.numbers, self.plan = tuple(numbers), plans[0]
+        self.numbers = tuple(numbers)
         self.gates = {layer: merged([plan.gates[layer] for plan in plans]) for layer in plans[0].reads}
         sizes = [_subjects(plan) for plan in plans]
         self.owners = torch.repeat_interleave(torch.arange(len(plans)), torch.tensor(sizes))
         self._even = sizes[0] if len(set(sizes)) == 1 else None
         self._strengths = torch.tensor([plan.strength for plan in plans])
         self._thresholds = torch.tensor([plan.threshold for plan in plans])
-        self._directions = {layer: torch.stack([p.directions[layer].detach() for p in plans]) for layer in self.shifts}
+        layers = sorted(set(plans[0].shift_layers))
+        self._directions = {layer: torch.stack([p.directions[layer].detach() for p in plans]) for layer in layers}
+        # nothing of the plans is kept beside what was made of them
+        first = {layer: rows[0] for layer, rows in self._directions.items()}
+        self.plan = replace(plans[0], gates=self.gates, directions=first)
         self._placed: dict[tuple[str, int, torch.device], Tensor] = {}
         self._gates: dict[tuple[int, torch.device], LayerGate] = {}
 

@@ -87,11 +87,7 @@ class ErasurePack:
 
 
 class SteeringAttachment(Attachment):
-    """Handle of attached erasers.
-
-    Attributes:
-        plans: What is attached, in the order of `names`.
-    """
+    """Handle of attached erasers."""
 
     def __init__(self, hf: nn.Module, decoder: nn.Module, layers: nn.ModuleList, plans: Sequence[SteeringPlan]) -> None:
         """Attach `plans` to `layers`, the blocks of `decoder` in `hf`, all or nothing; `attach_all` checks them first.
@@ -99,11 +95,10 @@ class SteeringAttachment(Attachment):
         Raises:
             AttachError: If a hook could not be placed; those placed before are removed.
         """
-        self.plans = tuple(plans)
         self._readings: Readings | None = None
         self._unread: SteeringPass | None = None
-        self._stack = Stack(self.plans)
-        self._tracker = PromptTracker(whole_prompt=any(plan.policy.whole_prompt for plan in self.plans))
+        self._stack = Stack(plans)
+        self._tracker = PromptTracker(whole_prompt=any(plan.policy.whole_prompt for plan in plans))
         self._parameters = tuple(inspect.signature(hf.forward).parameters)
         self._selection: Tensor | None = None
         self._pass: SteeringPass | None = None
@@ -116,7 +111,7 @@ class SteeringAttachment(Attachment):
                 self._place(hf, decoder, layers, undo)
             except Exception as error:
                 raise AttachError(f"could not attach {', '.join(p.name for p in plans)}: {error}") from error
-            super().__init__(undo.pop_all().close, [plan.name for plan in self.plans])
+            super().__init__(undo.pop_all().close, [plan.name for plan in plans])
 
     def _place(self, hf: nn.Module, decoder: nn.Module, layers: nn.ModuleList, undo: ExitStack) -> None:
         undo.callback(hf.register_forward_pre_hook(self._before, with_kwargs=True).remove)

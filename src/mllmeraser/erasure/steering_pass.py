@@ -65,7 +65,7 @@ class Stack:
     """Plans side by side: which of them read and which shift at a layer, with tensors where the states are.
 
     Attributes:
-        plans: The plans, in order; the number of a plan is its column everywhere.
+        names: Of the plans, in order; the number of a plan is its column everywhere.
         bundles: The same, those together that read and shift alike.
         readers: Layer -> numbers of the bundles that read there.
         shifters: Layer -> kind of positions -> numbers of the bundles that shift there.
@@ -76,8 +76,8 @@ class Stack:
 
     def __init__(self, plans: Sequence[SteeringPlan]) -> None:
         """Sort `plans` by layer."""
-        self.plans = tuple(plans)
-        self.bundles = bundled(self.plans)
+        self.names = tuple(plan.name for plan in plans)
+        self.bundles = bundled(plans)
         self.readers: dict[int, list[int]] = defaultdict(list)
         self.shifters: dict[int, dict[Positions, list[int]]] = defaultdict(lambda: defaultdict(list))
         for number, bundle in enumerate(self.bundles):
@@ -337,7 +337,7 @@ class SteeringPass:
         table = self._stack.in_order(amplitudes)
         if self._chosen is not None:
             table = torch.where(self._chosen.to(table.device), table, torch.zeros_like(table))
-        names = tuple(plan.name for plan in self._stack.plans)
+        names = self._stack.names
         return Readings(names, self._stack.in_order(pooled), table, tuple(by_bundle), bundles)
 
 
