@@ -33,6 +33,42 @@ def test_mixed_batch_equals_one_by_one(tiny_model: MultimodalModel, samples: lis
         torch.testing.assert_close(batch[point], torch.cat([one[point] for one in single]), **CLOSE)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_rendered_texts_encode_as_the_samples_they_are_of(
+    tiny_model: MultimodalModel, samples: list[Sample], side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = tiny_model.encode(samples, side)
+    # Equal pictures are not processed again.
+    monkeypatch.setattr(tiny_model.family, "pixels", lambda *_: pytest.fail("it is in the cache"))
+    texts, images = [tiny_model.prompts.text(sample) for sample in samples], [sample.image for sample in samples]
+    found = tiny_model.encode_texts(texts, images, side)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_texts_that_cannot_be_encoded(tiny_llava: MultimodalModel) -> None:
+    for texts, images, reason in (
+        (["<|user|>a"], [], "1 prompts but 0 images"),
+        (["<|user|>a <image>"], [None], "placeholder"),
+        (["<|user|>a"], [picture(1)], "placeholder"),
+        (["<|user|>a", ""], [None, None], "no tokens"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            tiny_llava.encode_texts(texts, images)
+
+
+def test_a_text_is_tokenised_by_itself(tiny_llava: MultimodalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a begin token is written is a matter of the row: the first of a batch does not decide for the others."""
+    seen: list[list[str]] = []
+    plain = tiny_llava.processor.tokenizer
+    monkeypatch.setattr(
+        "mllmeraser.models.model.tokenize",
+        lambda processor, texts: seen.append(list(texts)) or [plain(text)["input_ids"] for text in texts],
+    )
+    tiny_llava.encode_texts(["<|user|>a", "<|end|>b"], [None, None])
+    assert seen == [["<|user|>a"], ["<|end|>b"]]
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
 def test_states_do_not_depend_on_the_batch(tiny_model: MultimodalModel, samples: list[Sample], batch_size: int) -> None:
     states = tiny_model.states(samples, tiny_model.hookpoints(), batch_size=batch_size)

@@ -53,6 +53,7 @@ def erase(
     seed: int = 0,
     progress: Progress | None = None,
     say: Say | None = None,
+    shared: tuple[Anchors, Lens] | None = None,
 ) -> Eraser:
     """Make an eraser for a request: complete it with views, wordings and default sets, then fit.
 
@@ -64,6 +65,8 @@ def erase(
         seed: Of everything random.
         progress: Told how far the work is.
         say: Called with one line for everything that was added without being asked for.
+        shared: What `shipped_lens` gave for this model and these settings, to make many erasers; used where the request
+            brings no retain set and no strangers.
 
     Raises:
         InputError: The request or the settings cannot be used.
@@ -78,7 +81,7 @@ def erase(
         contrast = ContrastSet.from_samples(*contrast_prompts(seed))
     anchors = lens = None
     if completed.shipped and settings.gate.kind == "identity":
-        anchors, lens = shipped_lens(loaded, settings, seed, progress)
+        anchors, lens = shared or shipped_lens(loaded, settings, seed, progress)
     made = fit(loaded, completed.request, settings, progress, contrast=contrast, anchors=anchors, lens=lens)
     return made.eraser
 

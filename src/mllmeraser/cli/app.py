@@ -7,14 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from mllmeraser.cli.ask import ask
+from mllmeraser.cli.certificate import certificate
 from mllmeraser.cli.compare import compare
 from mllmeraser.cli.demo import demo
 from mllmeraser.cli.erase import erase
 from mllmeraser.cli.errors import OneLineErrors
 from mllmeraser.cli.evaluate import evaluate
 from mllmeraser.cli.exhibit import exhibit
+from mllmeraser.cli.ledger import ledger
 from mllmeraser.cli.models import models
 from mllmeraser.cli.search import search
+from mllmeraser.cli.serve import serve
 from mllmeraser.version import __version__
 
 app = typer.Typer(
@@ -46,6 +49,8 @@ def root(
     """
 
 
-for command in (demo, erase, ask, evaluate, compare, search, exhibit):
+for command in (demo, erase, ask, evaluate, compare, search, exhibit, serve):
     app.command()(command)
 app.add_typer(models, name="models")
+app.add_typer(ledger, name="ledger")
+app.add_typer(certificate, name="certificate")

@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from transformers import BatchFeature, PreTrainedModel
 
 from mllmeraser.models.capture import capture, check_finite, last_real_index
 from mllmeraser.models.families import Family, family_for
+from mllmeraser.models.families.base import tokenize
 from mllmeraser.models.fingerprint import fingerprint, prompt_hash
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.intervention import declare_prompt
 from mllmeraser.models.prompts import IGNORED, Prompts
+from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.sample import Sample
 
 Progress = Callable[[int], None]
@@ -88,6 +91,25 @@ class MultimodalModel:
     def encode(self, samples: Sequence[Sample], padding_side: str = "left") -> BatchFeature:
         """One batch of prompts on the model's device, rows in order; pictures in the model's dtype."""
         return self._place(self.prompts.encode(samples, padding_side))
+
+    def encode_texts(
+        self, texts: Sequence[str], images: Sequence[Image.Image | None], padding_side: str = "left"
+    ) -> BatchFeature:
+        """As `encode`, of prompts in the chat format already (see `Family.render`), each with its picture or None.
+
+        A row is tokenised by itself: what it becomes does not depend on the others.
+
+        Raises:
+            InputError: If numbers of texts and images differ, a text does not fit its image, or it has no tokens.
+        """
+        if len(texts) != len(images):
+            raise InputError(f"{len(texts)} prompts but {len(images)} images")
+        pixels = [None if image is None else self.prompts.pixels(image) for image in images]
+        rows = [self.family.expand(self.processor, text, one) for text, one in zip(texts, pixels, strict=True)]
+        ids = [tokenize(self.processor, [row])[0] for row in rows]
+        if not all(ids):
+            raise InputError("a prompt has no tokens: it is empty")
+        return self._place(self.family.collate(self.processor, ids, pixels, padding_side))
 
     def encode_answers(
         self,

@@ -1,0 +1,136 @@
+"""A server from start to end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mllmeraser.api.making import erase, shipped_lens
+from mllmeraser.erasure.anchors import Anchors
+from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.lens import Lens
+from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.models.loading import load_model
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.request import Request
+from mllmeraser.serving.engine import EngineSettings
+from mllmeraser.serving.http.server import Server
+from mllmeraser.serving.http.settings import ServeSettings
+from mllmeraser.serving.http.store import files_of
+from mllmeraser.serving.ledger import Ledger
+
+__all__ = ["EngineSettings", "Fitting", "ServeSettings", "add_erasers", "serve"]
+
+BY = "start of the server"
+Say = Callable[[str], None]
+
+
+class Fitting:
+    """Makes erasers with a preset; what all of them share on a model is read once, with the first."""
+
+    def __init__(self, preset: str = "default", seed: int = 0) -> None:
+        """See `erase`."""
+        self._settings, self._seed = FitSettings.preset(preset), seed
+        self._shared: tuple[Anchors, Lens] | None = None
+
+    def __call__(self, model: MultimodalModel, request: Request, progress: Progress) -> Eraser:
+        """The eraser of a request."""
+        if self._shared is None and self._settings.gate.kind == "identity":
+            self._shared = shipped_lens(
+                model, self._settings.model_copy(update={"seed": self._seed}), self._seed, progress
+            )
+        return erase(model, request, self._settings, seed=self._seed, progress=progress, shared=self._shared)
+
+
+def serve(
+    model: str,
+    *,
+    ledger: str,
+    settings: ServeSettings,
+    engine: EngineSettings | None = None,
+    erasers: Sequence[Path] = (),
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    say: Say = print,
+) -> None:
+    """Serve a model until the process is told to end.
+
+    Args:
+        model: `embedded:...`, a hub id, or a folder.
+        ledger: Database of the ledger, as an SQLAlchemy URL or the path of an SQLite file.
+        settings: Limits and choices.
+        engine: Of the batches.
+        erasers: Artifacts to put into force at the start, if the ledger does not have them yet.
+        host: Address to listen at.
+        port: Port to listen at.
+        say: Told what a person at the terminal has to know, the first admin's key among it.
+
+    Raises:
+        InputError: The ledger, an eraser or a setting cannot be used.
+    """
+    import uvicorn
+
+    from mllmeraser.serving.http.app import create_app
+
+    _log_as_json()
+    book = Ledger.open(ledger)
+    try:
+        loaded = load_model(model)
+        _first_key(book, say)
+        add_erasers(book, erasers)
+        server = Server(loaded, book, Fitting(), settings, engine=engine)
+        server.start()
+        say(f"{settings.model_name} at http://{host}:{port} with version {server.keeper.version} of the eraser set")
+        config = uvicorn.Config(
+            create_app(server), host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=30,
+            server_header=False,
+        )  # fmt: skip
+        uvicorn.Server(config).run()
+    finally:
+        book.close()
+
+
+def add_erasers(book: Ledger, folders: Sequence[Path]) -> None:
+    """Put artifacts into force that the ledger does not know.
+
+    Raises:
+        InputError: A folder holds no eraser, or its name is another's.
+    """
+    known = {entry.artifact_digest for entry in book.list() if entry.state == "active"}
+    for folder in folders:
+        eraser = Eraser.from_pretrained(folder)
+        if eraser.digest() in known:
+            continue
+        name = folder.resolve().name.lower()
+        entry = book.request(name, by=BY, digests={"forget": eraser.config.data.forget})
+        book.fitted(entry.id, by=BY, artifact=files_of(eraser), fingerprint=eraser.config.fingerprint,
+                    digest=eraser.digest())  # fmt: skip
+        book.activate(entry.id, by=BY, force="given with --eraser when the server was started")
+
+
+def _first_key(book: Ledger, say: Say) -> None:
+    keys = book.keys()
+    if any(record.scope == "admin" and record.revoked_at is None for record in keys):
+        return
+    _, secret = book.add_key(label="first admin", scope="admin", tenant=None, by=BY)
+    say(f"the first admin's key, shown this once: {secret}")
+
+
+def _log_as_json() -> None:
+    """One JSON object per line on standard error, ours and uvicorn's; prompts and pictures are never in it."""
+    import structlog
+
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

@@ -1,0 +1,1 @@
+"""The HTTP service: OpenAI-compatible answers, the ledger's powers as routes, and the page."""

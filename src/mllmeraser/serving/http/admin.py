@@ -1,0 +1,133 @@
+"""Routes of admins: the audit chain, servers, keys, and answers before and after."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from mllmeraser.erasure.steering_pass import NOWHERE
+from mllmeraser.samples.errors import InputError
+from mllmeraser.serving.engine import Busy, EngineError, Sampling, Ticket
+from mllmeraser.serving.http.chat import wanted_of
+from mllmeraser.serving.http.dialogue import Message, prompt_of
+from mllmeraser.serving.http.erasures import Body, event_json
+from mllmeraser.serving.http.errors import Refusal
+from mllmeraser.serving.http.server import Server
+from mllmeraser.serving.ledger import Scope
+
+
+class NewKey(Body):
+    """A key to make."""
+
+    label: Annotated[str, Field(min_length=1, max_length=63)]
+    scope: Scope = "client"
+    tenant: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+
+
+class Question(Body):
+    """What is asked twice: without any eraser, and as everybody's answer would be."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=64)]
+    model: str | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
+
+
+def routes(server: Server) -> APIRouter:
+    """The admins' routes."""
+    router = APIRouter(prefix="/v1", tags=["admin"])
+    ledger = server.ledger
+
+    @router.get("/audit")
+    async def audit(
+        request: Request, after: Annotated[int, Field(ge=0)] = 0, limit: Annotated[int, Field(ge=1, le=1000)] = 200
+    ) -> dict[str, Any]:
+        """Events of the audit chain, oldest first."""
+        await server.gatekeeper.admit(request, "admin")
+        events = await run_in_threadpool(lambda: ledger.events(after=after, limit=limit))
+        seq, head = await run_in_threadpool(ledger.head)
+        return {"data": [event_json(event) for event in events], "head": {"seq": seq, "hash": head}}
+
+    @router.get("/audit/verify")
+    async def verified(request: Request) -> dict[str, Any]:
+        """Walk the whole chain."""
+        await server.gatekeeper.admit(request, "admin")
+        report = await run_in_threadpool(ledger.verify_chain)
+        return {"ok": report.ok, "records": report.events, "bad": report.bad, "reason": report.why}
+
+    @router.get("/servers")
+    async def servers(request: Request) -> dict[str, Any]:
+        """Servers on this ledger, and the version each has in force."""
+        await server.gatekeeper.admit(request, "admin")
+        rows = await run_in_threadpool(ledger.servers)
+        return {"data": [row.as_dict() for row in rows], "this": server.name, "version": server.keeper.version}
+
+    @router.get("/keys")
+    async def keys(request: Request) -> dict[str, Any]:
+        """All keys, without their secrets."""
+        await server.gatekeeper.admit(request, "admin")
+        return {"data": [record.as_dict() for record in await run_in_threadpool(ledger.keys)]}
+
+    @router.post("/keys", status_code=201)
+    async def add(request: Request, body: NewKey) -> dict[str, Any]:
+        """Make a key; its secret is shown this once."""
+        principal = await server.gatekeeper.admit(request, "admin")
+        record, secret = await run_in_threadpool(
+            lambda: ledger.add_key(label=body.label, scope=body.scope, tenant=body.tenant, by=principal.label)
+        )
+        return {**record.as_dict(), "secret": secret}
+
+    @router.delete("/keys/{id}")
+    async def revoke(request: Request, id: str) -> dict[str, Any]:
+        """Make a key worthless."""
+        principal = await server.gatekeeper.admit(request, "admin")
+        record = await run_in_threadpool(lambda: ledger.revoke_key(id, by=principal.label))
+        return record.as_dict()
+
+    @router.post("/compare")
+    async def compare(request: Request, body: Question) -> dict[str, Any]:
+        """One question answered without any eraser, and under those in force, with what the gates said."""
+        principal = await server.gatekeeper.admit(request, "admin")
+        server.check_ready()
+        wanted = wanted_of(body.model or server.settings.model_name, server.settings.model_name)
+        prompt = await run_in_threadpool(prompt_of, body.messages, server.model, server.settings)
+        sampling = Sampling(max_tokens=min(body.max_tokens, server.settings.max_tokens))
+        seconds = server.settings.request_seconds
+        details = {"prompt": "not recorded"}
+        await run_in_threadpool(lambda: ledger.audit("compared", by=principal.label, details=details))
+        try:
+            bare = server.engine.submit(prompt, sampling, lambda view: frozenset(), deadline_s=seconds)
+            chosen = server.engine.submit(
+                prompt, sampling, lambda view: view.chosen(principal.tenant, wanted), deadline_s=seconds
+            )
+            before, after = await run_in_threadpool(lambda: (bare.result(seconds), chosen.result(seconds)))
+        except Busy as error:
+            raise Refusal(429, "too many requests are waiting", "busy", retry_after=error.retry_after_s) from None
+        except (EngineError, InputError) as error:
+            raise Refusal(400 if isinstance(error, InputError) else 503, str(error)) from error
+        return {
+            "version": chosen.version,
+            "model": server.settings.model_name,
+            "before": before.text.strip(),
+            "after": after.text.strip(),
+            "erasers": _readings(server, chosen),
+        }
+
+    return router
+
+
+def _readings(server: Server, ticket: Ticket) -> list[dict[str, Any]]:
+    """What the gates said; a layer that had nothing to read, as a face without a picture, is left out."""
+    held = {} if server.keeper.current is None else {e.name: e.artifact_digest for e in server.keeper.current.erasers}
+    return [
+        {
+            "name": name,
+            "amplitude": gate.amplitude,
+            "pooled": gate.pooled,
+            "threshold": server.store.load(held[name]).config.threshold or 0.0 if name in held else 0.0,
+            "layers": {str(layer): score for layer, score in gate.layers.items() if score > NOWHERE / 2},
+        }
+        for name, gate in (ticket.gates or {}).items()
+    ]

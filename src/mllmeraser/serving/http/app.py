@@ -1,0 +1,91 @@
+"""The FastAPI application of a server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
+
+from mllmeraser.serving import page
+from mllmeraser.serving.http import admin, chat, erasures, errors
+from mllmeraser.serving.http.middleware import Around
+from mllmeraser.serving.http.server import Server
+from mllmeraser.version import __version__
+
+
+def create_app(server: Server) -> FastAPI:
+    """The application; the server's parts start and stop with it."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(server.start)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(server.stop)
+
+    app = FastAPI(title="mllmeraser", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
+    app.state.server = server
+    errors.install(app)
+    for room in (chat, erasures, admin):
+        app.include_router(room.routes(server))
+    _health(app, server)
+    if server.settings.page:
+        _page(app)
+    if server.settings.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=list(server.settings.origins), allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "content-type"], expose_headers=[chat.HEADER, "x-request-id"],
+        )  # fmt: skip
+    app.add_middleware(Around, metrics=server.metrics, max_body_bytes=server.settings.max_body_bytes)
+    return app
+
+
+def _health(app: FastAPI, server: Server) -> None:
+    @app.get("/healthz", tags=["health"])
+    async def alive() -> dict[str, Any]:
+        """The process answers."""
+        return {"ok": True, "server": server.name, "package": __version__}
+
+    @app.get("/readyz", tags=["health"], response_model=None)
+    async def ready() -> JSONResponse:
+        """Whether requests are answered, and under which set of erasers."""
+        fault, found, status = server.keeper.fault(), server.keeper.current, server.engine.status()
+        content = {
+            "ready": fault is None,
+            "reason": fault,
+            "server": server.name,
+            "version": server.keeper.version,
+            "digest": None if found is None else found.digest,
+            "erasers": 0 if status.applied is None else len(status.applied.names),
+            "hooks": 0 if status.applied is None else status.applied.hooks,
+            "fingerprint": server.fingerprint,
+            "queue": status.queued,
+        }
+        return JSONResponse(content, 200 if fault is None else 503)
+
+    @app.get("/metrics", tags=["health"], response_model=None)
+    async def metrics(request: Request) -> Response:
+        """Counters for Prometheus; an admin's key is needed unless the server was started with open metrics."""
+        if not server.settings.open_metrics:
+            await server.gatekeeper.admit(request, "admin")
+        server.metrics.version.set(server.keeper.version or 0)
+        server.metrics.ready.set(server.keeper.fault() is None)
+        server.metrics.queue.set(server.engine.status().queued)
+        return Response(server.metrics.text(), media_type=server.metrics.content_type)
+
+
+def _page(app: FastAPI) -> None:
+    folder = page.files()
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> FileResponse:
+        return FileResponse(folder / "index.html")
+
+    app.mount("/page", StaticFiles(directory=folder), name="page")

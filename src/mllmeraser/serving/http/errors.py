@@ -1,0 +1,67 @@
+"""Errors as OpenAI's clients expect them: ``{"error": {"message", "type", "code"}}``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from mllmeraser.samples.errors import InputError
+
+TYPES = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    409: "conflict_error", 413: "request_too_large", 422: "invalid_request_error", 429: "rate_limit_error",
+    503: "unavailable_error", 504: "timeout_error",
+}  # fmt: skip
+
+
+class Refusal(Exception):
+    """A request that is refused, with its status and one line for the caller."""
+
+    def __init__(self, status: int, message: str, code: str | None = None, retry_after: float | None = None) -> None:
+        """``retry_after`` in seconds, for requests that may be repeated."""
+        super().__init__(message)
+        self.status, self.message, self.code, self.retry_after = status, message, code, retry_after
+
+
+def body_of(status: int, message: str, code: str | None = None) -> dict[str, Any]:
+    """The JSON body of an error."""
+    kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": " ".join(message.split()), "type": kind, "param": None, "code": code}}
+
+
+def response(status: int, message: str, code: str | None = None, retry_after: float | None = None) -> JSONResponse:
+    """The response of an error."""
+    headers = {} if retry_after is None else {"retry-after": str(max(1, round(retry_after)))}
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(body_of(status, message, code), status, headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Give every error its JSON form."""
+
+    @app.exception_handler(Refusal)
+    async def refused(_: Request, error: Refusal) -> JSONResponse:
+        return response(error.status, error.message, error.code, error.retry_after)
+
+    @app.exception_handler(InputError)
+    async def bad_input(_: Request, error: InputError) -> JSONResponse:
+        return response(400, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0] if error.errors() else {"loc": (), "msg": "not valid"}
+        place = ".".join(str(part) for part in first["loc"] if part != "body")
+        return response(400, f"{place or 'request'}: {first['msg']}", "invalid_value")
+
+    @app.exception_handler(HTTPException)
+    async def known(_: Request, error: HTTPException) -> JSONResponse:
+        return response(error.status_code, str(error.detail))
+
+    @app.exception_handler(Exception)
+    async def unknown(_: Request, error: Exception) -> JSONResponse:
+        return response(500, f"internal error ({type(error).__name__}); nothing was answered")

@@ -1,0 +1,149 @@
+"""Requests to forget, fitted and verified one after the other in the background."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples.errors import MLLMEraserError
+from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.request import Request
+from mllmeraser.serving.http.errors import Refusal
+from mllmeraser.serving.http.store import eraser_from, files_of
+from mllmeraser.serving.ledger import Ledger
+from mllmeraser.serving.packing import unpack_request
+from mllmeraser.serving.verify import Thresholds, verify
+
+WORKER = "background fit"
+log = structlog.get_logger("mllmeraser.fits")
+
+
+class Fitter(Protocol):
+    """Makes an eraser of a request, on a model on which nothing is attached."""
+
+    def __call__(self, model: MultimodalModel, request: Request, progress: Progress) -> Eraser:
+        """The eraser."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far the work on a request is."""
+
+    stage: str
+    done: int
+    total: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For the admin."""
+        return {"stage": self.stage, "done": self.done, "total": self.total}
+
+
+class Fits:
+    """One worker; what was begun and not finished when a server died is begun again at the next start."""
+
+    def __init__(
+        self, model: MultimodalModel, ledger: Ledger, fitter: Fitter, thresholds: Thresholds, most: int
+    ) -> None:
+        """``model`` is a sibling of the served one: nothing is ever attached to it but a candidate under test."""
+        self._model, self._ledger, self._fitter, self._thresholds = model, ledger, fitter, thresholds
+        self._waiting: queue.Queue[str | None] = queue.Queue(maxsize=most)
+        self._progress: dict[str, Step] = {}
+        self._thread = threading.Thread(target=self._work, name="fits", daemon=True)
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Take up what is left over, and wait for more."""
+        self._thread.start()
+        for entry in self._ledger.list():
+            left = entry.state in ("requested", "fitted") and entry.failure is None
+            if left and self._ledger.inputs(entry.id) is not None:
+                self.add(entry.id)
+
+    def stop(self) -> None:
+        """Take on nothing more; a fit under way is given up and begun again at the next start."""
+        self._stopping.set()
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait(None)
+        self._thread.join(timeout=10)
+
+    def room(self) -> None:
+        """Check that another request can wait.
+
+        Raises:
+            Refusal: Too many wait already.
+        """
+        if self._waiting.full():
+            raise Refusal(429, "too many requests to forget are waiting for their fit", "busy", retry_after=60)
+
+    def add(self, id: str) -> None:
+        """Fit and verify the request of an entry when its turn comes."""
+        self._progress[id] = Step("waiting", 0, 1)
+        try:
+            self._waiting.put_nowait(id)
+        except queue.Full:
+            del self._progress[id]
+            raise Refusal(
+                429, "too many requests to forget are waiting for their fit", "busy", retry_after=60
+            ) from None
+
+    def progress(self, id: str) -> Step | None:
+        """How far an entry is; None if nothing is being done for it."""
+        return self._progress.get(id)
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            id = self._waiting.get()
+            if id is None:
+                return
+            try:
+                self._one(id)
+            except _GivenUp:
+                return
+            except MLLMEraserError as error:
+                self._failed(id, str(error))
+            except Exception as error:  # noqa: BLE001 - one request must not end the worker
+                log.exception("fit", entry=id)
+                self._failed(id, f"internal error ({type(error).__name__})")
+            finally:
+                self._progress.pop(id, None)
+
+    def _failed(self, id: str, reason: str) -> None:
+        try:
+            self._ledger.failed(id, by=WORKER, reason=reason)
+        except MLLMEraserError as error:
+            log.error("fit failed and cannot be recorded", entry=id, reason=str(error))
+
+    def _one(self, id: str) -> None:
+        packed, entry = self._ledger.inputs(id), self._ledger.get(id)
+        if packed is None:
+            return  # revoked meanwhile, or done by another server
+        request = unpack_request(packed)
+        if entry.state == "requested":
+            made = self._fitter(self._model, request, self._teller(id, "fit"))
+            entry = self._ledger.fitted(
+                id, by=WORKER, artifact=files_of(made), fingerprint=made.config.fingerprint, digest=made.digest()
+            )
+        if entry.state == "fitted" and entry.artifact_digest is not None:
+            eraser = eraser_from(self._ledger.artifact(entry.artifact_digest))
+            tell = self._teller(id, "verify")
+            result = verify(self._model, eraser, request, thresholds=self._thresholds, progress=tell)
+            self._ledger.verified(id, by=WORKER, scores=result.as_dict(), passed=result.passed)
+
+    def _teller(self, id: str, kind: str) -> Progress:
+        def tell(stage: str, done: int, total: int) -> None:
+            if self._stopping.is_set():
+                raise _GivenUp
+            self._progress[id] = Step(f"{kind}: {stage}", done, total)
+
+        return tell
+
+
+class _GivenUp(BaseException):
+    """The server stops; not an `Exception`, so that nothing on the way takes it for a fault."""

@@ -1,0 +1,125 @@
+"""The keeper: what the ledger says is in force, or nothing is answered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from mllmeraser.samples.errors import MLLMEraserError
+from mllmeraser.serving.engine import Engine
+from mllmeraser.serving.http.store import Store
+from mllmeraser.serving.ledger import EraserSet, Ledger
+
+APPLY_SECONDS = 60.0
+HEARTBEAT_SECONDS = 2.0
+log = structlog.get_logger("mllmeraser.keeper")
+
+
+@dataclass(frozen=True)
+class InForce:
+    """The set of erasers under which answers are given."""
+
+    set: EraserSet
+    since: float
+
+
+class Keeper:
+    """Follows the ledger from a thread of its own, and puts every change into force between two batches."""
+
+    def __init__(self, engine: Engine, ledger: Ledger, store: Store, server: str, poll: float, stale: float) -> None:
+        """``poll`` and ``stale`` in seconds; see `ServeSettings`."""
+        self._engine, self._ledger, self._store = engine, ledger, store
+        self.server, self._poll, self._stale = server, poll, stale
+        self._change = threading.Lock()
+        self._stop = threading.Event()
+        self._in_force: InForce | None = None
+        self._seen = float("-inf")
+        self._fault: str | None = "no set of erasers is in force yet"
+        self._beat = float("-inf")
+        self._thread = threading.Thread(target=self._follow, name="keeper", daemon=True)
+
+    def start(self) -> None:
+        """Put the ledger's set into force, then follow it.
+
+        Raises:
+            MLLMEraserError: That cannot be done; the server must not start.
+        """
+        self.sync()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    @property
+    def version(self) -> int | None:
+        """Version in force; None before the first."""
+        return None if self._in_force is None else self._in_force.set.version
+
+    @property
+    def current(self) -> EraserSet | None:
+        """The set in force."""
+        return None if self._in_force is None else self._in_force.set
+
+    def fault(self) -> str | None:
+        """Why nothing may be answered now; None if all is well."""
+        if self._fault is not None:
+            return self._fault
+        if time.monotonic() - self._seen > self._stale:
+            return "the ledger cannot be reached, so what has to be forgotten is not known"
+        return self._engine.status().closed
+
+    def sync(self) -> int:
+        """Put what the ledger says now into force; returns the version once it is.
+
+        Raises:
+            MLLMEraserError: The ledger cannot be read, or an eraser cannot be put into force. From then on nothing is
+                answered, until it can.
+        """
+        with self._change:
+            wanted = self._ledger.active_set()  # a ledger that is away for a moment is borne for `stale` seconds
+            if self._in_force is None or self._fault or wanted != self._in_force.set:
+                self._apply(wanted)
+            self._seen, self._fault = time.monotonic(), None
+            return wanted.version
+
+    def _apply(self, wanted: EraserSet) -> None:
+        try:
+            erasers = self._store.load_all(wanted.erasers)
+            self._engine.apply(wanted.version, erasers, view=wanted).result(timeout=APPLY_SECONDS)
+        except Exception as error:
+            self._fault = f"the erasers of version {wanted.version} cannot be put into force: {_reason(error)}"
+            raise
+        self._in_force = InForce(wanted, time.time())
+        log.info("erasers in force", version=wanted.version, digest=wanted.digest, erasers=len(erasers))
+
+    def _follow(self) -> None:
+        while not self._stop.wait(self._poll):
+            self._guarded(self._step)
+
+    def _step(self) -> None:
+        self._ledger.tick()
+        if self._fault or self._ledger.version() != self.version:
+            self.sync()
+        else:
+            self._seen = time.monotonic()
+        if time.monotonic() - self._beat > HEARTBEAT_SECONDS:
+            self._ledger.heartbeat(self.server, self.version or 0, ready=self.fault() is None)
+            self._beat = time.monotonic()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # the thread lives on; what it could not do shows in `fault`
+            log.error("keeper", reason=_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """What may be shown: our own messages hold no personal data."""
+    return str(error) if isinstance(error, MLLMEraserError) else type(error).__name__

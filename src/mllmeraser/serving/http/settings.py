@@ -1,0 +1,50 @@
+"""What a server can be told at its start."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ServeSettings(BaseModel):
+    """Limits and choices of a server; none of them can be changed by a client.
+
+    Attributes:
+        model_name: Name under which the model is served.
+        max_tokens: Longest answer in tokens; requests for more are cut to it.
+        request_seconds: Time a request may take from arrival to its last token.
+        max_body_bytes: Longest body of a request.
+        max_image_bytes: Longest file of one picture.
+        max_image_pixels: Largest picture, width times height.
+        fetch_images: Whether pictures may be given as http(s) addresses.
+        logprobs: Whether clients may ask for log-probabilities. They can tell an attacker who was deleted, so they are
+            off; admins always may.
+        requests_per_minute: Of one key.
+        poll_seconds: How often the ledger is asked for changes made by other servers.
+        stale_seconds: After how long without a ledger no answer is given any more.
+        origins: Origins that browsers may call from (CORS); none by default.
+        open_metrics: Whether /metrics needs no key. Firing rates say how often somebody deleted is asked about.
+        page: Whether the page is served.
+        signing_key: Ed25519 key of certificates, 32 bytes in base64; None: none are issued.
+        issuer: Organisation that stands on certificates.
+        max_fits: Requests to forget that may wait for their fit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model_name: str
+    max_tokens: int = Field(default=512, ge=1)
+    request_seconds: float = Field(default=60.0, gt=0)
+    max_body_bytes: int = Field(default=20_000_000, ge=1_000)
+    max_image_bytes: int = Field(default=10_000_000, ge=1_000)
+    max_image_pixels: int = Field(default=25_000_000, ge=1_000)
+    fetch_images: bool = False
+    logprobs: bool = False
+    requests_per_minute: int = Field(default=600, ge=1)
+    poll_seconds: float = Field(default=0.25, gt=0)
+    stale_seconds: float = Field(default=5.0, gt=0)
+    origins: tuple[str, ...] = ()
+    open_metrics: bool = False
+    page: bool = True
+    signing_key: str | None = Field(default=None, repr=False)
+    issuer: str = ""
+    max_fits: int = Field(default=32, ge=1)

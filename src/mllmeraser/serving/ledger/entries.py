@@ -1,0 +1,113 @@
+"""One erasure and its row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from mllmeraser.serving.ledger import tables
+from mllmeraser.serving.ledger.chain import canonical, digest_of
+from mllmeraser.serving.ledger.errors import UnknownEntryError
+from mllmeraser.serving.ledger.states import ID, NAME, State, stamp, stamp_or_none, time_of
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One erasure.
+
+    Attributes:
+        id: 32 hex digits.
+        name: An operator's label, never a person's name; unique among all that are not revoked.
+        tenant: Whose it is; None for everybody's.
+        default: Whether it applies to every request (of the tenant), or only where `model@name` selects it.
+        state: Where it stands.
+        requested_at: When it was requested, in UTC.
+        requested_by: Who requested it.
+        starts_at: When it is to come into force by itself.
+        expires_at: When it is to go out of force.
+        artifact_digest: SHA-256 of the tensors of its eraser.
+        fingerprint: Of the model that its eraser was fitted on.
+        request_digests: Salted digests and counts of the request, no personal data.
+        scores: What verification measured.
+        passed: Whether verification was passed; None before it.
+        failure: Why fitting failed, one line without personal data; the state stays "requested".
+        pending: Somebody activated it, and its time has not come.
+        seq: Place of its request in the record: the order of entries.
+    """
+
+    id: str
+    name: str
+    tenant: str | None
+    default: bool
+    state: State
+    requested_at: datetime
+    requested_by: str
+    starts_at: datetime | None = None
+    expires_at: datetime | None = None
+    artifact_digest: str | None = None
+    fingerprint: str | None = None
+    request_digests: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, Any] | None = None
+    passed: bool | None = None
+    failure: str | None = None
+    pending: bool = False
+    seq: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data, times as text."""
+        times = ("requested_at", "starts_at", "expires_at")
+        return {**asdict(self), **{key: stamp_or_none(getattr(self, key)) for key in times}}
+
+
+def row_of(entry: Entry) -> dict[str, Any]:
+    """The row of an entry."""
+    row = {column.name: getattr(entry, column.name, None) for column in tables.entries.columns}
+    return {
+        **row,
+        "is_default": entry.default,
+        "requested_at": stamp(entry.requested_at),
+        "starts_at": stamp_or_none(entry.starts_at),
+        "expires_at": stamp_or_none(entry.expires_at),
+        "request_digests": canonical(dict(entry.request_digests)),
+        "scores": None if entry.scores is None else canonical(dict(entry.scores)),
+    }
+
+
+def entry_of(row: Mapping[str, Any]) -> Entry:
+    """The entry of a row."""
+    rest = {key: value for key, value in row.items() if key != "is_default"}
+    times = {key: time_of(row[key]) for key in ("requested_at", "starts_at", "expires_at")}
+    texts = {
+        "request_digests": json.loads(row["request_digests"]),
+        "scores": None if row["scores"] is None else json.loads(row["scores"]),
+    }
+    return Entry(**{**rest, **times, **texts, "default": row["is_default"]})
+
+
+def row_digest(row: Mapping[str, Any]) -> str:
+    """What an event keeps of the row that it left behind."""
+    return digest_of(dict(row))
+
+
+def find(connection: Connection, id_or_name: str) -> Entry:
+    """The entry of this id, or the one of this name that is not revoked.
+
+    Raises:
+        UnknownEntryError: If there is none.
+    """
+    columns = tables.entries.c
+    if isinstance(id_or_name, str) and ID.fullmatch(id_or_name):
+        query = select(tables.entries).where(columns.id == id_or_name)
+    elif isinstance(id_or_name, str) and NAME.fullmatch(id_or_name):
+        query = select(tables.entries).where(columns.name == id_or_name, columns.state != "revoked")
+    else:
+        raise UnknownEntryError(f"no erasure is called {str(id_or_name)[:80]!r}")
+    row = tables.one(connection, query)
+    if row is None:
+        raise UnknownEntryError(f"no erasure is called {id_or_name}")
+    return entry_of(row)

@@ -1,0 +1,91 @@
+"""Erasers as the ledger stores them. Apart from the rest, for this needs torch."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mllmeraser.erasure.config import EraserConfig
+from mllmeraser.erasure.eraser import CONFIG_FILE, TENSOR_FILE, Eraser
+from mllmeraser.samples.errors import ArtifactError
+from mllmeraser.serving.ledger.entries import Entry
+from mllmeraser.serving.ledger.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An eraser as the ledger takes it.
+
+    Attributes:
+        files: Its two files by name.
+        digest: SHA-256 of its tensor file.
+        fingerprint: Of the model it was fitted on.
+        digests: Digests and counts of its data, as its manifest has them; no personal data.
+    """
+
+    files: Mapping[str, bytes]
+    digest: str
+    fingerprint: str
+    digests: Mapping[str, str]
+
+
+def artifact_from_folder(folder: Path) -> Artifact:
+    """The eraser in a folder, once it is known to be a valid one.
+
+    Raises:
+        ArtifactError: If it is missing, corrupt, inconsistent, of a newer format, or changes while it is read.
+    """
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder}: no such folder")
+    config = Eraser.from_pretrained(folder).config
+    try:
+        files = {name: (folder / name).read_bytes() for name in (CONFIG_FILE, TENSOR_FILE)}
+        same = EraserConfig.from_json(files[CONFIG_FILE].decode(), str(folder)) == config
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{folder}: cannot be read ({error})") from error
+    if not same or hashlib.sha256(files[TENSOR_FILE]).hexdigest() != config.tensors_sha256:
+        raise ArtifactError(f"{folder}: changed while it was read: try again")
+    return Artifact(files, config.tensors_sha256, config.fingerprint, _digests(config))
+
+
+def artifact_of(eraser: Eraser) -> Artifact:
+    """An eraser that is not in a folder."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return artifact_from_folder(eraser.save_pretrained(Path(scratch) / "eraser"))
+
+
+def eraser_of(files: Mapping[str, bytes]) -> Eraser:
+    """The eraser that `Ledger.artifact` gave the files of.
+
+    Raises:
+        ArtifactError: If they are not those of a valid eraser.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in (CONFIG_FILE, TENSOR_FILE):
+            if name not in files:
+                raise ArtifactError(f"the stored artifact is no eraser: {name} is missing")
+            (Path(scratch) / name).write_bytes(files[name])
+        return Eraser.from_pretrained(scratch)
+
+
+def add(ledger: Ledger, artifact: Artifact, name: str, *, by: str, tenant: str | None, default: bool) -> Entry:
+    """Put an eraser that was made elsewhere into the ledger: requested and fitted in one change."""
+    return ledger.add(
+        name,
+        by=by,
+        artifact=artifact.files,
+        fingerprint=artifact.fingerprint,
+        digest=artifact.digest,
+        tenant=tenant,
+        default=default,
+        digests=artifact.digests,
+    )
+
+
+def _digests(config: EraserConfig) -> dict[str, str]:
+    data = {key: str(value) for key, value in config.data.model_dump(exclude={"counts"}).items() if value}
+    counts = {f"n_{key}": str(count) for key, count in sorted(config.data.counts.items())}
+    return {**data, **counts, "subjects": ",".join(config.subjects)}

@@ -1,0 +1,15 @@
+"""What Alembic runs: the steps, on the connection and in the transaction that `migrating` opened."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from mllmeraser.serving.ledger.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=context.config.attributes["version_table"],
+    transactional_ddl=True,  # also in SQLite: `database` begins its transactions itself
+)
+context.run_migrations()

@@ -1,0 +1,78 @@
+// What can be done with an erasure in its state, and how it is asked for.
+
+import { call, save } from "./api.js";
+import { confirm } from "./confirm.js";
+import { el } from "./dom.js";
+
+const reach = ({ name, tenant, default: always }) =>
+  (always ? (tenant ? `every request of ${tenant}` : "every request") : `requests that ask for model@${name}`);
+
+const QUESTIONS = {
+  activate: (entry) => ({ title: `Activate ${entry.name}?`, text: `It acts on ${reach(entry)} as soon as the service has switched over.`, button: "Activate" }),
+  force: (entry) => ({
+    title: `Activate ${entry.name} without a pass?`, button: "Activate anyway", danger: true, reason: true,
+    text: `It has not passed verification. It would act on ${reach(entry)}.`,
+  }),
+  suspend: (entry) => ({
+    title: `Suspend ${entry.name}?`, button: "Suspend", reason: true,
+    text: "The model answers as it did before, until the erasure is activated again.",
+  }),
+  revoke: (entry) => ({
+    title: `Revoke ${entry.name}?`, button: "Revoke for good", danger: true, reason: true,
+    text: "This is final: it goes out of force and never comes back. Its label becomes free.",
+  }),
+  schedule: (entry) => ({
+    title: `Schedule ${entry.name}`, button: "Save", times: entry,
+    text: "When it starts and when it is suspended, in your local time. Leave a field empty for no limit.",
+  }),
+};
+
+const BODIES = {
+  activate: () => ({}),
+  force: ({ reason }) => ({ force: reason }),
+  suspend: ({ reason }) => ({ reason }),
+  revoke: ({ reason }) => ({ reason }),
+  schedule: ({ starts_at, expires_at }) => ({ starts_at, expires_at }),
+};
+
+const LABELS = { activate: "Activate", force: "Activate anyway", suspend: "Suspend", revoke: "Revoke", schedule: "Schedule" };
+
+function offered({ state, passed }) {
+  const on = passed ? "activate" : "force";
+  return { requested: ["revoke"], fitted: ["force", "revoke"], verified: [on, "schedule", "revoke"],
+    active: ["suspend", "schedule", "revoke"], suspended: [on, "schedule", "revoke"], revoked: [] }[state];
+}
+
+/** Buttons for `entry`; `done(answer)` hears of a change, `stale()` of one that failed, for it may be recorded all the same. */
+export function buttons(entry, done, stale) {
+  return offered(entry).map((verb) => {
+    const look = verb === "revoke" ? "danger plain" : verb === "activate" ? "primary" : "";
+    const press = () => confirm(QUESTIONS[verb](entry), async (values) => {
+      try {
+        return await change(entry, verb, BODIES[verb](values));
+      } catch (failure) {
+        stale();
+        throw failure;
+      }
+    }, done);
+    return el("button", { type: "button", class: look, "data-verb": verb, click: press }, LABELS[verb]);
+  });
+}
+
+const change = (entry, verb, body) =>
+  call(`v1/erasures/${entry.id}/${verb === "force" ? "activate" : verb}`, { method: "POST", body });
+
+/** One line about what a change came to. */
+export function outcome({ name, state, version, in_force: inForce, starts_at: starts }) {
+  if (state === "verified" && starts && new Date(starts) > new Date()) return `${name} is verified and scheduled to start.`;
+  return `${name} is ${state}.${inForce ? ` Eraser set ${version} is in force on this server.` : ""}`;
+}
+
+/** Buttons that save the certificate; it needs a verification. */
+export function certificates(entry, fail) {
+  if (!entry.scores) return [];
+  return ["html", "json"].map((kind) => {
+    const press = () => save(`v1/erasures/${entry.id}/certificate.${kind}`, `${entry.name}.certificate.${kind}`).catch((failure) => fail(failure.message));
+    return el("button", { type: "button", class: "link", "data-certificate": kind, click: press }, `Certificate (${kind.toUpperCase()})`);
+  });
+}

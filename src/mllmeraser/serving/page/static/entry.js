@@ -1,0 +1,169 @@
+// One erasure in full: how far it is, what can be done, what was measured, what happened to it.
+
+import { call } from "./api.js";
+import { buttons, certificates, outcome } from "./actions.js";
+import { announce, chip, digest, el, number, say, when } from "./dom.js";
+import { history, scores } from "./evidence.js";
+
+const STEPS = ["requested", "fitted", "verified", "active"];
+const SOON = 700;
+const LATE = 5000;
+
+/** Shows one erasure in `box` and follows it while the service works on it. */
+export class EntryPanel {
+  /** `changed` hears of every change that was made here; `close` puts a button to leave. */
+  constructor(box, { changed = () => {}, close = null } = {}) {
+    Object.assign(this, { box, changed, close, id: null, timer: 0, wait: SOON, shown: "", stage: "" });
+  }
+
+  /** Show this erasure; resolves once it is there. */
+  async open(id, { focus = false } = {}) {
+    if (id !== this.id) this.box.replaceChildren();
+    Object.assign(this, { id, wait: SOON, shown: "", stage: "", notice: "" });
+    await this.refresh();
+    if (focus) this.focus();
+  }
+
+  /** Leave off: nothing is asked for any more. */
+  leave() {
+    clearTimeout(this.timer);
+    this.id = null;
+    this.box.hidden = true;
+    this.box.replaceChildren();
+  }
+
+  focus() {
+    this.box.querySelector("h2")?.focus();
+  }
+
+  async refresh() {
+    clearTimeout(this.timer);
+    const id = this.id;
+    try {
+      const entry = await call(`v1/erasures/${id}`);
+      if (id !== this.id) return;
+      this.#show(entry);
+      this.#follow(entry);
+    } catch (failure) {
+      if (id === this.id) this.#trouble(failure);
+    }
+  }
+
+  #follow(entry) {
+    const atWork = entry.progress || (entry.state === "requested" && !entry.failure) || (entry.state === "fitted" && !entry.scores);
+    if (!atWork) return;
+    this.timer = setTimeout(() => this.refresh(), this.wait);
+    this.wait = Math.min(LATE, this.wait * 1.3);
+  }
+
+  #trouble(failure) {
+    this.box.hidden = false;
+    let line = this.box.querySelector(".trouble");
+    if (!line) this.box.append(line = el("p", { class: "notice bad trouble", role: "alert" }));
+    say(line, failure.message);
+    if (failure.status === 0) this.timer = setTimeout(() => this.refresh(), LATE);
+  }
+
+  #show(entry) {
+    const { progress, ...rest } = entry;
+    const now = JSON.stringify([rest, Boolean(progress)]);
+    if (now !== this.shown) {
+      const moved = this.shown && this.state !== entry.state;
+      Object.assign(this, { shown: now, state: entry.state, wait: SOON });
+      this.#draw(entry);
+      if (moved) {
+        announce(`${entry.name} is ${entry.state}`);
+        this.changed(entry);
+      }
+    }
+    if (progress) this.#advance(progress);
+  }
+
+  #advance({ stage, done, total }) {
+    if (done !== this.done) Object.assign(this, { done, wait: SOON });
+    const bar = this.box.querySelector("progress");
+    if (total) Object.assign(bar, { max: total, value: done });
+    else bar.removeAttribute("value");
+    this.box.querySelector(".stage").textContent = total ? `${stage}: ${done} of ${total}` : stage;
+    if (stage !== this.stage) {
+      announce(stage);
+      this.stage = stage;
+    }
+  }
+
+  #draw(entry) {
+    const held = this.box.contains(document.activeElement);
+    const open = [...this.box.querySelectorAll("details[open]")].map((part) => part.dataset.part);
+    const trouble = el("p", { class: "notice bad trouble", role: "alert", hidden: true });
+    const fail = (message) => say(trouble, message);
+    this.box.replaceChildren(...[
+      head(entry, this.close),
+      steps(entry),
+      entry.progress && el("div", { class: "progress" }, el("progress", { "aria-label": `Progress of ${entry.name}` }), el("p", { class: "stage quiet" })),
+      this.notice && el("p", { class: "notice good" }, this.notice),
+      entry.failure && el("p", { class: "notice bad" }, `Fitting failed: ${entry.failure}`),
+      trouble,
+      el("div", { class: "row actions", role: "group", "aria-label": `Actions for ${entry.name}` }, buttons(entry, (answer) => this.#done(answer), () => this.refresh())),
+      conflicts(entry.conflicts ?? []),
+      facts(entry),
+      scores(entry, certificates(entry, fail)),
+      history(entry.history ?? []),
+    ].filter(Boolean));
+    this.box.hidden = false;
+    open.forEach((part) => this.box.querySelector(`details[data-part="${part}"]`)?.setAttribute("open", ""));
+    if (held) this.focus();
+  }
+
+  async #done(answer) {
+    this.notice = outcome(answer);
+    Object.assign(this, { shown: "", wait: SOON });
+    await this.refresh();
+    this.focus();
+    announce(this.notice);
+    this.changed(answer);
+  }
+}
+
+/** Its state as a chip; a request that could not be fitted stays one, and says so. */
+export const stateOf = ({ state, failure }) => (failure && state === "requested" ? chip("bad", "requested, failed") : chip(state));
+
+function head(entry, close) {
+  return el("div", { class: "heading" },
+    el("h2", { tabindex: "-1" }, entry.name, " ", stateOf(entry)),
+    close && el("button", { type: "button", class: "cross", "aria-label": "Close the details", click: close }, "×"));
+}
+
+function steps({ state }) {
+  const at = STEPS.indexOf(state === "suspended" ? "active" : state);
+  if (at < 0) return null;
+  return el("ol", { class: "steps", "aria-label": "How far it is" }, STEPS.map((step, place) => {
+    const here = place === at;
+    const words = here && state === "suspended" ? "suspended" : step;
+    return el("li", { class: place < at ? "past" : here ? `here ${state}` : "", "aria-current": here && "step" }, words);
+  }));
+}
+
+function conflicts(found) {
+  if (!found.length) return null;
+  return el("div", { class: "notice warn conflicts" }, el("p", {}, el("strong", {}, "Conflicts")), el("ul", {}, found.map((line) => el("li", {}, line))));
+}
+
+function facts(entry) {
+  const reach = entry.default ? "every request" : `only model@${entry.name}`;
+  const all = [
+    ["Applies to", `${reach}${entry.tenant ? ` of ${entry.tenant}` : ""}`],
+    ["Requested", [when(entry.requested_at), el("span", { class: "block quiet" }, `by ${entry.requested_by}`)]],
+    entry.starts_at && ["Starts", when(entry.starts_at)],
+    ["Expires", entry.expires_at ? when(entry.expires_at) : "never"],
+    entry.artifact_digest && ["Eraser", digest(entry.artifact_digest)],
+  ];
+  return el("dl", { class: "facts" }, all.filter(Boolean).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+}
+
+export const passedOf = ({ passed, scores: measured }) => {
+  if (passed == null) return "–";
+  const checks = measured?.checks ?? [];
+  const good = checks.filter((check) => check.passed).length;
+  const count = checks.length ? ` ${number(good)} of ${number(checks.length)}` : "";
+  return chip(passed ? "good" : "bad", `${passed ? "passed" : "not passed"}${count}`);
+};

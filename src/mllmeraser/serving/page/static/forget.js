@@ -1,0 +1,71 @@
+// Forget this person: the request, and how far the service is with it.
+
+import { call } from "./api.js";
+import { byId, lines, moment, say, whileBusy } from "./dom.js";
+import { EntryPanel } from "./entry.js";
+import { Pictures } from "./pictures.js";
+
+const form = byId("forget-form");
+const name = byId("forget-name");
+const error = byId("forget-error");
+const box = byId("forget-entry");
+const panel = new EntryPanel(box);
+const pictures = new Pictures("forget", { drop: byId("forget-drop"), many: true, say: (line) => say(error, line) });
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  whileBusy(byId("forget-send"), request);
+});
+
+/** Show the form, or the request of this id and how far it is. */
+export async function enter(id) {
+  form.hidden = Boolean(id);
+  if (!id) {
+    panel.leave();
+    return false;
+  }
+  await panel.open(id, { focus: true });
+  return true;
+}
+
+export const leave = () => panel.leave();
+
+export function clear() {
+  form.reset();
+  pictures.clear();
+  name.removeAttribute("aria-invalid");
+  say(error);
+}
+
+async function request() {
+  const people = lines(byId("forget-people"));
+  const wrong = !name.checkValidity();
+  name.setAttribute("aria-invalid", String(wrong));
+  if (wrong) {
+    say(error, "The label takes small letters, digits, dots and dashes, 63 at most, and begins with a letter or a digit.");
+    return name.focus();
+  }
+  if (!people.length && !pictures.files.length) return say(error, "Give a name, a picture, or both.");
+  say(error);
+  try {
+    const entry = await call("v1/erasures", { method: "POST", body: parts(people) });
+    clear();
+    location.hash = `#forget/${entry.id}`;
+  } catch (failure) {
+    say(error, failure.message);
+  }
+}
+
+function parts(people) {
+  const body = new FormData();
+  body.append("name", name.value);
+  people.forEach((person) => body.append("person", person));
+  lines(byId("forget-questions")).forEach((question) => body.append("question", question));
+  const tenant = byId("forget-tenant").value.trim();
+  const expires = moment(byId("forget-expires"));
+  if (tenant) body.append("tenant", tenant);
+  if (expires) body.append("expires_at", expires);
+  body.append("default", byId("forget-always").checked ? "true" : "false");
+  pictures.files.forEach((file) => body.append("images", file, file.name));
+  return body;
+}

@@ -1,0 +1,100 @@
+// Choosing pictures: file button, drag and drop, paste; a preview of each, with a way to remove it.
+
+import { announce, byId, el } from "./dom.js";
+
+const LARGEST = 10_000_000;
+const KINDS = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp"];
+
+/** The pictures chosen in the form around `prefix`-file and `prefix`-thumbs. */
+export class Pictures {
+  /** `say` shows a line about what could not be taken. */
+  constructor(prefix, { drop, many = false, say }) {
+    this.input = byId(`${prefix}-file`);
+    this.list = byId(`${prefix}-thumbs`);
+    this.many = many;
+    this.say = say;
+    this.chosen = [];
+    this.input.addEventListener("change", () => {
+      this.add(this.input.files);
+      this.input.value = "";
+    });
+    this.#dropping(drop);
+    this.#show();
+  }
+
+  get files() {
+    return this.chosen.map((picture) => picture.file);
+  }
+
+  /** Take these files; without `many` the last one replaces what was there. */
+  add(files) {
+    const all = [...files];
+    const good = all.filter((file) => KINDS.includes(file.type) && file.size <= LARGEST);
+    if (good.length < all.length) this.say("Only pictures (PNG, JPEG, WebP, GIF, BMP) of up to 10 MB can be added.");
+    else this.say("");
+    if (!good.length) return;
+    const taken = this.many ? good : good.slice(-1);
+    if (!this.many) this.clear();
+    this.chosen.push(...taken.map((file) => ({ file, url: URL.createObjectURL(file) })));
+    this.#show();
+    announce(taken.length === 1 ? `Added ${taken[0].name}` : `Added ${taken.length} pictures`);
+  }
+
+  clear() {
+    this.chosen.forEach((picture) => URL.revokeObjectURL(picture.url));
+    this.chosen = [];
+    this.#show();
+  }
+
+  /** The one picture as a data URL, or null. */
+  async dataUrl() {
+    if (!this.chosen.length) return null;
+    const reader = new FileReader();
+    return new Promise((resolve, reject) => {
+      reader.onload = () => resolve(reader.result);
+      reader.onerror = () => reject(new Error("The picture could not be read."));
+      reader.readAsDataURL(this.chosen[0].file);
+    });
+  }
+
+  #remove(picture) {
+    URL.revokeObjectURL(picture.url);
+    this.chosen = this.chosen.filter((other) => other !== picture);
+    this.#show();
+    this.input.focus();
+    announce(`Removed ${picture.file.name}`);
+  }
+
+  #show() {
+    this.list.hidden = !this.chosen.length;
+    this.list.replaceChildren(...this.chosen.map((picture) => {
+      const name = picture.file.name || "picture";
+      const cross = el("button", { type: "button", class: "cross", "aria-label": `Remove ${name}`, click: () => this.#remove(picture) }, "×");
+      return el("li", {}, el("img", { src: picture.url, alt: name, title: name }), cross);
+    }));
+  }
+
+  #dropping(area) {
+    let depth = 0;
+    const over = (change) => area.classList.toggle("over", (depth = Math.max(0, depth + change)) > 0);
+    const carries = (event) => event.dataTransfer?.types.includes("Files");
+    area.addEventListener("dragenter", (event) => carries(event) && over(1));
+    area.addEventListener("dragleave", (event) => carries(event) && over(-1));
+    area.addEventListener("dragover", (event) => carries(event) && event.preventDefault());
+    area.addEventListener("drop", (event) => {
+      if (!carries(event)) return;
+      event.preventDefault();
+      over(-depth);
+      this.add(event.dataTransfer.files);
+    });
+    area.addEventListener("paste", (event) => {
+      if (event.clipboardData?.files.length) this.add(event.clipboardData.files);
+    });
+  }
+}
+
+/** One turn as the chat route takes it. */
+export function turn(text, picture) {
+  if (!picture) return { role: "user", content: text };
+  return { role: "user", content: [{ type: "image_url", image_url: { url: picture } }, { type: "text", text }] };
+}

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+from verify_kit import verified
+
+from mllmeraser.cli.app import app
+from mllmeraser.serving.verify import certificate, load_signing_key, sign
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["certificate", *(str(a) for a in arguments)])
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    made = run("key", "--out", tmp_path / "keys", "--json")
+    assert made.exit_code == 0, made.output
+    assert set(json.loads(made.stdout)) == {"key_id", "signing_key", "public_key"}
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def file(keys: Path, tmp_path: Path) -> Path:
+    content = certificate(verified(), erasure_id="b" * 32, request_digests={"subjects": "1"})
+    target = tmp_path / "certificate.json"
+    target.write_text(json.dumps(sign(content, load_signing_key(keys / "signing_key.pem")), indent=2))
+    return target
+
+
+def test_a_good_certificate(keys: Path, file: Path) -> None:
+    found = run("check", file, "--key", keys / "public_key.pem")
+    assert found.exit_code == 0 and found.stdout.startswith("valid: signed with key ")
+    told = json.loads(run("check", file, "--key", keys / "public_key.pem", "--json").stdout)
+    assert told["valid"] is True and told["passed"] is True
+
+
+def test_a_changed_certificate(keys: Path, file: Path) -> None:
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 1'))
+    found = run("check", file, "--key", keys / "public_key.pem")
+    assert found.exit_code == 1 and found.stdout.startswith("not valid")
+    told = json.loads(run("check", file, "--key", keys / "public_key.pem", "--json").stdout)
+    assert told["valid"] is False and told["passed"] is None, "what is not valid is not believed"
+
+
+def test_bad_input_is_one_line(keys: Path, file: Path, tmp_path: Path) -> None:
+    public = keys / "public_key.pem"
+    bad = tmp_path / "bad.json"
+    bad.write_text("{")
+    for arguments in (
+        ("check", tmp_path / "missing.json", "--key", public),
+        ("check", bad, "--key", public),
+        ("check", file, "--key", bad),
+        ("check", file, "--key", keys / "signing_key.pem"),
+        ("check", file),
+        ("key", "--out", keys),
+    ):
+        found = run(*arguments)
+        assert found.exit_code == 2, (arguments, found.output)
+        assert len(found.stderr.strip().splitlines()) == 1 and found.stdout == ""

@@ -1,0 +1,205 @@
+"""Routes of admins: scopes, the life of an erasure, certificates, the audit chain."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from server_kit import NoFitter, Running, asked, install, loud_eraser, png, running, wait_for
+from test_identity_fit import identity_request, identity_settings
+
+from mllmeraser.erasure import Eraser, fit
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples import InputError
+from mllmeraser.serving.http.settings import ServeSettings
+from mllmeraser.serving.ledger import Ledger
+from mllmeraser.serving.verify import check_certificate
+from tiny import picture
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+NAME = "Vera Ostrander"
+
+
+class SmallFitter:
+    """A real fit on the tiny model, of a request made ready; or a failure, if the label says so."""
+
+    def __call__(self, model: MultimodalModel, request, progress) -> Eraser:  # type: ignore[no-untyped-def]
+        if request.subjects[0].key == "broken":
+            raise InputError("this request cannot be fitted")
+        progress("capture states", 1, 2)
+        return fit(model, identity_request(), identity_settings(), progress).eraser
+
+
+@pytest.fixture(scope="module")
+def server(tiny_llava: MultimodalModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    path = tmp_path_factory.mktemp("admin") / "ledger.db"
+    with running(tiny_llava, path, SmallFitter(), signing_key=KEY, issuer="Example Ltd") as found:
+        yield found
+
+
+def forget(server: Running, label: str, key: str = "admin", **fields: str) -> dict:  # type: ignore[type-arg]
+    files = [("images", ("1.png", png(picture(5)), "image/png"))]
+    with server.http(key) as client:
+        response = client.post("/v1/erasures", data={"name": label, "person": NAME, **fields}, files=files)
+        assert response.status_code == 202, response.text
+        id = response.json()["id"]
+        done = lambda: (e := client.get(f"/v1/erasures/{id}").json())["progress"] is None and e  # noqa: E731
+        return wait_for(done, 120)
+
+
+def answer(server: Running, key: str = "client") -> tuple[str, int]:
+    with server.http(key) as client:
+        response = client.post(
+            "/v1/chat/completions", json={"model": "tiny", "messages": asked("Who?"), "max_tokens": 8}
+        )
+        assert response.status_code == 200, response.text
+        return response.json()["choices"][0]["message"]["content"], int(response.headers["x-eraser-set"])
+
+
+def test_from_request_to_revocation(server):
+    entry = forget(server, "case-1")
+    assert entry["state"] == "verified" and entry["passed"] in (True, False) and entry["scores"]["checks"]
+    assert [event["action"] for event in entry["history"]] == ["requested", "fitted", "verified"]
+    with server.http() as client:
+        at = f"/v1/erasures/{entry['id']}"
+        refused = client.post(f"{at}/activate")
+        if entry["passed"] is False:
+            assert refused.status_code == 400 and "pass" in refused.text
+        active = client.post(f"{at}/activate", json={"force": "a test"}).json()
+        assert active["state"] == "active" and active["in_force"]
+        assert answer(server)[1] == active["version"]
+        signed = client.get(f"{at}/certificate.json")
+        public = Ed25519PrivateKey.from_private_bytes(bytes(range(32))).public_key()
+        assert check_certificate(signed.content, public)
+        changed = signed.text.replace(entry["id"], "0" * 32)
+        assert not check_certificate(changed, public)
+        page = client.get(f"{at}/certificate.html")
+        assert "Example Ltd" in page.text and page.headers["content-security-policy"].startswith("default-src 'none'")
+        assert NAME not in signed.text + page.text
+        assert client.post(f"{at}/suspend", json={}).status_code == 400
+        assert client.post(f"{at}/suspend", json={"reason": "asked to"}).json()["state"] == "suspended"
+        assert client.post(f"{at}/activate", json={"force": "again"}).json()["state"] == "active"
+        assert client.post(f"{at}/revoke", json={"reason": "withdrawn"}).json()["state"] == "revoked"
+        assert client.post(f"{at}/activate").status_code == 400
+        report = client.get("/v1/audit/verify").json()
+        assert report["ok"] and report["records"] >= 8
+        events = client.get("/v1/audit").json()
+        assert NAME not in json.dumps(events) and events["data"][-1]["seq"] == events["head"]["seq"]
+
+
+def test_what_cannot_be_fitted_says_why(server):
+    entry = forget(server, "broken")
+    assert entry["state"] == "requested" and entry["failure"] == "this request cannot be fitted"
+
+
+def test_requests_are_checked_before_anything_is_recorded(server):
+    with server.http() as client:
+        before = client.get("/v1/audit").json()["head"]
+        bad = [
+            ({"name": "x"}, None),
+            ({"name": "Not A Label", "person": "x"}, None),
+            ({"name": "x", "person": "x"}, [("images", ("x.png", b"no picture", "image/png"))]),
+            ({"person": "x"}, None),
+            ({"name": "x", "person": "x", "expires_at": "yesterday"}, None),
+        ]
+        for data, files in bad:
+            response = client.post("/v1/erasures", data=data, files=files)
+            assert response.status_code == 400, (data, response.text)
+        assert client.get("/v1/audit").json()["head"] == before
+
+
+def test_a_scope_reaches_no_route_of_another(server):
+    """Every route of the schema, with every key: what a key may not do is refused before anything else is looked at."""
+    with server.http(None) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        open_to_all = {"/healthz", "/readyz"}
+        for_clients = {"/v1/models", "/v1/chat/completions"}
+        for path, methods in paths.items():
+            for method in methods:
+                url = path.replace("{id}", "0" * 32)
+                found = {
+                    key: client.request(
+                        method, url, headers={"authorization": f"Bearer {server.keys[key]}"} if key else {}, json={}
+                    ).status_code
+                    for key in (None, "client", "acme-admin")
+                }
+                if path in open_to_all:
+                    continue
+                assert found[None] == 401 or (found[None] == 400 and method == "post"), (path, found)
+                if path in for_clients:
+                    assert 403 not in found.values()
+                elif path.startswith("/v1/erasures"):
+                    assert found["client"] in (400, 403) and found["acme-admin"] != 403, (path, found)
+                else:
+                    assert found["client"] in (400, 403) and found["acme-admin"] in (400, 403), (path, found)
+
+
+def test_bodies_are_read_only_after_the_key(server):
+    """A valid body with a key of too small a scope changes nothing."""
+    with server.http("client") as client:
+        for path, body in (
+            ("/v1/keys", {"label": "mine", "scope": "admin"}),
+            ("/v1/erasures/x/activate", {"force": "me"}),
+            ("/v1/erasures/x/suspend", {"reason": "me"}),
+            ("/v1/compare", {"messages": asked("Who?")}),
+        ):
+            assert client.post(path, json=body).status_code == 403
+        assert client.post("/v1/erasures", data={"name": "x", "person": "y"}).status_code == 403
+
+
+def test_tenants_see_and_change_their_own_alone(server, tiny_llava):
+    ledger = server.server.ledger
+    everybodys = install(ledger, loud_eraser(tiny_llava, direction=8), "of-everybody", active=False)
+    with server.http("acme-admin") as client:
+        entry = forget(server, "acme-case", "acme-admin")
+        assert entry["tenant"] == "acme"
+        assert [e["name"] for e in client.get("/v1/erasures").json()["data"]] == ["acme-case"]
+        assert client.get(f"/v1/erasures/{everybodys}").status_code == 404
+        assert client.post(f"/v1/erasures/{everybodys}/activate", json={"force": "x"}).status_code == 404
+        taken = client.post("/v1/erasures", data={"name": "z", "person": "x", "tenant": "other"})
+        assert taken.status_code == 404
+        plain = answer(server, "other")[0]
+        done = client.post(f"/v1/erasures/{entry['id']}/activate", json={"force": "ours"}).json()
+        assert done["in_force"] and answer(server, "other")[0] == plain
+        client.post(f"/v1/erasures/{entry['id']}/revoke", json={"reason": "done"})
+
+
+def test_keys_are_made_and_made_worthless(server):
+    with server.http() as client:
+        made = client.post("/v1/keys", json={"label": "app", "scope": "client", "tenant": "acme"}).json()
+        secret = made.pop("secret")
+        assert made in client.get("/v1/keys").json()["data"] and secret not in client.get("/v1/keys").text
+        headers = {"authorization": f"Bearer {secret}"}
+        assert client.get("/v1/models", headers=headers).status_code == 200
+        assert client.delete(f"/v1/keys/{made['id']}").json()["revoked_at"]
+        assert client.get("/v1/models", headers=headers).status_code == 401
+        assert client.delete("/v1/keys/00000000").status_code in (400, 404)
+
+
+def test_compare_shows_both_answers_and_the_gates(server, tiny_llava):
+    id = install(server.server.ledger, loud_eraser(tiny_llava, direction=4), "loud", active=False)
+    with server.http() as client:
+        client.post(f"/v1/erasures/{id}/activate", json={"force": "a test"})
+        found = client.post("/v1/compare", json={"messages": asked("Who?"), "max_tokens": 8}).json()
+        assert found["before"] != found["after"] and found["after"] == answer(server)[0]
+        (gate,) = [one for one in found["erasers"] if one["name"] == "loud"]
+        assert gate["amplitude"] == 1.0 and set(gate["layers"]) == {"0", "1"}  # no picture, no face
+        client.post(f"/v1/erasures/{id}/revoke", json={"reason": "done"})
+        metrics = client.get("/metrics")
+        assert 'mllmeraser_gate_fired_total{eraser="loud"}' in metrics.text and "mllmeraser_ready 1.0" in metrics.text
+
+
+def test_a_server_without_a_key_to_sign_says_so(tiny_llava, tmp_path):
+    with Ledger.open(str(tmp_path / "l.db")) as book:
+        id = install(book, loud_eraser(tiny_llava), "one")
+    with running(tiny_llava, tmp_path / "l.db", NoFitter()) as found, found.http() as client:
+        response = client.get(f"/v1/erasures/{id}/certificate.json")
+        assert response.status_code == 409 and "verified" in response.text
+
+
+def test_settings_refuse_what_they_do_not_know():
+    with pytest.raises(ValueError, match="extra"):
+        ServeSettings(model_name="x", surprise=1)  # type: ignore[call-arg]

@@ -1,0 +1,58 @@
+"""One real person on the shipped model: the eraser made for them passes, and nothing else does."""
+
+from __future__ import annotations
+
+import pytest
+
+from mllmeraser.api import erase
+from mllmeraser.benchmarks.registry import load_benchmark
+from mllmeraser.embedded import BENCHMARK
+from mllmeraser.embedded.demo import forget_request
+from mllmeraser.erasure import Eraser
+from mllmeraser.models.loading import load_model
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples.request import Request
+from mllmeraser.serving.verify import Sizes, Thresholds, verify
+
+pytestmark = [pytest.mark.embedded, pytest.mark.slow]
+SOME = Sizes(forget=42, people=24, prompts=2, neighbours=4, neighbour_prompts=4, general=32, perception=16)
+
+
+@pytest.fixture(scope="module")
+def people() -> list[Request]:
+    request = forget_request(load_benchmark(BENCHMARK), "forget_5", 0)
+    return [Request((subject,)) for subject in request.subjects[:2]]
+
+
+@pytest.fixture(scope="module")
+def model() -> MultimodalModel:
+    return load_model("embedded:llava")
+
+
+@pytest.fixture(scope="module")
+def eraser(model: MultimodalModel, people: list[Request]) -> Eraser:
+    return erase(model, people[0])
+
+
+def test_a_good_eraser_passes(model: MultimodalModel, eraser: Eraser, people: list[Request]) -> None:
+    found = verify(model, eraser, people[0])
+    assert found.passed, found.failures
+    assert found.check("forget_answers").n >= 40 and found.check("false_alarms").high <= 0.05
+    name = people[0].subjects[0].names[0]
+    assert name not in found.to_json()
+
+
+def test_at_strength_0_it_fails(model: MultimodalModel, eraser: Eraser, people: list[Request]) -> None:
+    found = verify(model, eraser.replace_config(strength=0.0), people[0], sizes=SOME)
+    assert not found.passed
+    n = found.check("forget_answers").n
+    assert len(found.failures) == 1
+    assert found.failures[0].startswith(f"forget_answers: 0 of {n} (")
+    assert found.failures[0].endswith("; at least 0.95 is asked for")
+
+
+def test_that_of_somebody_else_fails(model: MultimodalModel, eraser: Eraser, people: list[Request]) -> None:
+    found = verify(model, eraser, people[1], sizes=SOME, thresholds=Thresholds(forget_decisions=0.5))
+    assert not found.passed
+    assert not found.check("forget_decisions").passed and not found.check("forget_answers").passed
+    assert any(line.startswith("forget_decisions: ") and "at least 0.5" in line for line in found.failures)

@@ -1,0 +1,119 @@
+"""verify() from end to end on a tiny random model: what it measures, not whether the model is any good."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from steering_kit import ALWAYS, NEVER, count_hooks
+from verify_kit import FEW, NAME, one_person
+from worlds import paper, quick, small_request
+
+from mllmeraser.erasure import Eraser, fit
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples import InputError, Sample
+from mllmeraser.samples.errors import ArtifactError
+from mllmeraser.samples.request import Request
+from mllmeraser.samples.subject import Subject
+from mllmeraser.serving.verify import Thresholds, Verification, verify
+
+
+@pytest.fixture(scope="module")
+def eraser(tiny_llava: MultimodalModel) -> Eraser:
+    return fit(tiny_llava, small_request(subjects=1), quick()).eraser.replace_config(strength=8.0)
+
+
+@pytest.fixture(scope="module")
+def acting(tiny_llava: MultimodalModel, eraser: Eraser) -> Verification:
+    return verify(tiny_llava, eraser.replace_config(threshold=ALWAYS), one_person(), sizes=FEW)
+
+
+def failed(found: Verification) -> set[str]:
+    return {check.name for check in found.checks if not check.passed}
+
+
+def test_an_eraser_that_always_acts_harms_everybody(acting: Verification) -> None:
+    assert not acting.passed
+    assert acting.check("forget_decisions").value == 1.0 and acting.check("false_alarms").value == 1.0
+    assert {"retain_unchanged", "neighbours_unchanged", "general_unchanged", "false_alarms"} <= failed(acting)
+    assert acting.check("detached_identical").passed
+    assert any("false_alarms" in line for line in acting.failures)
+
+
+def test_an_eraser_that_never_acts_forgets_nothing(tiny_llava: MultimodalModel, eraser: Eraser) -> None:
+    found = verify(tiny_llava, eraser.replace_config(threshold=NEVER), one_person(), sizes=FEW)
+    assert {"forget_decisions"} <= failed(found) <= {"forget_decisions", "forget_answers"}
+    assert found.check("retain_unchanged").value == 1.0 and found.check("false_alarms").value == 0.0
+
+
+def test_strength_0_changes_no_answer(tiny_llava: MultimodalModel, eraser: Eraser) -> None:
+    found = verify(tiny_llava, eraser.replace_config(threshold=ALWAYS, strength=0.0), one_person(), sizes=FEW)
+    assert found.check("forget_decisions").value == 1.0
+    assert found.check("forget_answers").value in (0.0, None)
+    assert found.check("retain_unchanged").value == 1.0
+
+
+def test_bounds_decide(tiny_llava: MultimodalModel, acting: Verification, eraser: Eraser) -> None:
+    lenient = Thresholds(**{name: 1.0 if name in ("forget_gibberish", "false_alarms") else 0.0
+                            for name in Thresholds.model_fields})  # fmt: skip
+    always = eraser.replace_config(threshold=ALWAYS)
+    assert verify(tiny_llava, always, one_person(), thresholds=lenient, sizes=FEW).passed
+
+
+def test_what_it_says_about_itself(tiny_llava: MultimodalModel, acting: Verification, eraser: Eraser) -> None:
+    assert acting.eraser == eraser.digest() and acting.fingerprint == tiny_llava.fingerprint()
+    assert "/" not in acting.model, "folders of this machine are nobody's business"
+    text = acting.to_json()
+    for word in (NAME, *NAME.split(), "Who is"):
+        assert word not in text
+    assert Verification.of(json.loads(text)) == acting == Verification.of(acting.as_dict())
+    with pytest.raises(InputError, match="no verification"):
+        Verification.of({"passed": True})
+    with pytest.raises(KeyError):
+        acting.check("nothing")
+
+
+def test_the_model_is_left_as_it_was(tiny_llava: MultimodalModel, eraser: Eraser, samples: list[Sample]) -> None:
+    before = tiny_llava.next_token_logits(samples)
+
+    def stop(stage: str, done: int, total: int) -> None:
+        assert 0 < done <= total
+        if stage == "answers" and done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verify(tiny_llava, eraser, one_person(), sizes=FEW, progress=stop)
+    assert count_hooks(tiny_llava.hf) == 0
+    assert torch.equal(before, tiny_llava.next_token_logits(samples))
+
+
+def test_another_model_is_refused(tiny_qwen: MultimodalModel, eraser: Eraser) -> None:
+    with pytest.raises(ArtifactError, match="made for"):
+        verify(tiny_qwen, eraser, one_person(), sizes=FEW)
+
+
+def test_a_request_without_picture_and_name_is_refused(tiny_llava: MultimodalModel, eraser: Eraser) -> None:
+    request = Request((Subject("p", (), (Sample("What is the secret?", subject="p"),)),))
+    with pytest.raises(InputError, match="give a picture or a name"):
+        verify(tiny_llava, eraser, request, sizes=FEW)
+
+
+def test_an_eraser_without_decisions(tiny_llava: MultimodalModel) -> None:
+    settings = paper(direction=quick().direction.model_copy(update={"kind": "unknown"}))
+    made = fit(tiny_llava, small_request(subjects=1), settings).eraser
+    found = verify(tiny_llava, made, one_person(pictures=0), sizes=FEW)
+    names = {check.name for check in found.checks}
+    assert "forget_answers" in names and not names & {"forget_decisions", "false_alarms"}
+
+
+def test_retain_samples_of_the_caller_and_of_the_request(tiny_llava: MultimodalModel, eraser: Eraser) -> None:
+    never = eraser.replace_config(threshold=NEVER)
+    plain = verify(tiny_llava, never, one_person(), sizes=FEW).check("retain_unchanged").n
+    own = [Sample(f"What is the height of tower {i}?") for i in range(5)]
+    more = verify(tiny_llava, never, one_person(), retain=own, sizes=FEW).check("retain_unchanged").n
+    assert more == plain + 5
+    asked_before = replace(one_person(), retain=tuple(own))
+    same = verify(tiny_llava, never, asked_before, retain=own, sizes=FEW).check("retain_unchanged").n
+    assert same == plain, "what the fit was given is not asked again"
