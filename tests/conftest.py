@@ -9,7 +9,7 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "erasure")]
+sys.path[:0] = [str(Path(__file__).parent / room) for room in (".", "erasure", "serving")]
 
 import pytest
 

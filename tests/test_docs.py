@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+from server_kit import NoFitter, running
 
 from mllmeraser import Request, Sample, erase
 from mllmeraser.evaluation import PROTOCOLS
 from mllmeraser.methods import method_names
+from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits import World
 from mllmeraser.portraits.prompts import request_pictures
 from tiny import picture
@@ -19,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # concepts.md looks at the eraser that the README makes.
 ON_THE_MODEL = ("README.md", "docs/concepts.md", "docs/limits.md")
+SERVED = "docs/serving.md"
 WITHOUT_MODEL = ("docs/requests.md", "docs/compare.md", "docs/ablations.md", "docs/studies.md")
 
 
@@ -34,13 +37,24 @@ def run(*pages: str) -> None:
 
 def test_every_page_is_run() -> None:
     pages = {"README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))}
-    assert pages == {*ON_THE_MODEL, *WITHOUT_MODEL}
+    assert pages == {*ON_THE_MODEL, *WITHOUT_MODEL, SERVED}
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    for page in (*ON_THE_MODEL, *WITHOUT_MODEL):
+    for page in (*ON_THE_MODEL, *WITHOUT_MODEL, SERVED):
         for target in re.findall(r"(?<!!)\[[^\]]*\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+def test_serving(
+    tiny_llava: MultimodalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(tiny_llava, tmp_path / "ledger.db", NoFitter()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", server.keys["client"])
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        run(SERVED)
+    assert "set-0 " in capsys.readouterr().out
 
 
 def test_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 
 class Cluster:
-    """A running cluster. Databases are made for single tests and not dropped: the folder goes as a whole."""
+    """A running cluster, with a database that one test after the other gets emptied: a new one is 300 files."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
         self._binaries, self._folder = binaries, folder
@@ -45,6 +45,23 @@ class Cluster:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
+
+    def emptied(self) -> str:
+        """The address of the database that all tests use in turn, empty and without any connection."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = 'shared'").fetchone() is None:
+                connection.execute("CREATE DATABASE shared")
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shared'")
+        with psycopg.connect(self.url("shared"), autocommit=True) as connection:
+            connection.execute("SET client_min_messages = error")
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("CREATE SCHEMA public")
+        return self.url("shared")
+
+    def drop(self, url: str) -> None:
+        """Remove a database that `create` made."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
     def url(self, database: str) -> str:
         return f"postgresql://ledger@127.0.0.1:{self.port}/{database}"
@@ -88,7 +105,7 @@ def postgres_cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def postgres_url(postgres_cluster: Cluster) -> str:
     """Address of an empty database."""
-    return postgres_cluster.create()
+    return postgres_cluster.emptied()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -97,4 +114,4 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     cluster: Cluster = request.getfixturevalue("postgres_cluster")
-    return cluster.create()
+    return cluster.emptied()

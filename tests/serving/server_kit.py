@@ -90,9 +90,7 @@ def running(
     options = {"model_name": "tiny", "requests_per_minute": 100_000, **settings}
     server = Server(model, book, fitter, ServeSettings(**options), engine=engine, name=name)
     server.start()
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     config = uvicorn.Config(
         create_app(server), host="127.0.0.1", port=port, log_config=None, access_log=False, server_header=False
     )
@@ -108,14 +106,21 @@ def running(
         book.close()
 
 
-def wait_for(condition: Any, seconds: float = 60.0) -> Any:
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def wait_for(condition: Any, seconds: float = 60.0, every: float = 0.02) -> Any:
     """What `condition` gives once it gives something true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = condition()
         if found:
             return found
-        time.sleep(0.02)
+        time.sleep(every)
     raise AssertionError("it did not happen in time")
 
 

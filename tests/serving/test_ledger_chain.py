@@ -52,12 +52,15 @@ def filled_postgres(postgres_cluster: Cluster) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Address of a ledger of one's own, filled, of either kind in turn."""
     if request.param == "sqlite":
-        return f"sqlite:///{shutil.copy(request.getfixturevalue('filled'), tmp_path)}"
+        yield f"sqlite:///{shutil.copy(request.getfixturevalue('filled'), tmp_path)}"
+        return
     cluster: Cluster = request.getfixturevalue("postgres_cluster")
-    return cluster.create(request.getfixturevalue("filled_postgres"))
+    url = cluster.create(request.getfixturevalue("filled_postgres"))
+    yield url
+    cluster.drop(url)
 
 
 @pytest.fixture

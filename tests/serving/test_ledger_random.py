@@ -107,7 +107,7 @@ def test_any_life_in_sqlite(steps: list[tuple[str, str, int]]) -> None:
 @given(steps=LIFE)
 def test_any_life_in_postgresql(postgres_cluster: Any, steps: list[tuple[str, str, int]]) -> None:
     clock = Hands()
-    with opened(postgres_cluster.create(), clock=clock) as ledger:
+    with opened(postgres_cluster.emptied(), clock=clock) as ledger:
         live(ledger, clock, steps)
 
 

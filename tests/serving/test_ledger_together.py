@@ -78,6 +78,26 @@ def test_threads_with_two_ledgers(database_url: str) -> None:
         assert one.head() == two.head() and one.head()[0] == 4 * 3 * 6 and one.verify_chain().ok
 
 
+def test_a_set_is_read_at_one_moment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change between the two halves of a reading is seen by the next reading."""
+    from mllmeraser.serving.ledger import reading
+
+    with opened(database_url) as one, opened(database_url) as two:
+        active(one, "a", 1)
+        halves = reading.read_set
+
+        def and_meanwhile(*arguments: Any) -> EraserSet:
+            monkeypatch.setattr(reading, "read_set", halves)
+            active(two, "b", 2)
+            return halves(*arguments)
+
+        monkeypatch.setattr(reading, "read_set", and_meanwhile)
+        found = one.active_set()
+        assert (found.version, [e.name for e in found.erasers]) == (1, ["a"])
+        found = one.active_set()
+        assert (found.version, [e.name for e in found.erasers]) == (2, ["a", "b"])
+
+
 def test_one_of_two_wins(database_url: str) -> None:
     """The same step from two sides: done once, refused once."""
     with opened(database_url) as one, opened(database_url) as two:

@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -251,6 +252,18 @@ def test_erased_inputs_are_in_no_file_any_more(tmp_path: Path, end: str) -> None
         for file in tmp_path.iterdir():
             assert b"Jane Doe" not in file.read_bytes(), file.name
         assert ledger.inputs(entry.id) is None
+
+
+def test_a_long_reading_does_not_hold_up_a_change(tmp_path: Path) -> None:
+    with opened(str(tmp_path / "ledger.db")) as ledger:
+        entry = ledger.request("e", by="x", inputs=b"x" * 9000)
+        with ledger._database.reading() as connection:
+            connection.execute(text("SELECT * FROM ledger_events")).all()
+            started = time.monotonic()
+            ledger.fitted(entry.id, by="x", **artifact())
+            assert time.monotonic() - started < 10
+        with ledger._database.reading() as connection:
+            assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 30_000
 
 
 def test_changes_are_on_the_disk_when_they_are_told(tmp_path: Path) -> None:

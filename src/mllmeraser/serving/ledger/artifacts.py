@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.ledger import tables
-from mllmeraser.serving.ledger.errors import LedgerError, UnknownEntryError
+from mllmeraser.serving.ledger.errors import LedgerError
 from mllmeraser.serving.ledger.states import DIGEST
 
 # Keys of a manifest that say where an eraser comes from, not how it acts: who fits the same again gets others.
@@ -71,12 +71,11 @@ def load(connection: Connection, digest: str) -> dict[str, bytes]:
     """The files of an artifact.
 
     Raises:
-        UnknownEntryError: If there is none of this digest.
-        LedgerError: If what is stored is not what was stored.
+        LedgerError: If there is none of this digest, or what is stored is not what was stored.
     """
     rows = _rows(connection, digest)
     if not rows:
-        raise UnknownEntryError(f"no artifact {str(digest)[:12]} is stored")
+        raise LedgerError(f"no artifact {str(digest)[:12]} is stored")
     files = {row["file"]: bytes(row["data"]) for row in rows}
     sums = checksums(files)
     wrong = sorted(row["file"] for row in rows if sums[row["file"]] != row["sha256"])

@@ -96,8 +96,7 @@ class LedgerReader:
         """The files of an eraser by name.
 
         Raises:
-            UnknownEntryError: If none of this digest is stored.
-            LedgerError: If what is stored is not what was stored.
+            LedgerError: If none of this digest is stored, or what is stored is not what was stored.
         """
         with self._reading() as connection:
             return artifacts.load(connection, digest)

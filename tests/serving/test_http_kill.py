@@ -1,0 +1,163 @@
+"""The command itself, killed in the middle of its work and started again: nothing is lost, nothing is unsteered."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from server_kit import asked, free_port, install, loud_eraser, png, wait_for
+
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.serving.ledger import Ledger
+from tiny import picture
+
+BODY = {"model": "tiny", "messages": asked("Who?"), "max_tokens": 6}
+
+
+class Process:
+    """`mllmeraser serve` as a process of its own."""
+
+    def __init__(self, model: Path, ledger: Path, key: str | None) -> None:
+        port = free_port()
+        command = [sys.executable, "-m", "mllmeraser", "serve", str(model), "--name", "tiny", "--ledger",
+                   f"sqlite:///{ledger}", "--port", str(port), "--threads", "1", "--max-tokens", "64"]  # fmt: skip
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        threading.Thread(target=self._read, daemon=True).start()
+        self.url = f"http://127.0.0.1:{port}"
+        wait_for(self._ready, 120)
+        self.key = key or self._printed()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+
+    def _ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError("".join(self.lines))
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}/readyz", trust_env=False).status_code == 200
+        return False
+
+    def _printed(self) -> str:
+        found = re.search(r"mk_[0-9a-f]{8}_\S+", "".join(self.lines))
+        assert found is not None, self.lines
+        return found.group(0)
+
+    def client(self) -> httpx.Client:
+        headers = {"authorization": f"Bearer {self.key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+
+    def kill(self) -> None:
+        """As the machine's owner does it: no goodbye."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(30)
+
+
+@contextmanager
+def serving(model: Path, ledger: Path, key: str | None = None) -> Iterator[Process]:
+    """A process that is gone when the block ends."""
+    found = Process(model, ledger, key)
+    try:
+        yield found
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(found.process.pid, signal.SIGKILL)
+        found.process.wait(30)
+
+
+def check(ledger: Path) -> None:
+    with Ledger.open(str(ledger)) as book:
+        report = book.verify_chain()
+        assert report.ok, report.why
+
+
+@pytest.mark.slow
+def test_a_fit_that_was_killed_is_done_after_the_next_start(tiny_llava_path: Path, tmp_path: Path) -> None:
+    ledger = tmp_path / "l.db"
+    with serving(tiny_llava_path, ledger) as first, first.client() as client:
+        files = [("images", ("1.png", png(picture(5)), "image/png"))]
+        id = client.post("/v1/erasures", data={"name": "case", "person": "Vera Lund"}, files=files).json()["id"]
+        stage = lambda: (client.get(f"/v1/erasures/{id}").json()["progress"] or {}).get("stage", "")  # noqa: E731
+        wait_for(lambda: stage().startswith("fit"), 60, 0.2)
+        first.kill()
+        key = first.key
+    check(ledger)
+    with serving(tiny_llava_path, ledger, key) as second, second.client() as client:
+        entry = wait_for(lambda: (e := client.get(f"/v1/erasures/{id}").json())["state"] == "verified" and e, 200, 0.3)
+        assert entry["scores"]["checks"] and entry["failure"] is None
+    check(ledger)
+    with Ledger.open(str(ledger)) as book:
+        assert book.inputs(id) is None, "what identifies the person is kept no longer than needed"
+
+
+@pytest.mark.slow
+def test_killed_among_changes_it_comes_back_with_what_the_ledger_says(
+    tiny_llava: MultimodalModel, tiny_llava_path: Path, tmp_path: Path
+) -> None:
+    ledger, draw = tmp_path / "l.db", random.Random(3)
+    with Ledger.open(str(ledger)) as book:
+        id = install(book, loud_eraser(tiny_llava), "case", active=False)
+    key = bare = None
+    for _ in range(3):
+        with serving(tiny_llava_path, ledger, key) as server, server.client() as client:
+            key, stop = server.key, threading.Event()
+            state = client.get(f"/v1/erasures/{id}").json()["state"]
+            said = answered(client)
+            if bare is None:
+                bare = said
+            assert (said != bare) == (state == "active"), "what is said is what the ledger stands at"
+            churn = threading.Thread(target=change_on_and_on, args=(client, id, stop))
+            churn.start()
+            time.sleep(0.5 + draw.random())
+            server.kill()
+            stop.set()
+            churn.join()
+        check(ledger)
+
+
+def answered(client: httpx.Client) -> str:
+    return str(client.post("/v1/chat/completions", json=BODY).json()["choices"][0]["message"]["content"])
+
+
+def change_on_and_on(client: httpx.Client, id: str, stop: threading.Event) -> None:
+    changes: list[tuple[str, dict[str, Any]]] = [("activate", {"force": "x"}), ("suspend", {"reason": "x"})]
+    with suppress(httpx.HTTPError):
+        while not stop.is_set():
+            for verb, body in changes:
+                client.post(f"/v1/erasures/{id}/{verb}", json=body)
+
+
+def test_a_request_to_end_ends_it_in_order(tiny_llava_path: Path, tmp_path: Path) -> None:
+    with serving(tiny_llava_path, tmp_path / "l.db") as server, server.client() as client:
+        assert answered(client) is not None
+        server.process.terminate()
+        assert server.process.wait(30) in (0, -signal.SIGTERM)
+        assert not any("Traceback" in line for line in server.lines)
+    check(tmp_path / "l.db")
+
+
+def test_bad_settings_are_one_line_and_exit_code_2(tiny_llava_path: Path, tmp_path: Path) -> None:
+    for more, words in (
+        (["--ledger", "mysql://nowhere"], "ledger"),
+        (["--engine", "magic"], "unknown engine"),
+        (["--ledger", f"sqlite:///{tmp_path / 'x.db'}", "--eraser", str(tmp_path)], "eraser"),
+    ):
+        command = [sys.executable, "-m", "mllmeraser", "serve", str(tiny_llava_path), *more]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        lines = [line for line in done.stderr.splitlines() if line.startswith("mllmeraser:")]
+        assert done.returncode == 2 and len(lines) == 1 and words in lines[0].lower(), done.stderr
+        assert "Traceback" not in done.stderr
