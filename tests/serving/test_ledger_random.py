@@ -95,7 +95,7 @@ def sqlite_ledger(clock: Hands) -> Iterator[Ledger]:
         yield ledger
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(steps=LIFE)
 def test_any_life_in_sqlite(steps: list[tuple[str, str, int]]) -> None:
     clock = Hands()

@@ -124,8 +124,10 @@ class Database:
             with self.engine.connect() as connection:
                 driver: Any = connection.connection.driver_connection
                 driver.execute("PRAGMA busy_timeout = 100")  # a long reading does not hold up the change
-                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                driver.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
+                try:
+                    driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                finally:
+                    driver.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
         except (SQLAlchemyError, sqlite3.Error):
             pass  # the next one will; the change itself is stored
 
