@@ -33,11 +33,10 @@ from timing import speed_parser, speed_report, start, whole
 from mllmeraser.api import erase, forget_split
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.embedded import BENCHMARK
-from mllmeraser.erasure import Eraser
 from mllmeraser.models.loading import load_model
 from mllmeraser.samples import Request
-from mllmeraser.serving.http.store import files_of
 from mllmeraser.serving.ledger import Ledger
+from mllmeraser.serving.ledger.erasers import add, artifact_from_folder
 
 SELECTED = ("", "@one", "@two", "@one+two")
 TOKENS = 16
@@ -234,9 +233,8 @@ def select(ledger: Path, folders: Sequence[Path]) -> None:
     """A ledger whose erasers apply only where they are selected by name."""
     with Ledger.open(str(ledger)) as book:
         for folder in folders:
-            eraser = Eraser.from_pretrained(folder)
-            entry = book.add(folder.name, by="benchmark", artifact=files_of(eraser), digest=eraser.digest(),
-                             fingerprint=eraser.config.fingerprint, default=False)  # fmt: skip
+            artifact = artifact_from_folder(folder)
+            entry = add(book, artifact, folder.name, by="benchmark", tenant=None, default=False)
             book.activate(entry.id, by="benchmark", force="to be timed")
 
 

@@ -27,8 +27,8 @@ from mllmeraser.serving.http.app import create_app
 from mllmeraser.serving.http.fits import Fitter
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.http.settings import ServeSettings
-from mllmeraser.serving.http.store import files_of
 from mllmeraser.serving.ledger import Ledger
+from mllmeraser.serving.ledger.erasers import add, artifact_of
 
 
 @dataclass
@@ -166,9 +166,8 @@ def loud_eraser(model: MultimodalModel, *, fires: bool = True, direction: int = 
 
 def install(ledger: Ledger, eraser: Eraser, name: str, *, active: bool = True, **where: Any) -> str:
     """Put an eraser into a ledger; its id."""
-    config = eraser.config
-    entry = ledger.add(name, by="tests", artifact=files_of(eraser), fingerprint=config.fingerprint,
-                       digest=eraser.digest(), **where)  # fmt: skip
+    where = {"tenant": None, "default": True, **where}
+    entry = add(ledger, artifact_of(eraser), name, by="tests", **where)
     if active:
         ledger.activate(entry.id, by="tests", force="for a test")
     return entry.id

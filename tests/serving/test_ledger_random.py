@@ -81,7 +81,7 @@ def live(ledger: Ledger, clock: Hands, steps: list[tuple[str, str, int]]) -> Non
         if action == "tick":
             assert ledger.tick() == []
     for entry in ledger.list():
-        assert (ledger.inputs(entry.id) is None) == (entry.state != "requested")
+        assert (ledger.inputs(entry.id) is None) == (entry.state not in ("requested", "fitted"))
         assert entry.state not in ("active", "suspended") or entry.artifact_digest is not None
     assert ledger.verify_chain().ok
 

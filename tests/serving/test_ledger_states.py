@@ -36,7 +36,7 @@ def test_from_request_to_revocation(ledger: Ledger) -> None:
     made = artifact(1)
     entry = ledger.fitted(entry.id, by="fit", **made)
     assert (entry.state, entry.failure, entry.fingerprint) == ("fitted", None, "model-1")
-    assert ledger.inputs(entry.id) is None
+    assert ledger.inputs(entry.id) == b"zip", "verification needs them"
     assert ledger.artifact(made["digest"]) == made["artifact"]
     entry = ledger.verified(entry.id, by="verify", scores={"forget": 0.5, "n": (1, 2)}, passed=False)
     entry = ledger.verified(entry.id, by="verify", scores={"forget": 0.99}, passed=True)

@@ -239,14 +239,19 @@ def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
         assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
 
 
-@pytest.mark.parametrize("end", ["fitted", "revoked"])
+@pytest.mark.parametrize("end", ["verified", "forced", "revoked"])
 def test_erased_inputs_are_in_no_file_any_more(tmp_path: Path, end: str) -> None:
     secret = b"Jane Doe, 12 Elm Street, " * 400
     with opened(str(tmp_path / "ledger.db")) as ledger:
         entry = ledger.request("e", by="x", inputs=secret)
         assert any(b"Jane Doe" in file.read_bytes() for file in tmp_path.iterdir())
-        if end == "fitted":
+        if end != "revoked":
             ledger.fitted(entry.id, by="x", **artifact())
+            assert ledger.inputs(entry.id) == secret, "verification needs them"
+        if end == "verified":
+            ledger.verified(entry.id, by="x", scores={}, passed=True)
+        elif end == "forced":
+            ledger.activate(entry.id, by="x", force="r")
         else:
             ledger.revoke(entry.id, by="x", reason="r")
         for file in tmp_path.iterdir():

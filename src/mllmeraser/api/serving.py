@@ -19,8 +19,8 @@ from mllmeraser.samples.request import Request
 from mllmeraser.serving.engine import EngineSettings
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.http.settings import ServeSettings
-from mllmeraser.serving.http.store import files_of
 from mllmeraser.serving.ledger import Ledger
+from mllmeraser.serving.ledger.erasers import add, artifact_from_folder
 
 __all__ = ["EngineSettings", "Fitting", "ServeSettings", "add_erasers", "serve"]
 
@@ -99,16 +99,13 @@ def add_erasers(book: Ledger, folders: Sequence[Path]) -> None:
     Raises:
         InputError: A folder holds no eraser, or its name is another's.
     """
-    known = {entry.artifact_digest for entry in book.list() if entry.state == "active"}
+    known = {entry.artifact_digest for entry in book.list(state="active")}
     for folder in folders:
-        eraser = Eraser.from_pretrained(folder)
-        if eraser.digest() in known:
-            continue
-        name = folder.resolve().name.lower()
-        entry = book.request(name, by=BY, digests={"forget": eraser.config.data.forget})
-        book.fitted(entry.id, by=BY, artifact=files_of(eraser), fingerprint=eraser.config.fingerprint,
-                    digest=eraser.digest())  # fmt: skip
-        book.activate(entry.id, by=BY, force="given with --eraser when the server was started")
+        artifact = artifact_from_folder(folder)
+        if artifact.digest not in known:
+            name = folder.resolve().name.lower()
+            entry = add(book, artifact, name, by=BY, tenant=None, default=True)
+            book.activate(entry.id, by=BY, force="given with --eraser when the server was started")
 
 
 def _first_key(book: Ledger, say: Say) -> None:

@@ -9,7 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.errors import InputError, MLLMEraserError
+from mllmeraser.serving.ledger import NameTakenError, TransitionError, UnknownEntryError
 
 TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
@@ -41,6 +42,15 @@ def response(status: int, message: str, code: str | None = None, retry_after: fl
     return JSONResponse(body_of(status, message, code), status, headers=headers)
 
 
+def status_of(error: MLLMEraserError) -> int:
+    """HTTP status of one of the package's own errors: what is no fault of the request is 503."""
+    if isinstance(error, UnknownEntryError):
+        return 404
+    if isinstance(error, (TransitionError, NameTakenError)):
+        return 409
+    return 400 if isinstance(error, InputError) else 503
+
+
 def install(app: FastAPI) -> None:
     """Give every error its JSON form."""
 
@@ -48,9 +58,9 @@ def install(app: FastAPI) -> None:
     async def refused(_: Request, error: Refusal) -> JSONResponse:
         return response(error.status, error.message, error.code, error.retry_after)
 
-    @app.exception_handler(InputError)
-    async def bad_input(_: Request, error: InputError) -> JSONResponse:
-        return response(400, str(error))
+    @app.exception_handler(MLLMEraserError)
+    async def known_error(_: Request, error: MLLMEraserError) -> JSONResponse:
+        return response(status_of(error), str(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

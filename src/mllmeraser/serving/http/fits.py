@@ -16,8 +16,8 @@ from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
 from mllmeraser.serving.http.errors import Refusal
-from mllmeraser.serving.http.store import eraser_from, files_of
 from mllmeraser.serving.ledger import Ledger
+from mllmeraser.serving.ledger.erasers import artifact_of, eraser_of
 from mllmeraser.serving.packing import unpack_request
 from mllmeraser.serving.verify import Thresholds, verify
 
@@ -126,12 +126,12 @@ class Fits:
             return  # revoked meanwhile, or done by another server
         request = unpack_request(packed)
         if entry.state == "requested":
-            made = self._fitter(self._model, request, self._teller(id, "fit"))
+            made = artifact_of(self._fitter(self._model, request, self._teller(id, "fit")))
             entry = self._ledger.fitted(
-                id, by=WORKER, artifact=files_of(made), fingerprint=made.config.fingerprint, digest=made.digest()
+                id, by=WORKER, artifact=made.files, fingerprint=made.fingerprint, digest=made.digest
             )
         if entry.state == "fitted" and entry.artifact_digest is not None:
-            eraser = eraser_from(self._ledger.artifact(entry.artifact_digest))
+            eraser = eraser_of(self._ledger.artifact(entry.artifact_digest))
             tell = self._teller(id, "verify")
             result = verify(self._model, eraser, request, thresholds=self._thresholds, progress=tell)
             self._ledger.verified(id, by=WORKER, scores=result.as_dict(), passed=result.passed)

@@ -1,37 +1,13 @@
-"""Erasers between the ledger, which keeps their two files, and memory."""
+"""Erasers from the ledger, in memory."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 
-from mllmeraser.erasure.eraser import CONFIG_FILE, TENSOR_FILE, Eraser
+from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.samples.errors import ArtifactError
 from mllmeraser.serving.ledger import ActiveEraser, Ledger
-
-FILES = (CONFIG_FILE, TENSOR_FILE)
-
-
-def files_of(eraser: Eraser) -> dict[str, bytes]:
-    """The two files of an eraser by name."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(eraser.save_pretrained(Path(place) / "eraser"))
-        return {name: (folder / name).read_bytes() for name in FILES}
-
-
-def eraser_from(files: Mapping[str, bytes]) -> Eraser:
-    """The eraser of two files.
-
-    Raises:
-        ArtifactError: They are none, or corrupt.
-    """
-    with tempfile.TemporaryDirectory() as place:
-        for name in FILES:
-            if name not in files:
-                raise ArtifactError(f"the artifact lacks {name}")
-            (Path(place) / name).write_bytes(files[name])
-        return Eraser.from_pretrained(place)
+from mllmeraser.serving.ledger.erasers import eraser_of
 
 
 class Store:
@@ -50,7 +26,7 @@ class Store:
             LedgerError: The ledger cannot be read.
         """
         if digest not in self._held:
-            eraser = eraser_from(self._ledger.artifact(digest))
+            eraser = eraser_of(self._ledger.artifact(digest))
             if eraser.digest() != digest:
                 raise ArtifactError("an artifact is not what the ledger says it is: fit it again")
             if eraser.config.fingerprint != self._fingerprint:

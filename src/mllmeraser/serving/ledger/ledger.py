@@ -116,7 +116,8 @@ class Ledger(LedgerReader):
         Args:
             digests: Salted digests and counts of the request, no personal data. Those under keys that begin with
                 `subject` or `forget` are compared by `conflicts`, if they were made with this ledger's `salt`.
-            inputs: The packed request, personal data: kept only until the entry is fitted or revoked.
+            inputs: The packed request, personal data: kept only until the entry is verified, forced into
+                force, or revoked.
 
         Raises:
             NameTakenError: If another entry, not revoked, has the name.
@@ -165,7 +166,7 @@ class Ledger(LedgerReader):
             return lifecycle.failed(change, id, reason=reason)
 
     def fitted(self, id: str, *, by: str, artifact: Mapping[str, bytes], fingerprint: str, digest: str) -> Entry:
-        """The eraser is fitted: its files are stored, the inputs erased.
+        """The eraser is fitted: its files are stored. The inputs stay until it is verified.
 
         Args:
             artifact: The two files of the eraser by name.
@@ -173,14 +174,14 @@ class Ledger(LedgerReader):
             digest: SHA-256 of the file with the tensors, `Eraser.digest()`.
         """
         with self._changing(by) as change:
-            entry = lifecycle.fitted(change, id, artifact=artifact, fingerprint=fingerprint, digest=digest)
-        self._database.shrink()
-        return entry
+            return lifecycle.fitted(change, id, artifact=artifact, fingerprint=fingerprint, digest=digest)
 
     def verified(self, id: str, *, by: str, scores: Mapping[str, Any], passed: bool) -> Entry:
-        """What verification measured, and whether it was passed."""
+        """What verification measured, and whether it was passed; the inputs are erased."""
         with self._changing(by) as change:
-            return lifecycle.verified(change, id, scores=scores, passed=passed)
+            entry = lifecycle.verified(change, id, scores=scores, passed=passed)
+        self._database.shrink()
+        return entry
 
     def activate(self, id: str, *, by: str, force: str | None = None) -> Entry:
         """Bring an entry into force, or, where its start lies ahead, leave it to `tick` to do so then.
@@ -192,7 +193,9 @@ class Ledger(LedgerReader):
             TransitionError: If its state does not allow it, it did not pass, or its schedule is over.
         """
         with self._changing(by) as change:
-            return lifecycle.activate(change, id, force=force)
+            entry = lifecycle.activate(change, id, force=force)
+        self._database.shrink()
+        return entry
 
     def suspend(self, id: str, *, by: str, reason: str) -> Entry:
         """Take an entry out of force until it is activated again."""

@@ -70,22 +70,22 @@ def failed(change: Change, id: str, *, reason: str) -> Entry:
 
 
 def fitted(change: Change, id: str, *, artifact: Mapping[str, bytes], fingerprint: str, digest: str) -> Entry:
-    """The eraser is stored, the inputs are erased."""
+    """The eraser is stored; the inputs stay until it is verified, which needs them."""
     entry = change.find(id)
     check_transition(entry.name, entry.state, "fitted")
     fingerprint = check_text("the model's fingerprint", fingerprint)
     files = artifacts.store(change.connection, digest, artifact)
-    _erase_inputs(change, entry)
     entry = replace(entry, state="fitted", artifact_digest=digest, fingerprint=fingerprint, failure=None)
     return change.save(entry, "fitted", artifact=digest, files=files, fingerprint=fingerprint)
 
 
 def verified(change: Change, id: str, *, scores: Mapping[str, Any], passed: bool) -> Entry:
-    """What verification measured. Not passed, an activation that was waiting for its time is off."""
+    """What verification measured; the inputs are erased. Not passed, an activation that was waiting is off."""
     entry = change.find(id)
     check_transition(entry.name, entry.state, "verified")
     scores = json.loads(canonical(dict(scores)))
     passed = bool(passed)
+    _erase_inputs(change, entry)
     entry = replace(entry, state="verified", scores=scores, passed=passed, pending=entry.pending and passed)
     return change.save(entry, "verified", passed=passed)
 
@@ -101,6 +101,7 @@ def activate(change: Change, id: str, *, force: str | None) -> Entry:
         raise TransitionError(f"{entry.name}: did not pass verification: fit it again, or give a reason to force")
     if is_over(entry, change.now):
         raise TransitionError(f"{entry.name}: its schedule is over: give it another expires_at first")
+    _erase_inputs(change, entry)  # forced without verification, nothing will need them any more
     if entry.starts_at is not None and entry.starts_at > change.now:
         at = stamp(entry.starts_at)
         return change.save(replace(entry, pending=True), "activation-scheduled", starts_at=at, force=force)
