@@ -21,6 +21,7 @@ from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.ledger import Ledger
 from mllmeraser.serving.ledger.erasers import add, artifact_from_folder
+from mllmeraser.serving.verify.signing import KEY_VARIABLE, load_signing_key
 
 __all__ = ["EngineSettings", "Fitting", "ServeSettings", "add_erasers", "serve"]
 
@@ -76,6 +77,8 @@ def serve(
     from mllmeraser.serving.http.app import create_app
 
     _log_as_json()
+    if settings.signing_key is not None:
+        load_signing_key(environment={KEY_VARIABLE: settings.signing_key})  # a broken one is told at once
     book = Ledger.open(ledger)
     try:
         loaded = load_model(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from mllmeraser.cli.options import Erasers, Model, Threads
 
 LEDGER = "sqlite:///mllmeraser.db"
+SIGNING_KEY = "MLLMERASER_SIGNING_KEY"
 
 
 def serve(
@@ -28,7 +30,9 @@ def serve(
     max_batch: Annotated[int, typer.Option("--max-batch", min=1, help="Answers made together at most.")] = 16,
     max_queue: Annotated[int, typer.Option("--max-queue", min=1, help="Requests that may wait; more get 429.")] = 256,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 512,
-    request_seconds: Annotated[float, typer.Option("--request-seconds", help="Time a request may take.")] = 60.0,
+    request_seconds: Annotated[
+        float, typer.Option("--request-seconds", min=0.1, help="Time a request may take.")
+    ] = 60.0,
     rate: Annotated[int, typer.Option("--rate", min=1, help="Requests per minute of one key.")] = 600,
     fetch_images: Annotated[
         bool, typer.Option("--fetch-images", help="Also take pictures from public http(s) addresses.")
@@ -42,11 +46,13 @@ def serve(
     ] = None,
     open_metrics: Annotated[bool, typer.Option("--open-metrics", help="/metrics without a key.")] = False,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page at /.")] = True,
+    issuer: Annotated[str, typer.Option("--issuer", help="Organisation that stands on certificates.")] = "",
     threads: Threads = None,
 ) -> None:
     """Serve a model, OpenAI-compatible, that forgets what the ledger says.
 
     The first start prints an admin's key. Erasers in force apply to every request; no client can switch them off.
+    Certificates are signed with the key in MLLMERASER_SIGNING_KEY (see mllmeraser certificate key).
 
     Examples:
 
@@ -71,7 +77,7 @@ def serve(
         settings=serving.ServeSettings(
             model_name=name or model, max_tokens=max_tokens, request_seconds=request_seconds,
             requests_per_minute=rate, fetch_images=fetch_images, logprobs=logprobs, origins=tuple(origin or ()),
-            open_metrics=open_metrics, page=page,
+            open_metrics=open_metrics, page=page, issuer=issuer, signing_key=os.environ.get(SIGNING_KEY) or None,
         ),
         engine=serving.EngineSettings(max_batch=max_batch, max_queue=max_queue),
         erasers=[Path(folder) for folder in eraser or ()],

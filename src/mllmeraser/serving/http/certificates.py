@@ -9,6 +9,7 @@ from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.ledger import Entry
 from mllmeraser.serving.verify import Verification, certificate, load_signing_key, render_certificate, sign
+from mllmeraser.serving.verify.signing import KEY_VARIABLE
 
 ISSUED = "certificate-issued"
 
@@ -45,6 +46,6 @@ def _signed(server: Server, entry: Entry, by: str) -> dict[str, Any]:
         active_since=since[-1] if since and entry.state == "active" else None,
         issuer=server.settings.issuer,
     )
-    signed = sign(content, load_signing_key(environment={"MLLMERASER_SIGNING_KEY": server.settings.signing_key}))
+    signed = sign(content, load_signing_key(environment={KEY_VARIABLE: server.settings.signing_key}))
     server.ledger.audit(ISSUED, by=by, details={"entry": entry.id, "state": entry.state})
     return signed
