@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ from mllmeraser.serving.digests import request_digests
 from mllmeraser.serving.http.access import require_tenant
 from mllmeraser.serving.http.certificates import certificate_html, certificate_json
 from mllmeraser.serving.http.errors import Refusal
+from mllmeraser.serving.http.fits import Step
 from mllmeraser.serving.http.middleware import PRINTED
 from mllmeraser.serving.http.pictures import decode
 from mllmeraser.serving.http.server import Server
@@ -66,8 +67,9 @@ def routes(server: Server) -> APIRouter:
         return principal, entry
 
     async def changed(action: Callable[[], Entry]) -> dict[str, Any]:
+        steps = server.fits.progress()
         done = await run_in_threadpool(server.change, action)
-        return {**to_json(server, done.entry), "version": done.version, "in_force": True}
+        return {**to_json(done.entry, steps), "version": done.version, "in_force": True}
 
     @router.post("", status_code=202)
     async def forget(
@@ -98,23 +100,26 @@ def routes(server: Server) -> APIRouter:
             server.fits.add(entry.id)
             return entry
 
-        return to_json(server, await run_in_threadpool(add))
+        entry = await run_in_threadpool(add)
+        return to_json(entry, server.fits.progress())
 
     @router.get("")
     async def listed(request: Request) -> dict[str, Any]:
         """All erasures that the key may see."""
         principal = await server.gatekeeper.admit(request, "tenant-admin")
+        steps = server.fits.progress()
         entries = await run_in_threadpool(ledger.list)
         seen = [e for e in entries if principal.scope == "admin" or e.tenant == principal.tenant]
-        return {"data": [to_json(server, entry) for entry in seen], "version": server.keeper.version}
+        return {"data": [to_json(entry, steps) for entry in seen], "version": server.keeper.version}
 
     @router.get("/{id}")
     async def shown(request: Request, id: str) -> dict[str, Any]:
         """One erasure with its history."""
+        steps = server.fits.progress()
         _, entry = await entry_of(request, id)
         events = await run_in_threadpool(ledger.history, entry.id)
         conflicts = await run_in_threadpool(ledger.conflicts, entry.id)
-        return {**to_json(server, entry), "history": [event_json(e) for e in events], "conflicts": conflicts}
+        return {**to_json(entry, steps), "history": [event_json(e) for e in events], "conflicts": conflicts}
 
     @router.post("/{id}/activate")
     async def activate(request: Request, id: str, body: Activation | None = None) -> dict[str, Any]:
@@ -184,9 +189,9 @@ def wanted_of(server: Server, key: str, names: list[str], questions: list[str], 
 QUESTION_BY_NAME = "Who is {name}?"
 
 
-def to_json(server: Server, entry: Entry) -> dict[str, Any]:
+def to_json(entry: Entry, steps: Mapping[str, Step]) -> dict[str, Any]:
     """An entry as routes show it; no personal data is in it."""
-    step = server.fits.progress(entry.id)
+    step = steps.get(entry.id)
     return {
         "id": entry.id,
         "name": entry.name,

@@ -93,9 +93,11 @@ class Fits:
                 429, "too many requests to forget are waiting for their fit", "busy", retry_after=60
             ) from None
 
-    def progress(self, id: str) -> Step | None:
-        """How far an entry is; None if nothing is being done for it."""
-        return self._progress.get(id)
+    def progress(self) -> dict[str, Step]:
+        """How far each entry is that something is being done for. Ask before the ledger: what is no longer here, the
+        ledger tells.
+        """
+        return dict(self._progress)
 
     def _work(self) -> None:
         while not self._stopping.is_set():
