@@ -23,7 +23,7 @@ from mllmeraser.serving.ledger import Ledger
 from mllmeraser.serving.ledger.erasers import add, artifact_from_folder
 from mllmeraser.serving.verify.signing import KEY_VARIABLE, load_signing_key
 
-__all__ = ["EngineSettings", "Fitting", "ServeSettings", "add_erasers", "serve"]
+__all__ = ["KEY_VARIABLE", "EngineSettings", "Fitting", "ServeSettings", "add_erasers", "serve"]
 
 BY = "start of the server"
 Say = Callable[[str], None]

@@ -8,18 +8,13 @@ from typing import Annotated
 
 import typer
 
+from mllmeraser.cli.ledger_common import DEFAULT_URL, Url
 from mllmeraser.cli.options import Erasers, Model, Threads
-
-LEDGER = "sqlite:///mllmeraser.db"
-SIGNING_KEY = "MLLMERASER_SIGNING_KEY"
 
 
 def serve(
     model: Model,
-    ledger: Annotated[
-        str,
-        typer.Option("--ledger", envvar="MLLMERASER_LEDGER", help="The ledger: an SQLite file or a PostgreSQL URL."),
-    ] = LEDGER,
+    ledger: Url = DEFAULT_URL,
     eraser: Erasers = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen at.")] = 8000,
@@ -77,7 +72,8 @@ def serve(
         settings=serving.ServeSettings(
             model_name=name or model, max_tokens=max_tokens, request_seconds=request_seconds,
             requests_per_minute=rate, fetch_images=fetch_images, logprobs=logprobs, origins=tuple(origin or ()),
-            open_metrics=open_metrics, page=page, issuer=issuer, signing_key=os.environ.get(SIGNING_KEY) or None,
+            open_metrics=open_metrics, page=page, issuer=issuer,
+            signing_key=os.environ.get(serving.KEY_VARIABLE) or None,
         ),
         engine=serving.EngineSettings(max_batch=max_batch, max_queue=max_queue),
         erasers=[Path(folder) for folder in eraser or ()],

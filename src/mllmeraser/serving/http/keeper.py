@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
 
@@ -19,14 +18,6 @@ HEARTBEAT_SECONDS = 2.0
 log = structlog.get_logger("mllmeraser.keeper")
 
 
-@dataclass(frozen=True)
-class InForce:
-    """The set of erasers under which answers are given."""
-
-    set: EraserSet
-    since: float
-
-
 class Keeper:
     """Follows the ledger from a thread of its own, and puts every change into force between two batches."""
 
@@ -36,7 +27,7 @@ class Keeper:
         self.server, self._poll, self._stale = server, poll, stale
         self._change = threading.Lock()
         self._stop = threading.Event()
-        self._in_force: InForce | None = None
+        self._in_force: EraserSet | None = None
         self._seen = float("-inf")
         self._fault: str | None = "no set of erasers is in force yet"
         self._beat = float("-inf")
@@ -60,12 +51,12 @@ class Keeper:
     @property
     def version(self) -> int | None:
         """Version in force; None before the first."""
-        return None if self._in_force is None else self._in_force.set.version
+        return None if self._in_force is None else self._in_force.version
 
     @property
     def current(self) -> EraserSet | None:
         """The set in force."""
-        return None if self._in_force is None else self._in_force.set
+        return self._in_force
 
     def fault(self) -> str | None:
         """Why nothing may be answered now; None if all is well."""
@@ -84,7 +75,7 @@ class Keeper:
         """
         with self._change:
             wanted = self._ledger.active_set()  # a ledger that is away for a moment is borne for `stale` seconds
-            if self._in_force is None or self._fault or wanted != self._in_force.set:
+            if self._in_force is None or self._fault or wanted != self._in_force:
                 self._apply(wanted)
             self._seen, self._fault = time.monotonic(), None
             return wanted.version
@@ -96,7 +87,7 @@ class Keeper:
         except Exception as error:
             self._fault = f"the erasers of version {wanted.version} cannot be put into force: {_reason(error)}"
             raise
-        self._in_force = InForce(wanted, time.time())
+        self._in_force = wanted
         log.info("erasers in force", version=wanted.version, digest=wanted.digest, erasers=len(erasers))
 
     def _follow(self) -> None:
