@@ -157,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
         more += crowd.nobody(args.largest - len(more))
     prompts = thin(benchmark.samples("retain_heldout"), 4)[:ROWS]
     for size in SIZES:
-        if size <= args.largest:
+        if size <= args.largest and f"cost of {size}" not in report:
             report.add(f"cost of {size}", cost(model, more[:size], prompts, repeats=9 if size < 1000 else 5))
     alarms(report, model, benchmark, {str(k): eraser for k, eraser in enumerate(more)}, tuple(erasers))
 
@@ -197,14 +197,29 @@ def take_out(report: Report, erasers: dict[str, Eraser]) -> None:
 def alarms(
     report: Report, model: MultimodalModel, benchmark: Benchmark, erasers: dict[str, Eraser], people: Sequence[str]
 ) -> None:
-    """Share of prompts about people who stay on which any of the erasers falls, by number of erasers."""
+    """Share of prompts about people who stay on which any of the erasers falls, by number of erasers.
+
+    And of how many pictures, of how many people: all questions over one picture are decided alike.
+    """
     sets = sets_of(benchmark, people, [key for key in benchmark.people if key not in people])
     for name in ("retain_heldout", "celebrity"):
         table = fired(model, erasers, sets[name])
         for size in SIZES:
             if size <= len(erasers):
-                share = float(table[:, :size].any(1).double().mean())
-                report.add(f"alarms of {size}, {name}", {"share": share, "n": len(table)})
+                fell = table[:, :size].any(1)
+                counts = {"share": float(fell.double().mean()), "n": len(table), **_pictures(sets[name], fell)}
+                report.add(f"alarms of {size}, {name}", counts)
+
+
+def _pictures(samples: Sequence[Sample], fell: torch.Tensor) -> dict[str, Any]:
+    """How many different pictures there are, on how many a decision falls, and whose those are."""
+    shown = [(s.subject, s.image.tobytes(), hit) for s, hit in zip(samples, fell.tolist(), strict=True) if s.image]
+    fallen = {(subject, picture) for subject, picture, hit in shown if hit}
+    return {
+        "pictures": len({(subject, picture) for subject, picture, _ in shown}),
+        "pictures_fallen": len(fallen),
+        "people_fallen": sorted({str(subject) for subject, _ in fallen}),
+    }
 
 
 if __name__ == "__main__":
