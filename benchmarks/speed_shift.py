@@ -34,7 +34,8 @@ from mllmeraser.erasure.gates import Gate
 from mllmeraser.erasure.plan import SteeringPlan
 from mllmeraser.erasure.policy import Policy
 from mllmeraser.erasure.prompt_tracker import PromptTracker, Span
-from mllmeraser.erasure.steering_pass import Stack, SteeringPass
+from mllmeraser.erasure.stack import Stack
+from mllmeraser.erasure.steering_pass import SteeringPass
 
 POLICY = Policy("per token", read="per-layer", positions="last", decode=True, phi="identity")
 STRENGTH = 0.01

@@ -12,7 +12,7 @@ from mllmeraser.erasure.anchors import Anchor, Anchors
 from mllmeraser.erasure.gates import Gate
 from mllmeraser.erasure.plan import Site, SteeringPlan
 from mllmeraser.erasure.policy import TAIL, Policy
-from mllmeraser.erasure.steering_pass import NOWHERE
+from mllmeraser.erasure.site_scores import NOWHERE
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample

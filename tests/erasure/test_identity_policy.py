@@ -28,8 +28,8 @@ from mllmeraser.erasure.lens import named_states
 from mllmeraser.erasure.plan import IDENTITY_SITES, SteeringPlan
 from mllmeraser.erasure.policy import SUBJECT
 from mllmeraser.erasure.readings import read_gate
+from mllmeraser.erasure.site_scores import NOWHERE
 from mllmeraser.erasure.steering import attach
-from mllmeraser.erasure.steering_pass import NOWHERE
 from mllmeraser.models.capture import hidden_of
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel

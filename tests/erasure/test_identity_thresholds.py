@@ -19,8 +19,8 @@ from mllmeraser.erasure.identity_thresholds import (
     topic_threshold,
     with_room,
 )
+from mllmeraser.erasure.site_scores import NOWHERE
 from mllmeraser.erasure.statistics import Moments
-from mllmeraser.erasure.steering_pass import NOWHERE
 
 WIDTH = 8
 

@@ -23,7 +23,7 @@ from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.erasure.fit import FitResult, fit
 from mllmeraser.erasure.readings import read_gate
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.steering_pass import NOWHERE
+from mllmeraser.erasure.site_scores import NOWHERE
 from mllmeraser.erasure.threshold import auc, wilson
 from mllmeraser.evaluation.outcomes import judge
 from mllmeraser.evaluation.records import EvaluationResult, Record, write_scores

@@ -44,9 +44,9 @@ from mllmeraser.erasure.mentions import mentions
 from mllmeraser.erasure.plan import IDENTITY_SITES
 from mllmeraser.erasure.result import FitResult, timed
 from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.site_scores import NOWHERE
 from mllmeraser.erasure.split import Parts, unit_of
 from mllmeraser.erasure.statistics import FORGET, STRANGERS, LayerStatistics, Moments, Statistics
-from mllmeraser.erasure.steering_pass import NOWHERE
 from mllmeraser.erasure.threshold import auc, wilson
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mllmeraser.erasure.gates import SiteLens
 from mllmeraser.erasure.gates.gate import rivalry
-from mllmeraser.erasure.steering_pass import NOWHERE
+from mllmeraser.erasure.site_scores import NOWHERE
 from mllmeraser.erasure.threshold import conformal_threshold, prompts_needed
 
 FACE_SHARE = 1 / 20

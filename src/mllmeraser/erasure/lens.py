@@ -18,8 +18,8 @@ from mllmeraser.erasure.anchors import Anchor, Anchors, name_ends
 from mllmeraser.erasure.config import GateSettings
 from mllmeraser.erasure.gates import Gate, SiteLens, site_lens, soft_gate
 from mllmeraser.erasure.mentions import NAMES, mentions, open_questions
+from mllmeraser.erasure.site_scores import NOWHERE
 from mllmeraser.erasure.statistics import Moments
-from mllmeraser.erasure.steering_pass import NOWHERE
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.sample import IMPERSONAL, Sample

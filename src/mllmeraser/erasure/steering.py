@@ -1,9 +1,9 @@
 """Attach, shift, detach: h <- h + s a v after the decoder blocks of a frozen model.
 
 The forward path of a request: `SteeringAttachment._before` finds the prompt in the pass
-(`prompt_tracker.py`, `prompt_geometry.py`), the hook of each block reads the gates and shifts the state
-(`steering_pass.py`), `_after` closes the pass. Several erasers are stacked; all gates of a layer are read
-before anything is shifted there. Not thread-safe: one forward pass at a time.
+(`prompt_tracker.py`, `prompt_geometry.py`), the hook of each block reads the gates (`site_scores.py`) and shifts
+the state (`steering_pass.py`), `_after` closes the pass. Several erasers are stacked (`stack.py`); all gates of a
+layer are read before anything is shifted there. Not thread-safe: one forward pass at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from mllmeraser.erasure.generation import GenerateCall, GenerateTap
 from mllmeraser.erasure.plan import Steerable, SteeringPlan
 from mllmeraser.erasure.prompt_tracker import PromptTracker
 from mllmeraser.erasure.sharing import distinct_bytes
-from mllmeraser.erasure.steering_pass import Readings, Stack, SteeringPass
+from mllmeraser.erasure.site_scores import Readings
+from mllmeraser.erasure.stack import Stack
+from mllmeraser.erasure.steering_pass import SteeringPass
 from mllmeraser.erasure.veil import hidden_tokens, without
 from mllmeraser.models.capture import hidden_of, with_hidden
 from mllmeraser.models.families import family_for

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -13,11 +11,12 @@ import torch
 from torch import Tensor
 
 from mllmeraser.erasure import image_runs
-from mllmeraser.erasure.bundle import Bundle, bundled
-from mllmeraser.erasure.plan import Site, SteeringPlan
+from mllmeraser.erasure.plan import Site
 from mllmeraser.erasure.policy import Positions
 from mllmeraser.erasure.prompt_geometry import PromptSites, decoded_sites, prompt_sites
 from mllmeraser.erasure.prompt_tracker import PromptTracker, Span
+from mllmeraser.erasure.site_scores import Readings, SiteScores
+from mllmeraser.erasure.stack import Stack
 from mllmeraser.samples.errors import AttachError, InputError
 
 TEXT_ALONE = frozenset(
@@ -28,128 +27,6 @@ TEXT_ALONE = frozenset(
     }
 )  # fmt: skip
 """Arguments of forward that bring no picture; any other might, and then pictures are looked for."""
-
-NOWHERE = -1e4
-"""Score of a site that a prompt does not have, such as a face in a prompt without an image."""
-
-
-@dataclass(frozen=True)
-class Readings:
-    """What the gates said about the last batch of prompts; rows are those of the model, beams included.
-
-    Attributes:
-        names: Attached erasers, the columns of `pooled` and `amplitudes`.
-        pooled: (rows, erasers) score pooled over layers, maximum over subjects; NaN where the last prompt
-            token has not come by yet.
-        amplitudes: (rows, erasers) phi of the pooled score; 0 where the row did not select the eraser.
-        by_bundle: For each bundle, layer -> (rows, subjects) scores of all its subjects.
-    """
-
-    names: tuple[str, ...]
-    pooled: Tensor
-    amplitudes: Tensor
-    by_bundle: tuple[Mapping[int, Tensor], ...]
-    _bundles: tuple[Bundle, ...]
-
-    @property
-    def per_layer(self) -> Mapping[str, Mapping[int, Tensor]]:
-        """Eraser -> layer -> (rows, subjects) scores."""
-        return {
-            self.names[number]: {layer: scores[:, bundle.subjects_of(i)] for layer, scores in read.items()}
-            for bundle, read in zip(self._bundles, self.by_bundle, strict=True)
-            for i, number in enumerate(bundle.numbers)
-        }
-
-
-class Stack:
-    """Plans side by side: which of them read and which shift at a layer, with tensors where the states are.
-
-    Attributes:
-        names: Of the plans, in order; the number of a plan is its column everywhere.
-        bundles: The same, those together that read and shift alike.
-        readers: Layer -> numbers of the bundles that read there.
-        shifters: Layer -> kind of positions -> numbers of the bundles that shift there.
-        layers: Every layer that needs a hook, sorted.
-        steers_decoding: Numbers of the bundles that also steer decoded tokens.
-        hiders: Numbers of the bundles that hide a prompt from its answer.
-    """
-
-    def __init__(self, plans: Sequence[SteeringPlan]) -> None:
-        """Sort `plans` by layer."""
-        self.names = tuple(plan.name for plan in plans)
-        self.bundles = bundled(plans)
-        self.readers: dict[int, list[int]] = defaultdict(list)
-        self.shifters: dict[int, dict[Positions, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for number, bundle in enumerate(self.bundles):
-            for layer in bundle.plan.reads:
-                self.readers[layer].append(number)
-            for layer in bundle.shifts:
-                self.shifters[layer][bundle.plan.policy.positions].append(number)
-        self.layers = sorted({*self.readers, *self.shifters})
-        self.steers_decoding = tuple(n for n, bundle in enumerate(self.bundles) if bundle.plan.policy.decode)
-        self.hiders = tuple(n for n, bundle in enumerate(self.bundles) if bundle.plan.policy.hide_prompt)
-        order = [number for bundle in self.bundles for number in bundle.numbers]
-        self._columns = None if order == sorted(order) else torch.tensor(order).argsort()
-
-    def in_order(self, columns: Sequence[Tensor]) -> Tensor:
-        """(rows, plans) of what each bundle says, (rows, plans of the bundle), in the order of the plans."""
-        table = torch.cat(list(columns), dim=-1)
-        return table if self._columns is None else table[:, self._columns.to(table.device)]
-
-
-class _Scores:
-    """Scores and amplitudes, in one pass, at the last prompt tokens or at the decoded tokens."""
-
-    def __init__(self, stack: Stack, selection: Tensor | None) -> None:
-        self._bundles = stack.bundles
-        self._selection = selection
-        self.by_bundle: dict[int, dict[int, Tensor]] = defaultdict(dict)
-        self._decided: dict[int, Tensor] = {}
-
-    def read(self, number: int, layer: int, states: Tensor) -> None:
-        """Score states (rows, sites, d) with the gates of a bundle: (rows, sites, subjects), kept."""
-        self.by_bundle[number][layer] = self._scored(number, layer, states)
-
-    def read_most(self, number: int, layer: int, states: Tensor, where: Tensor) -> None:
-        """The largest score of each subject over the positions `where` (rows, length): (rows, 1, subjects), kept."""
-        if image_runs.may_look(states.device):  # no more states are scored than there are
-            row, column = where.nonzero(as_tuple=True)
-            scores = self._scored(number, layer, states[row, column][None])[0]
-            lowest = scores.new_full((states.shape[0], scores.shape[-1]), NOWHERE)
-            most = lowest.scatter_reduce(0, row[:, None].expand_as(scores), scores, "amax")
-            self.by_bundle[number][layer] = most[:, None]
-            return
-        scores = self._scored(number, layer, states)
-        lowest = torch.full_like(scores, NOWHERE)
-        self.by_bundle[number][layer] = torch.where(where[..., None], scores, lowest).amax(1, keepdim=True)
-
-    def nowhere(self, number: int, layer: int, states: Tensor) -> None:
-        """Keep that no row has this site."""
-        subjects = self._bundles[number].owners.numel()
-        self.by_bundle[number][layer] = states.new_full((states.shape[0], 1, subjects), NOWHERE, dtype=torch.float32)
-
-    def _scored(self, number: int, layer: int, states: Tensor) -> Tensor:
-        flat = states.reshape(-1, states.shape[-1]).float()
-        scores = self._bundles[number].gate(layer, states.device).scores(flat)
-        return scores.reshape(*states.shape[:2], scores.shape[-1])
-
-    def amplitude(self, number: int, layer: int) -> Tensor:
-        """(rows, sites, plans) s * a of the plans of a bundle at a layer; 0 on rows that did not select them."""
-        bundle = self._bundles[number]
-        if bundle.plan.policy.read == "per-layer":
-            return self._strong(bundle, self.by_bundle[number][layer])
-        if number not in self._decided:
-            scores = list(self.by_bundle[number].values())
-            combined = bundle.plan.policy.combine([score.to(scores[-1].device) for score in scores])
-            self._decided[number] = self._strong(bundle, combined)
-        return self._decided[number]
-
-    def _strong(self, bundle: Bundle, scores: Tensor) -> Tensor:
-        amplitude = bundle.amplitude(bundle.per_plan(scores)) * bundle.strengths(scores.device)
-        if self._selection is None:
-            return amplitude
-        chosen = self._selection[:, None, list(bundle.numbers)].to(amplitude.device)
-        return torch.where(chosen, amplitude, torch.zeros_like(amplitude))
 
 
 class SteeringPass:
@@ -190,8 +67,8 @@ class SteeringPass:
         self._all_decoded = (
             self._decoded is not None and image_runs.may_look(self._decoded.device) and bool(self._decoded.all())
         )
-        self._prompt_scores = _Scores(stack, self._chosen)
-        self._decode_scores = _Scores(stack, self._chosen)
+        self._prompt_scores = SiteScores(stack, self._chosen)
+        self._decode_scores = SiteScores(stack, self._chosen)
         self._moved: dict[tuple[str, torch.device], Tensor] = {}
 
     def after_block(self, layer: int, states: Tensor) -> Tensor:
@@ -284,7 +161,7 @@ class SteeringPass:
             moved = torch.where((found & (amplitudes != 0).any(-1))[:, None], moved, last)
         return states.index_put((self._rows(states.device), self._on("index", self.sites.index, states.device)), moved)
 
-    def _add(self, layer: int, numbers: list[int], states: Tensor, scores: _Scores, where: Tensor | None) -> Tensor:
+    def _add(self, layer: int, numbers: list[int], states: Tensor, scores: SiteScores, where: Tensor | None) -> Tensor:
         """Add sum_k (s_k a_k) v_k at the positions `where` (rows, length), or at all, where an amplitude is not 0."""
         amplitudes = self._amplitudes(layer, numbers, states, scores)
         shift = (amplitudes @ self._directions(layer, numbers, states)).to(states.dtype)
@@ -292,7 +169,7 @@ class SteeringPass:
             return states + shift
         return torch.where((where & (amplitudes != 0).any(-1))[..., None], states + shift, states)
 
-    def _amplitudes(self, layer: int, numbers: list[int], states: Tensor, scores: _Scores) -> Tensor:
+    def _amplitudes(self, layer: int, numbers: list[int], states: Tensor, scores: SiteScores) -> Tensor:
         """(rows, sites, plans) s_k a_k of these bundles' plans, one after the other."""
         return _joined([scores.amplitude(number, layer).to(states.device) for number in numbers], -1)
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from mllmeraser.erasure.steering_pass import NOWHERE
+from mllmeraser.erasure.site_scores import NOWHERE
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.engine import Busy, EngineError, Sampling, Ticket
 from mllmeraser.serving.http.chat import wanted_of
