@@ -13,7 +13,6 @@ from safetensors.torch import load, save
 
 from mllmeraser.erasure import TAIL as TAIL_POLICY
 from mllmeraser.erasure import Eraser, EraserConfig, GateSettings
-from mllmeraser.erasure import eraser as eraser_module
 from mllmeraser.erasure.config import Calibration, subject_key
 from mllmeraser.erasure.eraser import CONFIG_FILE, TENSOR_FILE
 from mllmeraser.models.hookpoint import HookPoint
@@ -224,32 +223,3 @@ def test_subject_keys_are_opaque_and_salted() -> None:
     assert subject_key("Jane Doe", "a") != subject_key("Jane Doe", "b")
     assert subject_key("Jane Doe", "a") == subject_key("Jane Doe", "a")
     assert "Jane" not in subject_key("Jane Doe", "a")
-
-
-def test_push_to_hub_uploads_the_two_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    seen: dict[str, Any] = {}
-
-    class Api:
-        def __init__(self, token: str | None = None) -> None:
-            seen["token"] = token
-
-        def create_repo(self, repo_id: str, **options: Any) -> None:
-            seen["created"] = (repo_id, options)
-
-        def upload_folder(self, *, folder_path: str, **options: Any) -> str:
-            seen["loaded"] = Eraser.from_pretrained(folder_path).digest()
-            seen["files"] = sorted(p.name for p in Path(folder_path).iterdir())
-            return "https://hub/commit"
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    assert make().push_to_hub("me/eraser", token="t") == "https://hub/commit"
-    assert seen["created"] == ("me/eraser", {"private": True, "exist_ok": True})
-    assert seen["files"] == [CONFIG_FILE, TENSOR_FILE] and seen["loaded"] == make().digest()
-
-
-def test_a_hub_repository_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make().save_pretrained(tmp_path / "e")
-    monkeypatch.setattr(eraser_module, "_download", lambda repo, revision: folder)
-    assert Eraser.from_pretrained("someone/jane").digest() == make().digest()

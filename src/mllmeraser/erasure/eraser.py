@@ -229,7 +229,9 @@ class Eraser:
         """
         folder = Path(source)
         if not folder.is_dir():
-            folder = _download(str(source), revision)
+            from mllmeraser.erasure.hub import fetch
+
+            folder = fetch(str(source), revision)
         config_file, tensor_file = folder / CONFIG_FILE, folder / TENSOR_FILE
         for file in (config_file, tensor_file):
             if not file.is_file():
@@ -247,17 +249,10 @@ class Eraser:
             raise ArtifactError(f"{tensor_file}: {error}") from error
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-        """Upload to a model repository of the Hugging Face hub, made if need be; returns the commit's
-        address.
-        """
-        from huggingface_hub import HfApi
+        """Upload to a model repository of the Hugging Face hub; see `erasure.hub.push`."""
+        from mllmeraser.erasure.hub import push
 
-        api = HfApi(token=token)
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = self.save_pretrained(Path(scratch) / "eraser")
-            done = api.upload_folder(repo_id=repo_id, folder_path=str(folder), commit_message="Upload eraser")
-        return str(getattr(done, "commit_url", done))
+        return push(self, repo_id, private=private, token=token)
 
 
 def _image_token(model: Any) -> int | None:
@@ -265,16 +260,3 @@ def _image_token(model: Any) -> int | None:
 
     hf = getattr(model, "hf", model)
     return family_for(hf.config, hf).image_token_id(hf)
-
-
-def _download(repo_id: str, revision: str | None) -> Path:
-    """Fetch the two files of an eraser from the hub."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    if repo_id.count("/") != 1 or repo_id.startswith((".", "/", "~")):
-        raise ArtifactError(f"{repo_id}: no such folder")
-    try:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=[CONFIG_FILE, TENSOR_FILE]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ArtifactError(f"{repo_id}: neither a folder nor a repository of the hub that can be read") from error
