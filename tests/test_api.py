@@ -104,7 +104,7 @@ def test_check_model(tiny_llava_path: Path) -> None:
     facts = api.check_model(str(tiny_llava_path))
     assert facts["ok"] and all(test["ok"] for test in facts["tests"]) and len(facts["tests"]) == 5
     assert (facts["family"], facts["layers"], facts["width"]) == ("llava", LLAVA_LAYERS, WIDTH)
-    assert facts["artifact_bytes"] < facts["dense_bytes"]
+    assert (facts["precision"], facts["weights_bytes"] > 0) == ("float32", True)
 
 
 def test_description_names_nobody(eraser: Eraser, tmp_path: Path) -> None:

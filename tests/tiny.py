@@ -24,7 +24,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from mllmeraser.models.families.qwen2_5_vl import AssembledProcessor
+from mllmeraser.models.families import AssembledProcessor
 from mllmeraser.samples import Sample
 
 WIDTH = 64

@@ -32,11 +32,16 @@ def test_reads_tensor_and_tuple_outputs(tuple_output: bool) -> None:
 
 
 def test_output_keeps_its_form() -> None:
-    old, new = torch.zeros(1), torch.ones(1)
+    old, new = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
     assert with_hidden(old, new) is new
     assert with_hidden((old, "cache"), new) == (new, "cache")
     with pytest.raises(TypeError, match="str"):
         hidden_of("nothing")
+
+
+def test_several_states_per_token_are_refused() -> None:
+    with pytest.raises(InputError, match=r"\(1, 2, 4, 8\)"):
+        hidden_of((torch.zeros(1, 2, 4, 8), "cache"))
 
 
 def test_last_real_token_on_either_side() -> None:

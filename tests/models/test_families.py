@@ -70,7 +70,8 @@ def test_registered_family_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     other: Family = register(Other())
     assert family_for(LlamaConfig()) is other
-    assert [one.name for one in families.families()] == ["llava", "other", "qwen2.5-vl"]
+    names = [one.name for one in families.families()]
+    assert "other" in names and names == sorted(set(names))
 
 
 def test_image_token_stands_for_image_positions(tiny_model: MultimodalModel) -> None:

@@ -42,7 +42,7 @@ def list_families() -> list[dict[str, Any]]:
         {
             "family": family.name,
             "model_types": list(family.model_types),
-            "embedded": [f"embedded:{name}" for name in NAMES if family.name.startswith(name)],
+            "embedded": [f"embedded:{name}" for name in NAMES if family.name == name],
         }
         for family in families()
     ]

@@ -45,12 +45,13 @@ def print_families(families: Sequence[Mapping[str, Any]]) -> None:
 def print_check(check: Mapping[str, Any]) -> None:
     """What `models check` found, one fact per line, then the tests."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    for key in ("model", "family", "dtype", "layers", "width", "hook_points", "fingerprint"):
+    for key in ("model", "family", "precision", "layers", "width", "hook_points", "fingerprint"):
         table.add_row(key.replace("_", " "), str(check[key]))
-    size = check["artifact_bytes"]
+    table.add_row("weights", f"{check['weights_bytes'] / 1e6:,.1f} MB")
     table.add_row(
-        "eraser",
-        f"at most {size / 1000:.1f} kB a person (dense matrices: {check['dense_bytes'] / 1e6:.1f} MB)",
+        "eraser (default)",
+        f"at most {check['artifact_bytes'] / 1000:,.1f} kB, {check['artifact_bytes_more'] / 1000:,.1f} kB each further "
+        f"person; dense matrices: {check['dense_bytes'] / 1e6:,.1f} MB",
     )
     for test in check["tests"]:
         table.add_row(test["name"], "ok" if test["ok"] else f"FAILED: {test['detail']}")

@@ -19,6 +19,7 @@ from mllmeraser.erasure.revoke import RATES, TAIL
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.split import Parts, salted_digest
 from mllmeraser.erasure.statistics import Statistics
+from mllmeraser.models.fingerprint import precision_of
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.request import Request
 from mllmeraser.version import __version__
@@ -57,7 +58,7 @@ def describe(
         base_model=model.name,
         revision=model.revision,
         fingerprint=model.fingerprint(),
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=precision_of(model.hf),
         prompt_hash=model.prompt_hash(),
         hidden_size=model.hidden_size,
         num_layers=model.num_layers,

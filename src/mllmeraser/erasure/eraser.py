@@ -118,7 +118,7 @@ class Eraser:
         Raises:
             ArtifactError: If its depth, width, weights or (where `model` is ours) chat format differ.
         """
-        from mllmeraser.models.fingerprint import fingerprint
+        from mllmeraser.models.fingerprint import fingerprint, precision_of
         from mllmeraser.models.model import MultimodalModel
 
         hf, base = getattr(model, "hf", model), self.config.base_model
@@ -131,6 +131,12 @@ class Eraser:
                 f"not for a model of {shape[0]} layers of width {shape[1]}"
             )
         if fingerprint(hf) != self.config.fingerprint:
+            made, here = self.config.dtype, precision_of(hf)
+            if made != here:
+                raise ArtifactError(
+                    f"the eraser was made for {base} in {made}, and this model is in {here}: load it in {made}, or fit "
+                    "the eraser again on this one"
+                )
             raise ArtifactError(f"the eraser was made for {base}, and this model has other weights: fit it again")
 
         if isinstance(model, MultimodalModel) and model.prompt_hash() != self.config.prompt_hash:

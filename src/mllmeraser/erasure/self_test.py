@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from mllmeraser.erasure.gates import Gate
 from mllmeraser.erasure.plan import SteeringPlan
 from mllmeraser.erasure.policy import TAIL
+from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.size import artifact_bytes
 from mllmeraser.erasure.steering import attach_all
+from mllmeraser.models.fingerprint import precision_of
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import MLLMEraserError
@@ -31,15 +34,18 @@ def check_hooks(model: MultimodalModel) -> dict[str, Any]:
     }
     results = [_run(name, test, model) for name, test in tests.items()]
     width, depth = model.hidden_size, model.num_layers
+    size, more = artifact_bytes(FitSettings.preset("default"), width, depth)
     return {
         "model": model.name,
         "family": model.family.name,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "precision": precision_of(model.hf),
         "layers": depth,
         "width": width,
         "hook_points": f"residual stream after blocks 0 to {depth - 1}",
         "fingerprint": model.fingerprint(),
-        "artifact_bytes": 4 * width * depth * 3,  # direction, gate and share of one person at every layer
+        "weights_bytes": sum(weight.nbytes for weight in model.hf.parameters()),
+        "artifact_bytes": size,
+        "artifact_bytes_more": more,
         "dense_bytes": 4 * width * width * depth,
         "tests": results,
         "ok": all(result["ok"] for result in results),

@@ -62,6 +62,7 @@ def attach_all(model: Any, erasers: Steerables) -> SteeringAttachment:
     layers = family.decoder_layers(hf)
     plans = _named_plans(model, erasers)
     check_plans(plans, len(layers), int(family.text_config(hf).hidden_size))
+    family.check_hooks(hf, [layer for plan in plans for layer in (*plan.reads, *plan.shift_layers)])
     return SteeringAttachment(hf, family.decoder(hf), layers, plans)
 
 

@@ -42,23 +42,15 @@ class ContextPrompts(Prompts):
             InputError: A text holds another number of placeholders than its sample has pictures.
         """
         pixels = [self._pictures(sample) for sample in samples]
-        texts = [self._expanded(self.text(sample), row) for sample, row in zip(samples, pixels, strict=True)]
+        texts = [
+            self.family.expand_all(self.processor, self.text(sample), row)
+            for sample, row in zip(samples, pixels, strict=True)
+        ]
         flat = [one for row in pixels for one in row]
         return self.family.collate(self.processor, tokenize(self.processor, texts), flat, padding_side)
 
     def _pictures(self, sample: Sample) -> list[PixelInputs]:
         return [self.pixels(turn.image) for turn in (*shots_of(sample), sample) if turn.image is not None]
-
-    def _expanded(self, text: str, pixels: Sequence[PixelInputs]) -> str:
-        token = self.family.image_token(self.processor)
-        first, *rest = text.split(token)
-        if len(rest) != len(pixels):
-            raise InputError(
-                f"the conversation has {len(rest)} image placeholders ({token}) for {len(pixels)} image(s); "
-                "a question must not contain the placeholder itself"
-            )
-        sizes = [self.family.placeholders(self.processor, one) for one in pixels]
-        return first + "".join(token * size + part for size, part in zip(sizes, rest, strict=True))
 
 
 def _asked(sample: Sample) -> dict[str, Any]:

@@ -10,14 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from mllmeraser.models.hookpoint import HookPoint
-from mllmeraser.samples.errors import NumericalError
+from mllmeraser.samples.errors import InputError, NumericalError
 
 
 def hidden_of(output: Any) -> Tensor:
-    """Residual stream `(batch, length, width)` in a block's output: the tensor, or a tuple's first item."""
+    """Residual stream `(batch, length, width)` in a block's output: the tensor, or a tuple's first item.
+
+    Raises:
+        InputError: If the block passes on something else, such as several states per token.
+    """
     hidden = output[0] if isinstance(output, (tuple, list)) else output
     if not isinstance(hidden, Tensor):
         raise TypeError(f"a decoder block gave {type(hidden).__name__} where its hidden states were expected")
+    if hidden.dim() != 3:
+        raise InputError(
+            f"a decoder block gave states of shape {tuple(hidden.shape)}: only one state per token, (batch, length, "
+            "width), can be read and moved"
+        )
     return hidden
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -58,11 +58,30 @@ def fingerprint(hf: PreTrainedModel, family: Family | None = None) -> str:
 def _fingerprint(hf: PreTrainedModel, family: Family | None) -> str:
     family = family or family_for(hf.config, hf)
     digest = hashlib.sha256(json.dumps(_essentials(hf, family), sort_keys=True).encode())
-    named = sorted((_canonical(name), parameter) for name, parameter in _unique(hf).items())
-    for name, parameter in named:
-        digest.update(f"\n{name}{tuple(parameter.shape)}".encode())
-        digest.update(_sample(name, parameter))
+    named = sorted((_canonical(name), name, parameter) for name, parameter in _unique(hf).items())
+    for canonical, name, parameter in named:
+        digest.update(f"\n{canonical}{tuple(parameter.shape)}".encode())
+        digest.update(_sample(hf, name, parameter))
     return digest.hexdigest()
+
+
+def precision_of(hf: PreTrainedModel) -> str:
+    """In which numbers a model's weights are: `"float32"`, or `"int8 (bitsandbytes), float16"` and the like."""
+    dtype = str(hf.dtype).removeprefix("torch.")
+    how = _quantisation(hf)
+    return dtype if how is None else f"{how}, {dtype}"
+
+
+def _quantisation(hf: PreTrainedModel) -> str | None:
+    found = getattr(hf.config, "quantization_config", None)
+    if found is None:
+        return None
+    settings = found if isinstance(found, dict) else found.to_dict()
+    method = str(getattr(settings.get("quant_method"), "value", settings.get("quant_method")))
+    if method == "bitsandbytes":
+        return f"{'int8' if settings.get('load_in_8bit') else settings.get('bnb_4bit_quant_type', '4 bit')} ({method})"
+    bits = settings.get("bits")
+    return f"{method} {bits} bit" if bits else method
 
 
 def prompt_hash(processor: Any, family: Family) -> str:
@@ -79,7 +98,9 @@ def _essentials(hf: PreTrainedModel, family: Family) -> dict[str, Any]:
     """What changes the function of a model without showing in the shapes of its weights."""
     text = family.text_config(hf)
     rope = getattr(text, "rope_parameters", None) or {}
+    how = _quantisation(hf)
     return {
+        **({} if how is None else {"quantisation": how}),
         "family": family.name,
         "dtype": str(hf.dtype),
         "layers": text.num_hidden_layers,
@@ -93,17 +114,42 @@ def _essentials(hf: PreTrainedModel, family: Family) -> dict[str, Any]:
     }
 
 
-def _unique(hf: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
-    return dict(hf.named_parameters(remove_duplicate=True))
+def _unique(hf: PreTrainedModel) -> dict[str, Tensor]:
+    return {name: _stored(hf, name, weight) for name, weight in hf.named_parameters(remove_duplicate=True)}
+
+
+def _stored(hf: PreTrainedModel, name: str, weight: Tensor) -> Tensor:
+    """A weight as a checkpoint has it: on a CPU, bitsandbytes packs 4-bit weights anew once they were used."""
+    if not getattr(getattr(weight, "quant_state", None), "packing_format_for_cpu", False):
+        return weight
+    owner, _, last = name.rpartition(".")
+    found: Tensor = hf.get_submodule(owner).state_dict()[last]
+    return found
 
 
 def _canonical(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
-def _sample(name: str, parameter: Tensor) -> bytes:
-    if parameter.is_meta:
-        raise InputError(f"the weights of {name} are not in memory, so the model cannot be recognised")
+def _sample(hf: PreTrainedModel, name: str, parameter: Tensor) -> bytes:
+    with _in_memory(hf, name) if parameter.is_meta else nullcontext(parameter) as found:
+        if found.is_meta:
+            raise InputError(f"the weights of {name} are not in memory, so the model cannot be recognised")
+        return _values(found)
+
+
+@contextmanager
+def _in_memory(hf: PreTrainedModel, name: str) -> Iterator[Tensor]:
+    """A weight that accelerate keeps elsewhere (CPU or disk offload), fetched while the context is open."""
+    from accelerate.utils import align_module_device
+
+    owner, _, last = name.rpartition(".")
+    module = hf.get_submodule(owner)
+    with align_module_device(module):
+        yield getattr(module, last)
+
+
+def _values(parameter: Tensor) -> bytes:
     flat = parameter.detach().reshape(-1)
     count = flat.numel()
     chosen = torch.linspace(0, max(count - 1, 0), min(count, SAMPLED), dtype=torch.float64).long()

@@ -93,6 +93,11 @@ def unwrap(model: Any) -> nn.Module:
 
     inner = getattr(model, "hf", model)
     if not isinstance(inner, PreTrainedModel):
+        if callable(getattr(inner, "get_base_model", None)):  # a PeftModel calls past the hooks of the model inside
+            raise AttachError(
+                f"cannot attach to a {type(model).__name__}: give what its get_base_model() returns, and call that; "
+                "the adapter stays in it"
+            )
         raise AttachError(
             f"cannot attach to a {type(model).__name__}: give a model of load_model() or a transformers "
             "PreTrainedModel (the one inside a wrapper)"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoConfig
 
 from mllmeraser.models.families import Family, families, family_for
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.models.weights import Placement, Quantisation, first_line, load_weights
 from mllmeraser.samples.errors import InputError, UnknownFamilyError
 
 Resolver = Callable[[str], "Path | str"]
@@ -58,6 +58,9 @@ def load_model(
     revision: str | None = None,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    quantisation: Quantisation | None = None,
+    adapter: str | None = None,
 ) -> MultimodalModel:
     """Load a frozen multimodal model: evaluation mode, no parameter asks for a gradient.
 
@@ -67,18 +70,22 @@ def load_model(
         dtype: Type of the weights, as a torch dtype or its name; by default float32 on a CPU and what the
             checkpoint states on an accelerator.
         device: By default the first CUDA device if there is one, else the CPU.
+        device_map: How accelerate spreads the weights over devices, CPU memory and disk: `"auto"`, or modules to
+            devices. In place of `device`.
+        quantisation: `"int8"` or `"nf4"` (4 bit) by bitsandbytes; a checkpoint that is quantised needs no word.
+        adapter: Folder or hub id of a PEFT adapter to put on the weights; safetensors only.
 
     Raises:
-        InputError: If there is no such model, it has no safetensors weights, or weights are missing from it.
+        InputError: If there is no such model, it has no safetensors weights, weights are missing from it, or a package
+            that this takes is not installed.
         UnknownFamilyError: If no adapter serves its model type; no weights are read then.
     """
     source = resolve(name)
-    place = _device(device)
+    placement = Placement(dtype, device, device_map, quantisation, adapter)
     config = _config(name, source, revision)
     family = family_for(config)
     processor = _processor(name, source, revision, family)
-    hf = _weights(name, source, revision, _dtype(dtype, place))
-    hf.to(place).eval().requires_grad_(False)
+    hf = load_weights(name, source, revision, placement)
     return MultimodalModel(name, hf, processor, family, revision or getattr(config, "_commit_hash", None))
 
 
@@ -89,11 +96,11 @@ def _resolve_prefixed(name: str, prefix: str, rest: str) -> str:
         try:
             resolver = getattr(importlib.import_module(module), function)
         except (ImportError, AttributeError) as error:
-            raise InputError(f"cannot look up {name!r}: {_first_line(error)}") from error
+            raise InputError(f"cannot look up {name!r}: {first_line(error)}") from error
     try:
         folder = Path(resolver(rest))
     except (KeyError, ValueError, FileNotFoundError) as error:
-        raise InputError(f"unknown model {name!r}: {_first_line(error)}") from error
+        raise InputError(f"unknown model {name!r}: {first_line(error)}") from error
     if not (folder / "config.json").is_file():
         raise InputError(f"unknown model {name!r}: {folder} holds no checkpoint")
     return str(folder)
@@ -103,57 +110,20 @@ def _config(name: str, source: str, revision: str | None) -> Any:
     try:
         return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     except OSError as error:
-        raise InputError(f"cannot load the model {name!r}: {_first_line(error)}") from error
+        raise InputError(f"cannot load the model {name!r}: {first_line(error)}") from error
     except ValueError as error:
         known = ", ".join(family.name for family in families())
-        raise UnknownFamilyError(f"{name!r}: {_first_line(error)} Known families: {known}") from error
+        raise UnknownFamilyError(f"{name!r}: {first_line(error)} Known families: {known}") from error
 
 
 def _processor(name: str, source: str, revision: str | None, family: Family) -> Any:
     try:
         processor = family.load_processor(source, revision)
     except (OSError, ValueError, TypeError, ImportError) as error:
-        raise InputError(f"cannot load the processor of {name!r}: {_first_line(error)}") from error
+        raise InputError(f"cannot load the processor of {name!r}: {first_line(error)}") from error
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     return processor
-
-
-def _weights(name: str, source: str, revision: str | None, dtype: torch.dtype | str) -> PreTrainedModel:
-    try:
-        hf, info = AutoModelForImageTextToText.from_pretrained(
-            source,
-            revision=revision,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"cannot load the weights of {name!r}: {_first_line(error)}") from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        # transformers fills these with random numbers and only warns.
-        raise InputError(f"the checkpoint {name!r} lacks {len(missing)} weights, such as {missing[0]}")
-    return hf
-
-
-def _device(device: torch.device | str | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"unknown device {device!r}") from error
-
-
-def _dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype | str:
-    if dtype is None:
-        return torch.float32 if device.type == "cpu" else "auto"
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise InputError(f"unknown dtype {dtype!r}: float32, bfloat16 and float16 are common")
-    return found
 
 
 def _looks_like_path(name: str) -> bool:
@@ -162,8 +132,3 @@ def _looks_like_path(name: str) -> bool:
 
 def _prefixes() -> str:
     return ", ".join(f"{prefix}:..." for prefix in sorted(_RESOLVERS))
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return text.strip().splitlines()[0] if text.strip() else type(error).__name__

@@ -80,17 +80,17 @@ class MultimodalModel:
         return int(self.family.text_config(self.hf).hidden_size)
 
     def hookpoints(self, layers: Iterable[int] | None = None) -> tuple[HookPoint, ...]:
-        """Hook points of `layers`, or of every layer.
+        """Hook points of `layers`, or of every layer that runs for every prompt.
 
         Raises:
-            InputError: If a layer does not exist.
+            InputError: If a layer does not exist, or does not run for every prompt.
         """
-        chosen = range(self.num_layers) if layers is None else sorted(set(layers))
-        return tuple(HookPoint(layer).check(self.num_layers) for layer in chosen)
+        chosen = self.family.hook_layers(self.hf) if layers is None else sorted(set(layers))
+        return self._checked(HookPoint(layer) for layer in chosen)
 
     def encode(self, samples: Sequence[Sample], padding_side: str = "left") -> BatchFeature:
         """One batch of prompts on the model's device, rows in order; pictures in the model's dtype."""
-        return self._place(self.prompts.encode(samples, padding_side))
+        return self.place(self.prompts.encode(samples, padding_side))
 
     def encode_texts(
         self, texts: Sequence[str], images: Sequence[Image.Image | None], padding_side: str = "left"
@@ -109,7 +109,7 @@ class MultimodalModel:
         ids = [tokenize(self.processor, [row])[0] for row in rows]
         if not all(ids):
             raise InputError("a prompt has no tokens: it is empty")
-        return self._place(self.family.collate(self.processor, ids, pixels, padding_side))
+        return self.place(self.family.collate(self.processor, ids, pixels, padding_side))
 
     def encode_answers(
         self,
@@ -120,7 +120,7 @@ class MultimodalModel:
         padding_side: str = "right",
     ) -> BatchFeature:
         """One batch of prompts with answers and `labels` (-100 outside the answer), for losses."""
-        return self._place(self.prompts.encode_answers(samples, answers, end=end, padding_side=padding_side))
+        return self.place(self.prompts.encode_answers(samples, answers, end=end, padding_side=padding_side))
 
     def generate(
         self,
@@ -184,7 +184,7 @@ class MultimodalModel:
             InputError: If a hook point does not exist.
             NumericalError: If a state is NaN or infinite.
         """
-        points = [point.check(self.num_layers) for point in dict.fromkeys(hookpoints)]
+        points = self._checked(dict.fromkeys(hookpoints))
         result = {point: torch.zeros(len(samples), self.hidden_size) for point in points}
         for rows in self.prompts.plan(samples, batch_size):
             # Padding on the right: positions then count from the first real token, as for a single prompt.
@@ -246,7 +246,13 @@ class MultimodalModel:
         """Digest of the chat format and tokenizer (see `models.fingerprint`)."""
         return prompt_hash(self.processor, self.family)
 
-    def _place(self, batch: BatchFeature) -> BatchFeature:
+    def _checked(self, points: Iterable[HookPoint]) -> tuple[HookPoint, ...]:
+        checked = tuple(point.check(self.num_layers) for point in points)
+        self.family.check_hooks(self.hf, [point.layer for point in checked])
+        return checked
+
+    def place(self, batch: BatchFeature) -> BatchFeature:
+        """A batch on the model's device, its pictures in the model's dtype."""
         batch = batch.to(self.device)
         if "pixel_values" in batch:
             batch["pixel_values"] = batch["pixel_values"].to(self.dtype)

@@ -93,6 +93,7 @@ class Prompts:
         for number, (row, tail) in enumerate(zip(rows, tails, strict=True)):
             stop = labels.shape[1] if padding_side == "left" else len(row)
             labels[number, stop - len(tail) : stop] = torch.tensor(tail)
+        batch.update(self.family.answer_inputs(batch, labels != IGNORED))
         batch["labels"] = labels
         return batch
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import BatchFeature
 
 from mllmeraser.models.families.pixels import PixelSpace
@@ -23,13 +24,18 @@ class Family(ABC):
 
     Attributes:
         name: Short name shown to users.
-        model_types: Values of `config.model_type` this adapter serves.
+        model_types: Values of `config.model_type` this adapter serves; `type/vision type` where the type of the
+            vision tower decides.
         decoder_paths: Dotted paths of the decoder's blocks below the top model, newest transformers first.
+        mixes: Whether rows with and without a picture may share a batch.
+        several: Whether several pictures in one prompt are written and read one like the other.
     """
 
-    name: ClassVar[str]
-    model_types: ClassVar[tuple[str, ...]]
-    decoder_paths: ClassVar[tuple[str, ...]]
+    name: str
+    model_types: tuple[str, ...]
+    decoder_paths: tuple[str, ...] = ("model.language_model.layers", "language_model.model.layers")
+    mixes: bool = True
+    several: bool = True
 
     # -- the model -------------------------------------------------------------------------------------
 
@@ -53,6 +59,28 @@ class Family(ABC):
         """
         return self._blocks(hf)[1]
 
+    def hook_layers(self, hf: nn.Module) -> tuple[int, ...]:
+        """Numbers of the blocks that run for every prompt: only after those can a state be read and moved.
+
+        Raises:
+            InputError: As `decoder_layers`.
+        """
+        return tuple(range(len(self.decoder_layers(hf))))
+
+    def check_hooks(self, hf: nn.Module, layers: Iterable[int]) -> None:
+        """Make sure that all of `layers` can be read and moved, whatever the prompt.
+
+        Raises:
+            InputError: If one is not among `hook_layers`; of those that do not exist nothing is said here.
+        """
+        usable, depth = self.hook_layers(hf), len(self.decoder_layers(hf))
+        idle = sorted({layer for layer in layers if layer < depth} - set(usable))
+        if idle:
+            raise InputError(
+                f"block {idle[0]} of this {self.name} model does not run for every prompt, so nothing can be read or "
+                f"moved there; use one of {', '.join(map(str, usable))}"
+            )
+
     def decoder(self, hf: nn.Module) -> nn.Module:
         """The language model that runs those blocks: it takes the `attention_mask` of all of them.
 
@@ -66,6 +94,8 @@ class Family(ABC):
 
     def _blocks(self, hf: nn.Module) -> tuple[str, nn.ModuleList]:
         config = self.text_config(hf)
+        if getattr(config, "is_encoder_decoder", False):
+            raise InputError(f"{type(hf).__name__} is an encoder-decoder model: its decoder never reads the prompt")
         for path in self.decoder_paths:
             layers = _submodule(hf, path)
             if isinstance(layers, nn.ModuleList):
@@ -103,11 +133,15 @@ class Family(ABC):
         """Valid range and step of `batch["pixel_values"]`, for attacks in the processor's output space."""
 
     def join(self, pixels: Sequence[PixelInputs]) -> PixelInputs:
-        """Tensors of several pictures as one batch, in prompt order."""
-        return {key: torch.cat([one[key] for one in pixels]) for key in pixels[0]} if pixels else {}
+        """Tensors of several pictures as one batch, in prompt order; smaller ones are filled up with zeros."""
+        return {key: cat_padded([one[key] for one in pixels]) for key in pixels[0]} if pixels else {}
 
     def extra_inputs(self, processor: Any, input_ids: Tensor) -> dict[str, Tensor]:
         """Further inputs the forward of this family needs, derived from the token ids `(batch, length)`."""
+        return {}
+
+    def answer_inputs(self, batch: BatchFeature, answers: Tensor) -> dict[str, Tensor]:
+        """Inputs that change where the tokens `answers` (batch, length) bool follow a prompt, as attention may."""
         return {}
 
     def render(self, processor: Any, prompt_text: str, has_image: bool) -> str:
@@ -120,21 +154,33 @@ class Family(ABC):
         messages = [{"role": "user", "content": content}]
         return str(processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
+    def expansion(self, processor: Any, pixels: PixelInputs) -> str:
+        """What stands in the prompt for one picture, in place of its placeholder."""
+        return self.image_token(processor) * self.placeholders(processor, pixels)
+
     def expand(self, processor: Any, text: str, pixels: PixelInputs | None) -> str:
-        """`text` with its image placeholder repeated to the number of positions of the picture.
+        """`text` with its image placeholder replaced by what stands for the picture; see `expand_all`."""
+        return self.expand_all(processor, text, [] if pixels is None else [pixels])
+
+    def expand_all(self, processor: Any, text: str, pixels: Sequence[PixelInputs]) -> str:
+        """`text` with each image placeholder replaced by what stands for its picture.
 
         Raises:
             InputError: If the text holds another number of placeholders than pictures (a question that
-                spells the placeholder out would otherwise shift the image features).
+                spells the placeholder out would otherwise shift the image features), or the family writes
+                several pictures otherwise than one and one.
         """
         token = self.image_token(processor)
-        expected = 0 if pixels is None else 1
-        if text.count(token) != expected:
+        first, *rest = text.split(token)
+        if len(rest) != len(pixels):
             raise InputError(
-                f"the prompt has {text.count(token)} image placeholders ({token}) for {expected} image(s); "
+                f"the prompt has {len(rest)} image placeholders ({token}) for {len(pixels)} image(s); "
                 "a question must not contain the placeholder itself"
             )
-        return text if pixels is None else text.replace(token, token * self.placeholders(processor, pixels))
+        if len(pixels) > 1 and not self.several:
+            raise InputError(f"{self.name} takes one picture per prompt here, not {len(pixels)}")
+        shown = [self.expansion(processor, one) for one in pixels]
+        return first + "".join(picture + part for picture, part in zip(shown, rest, strict=True))
 
     def encode(
         self,
@@ -187,6 +233,17 @@ def tokenize(processor: Any, texts: Sequence[str]) -> list[list[int]]:
     special = not (bos and texts[0].startswith(bos))
     ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=special)["input_ids"]
     return ids
+
+
+def cat_padded(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors one after the other along the first axis; the other axes grow to the largest, filled with zeros."""
+    sizes = [max(extent) for extent in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+    grown = []
+    for tensor in tensors:
+        missing = [size - have for size, have in zip(sizes, tensor.shape[1:], strict=True)]
+        # `pad` counts axes from the last to the first, with two numbers for each.
+        grown.append(functional.pad(tensor, [n for size in reversed(missing) for n in (0, size)]))
+    return torch.cat(grown)
 
 
 def pad(ids: Sequence[Sequence[int]], pad_token_id: int, padding_side: str) -> dict[str, Tensor]:

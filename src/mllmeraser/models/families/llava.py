@@ -1,8 +1,8 @@
-"""LLaVA: CLIP features, projected, in place of `<image>` in the prompt of a Llama-like decoder."""
+"""LLaVA and VipLLaVA: CLIP features, projected, in place of `<image>` in the prompt of a Llama-like decoder."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from PIL import Image
@@ -15,9 +15,8 @@ from mllmeraser.models.families.pixels import PixelSpace, channel_bounds
 class Llava(Family):
     """`LlavaForConditionalGeneration`: LLaVA-1.5 and its relatives with one picture size."""
 
-    name: ClassVar[str] = "llava"
-    model_types: ClassVar[tuple[str, ...]] = ("llava",)
-    decoder_paths: ClassVar[tuple[str, ...]] = ("model.language_model.layers", "language_model.model.layers")
+    name = "llava"
+    model_types: tuple[str, ...] = ("llava",)
 
     def load_processor(self, source: str, revision: str | None = None) -> Any:
         """The checkpoint's own `LlavaProcessor`."""
@@ -44,3 +43,10 @@ class Llava(Family):
         lower, upper, scale = (part.view(1, -1, 1, 1) for part in channel_bounds(processor.image_processor))
         space = PixelSpace(lower, upper, scale, channels=scale.shape[1])
         return space.to(batch["pixel_values"]) if "pixel_values" in batch else space
+
+
+class VipLlava(Llava):
+    """`VipLlavaForConditionalGeneration`: features of five CLIP layers side by side; prompts as for LLaVA."""
+
+    name = "vipllava"
+    model_types = ("vipllava",)

@@ -1,0 +1,225 @@
+"""What a family has to keep on a model, so that a state that is read is the state that is moved.
+
+The tests run it on a tiny random model of every family; it holds for a real checkpoint in the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mllmeraser.models.capture import capture, hidden_of, last_real_index, with_hidden
+from mllmeraser.models.hookpoint import HookPoint
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples.errors import MLLMEraserError
+from mllmeraser.samples.sample import Sample
+
+CLOSE = 1e-3
+"""Relative difference up to which two computations of one state are the same; padding changes the order of sums."""
+
+STEPS = 4
+"""Decoded tokens that are compared."""
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One promise of a family.
+
+    Attributes:
+        name: Short, a column of the table in the docs.
+        check: Gives what is wrong with a model on some samples, or nothing.
+    """
+
+    name: str
+    check: Callable[[MultimodalModel, Sequence[Sample]], str]
+
+
+def run(model: MultimodalModel, samples: Sequence[Sample]) -> dict[str, str]:
+    """Clause -> what is wrong, empty where it holds.
+
+    Args:
+        model: Any model, with nothing attached.
+        samples: Prompts of different lengths, at least two with a picture and two without.
+    """
+    return {clause.name: _run(clause, model, samples) for clause in CLAUSES}
+
+
+@torch.no_grad()
+def _run(clause: Clause, model: MultimodalModel, samples: Sequence[Sample]) -> str:
+    try:
+        return clause.check(model, samples)
+    except (MLLMEraserError, RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
+        return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+# -- reading ---------------------------------------------------------------------------------------------
+
+
+def states(model: MultimodalModel, samples: Sequence[Sample], side: str = "right") -> dict[HookPoint, Tensor]:
+    """States (samples, width) at the last prompt token after every block that may be hooked, in one batch."""
+    inputs = model.encode(samples, side)
+    with capture(model.layers, model.hookpoints(), _last(inputs)) as found:
+        model.hf(**inputs, use_cache=False)
+    return dict(found)
+
+
+def _groups(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Prompts of text alone, and those with a picture."""
+    return [[sample for sample in samples if (sample.image is None) == plain] for plain in (True, False)]
+
+
+def _alone(model: MultimodalModel, samples: Sequence[Sample]) -> dict[HookPoint, Tensor]:
+    each = [states(model, [sample]) for sample in samples]
+    return {point: torch.cat([one[point] for one in each]) for point in each[0]}
+
+
+def _last(inputs: Mapping[str, Any]) -> Tensor:
+    ids = inputs["input_ids"]
+    return last_real_index(inputs["attention_mask"], ids.shape[0], ids.shape[1], ids.device)
+
+
+def _differs(found: Mapping[HookPoint, Tensor], wanted: Mapping[HookPoint, Tensor]) -> str:
+    if not wanted or set(found) != set(wanted):
+        return "some blocks did not run"
+    for point, states in wanted.items():
+        error = float((found[point] - states).abs().max() / states.abs().max().clamp(min=1e-9))
+        if not error < CLOSE:
+            return f"states after block {point.layer} differ by {error:.1e} of the largest"
+    return ""
+
+
+# -- clauses ---------------------------------------------------------------------------------------------
+
+
+def _decoder(model: MultimodalModel, samples: Sequence[Sample]) -> str:
+    """Every hooked block runs once for a prompt of text alone, and gives (batch, length, width)."""
+    prompt = model.encode([sample for sample in samples if sample.image is None][:1])
+    shape = (*prompt["input_ids"].shape, model.hidden_size)
+    seen: dict[int, list[tuple[int, ...]]] = {point.layer: [] for point in model.hookpoints()}
+
+    def note(layer: int) -> Callable[..., None]:
+        return lambda _module, _args, output: seen[layer].append(tuple(hidden_of(output).shape))
+
+    handles = [model.layers[layer].register_forward_hook(note(layer)) for layer in seen]
+    try:
+        model.hf(**prompt, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    wrong = [f"block {layer} gave {shapes}" for layer, shapes in seen.items() if shapes != [shape]]
+    return "; ".join(wrong)
+
+
+def _image_tokens(model: MultimodalModel, samples: Sequence[Sample]) -> str:
+    """Pictures have positions of their own in the prompt, and text has none of those."""
+    token = model.family.image_token_id(model.hf)
+    for sample in samples:
+        count = int((model.encode([sample])["input_ids"] == token).sum())
+        wanted = 0
+        if sample.image is not None:
+            wanted = model.family.placeholders(model.processor, model.prompts.pixels(sample.image))
+        if count != wanted or (sample.image is not None) != (count > 0):
+            return f"a prompt has {count} image positions where {wanted} belong"
+    return ""
+
+
+def _hook(model: MultimodalModel, samples: Sequence[Sample]) -> str:
+    """What an edit writes is what is read behind it and what the next computation starts from."""
+    row = [sample for sample in samples if sample.image is not None][:1]
+    for point in model.hookpoints():
+        before = states(model, row)
+        shift = torch.full((model.hidden_size,), float(before[point].abs().max()), device=model.device)
+
+        def edit(_module: Any, _args: Any, output: Any, shift: Tensor = shift) -> Any:
+            return with_hidden(output, hidden_of(output) + shift.to(hidden_of(output)))
+
+        with model.layers[point.layer].register_forward_hook(edit):
+            after, moved = states(model, row), model.next_token_logits(row)
+        if not torch.equal(after[point], before[point] + shift.to(before[point])):
+            return f"the state read after block {point.layer} is not the one that was written"
+        if any(not torch.equal(after[one], before[one]) for one in before if one < point):
+            return f"an edit after block {point.layer} changed an earlier block"
+        later = [one for one in before if one > point]
+        if any(torch.equal(after[one], before[one]) for one in later) or torch.equal(
+            moved, model.next_token_logits(row)
+        ):
+            return f"an edit after block {point.layer} changed nothing behind it"
+    return _differs(states(model, row), before)
+
+
+def _padding(side: str) -> Callable[[MultimodalModel, Sequence[Sample]], str]:
+    def check(model: MultimodalModel, samples: Sequence[Sample]) -> str:
+        """Padded rows, of text alone and of pictures, have the states of single prompts."""
+        for rows in _groups(samples):
+            found = _differs(states(model, rows, side), _alone(model, rows))
+            if found:
+                return found
+        return ""
+
+    return check
+
+
+def _mixed(model: MultimodalModel, samples: Sequence[Sample]) -> str:
+    """Rows with and without a picture share a batch, or the family says that they cannot."""
+    if not model.family.mixes:
+        try:
+            model.encode(samples)
+        except MLLMEraserError:
+            return "refused: send prompts with and without a picture apart"
+        return "accepted, although the family says that rows cannot be mixed"
+    alone = _alone(model, samples)
+    return _differs(states(model, samples, "left"), alone) or _differs(states(model, samples, "right"), alone)
+
+
+def _cached(model: MultimodalModel, samples: Sequence[Sample]) -> str:
+    """Greedy decoding of padded batches with a cache gives the logits of the same tokens in one pass without."""
+    for rows in _groups(samples):
+        logits, said = decoded(model, rows)
+        for number, sample in enumerate(rows):
+            whole = _whole(model, sample, said[number].tolist())
+            error = float((logits[:, number] - whole).abs().max() / whole.abs().max())
+            if not error < CLOSE:
+                return f"decoded logits differ by {error:.1e} of the largest"
+    return ""
+
+
+@torch.no_grad()
+def decoded(model: MultimodalModel, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+    """(steps, rows, vocabulary) logits and (rows, steps) tokens of greedy decoding in one batch that does not stop."""
+    made = model.hf.generate(
+        **model.encode(samples, "left"),
+        max_new_tokens=STEPS,
+        min_new_tokens=STEPS,
+        do_sample=False,
+        output_logits=True,
+        return_dict_in_generate=True,
+        pad_token_id=model.processor.tokenizer.pad_token_id,
+    )
+    return torch.stack(made.logits).float(), made.sequences[:, -STEPS:]
+
+
+def _whole(model: MultimodalModel, sample: Sample, said: Sequence[int]) -> Tensor:
+    """(steps, vocabulary) logits of each token of an answer, prompt and answer in one pass."""
+    prompt = model.encode([sample])["input_ids"][0].tolist()
+    picture = None if sample.image is None else model.prompts.pixels(sample.image)
+    batch = model.family.collate(model.processor, [[*prompt, *said[:-1]]], [picture])
+    answer = torch.arange(batch["input_ids"].shape[1])[None] >= len(prompt)
+    batch.update(model.family.answer_inputs(batch, answer))
+    logits: Tensor = model.hf(**model.place(batch), use_cache=False).logits
+    return logits[0, len(prompt) - 1 :].float()
+
+
+CLAUSES = (
+    Clause("decoder", _decoder),
+    Clause("image tokens", _image_tokens),
+    Clause("hook exact", _hook),
+    Clause("left padding", _padding("left")),
+    Clause("right padding", _padding("right")),
+    Clause("mixed batch", _mixed),
+    Clause("cached decoding", _cached),
+)
+"""What `run` checks, in order."""

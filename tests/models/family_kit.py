@@ -1,0 +1,144 @@
+"""What is found on the tiny model of a family: the contract, an eraser, a checkpoint; for tests and for the docs."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from zoo import ZOO, build, write
+
+from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.plan import SteeringPlan
+from mllmeraser.erasure.policy import TAIL
+from mllmeraser.erasure.steering import attach
+from mllmeraser.models import MultimodalModel, contract, load_model
+from mllmeraser.samples import InputError, Sample
+from tiny import picture
+
+SAMPLES = (
+    Sample("Who is this?", picture(1)),
+    Sample("Hi"),
+    Sample("What does this person do for a living, and where?", picture(2, (56, 28))),
+    Sample("Where was Jonas Ferrick born, and when?"),
+    Sample("Name?", picture(3, (20, 44))),
+)
+
+
+@cache
+def model_of(name: str) -> MultimodalModel:
+    """The tiny model, shared: detach what you attach."""
+    return build(name)
+
+
+@cache
+def outcome(name: str) -> dict[str, Any]:
+    """A row of the table in docs/families.md: what was found, in words; "yes" where a promise holds."""
+    model = model_of(name)
+    found = {clause: reason or "yes" for clause, reason in contract.run(model, SAMPLES).items()}
+    return {
+        "family": model.family.name,
+        "model type": model.hf.config.model_type,
+        "builds": "yes",
+        **found,
+        "fires once": fires_once(model) or "yes",
+        "processor": checkpoint(name),
+        "pixel attacks": bounds(model),
+    }
+
+
+def groups(model: MultimodalModel) -> list[list[Sample]]:
+    """Batches this family takes: everything at once, or pictures apart."""
+    if model.family.mixes:
+        return [list(SAMPLES)]
+    return [[one for one in SAMPLES if (one.image is None) == plain] for plain in (True, False)]
+
+
+class CountingGate(Gate):
+    """Counts how often any of them is read."""
+
+    reads = 0
+
+    def scores(self, states: Tensor) -> Tensor:
+        CountingGate.reads += 1
+        return super().scores(states)
+
+    def to(self, *_: Any, **__: Any) -> CountingGate:
+        return self
+
+
+def make_plan(model: MultimodalModel, strength: float = 1.0) -> SteeringPlan:
+    """Reads the first block and moves states behind the last that can be moved; its gate is always open."""
+    generator = torch.Generator().manual_seed(0)
+    first, *_, last = model.family.hook_layers(model.hf)
+    gate = CountingGate("soft", {"weight": torch.randn(1, model.hidden_size, generator=generator)})
+    direction = 5 * torch.randn(model.hidden_size, generator=generator)
+    return SteeringPlan("jane", (first,), (last,), {last: direction}, {first: gate}, TAIL, strength, -1e9)
+
+
+@torch.no_grad()
+def decoded(model: MultimodalModel, samples: list[Sample]) -> Tensor:
+    """(steps, rows, vocabulary) logits of an answer in one batch with a cache."""
+    return contract.decoded(model, samples)[0]
+
+
+def fires_once(model: MultimodalModel) -> str:
+    """What is wrong with an eraser on batches of this family, or nothing."""
+    for samples in groups(model):
+        bare = decoded(model, samples)
+        CountingGate.reads = 0
+        with attach(model, make_plan(model)):
+            steered, reads = decoded(model, samples), CountingGate.reads
+            single = torch.cat([decoded(model, [sample]) for sample in samples], dim=1)
+        with attach(model, make_plan(model, strength=0.0)):
+            still = decoded(model, samples)
+        if reads != 1:
+            return f"the gate was read {reads} times in one answer"
+        if not torch.equal(still, bare) or not torch.equal(decoded(model, samples), bare):
+            return "an eraser of strength 0, or one that is gone, changed the answer"
+        if (steered[0] - bare[0]).abs().max() < 0.1 * bare[0].abs().max():
+            return "an eraser changed nothing"
+        if (steered - single).abs().max() > contract.CLOSE * single.abs().max():
+            return "a batch was steered otherwise than its rows alone"
+    return ""
+
+
+def checkpoint(name: str) -> str:
+    """Whether a checkpoint that is written and loaded gives the same prompts and answers; or why it was not tried."""
+    if ZOO[name].stands_in:
+        return f"in part: {ZOO[name].stands_in}"
+    with tempfile.TemporaryDirectory() as scratch:
+        return loads_alike(name, Path(scratch)) or "yes"
+
+
+def loads_alike(name: str, folder: Path) -> str:
+    """What a checkpoint in `folder` loses of the model, or nothing."""
+    model = model_of(name)
+    loaded = load_model(str(write(model, name, folder)), device="cpu")
+    if loaded.family is not model.family or loaded.fingerprint() != model.fingerprint():
+        return "another family or other weights were loaded"
+    for samples in groups(model):
+        here, there = model.encode(samples), loaded.encode(samples)
+        if {key: one.shape for key, one in here.items()} != {key: one.shape for key, one in there.items()}:
+            return "inputs have other shapes"
+        if not torch.equal(here["input_ids"], there["input_ids"]):
+            return "prompts have other tokens"
+        if type(loaded.processor.image_processor) is not type(model.processor.image_processor):
+            continue  # torchvision is installed, and resizes otherwise
+        if not all(torch.equal(here[key], there[key]) for key in here):
+            return "pictures are processed otherwise"
+        if not torch.allclose(loaded.next_token_logits(samples), model.next_token_logits(samples), atol=1e-5):
+            return "answers differ"
+    return ""
+
+
+def bounds(model: MultimodalModel) -> str:
+    """Whether pixels of the processed picture have a range of their own."""
+    try:
+        model.family.pixel_bounds(model.processor, model.encode(SAMPLES[:1]))
+    except InputError:
+        return "refused"
+    return "yes"
