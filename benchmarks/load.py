@@ -41,6 +41,7 @@ from mllmeraser.serving.ledger.erasers import add, artifact_from_folder
 SELECTED = ("", "@one", "@two", "@one+two")
 TOKENS = 16
 WARM_SECONDS = 10.0
+UNITS = ("answers", "tokens")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -115,6 +116,7 @@ def storm(
     statuses: Counter[str] = Counter()
     wrong: list[int] = []
     latencies: list[float] = []
+    tokens: list[int] = []
     memory = [(0.0, resident(pid))]
     began = time.perf_counter()
     end = began + seconds
@@ -133,7 +135,9 @@ def storm(
                 statuses[str(response.status_code)] += 1
                 if response.status_code == 200:
                     latencies.append(time.perf_counter() - at)
-                    if response.json()["choices"] != expected[turn]:
+                    answered = response.json()
+                    tokens.append(answered["usage"]["completion_tokens"])
+                    if answered["choices"] != expected[turn]:
                         wrong.append(turn)
                 elif response.status_code == 429:
                     time.sleep(min(1.0, float(response.headers.get("retry-after", "1"))))
@@ -151,7 +155,7 @@ def storm(
     quantile = lambda share: latencies[min(len(latencies) - 1, int(share * len(latencies)))]  # noqa: E731
     return {
         "seconds": spent, "answers": statuses["200"], "statuses": dict(statuses), "wrong": len(wrong),
-        "answers_per_second": statuses["200"] / spent,
+        "answers_per_second": statuses["200"] / spent, "tokens_per_second": sum(tokens) / spent,
         "latency_seconds": {"median": quantile(0.5), "p95": quantile(0.95), "p99": quantile(0.99)},
         "resident_bytes": [{"at": at, "bytes": held} for at, held in memory[:: max(1, len(memory) // 60)]],
     }  # fmt: skip
@@ -205,7 +209,11 @@ def main() -> None:
 
 
 def throughput(args: argparse.Namespace, eraser: Path, folder: Path, threads: Sequence[str]) -> dict[str, Any]:
-    """Answers per second of the same requests at servers of three kinds, in turn."""
+    """Answers and tokens per second of the same requests at servers of three kinds, in turn.
+
+    A forgotten person's answer is another than the bare model's, and longer: answers per second count that, tokens per
+    second do not.
+    """
     ways = {
         "with erasers": ["--eraser", str(eraser)],
         "without": [],
@@ -220,13 +228,16 @@ def throughput(args: argparse.Namespace, eraser: Path, folder: Path, threads: Se
                 storm(url, key, plain, expected, args.clients, WARM_SECONDS, pid)
                 found = storm(url, key, plain, expected, args.clients, args.ratio_seconds, pid)
             rates[way].append({k: v for k, v in found.items() if k != "resident_bytes"})
-            print(way, round(found["answers_per_second"], 1), flush=True)
-    middle = {way: median(one["answers_per_second"] for one in found) for way, found in rates.items()}
-    ratios = {
+            print(way, {unit: round(found[f"{unit}_per_second"], 1) for unit in UNITS}, flush=True)
+    return {"rounds": rates, "ratios": {unit: _ratios(rates, f"{unit}_per_second") for unit in UNITS}}
+
+
+def _ratios(rates: dict[str, list[dict[str, Any]]], what: str) -> dict[str, float]:
+    middle = {way: median(one[what] for one in found) for way, found in rates.items()}
+    return {
         "with_erasers_to_without": middle["with erasers"] / middle["without"],
         "batched_to_one_by_one": middle["with erasers"] / middle["one by one"],
     }
-    return {"rounds": rates, "ratios": ratios}
 
 
 def select(ledger: Path, folders: Sequence[Path]) -> None:
