@@ -125,8 +125,8 @@ def test_file_round_trip_is_exact(tmp_path: Path) -> None:
         for name, old in whole[point].groups.items():
             new = loaded[point][name]
             assert new.n == old.n and torch.equal(new.total, old.total)
-            assert (new.gram is None) == (old.gram is None)
-            assert old.gram is None or torch.equal(new.second, old.second)
+            assert new.squared == old.squared and new.rows is None
+            assert not old.squared or torch.equal(new.second, old.second)
 
 
 def test_broken_files_are_refused(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from mllmeraser.api.asking import Answer, Reading, ask
 from mllmeraser.api.comparing import compare, exhibit, first_model, search, searched_model
-from mllmeraser.api.making import describe_eraser, erase, forget_split, read_request, save_eraser
+from mllmeraser.api.making import describe_eraser, erase, erase_together, forget_split, read_request, save_eraser
 from mllmeraser.api.scoring import evaluate, write_records
 from mllmeraser.api.settings import set_seed, set_threads
 from mllmeraser.api.shipped import check_model, demo, list_families
+from mllmeraser.erasure.shards import work_folder
+from mllmeraser.erasure.team import joined
 from mllmeraser.samples.files import check_target
 
 __all__ = [
@@ -18,10 +20,12 @@ __all__ = [
     "demo",
     "describe_eraser",
     "erase",
+    "erase_together",
     "evaluate",
     "exhibit",
     "first_model",
     "forget_split",
+    "joined",
     "list_families",
     "read_request",
     "save_eraser",
@@ -29,5 +33,6 @@ __all__ = [
     "searched_model",
     "set_seed",
     "set_threads",
+    "work_folder",
     "write_records",
 ]

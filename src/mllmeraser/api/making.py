@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mllmeraser.benchmarks.defaults import complete
+from mllmeraser.benchmarks.defaults import Completed, complete
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.erasure.anchors import Anchors
 from mllmeraser.erasure.contrast import ContrastSet
@@ -15,6 +15,9 @@ from mllmeraser.erasure.direction import CONTRAST_KINDS
 from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.erasure.fit import FitSettings, fit
 from mllmeraser.erasure.lens import Lens, fit_lens
+from mllmeraser.erasure.shards import Shards
+from mllmeraser.erasure.share import share_capture
+from mllmeraser.erasure.team import Team
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World
@@ -23,6 +26,7 @@ from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.files import whole_folder
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
+from mllmeraser.samples.sample import Sample
 
 Say = Callable[[str], None]
 
@@ -54,6 +58,7 @@ def erase(
     progress: Progress | None = None,
     say: Say | None = None,
     shared: tuple[Anchors, Lens] | None = None,
+    work: Shards | None = None,
 ) -> Eraser:
     """Make an eraser for a request: complete it with views, wordings and default sets, then fit.
 
@@ -67,10 +72,69 @@ def erase(
         say: Called with one line for everything that was added without being asked for.
         shared: What `shipped_lens` gave for this model and these settings, to make many erasers; used where the request
             brings no retain set and no strangers.
+        work: Where captured batches are kept, to go on after a kill (see `work_folder`); None: in memory alone.
 
     Raises:
         InputError: The request or the settings cannot be used.
     """
+    return _fitted(_prepared(model, request, preset, contrast, seed, say), seed, progress, shared, work)
+
+
+def erase_together(
+    model: str | MultimodalModel,
+    request: Request,
+    preset: str | FitSettings = "default",
+    *,
+    team: Team,
+    work: Shards | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> Eraser | None:
+    """As `erase`, with several processes that call this alike: each captures its share, the first fits.
+
+    Batches are those of one process, dealt out: where arithmetic is the same, so is the eraser, to the bit. Each
+    process holds the whole model, on the GPU of its own number if there are any.
+
+    Returns:
+        The eraser in the first process, None in the others.
+
+    Raises:
+        InputError: The request or the settings cannot be used, or several processes have no work folder.
+        TeamError: Another process has failed.
+    """
+    if team.size > 1 and work is None:
+        raise InputError(f"{team.size} processes need --work DIR, a folder that all of them see, to put states into")
+    speak = say if team.first else None
+    loaded = load_model(model, device=team.device()) if isinstance(model, str) else model
+    made = _prepared(loaded, request, preset, None, seed, speak)
+    if team.size > 1:
+        assert work is not None
+        if speak is not None:
+            speak(f"{team.size} processes capture states")
+        lens = _shipped_sets(seed) if made.completed.shipped else None
+        share_capture(loaded, made.completed.request, made.settings, team, work, progress, lens=lens)
+    return _fitted(made, seed, progress, None, work) if team.first else None
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """All that a fit is given."""
+
+    model: MultimodalModel
+    completed: Completed
+    settings: FitSettings
+    contrast: ContrastSet | None
+
+
+def _prepared(
+    model: str | MultimodalModel,
+    request: Request,
+    preset: str | FitSettings,
+    contrast: ContrastSet | None,
+    seed: int,
+    say: Say | None,
+) -> _Prepared:
     loaded = load_model(model) if isinstance(model, str) else model
     settings = FitSettings.preset(preset) if isinstance(preset, str) else preset
     settings = settings.model_copy(update={"seed": seed})
@@ -79,15 +143,33 @@ def erase(
         say(line)  # type: ignore[misc]
     if contrast is None and settings.direction.kind in CONTRAST_KINDS:
         contrast = ContrastSet.from_samples(*contrast_prompts(seed))
+    return _Prepared(loaded, completed, settings, contrast)
+
+
+def _fitted(
+    made: _Prepared,
+    seed: int,
+    progress: Progress | None,
+    shared: tuple[Anchors, Lens] | None,
+    work: Shards | None,
+) -> Eraser:
     anchors = lens = None
-    if completed.shipped and settings.gate.kind == "identity":
-        anchors, lens = shared or shipped_lens(loaded, settings, seed, progress)
-    made = fit(loaded, completed.request, settings, progress, contrast=contrast, anchors=anchors, lens=lens)
-    return made.eraser
+    if made.completed.shipped and made.settings.gate.kind == "identity":
+        anchors, lens = shared or shipped_lens(made.model, made.settings, seed, progress, work=work)
+    found = fit(
+        made.model, made.completed.request, made.settings, progress,
+        contrast=made.contrast, anchors=anchors, lens=lens, shards=work,
+    )  # fmt: skip
+    return found.eraser
 
 
 def shipped_lens(
-    model: MultimodalModel, settings: FitSettings, seed: int = 0, progress: Progress | None = None
+    model: MultimodalModel,
+    settings: FitSettings,
+    seed: int = 0,
+    progress: Progress | None = None,
+    *,
+    work: Shards | None = None,
 ) -> tuple[Anchors, Lens]:
     """The lens of a model made from the shipped sets, whoever is to be forgotten: so that erasers can be put together.
 
@@ -97,10 +179,15 @@ def shipped_lens(
     Raises:
         InputError: The settings do not suit the model, or are not of the gate `identity`.
     """
-    world = World("dev", seed)
     reads, (shifts, *_) = settings.layers(model.num_layers)
-    anchors = Anchors(model, reads, shifts, batch_size=settings.batch_size)
-    return anchors, fit_lens(anchors, default_retain(world), default_strangers(world), settings.gate, progress)
+    anchors = Anchors(model, reads, shifts, batch_size=settings.batch_size, shards=work)
+    return anchors, fit_lens(anchors, *_shipped_sets(seed), settings.gate, progress)
+
+
+def _shipped_sets(seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Retain samples and strangers behind the lens that many erasers share."""
+    world = World("dev", seed)
+    return default_retain(world), default_strangers(world)
 
 
 def forget_split(benchmark: str, split: str = "forget_5", fold: int = 0) -> Request:

@@ -9,8 +9,11 @@ import torch
 
 
 def set_threads(model: str, threads: int | None) -> int:
-    """Set torch's threads: as asked, else one per processor, at most 2 for the small embedded models."""
-    count = threads or os.cpu_count() or 1
+    """Set torch's threads: as asked, else one per processor, at most 2 for the small embedded models.
+
+    Processes that a launcher started on this machine share its processors.
+    """
+    count = threads or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if threads is None and model.startswith("embedded:"):
         count = min(count, 2)
     torch.set_num_threads(count)

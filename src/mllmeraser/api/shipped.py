@@ -8,6 +8,7 @@ from typing import Any
 from mllmeraser.erasure.self_test import check_hooks
 from mllmeraser.models.families import families
 from mllmeraser.models.loading import load_model
+from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.files import whole_folder
 from mllmeraser.samples.progress import Progress
 
@@ -48,6 +49,6 @@ def list_families() -> list[dict[str, Any]]:
     ]
 
 
-def check_model(model: str) -> dict[str, Any]:
+def check_model(model: str | MultimodalModel) -> dict[str, Any]:
     """Load a model and test that erasers attach to it and leave no trace."""
-    return check_hooks(load_model(model))
+    return check_hooks(load_model(model) if isinstance(model, str) else model)

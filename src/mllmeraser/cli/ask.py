@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from mllmeraser.cli.loading import Load, loads_model
 from mllmeraser.cli.options import Erasers, Json, Model, Seed, Threads
 
 
+@loads_model
 def ask(
+    load: Load,
     model: Model,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)],
     image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="Picture asked about.")] = None,
@@ -32,7 +35,7 @@ def ask(
     from mllmeraser.cli.runtime import note, prepare, print_json
 
     prepare(model, threads, seed)
-    answer = api.ask(model, question, image=image, erasers=eraser or (), max_new_tokens=max_new_tokens)
+    answer = api.ask(load(model), question, image=image, erasers=eraser or (), max_new_tokens=max_new_tokens)
     if as_json:
         print_json(answer.as_dict())
         return

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from mllmeraser.cli.loading import Load, loads_model
 from mllmeraser.cli.options import Erasers, Force, Json, Model, Seed, Threads
 
 
+@loads_model
 def evaluate(
+    load: Load,
     model: Model,
     benchmark: Annotated[
         str,
@@ -57,7 +60,7 @@ def evaluate(
     prepare(model, threads, seed)
     with progress_bar() as progress:
         records = api.evaluate(
-            model,
+            load(model),
             benchmark,
             split=split,
             fold=fold,

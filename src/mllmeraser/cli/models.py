@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mllmeraser.cli.loading import Load, loads_model
 from mllmeraser.cli.options import Json, Model, Seed, Threads
 
 models = typer.Typer(no_args_is_help=True, help="Which models this works with, and whether one really does.")
@@ -29,7 +30,8 @@ def list_models(as_json: Json = False) -> None:
 
 
 @models.command("check")
-def check_model(model: Model, as_json: Json = False, seed: Seed = 0, threads: Threads = None) -> None:
+@loads_model
+def check_model(load: Load, model: Model, as_json: Json = False, seed: Seed = 0, threads: Threads = None) -> None:
     """Load a model and test that erasers can be attached to it and detached without a trace.
 
     Examples:
@@ -41,7 +43,7 @@ def check_model(model: Model, as_json: Json = False, seed: Seed = 0, threads: Th
     from mllmeraser.cli.tables import print_check
 
     prepare(model, threads, seed)
-    check = api.check_model(model)
+    check = api.check_model(load(model))
     if as_json:
         print_json(check)
     else:

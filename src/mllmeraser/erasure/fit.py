@@ -15,13 +15,14 @@ from mllmeraser.erasure.closed_form import directions_from, gates_from, neural_g
 from mllmeraser.erasure.contrast import ContrastSet, contrast_states
 from mllmeraser.erasure.direction import CONTRAST_KINDS
 from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.gather import States, answer_states, gather, statistics_of
+from mllmeraser.erasure.gather import States, answer_states, gather_sums, statistics_of
 from mllmeraser.erasure.identity import fit_identity
 from mllmeraser.erasure.lens import Lens
 from mllmeraser.erasure.result import FitResult, timed
 from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.shards import Shards
 from mllmeraser.erasure.split import Parts, split, unit_hash
-from mllmeraser.erasure.statistics import ERASE, FORGET, RECALL, RETAIN, STRANGERS
+from mllmeraser.erasure.statistics import ERASE, FORGET, RECALL, RETAIN, STRANGERS, Statistics
 from mllmeraser.erasure.threshold import prompts_needed
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
@@ -42,6 +43,7 @@ def fit(
     contrast: ContrastSet | None = None,
     anchors: Anchors | None = None,
     lens: Lens | None = None,
+    shards: Shards | None = None,
 ) -> FitResult:
     """Make an eraser for `request`, which is already expanded into views and wordings.
 
@@ -56,6 +58,7 @@ def fit(
         anchors: States that earlier fits captured on this model, not captured again (gate `identity`).
         lens: Of this model, made before; None: made of the request's own retain samples and strangers. Erasers
             made with one lens can be put together (gate `identity`).
+        shards: Where captured batches are kept, to go on after a kill; `anchors` that are given have their own.
 
     Raises:
         InputError: If the request cannot be used with these settings: too few retain prompts for the false-alarm
@@ -69,7 +72,7 @@ def fit(
     parts = split(request, chosen, salt)
     _require(parts, chosen, contrast)
     if chosen.gate.kind == "identity":
-        return fit_identity(model, request, parts, chosen, salt, progress, anchors=anchors, lens=lens)
+        return fit_identity(model, request, parts, chosen, salt, progress, anchors=anchors, lens=lens, shards=shards)
     if any(subject.attributes for subject in request.subjects):
         raise InputError("only the gate 'identity' can forget some attributes of somebody and keep the rest")
     clock: dict[str, float] = {}
@@ -77,17 +80,15 @@ def fit(
     shifted = sorted({layer for shift in shifts for layer in shift})
     points = model.hookpoints({*reads, *shifted})
     with timed(clock, "capture"):
-        groups, flip_rate = _capture(model, parts, chosen, contrast, points, progress)
-        held_out = [groups.pop(name) for name in _MEASURED]
+        statistics, rows, flip_rate = _capture(model, parts, chosen, contrast, points, reads, progress, shards)
     with timed(clock, "linear_algebra"):
-        statistics = statistics_of(groups, reads)
         directions = directions_from(statistics, chosen.direction.kind, shifted)
         if chosen.gate.kind == "neural":
-            gates = neural_gates(groups, statistics.subjects, chosen.gate, reads, chosen.seed)
+            gates = neural_gates(rows, statistics.subjects, chosen.gate, reads, chosen.seed)
         else:
             gates = gates_from(statistics, chosen.gate, reads)
     with timed(clock, "calibration"):
-        by_layer = [{layer: states[HookPoint(layer)] for layer in reads} for states in held_out]
+        by_layer = [{layer: rows[name][HookPoint(layer)] for layer in reads} for name in _MEASURED]
         decision = calibrate(
             gates,
             chosen.policy,
@@ -130,32 +131,46 @@ def _require(parts: Parts, settings: FitSettings, contrast: ContrastSet | None) 
         )
 
 
+def samples_of(parts: Parts, settings: FitSettings) -> dict[str, Sequence[Sample]]:
+    """The prompts that a fit of any gate but `identity` reads, by the names of `LayerStatistics` and of what is held
+    out, in the order in which they are captured.
+    """
+    samples: dict[str, Sequence[Sample]] = {RETAIN: parts.retain}
+    samples.update({f"{FORGET}/{key}": rows for key, rows in parts.forget.items()})
+    if settings.direction.kind == "unknown":
+        samples[STRANGERS] = parts.strangers
+    samples.update(zip(_MEASURED, (parts.calibration, parts.check, parts.held_out), strict=True))
+    return samples
+
+
 def _capture(
     model: MultimodalModel,
     parts: Parts,
     settings: FitSettings,
     contrast: ContrastSet | None,
     points: Sequence[HookPoint],
+    reads: Sequence[int],
     progress: Progress | None,
-) -> tuple[dict[str, States], float | None]:
-    """States of every group, by the names of `LayerStatistics` and `_MEASURED`; and the flip rate."""
-    kind = settings.direction.kind
-    samples: dict[str, Sequence[Sample]] = {RETAIN: parts.retain}
-    samples.update({f"{FORGET}/{key}": rows for key, rows in parts.forget.items()})
-    if kind == "unknown":
-        samples[STRANGERS] = parts.strangers
-    samples.update(zip(_MEASURED, (parts.calibration, parts.check, parts.held_out), strict=True))
-    groups = gather(model, samples, points, batch_size=settings.batch_size, progress=progress)
+    shards: Shards | None,
+) -> tuple[Statistics, dict[str, States], float | None]:
+    """Sums of every group, states of what measures (and of what a neural gate learns from), and the flip rate."""
+    kind, samples = settings.direction.kind, samples_of(parts, settings)
+    learnt = [name for name in samples if name not in _MEASURED] if settings.gate.kind == "neural" else ()
+    statistics, rows = gather_sums(
+        model, samples, points, reads,
+        kept=learnt, only_kept=_MEASURED, batch_size=settings.batch_size, progress=progress, shards=shards,
+    )  # fmt: skip
+    sides: dict[str, States] = {}
+    flip_rate = None
     if kind in CONTRAST_KINDS:
         assert contrast is not None
-        sides = contrast_states(
+        found = contrast_states(
             model, contrast, settings.direction, points, batch_size=settings.batch_size, progress=progress
         )
-        groups[ERASE], groups[RECALL] = sides.erase, sides.recall
-        return groups, sides.flip_rate
-    if kind == "idk":
-        groups.update(_idk_states(model, parts, settings, points))
-    return groups, None
+        sides, flip_rate = {ERASE: found.erase, RECALL: found.recall}, found.flip_rate
+    elif kind == "idk":
+        sides = _idk_states(model, parts, settings, points)
+    return statistics.merge(statistics_of(sides, reads)), rows, flip_rate
 
 
 def _idk_states(

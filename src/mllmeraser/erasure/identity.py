@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.anchors import Anchor, Anchors
+from mllmeraser.erasure.anchor_scores import Gates, scores_of
+from mllmeraser.erasure.anchors import Anchors
 from mllmeraser.erasure.assemble import assemble, describe
 from mllmeraser.erasure.calibrate import Decision
 from mllmeraser.erasure.closed_form import directions_from
@@ -44,9 +45,10 @@ from mllmeraser.erasure.mentions import mentions
 from mllmeraser.erasure.plan import IDENTITY_SITES
 from mllmeraser.erasure.result import FitResult, timed
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.site_scores import NOWHERE
+from mllmeraser.erasure.shards import Shards
 from mllmeraser.erasure.split import Parts, unit_of
 from mllmeraser.erasure.statistics import FORGET, STRANGERS, LayerStatistics, Moments, Statistics
+from mllmeraser.erasure.sums import summed
 from mllmeraser.erasure.threshold import auc, wilson
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
@@ -57,9 +59,6 @@ from mllmeraser.samples.sample import IMPERSONAL, Sample
 
 RIVALS = 4
 """How many words compete with a name: a syllable that two names share must not pass for the name."""
-
-Gates = tuple[Gate, Gate, Gate]
-"""Those of name, topic and face."""
 
 
 def fit_identity(
@@ -72,22 +71,21 @@ def fit_identity(
     *,
     anchors: Anchors | None = None,
     lens: Lens | None = None,
+    shards: Shards | None = None,
 ) -> FitResult:
     """Fit, calibrate and assemble; see `fit` for arguments and errors."""
     reads, (shifts, *_) = settings.layers(model.num_layers)
     if len(reads) != len(IDENTITY_SITES) or settings.policy.pooling != "identity":
         raise InputError("the identity gate needs the policy 'subject' and three read layers: name, topic, face")
-    anchors = anchors or Anchors(model, reads, shifts, batch_size=settings.batch_size)
+    anchors = anchors or Anchors(model, reads, shifts, batch_size=settings.batch_size, shards=shards)
     if (anchors.model, anchors.reads, anchors.shifts) != (model, reads, shifts):
         raise InputError("the anchors are of another model, or of other layers: capture them with these settings")
     names = {parts.keys[subject.key]: subject.names for subject in request.subjects}
     about = [subject.attributes for subject in request.subjects]
-    said = {key: mentions(key, called) for key, called in names.items()}
+    said = _said(request, parts)
     clock: dict[str, float] = {}
     with timed(clock, "capture"):
-        own = [s for group in (parts.forget, parts.forget_held_out, said) for rows in group.values() for s in rows]
-        others = [*parts.retain, *parts.strangers, *parts.calibration, *parts.check]
-        anchors.of([*own, *others, *(lens_prompts(parts.strangers) if lens is None else ())], progress)
+        anchors.of(identity_samples(request, parts, lens=lens is None), progress)
     with timed(clock, "linear_algebra"):
         statistics = _last_statistics(parts, anchors)
         directions = directions_from(statistics, settings.direction.kind, shifts)
@@ -103,6 +101,20 @@ def fit_identity(
     return FitResult(eraser, statistics, clock, parts.keys, salt, parts)
 
 
+def identity_samples(request: Request, parts: Parts, *, lens: bool) -> list[Sample]:
+    """All that a fit reads, in the order in which it is captured; with what its lens reads, if that is to be made."""
+    groups = (parts.forget, parts.forget_held_out, _said(request, parts))
+    own = [s for group in groups for rows in group.values() for s in rows]
+    others = [*parts.retain, *parts.strangers, *parts.calibration, *parts.check]
+    return [*own, *others, *(lens_prompts(parts.strangers) if lens else ())]
+
+
+def _said(request: Request, parts: Parts) -> dict[str, list[Sample]]:
+    """For each subject its names in many sentences."""
+    keys = {parts.keys[subject.key]: subject.names for subject in request.subjects}
+    return {key: mentions(key, names) for key, names in keys.items()}
+
+
 # -- sums and gates --------------------------------------------------------------------------------------------
 
 
@@ -110,11 +122,12 @@ def _last_statistics(parts: Parts, anchors: Anchors) -> Statistics:
     """Sums of the last prompt token's states, from which directions are made."""
     groups: dict[str, Sequence[Sample]] = {f"{FORGET}/{key}": rows for key, rows in parts.forget.items()}
     groups |= {STRANGERS: parts.strangers, "retain": parts.retain}
-    states = {name: torch.stack([a.shifts for a in anchors.of(rows)]) for name, rows in groups.items() if rows}
+    seen = {name: anchors.of(rows) for name, rows in groups.items() if rows}
+    width = anchors.model.hidden_size
     return Statistics(
         {
             HookPoint(layer): LayerStatistics(
-                {name: Moments.from_states(rows[:, i], gram=False) for name, rows in states.items()}
+                {name: summed((a.shifts[i : i + 1] for a in some), width, gram=False) for name, some in seen.items()}
             )
             for i, layer in enumerate(anchors.shifts)
         }
@@ -194,24 +207,6 @@ def _like_names(lens: Lens, called: Sequence[Moments], parts: Parts, anchors: An
 # -- thresholds ------------------------------------------------------------------------------------------------
 
 
-def _scores(gates: Gates, seen: Sequence[Anchor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores of prompts at the three gates, (n, subjects) each, ``NOWHERE`` where a prompt has no such site."""
-    name, topic, face = gates
-    asked = topic.scores(torch.stack([a.last for a in seen]) if seen else torch.empty(0, topic.width))
-    return _most(name, [a.text for a in seen]), asked, _most(face, [a.image for a in seen])
-
-
-def _most(gate: Gate, states: Sequence[Tensor]) -> Tensor:
-    """(n, subjects) largest score of each subject over the positions (positions, d) of each prompt."""
-    found = torch.full((len(states), gate.subjects), NOWHERE, dtype=gate.tensors["scale"].dtype)
-    there = [i for i, rows in enumerate(states) if len(rows)]
-    if not there:
-        return found
-    prompt = torch.repeat_interleave(torch.tensor(there), torch.tensor([len(states[i]) for i in there]))
-    scores = gate.scores(torch.cat([states[i] for i in there]))
-    return found.scatter_reduce(0, prompt[:, None].expand_as(scores), scores, "amax", include_self=True)
-
-
 def _with_thresholds(
     gates: Gates,
     lens: Lens,
@@ -224,9 +219,9 @@ def _with_thresholds(
     name, topic, face = gates
     spare = settings.gate.spare
     facts = [s for s in parts.calibration if s.attribute not in IMPERSONAL]
-    seen = _scores(gates, anchors.of(facts))
+    seen = scores_of(gates, anchors.of(facts))
     held = [parts.forget_held_out[key] or rows for key, rows in parts.forget.items()]
-    own = [_scores(gates, anchors.of(rows)) for rows in held]
+    own = [scores_of(gates, anchors.of(rows)) for rows in held]
     by_name = [torch.tensor([s.image is None for s in rows]) for rows in held]
     called = [mine[0][where, i] for i, (mine, where) in enumerate(zip(own, by_name, strict=True))]
     looks = [mine[2][~where, i] for i, (mine, where) in enumerate(zip(own, by_name, strict=True))]
@@ -253,7 +248,7 @@ def _topic_thresholds(
         if not rows or not bool(gates[1].tensors["weight"][row].any()):
             found.append(0.0)
             continue
-        other, facts = (_scores(gates, anchors.of(some))[1][:, row] for some in (rows, wanted))
+        other, facts = (scores_of(gates, anchors.of(some))[1][:, row] for some in (rows, wanted))
         found.append(topic_threshold(other, facts, own[row][:, row], spare))
     return torch.tensor(found, dtype=torch.float64)
 
@@ -269,7 +264,7 @@ def _impostors(lens: Lens, parts: Parts, anchors: Anchors, rate: float) -> float
 def _measured(gates: Gates, stated: Tensor, parts: Parts, anchors: Anchors, settings: FitSettings) -> Decision:
     """The decision, measured on prompts that set none of its thresholds."""
     held = parts.held_out or [sample for rows in parts.forget.values() for sample in rows]
-    check, forget = (settings.policy.pool(_scores(gates, anchors.of(rows))) for rows in (parts.check, held))
+    check, forget = (settings.policy.pool(scores_of(gates, anchors.of(rows))) for rows in (parts.check, held))
     fired = int((check > 0).sum())
     calibration = Calibration(
         false_alarm_target=min(1.0, float(stated.sum())),

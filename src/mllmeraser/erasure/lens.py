@@ -20,6 +20,7 @@ from mllmeraser.erasure.gates import Gate, SiteLens, site_lens, soft_gate
 from mllmeraser.erasure.mentions import NAMES, mentions, open_questions
 from mllmeraser.erasure.site_scores import NOWHERE
 from mllmeraser.erasure.statistics import Moments
+from mllmeraser.erasure.sums import summed
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.sample import IMPERSONAL, Sample
@@ -50,6 +51,11 @@ def lens_prompts(strangers: Sequence[Sample]) -> list[Sample]:
     return [*(sample for name in NAMES for sample in mentions(name, [name])), *open_questions(strangers)]
 
 
+def lens_samples(retain: Sequence[Sample], strangers: Sequence[Sample]) -> list[Sample]:
+    """All that a lens is made from, in the order in which it is captured."""
+    return [*retain, *strangers, *lens_prompts(strangers)]
+
+
 def fit_lens(
     anchors: Anchors,
     retain: Sequence[Sample],
@@ -65,9 +71,9 @@ def fit_lens(
     """
     background = [*retain, *strangers]
     named = [mentions(name, [name]) for name in NAMES]
-    seen = anchors.of([*background, *lens_prompts(strangers)], progress)[: len(background)]
+    seen = anchors.of(lens_samples(retain, strangers), progress)[: len(background)]
     rank, ridge = settings.rank or anchors.model.hidden_size, settings.ridge
-    words = moments([a.text for a, s in zip(seen, background, strict=True) if s.image is None], anchors)
+    words = moments((a.text for a, s in zip(seen, background, strict=True) if s.image is None), anchors)
     names = (moments(named_states(anchors.model, anchors.of(rows), [name]), anchors)
              for name, rows in zip(NAMES, named, strict=True))  # fmt: skip
     faces = [a.image for a, s in zip(seen, background, strict=True) if s.subject]
@@ -91,12 +97,13 @@ def topic_weight(
     seen: Sequence[Anchor], samples: Sequence[Sample], settings: GateSettings, attributes: Sequence[str] = ()
 ) -> Tensor | None:
     """(d,) weight of a linear gate: questions for these attributes against all others; None without either."""
-    sides: dict[bool, list[Tensor]] = {True: [], False: []}
+    sides: dict[bool, list[Anchor]] = {True: [], False: []}
     for anchor, sample in zip(seen, samples, strict=True):
-        sides[asks(sample, attributes)].append(anchor.last)
+        sides[asks(sample, attributes)].append(anchor)
     if not sides[True] or not sides[False]:
         return None
-    facts, other = (Moments.from_states(torch.stack(sides[side])) for side in (True, False))
+    width = len(seen[0].last)
+    facts, other = (summed((anchor.last[None] for anchor in sides[side]), width) for side in (True, False))
     energy = float(sum(side.second.diagonal().mean() / side.n for side in (facts, other))) / 2
     gamma = settings.gamma if attributes else TOPIC_RIDGE * energy
     return soft_gate(other, facts, beta=1.0, gamma=gamma).tensors["weight"][0]
@@ -111,7 +118,7 @@ def topic_gate(weights: Sequence[Tensor | None], width: int) -> Gate:
 
 def moments(states: Iterable[Tensor], anchors: Anchors, *, gram: bool = True) -> Moments:
     """Sums over states (positions, d) of several prompts; of none, where there are none."""
-    return Moments.from_states(torch.cat([torch.empty(0, anchors.model.hidden_size), *states]), gram=gram)
+    return summed(states, anchors.model.hidden_size, gram=gram)
 
 
 def by_person(seen: Sequence[Anchor], samples: Sequence[Sample]) -> dict[str, Tensor]:

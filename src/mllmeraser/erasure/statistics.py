@@ -39,12 +39,17 @@ def require_finite(states: Tensor, what: str) -> Tensor:
     return states
 
 
-def _gram(rows: Tensor) -> Tensor:
-    """(d, d) float64 rows^T rows of (n, d) float64, exactly symmetric.
+def gram_of(rows: Tensor) -> Tensor:
+    """(d, d) float64 rows^T rows of (n, d), exactly symmetric, on the CPU; computed where the rows are.
 
-    By numpy: of a matrix times its own transpose it has BLAS compute one triangle alone (syrk), half the work.
+    On the CPU by numpy: of a matrix times its own transpose it has BLAS compute one triangle alone (syrk), half the
+    work.
     """
-    array = rows.contiguous().numpy()
+    rows = rows.double().contiguous()
+    if rows.device.type != "cpu":
+        product = (rows.T @ rows).cpu()
+        return (product + product.T) / 2
+    array = rows.numpy()
     return torch.from_numpy(array.T @ array)
 
 
@@ -55,12 +60,16 @@ class Moments:
     Attributes:
         n: Number of states.
         total: (d,) float64, the sum `m` of the states.
-        gram: (d, d) float64, the sum `C` of h^T h, uncentred; None where only means are ever needed.
+        gram: (d, d) float64, the sum `C` of h^T h, uncentred; None where only means are ever needed, or the rows
+            are kept.
+        rows: (n, d) the states themselves, where they are fewer than dimensions and so smaller than their sum of
+            squares; None elsewhere.
     """
 
     n: int
     total: Tensor
     gram: Tensor | None = None
+    rows: Tensor | None = None
 
     @classmethod
     def from_states(cls, states: Tensor, *, gram: bool = True) -> Moments:
@@ -72,8 +81,11 @@ class Moments:
         """
         if states.ndim != 2:
             raise InputError(f"states are a matrix (n, d), not of shape {tuple(states.shape)}")
-        rows = require_finite(states, "states").detach().to("cpu", torch.float64)
-        return cls(rows.shape[0], rows.sum(0), _gram(rows) if gram else None)
+        kept = require_finite(states, "states").detach().cpu()
+        rows = kept.double()
+        if gram and rows.shape[0] < rows.shape[1]:
+            return cls(rows.shape[0], rows.sum(0), rows=kept.clone())
+        return cls(rows.shape[0], rows.sum(0), gram_of(rows) if gram else None)
 
     @classmethod
     def zeros(cls, width: int, *, gram: bool = True) -> Moments:
@@ -104,9 +116,16 @@ class Moments:
         Raises:
             InputError: If only the sum was kept.
         """
+        if self.rows is not None:
+            return gram_of(self.rows)
         if self.gram is None:
             raise InputError("these moments hold means only: capture this layer as a read layer")
         return self.gram
+
+    @property
+    def squared(self) -> bool:
+        """Whether the second moment is known, not the mean alone."""
+        return self.gram is not None or self.rows is not None
 
     def covariance(self, shrink: float = 0.0) -> Tensor:
         """(d, d) covariance about the mean, shrunk: (1 - shrink) S + shrink tr(S)/d I.
@@ -133,17 +152,17 @@ class Moments:
     def _combine(self, other: Moments, sign: int) -> Moments:
         if self.width != other.width:
             raise InputError(f"states of width {self.width} and {other.width} do not add up")
-        if (self.gram is None) != (other.gram is None):
+        if self.squared != other.squared:
             raise InputError("moments with and without second moments do not add up")
-        gram = None
-        if self.gram is not None and other.gram is not None:
-            gram = self.gram + sign * other.gram
-        return Moments(self.n + sign * other.n, self.total + sign * other.total, gram)
+        n, total = self.n + sign * other.n, self.total + sign * other.total
+        if sign > 0 and n < self.width and self.rows is not None and other.rows is not None:
+            return Moments(n, total, rows=torch.cat([self.rows, other.rows]))
+        return Moments(n, total, self.second + sign * other.second if self.squared else None)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The moments as named tensors, for safetensors."""
+        """The moments as named tensors, for safetensors: sums alone, never the states themselves."""
         named = {"n": torch.tensor([self.n], dtype=torch.int64), "total": self.total.contiguous()}
-        return named if self.gram is None else {**named, "gram": self.gram.contiguous()}
+        return {**named, "gram": self.second.contiguous()} if self.squared else named
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,61 @@
+"""One process's share of the capture for a fit: in the very batches that the fit will ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mllmeraser.erasure.anchors import Anchors
+from mllmeraser.erasure.fit import samples_of
+from mllmeraser.erasure.gather import last_job
+from mllmeraser.erasure.identity import identity_samples
+from mllmeraser.erasure.lens import lens_samples
+from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.shards import Shards
+from mllmeraser.erasure.split import split
+from mllmeraser.erasure.team import Team
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.request import Request
+from mllmeraser.samples.sample import Sample
+
+
+def share_capture(
+    model: MultimodalModel,
+    request: Request,
+    settings: FitSettings,
+    team: Team,
+    shards: Shards,
+    progress: Progress | None = None,
+    *,
+    lens: tuple[Sequence[Sample], Sequence[Sample]] | None = None,
+) -> None:
+    """Capture into `shards` what `fit` with the same arguments will read, this process its share of the batches.
+
+    Returns when all processes are done. The first then fits, and finds every batch; the others have no more to do.
+    Contrast samples, and answers for the direction `idk`, are few: the first process reads them as it fits.
+
+    Args:
+        model: The frozen model.
+        request: As for `fit`.
+        settings: As for `fit`.
+        team: The processes.
+        shards: In a folder that all of them see.
+        progress: Told how far this process is.
+        lens: Retain samples and strangers of the lens that the fit will be given; None: it makes its own.
+
+    Raises:
+        InputError: If the request cannot be used with these settings.
+        NumericalError: If a state is not finite.
+        TeamError: Another process has failed.
+    """
+    request.validate()
+    reads, shifts = settings.layers(model.num_layers)
+    parts = split(request, settings, salt="")  # keys show in no prompt
+    if settings.gate.kind == "identity":
+        anchors = Anchors(model, reads, shifts[0], batch_size=settings.batch_size, shards=shards)
+        if lens is not None:
+            anchors.share(lens_samples(*lens), team, progress)
+        anchors.share(identity_samples(request, parts, lens=lens is None), team, progress)
+        return
+    points = model.hookpoints({*reads, *(layer for shift in shifts for layer in shift)})
+    shards.share(last_job(model, samples_of(parts, settings), points, settings.batch_size), team, progress)

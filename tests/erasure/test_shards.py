@@ -1,0 +1,216 @@
+"""Captured batches in a work folder: found again where they fit, nowhere else, and gone in the end."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from test_identity_fit import identity_request, identity_settings
+from worlds import quick, small_request
+
+from mllmeraser.erasure import Eraser, FitSettings, fit
+from mllmeraser.erasure.anchors import Anchors
+from mllmeraser.erasure.shards import SUFFIX, Shards, work_folder
+from mllmeraser.erasure.share import share_capture
+from mllmeraser.erasure.team import Team, TeamError, joined
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples import InputError, Sample
+from mllmeraser.samples.request import Request
+
+CASES = {"identity": (identity_request, identity_settings), "tail": (small_request, quick)}
+
+
+@dataclass(frozen=True)
+class Alone(Team):
+    """One of several, with nobody to speak to."""
+
+    def agree(self, what: object) -> None: ...
+
+    def as_first(self, flags: object) -> list[bool]:
+        return [True] * len(flags)  # type: ignore[arg-type]
+
+    def wait(self) -> None: ...
+
+
+@contextmanager
+def passes(model: MultimodalModel) -> Iterator[list[int]]:
+    """Sizes of the batches that go through the model inside the block."""
+    found: list[int] = []
+    hook = model.hf.register_forward_pre_hook(
+        lambda _m, _a, named: found.append(len(named["input_ids"])), with_kwargs=True
+    )
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def same(one: Eraser, other: Eraser) -> bool:
+    assert one.tensors.keys() == other.tensors.keys()
+    return all(torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items())
+
+
+@pytest.fixture(params=list(CASES))
+def case(request: pytest.FixtureRequest) -> tuple[Request, FitSettings]:
+    make, settings = CASES[request.param]
+    return make(), settings(batch_size=16)  # type: ignore[operator]
+
+
+def test_a_fit_goes_on_where_it_was_killed(
+    tiny_llava: MultimodalModel, tmp_path: Path, case: tuple[Request, FitSettings]
+) -> None:
+    request, settings = case
+    with passes(tiny_llava) as bare:
+        whole = fit(tiny_llava, request, settings).eraser
+    fit(tiny_llava, request, settings, shards=Shards(tmp_path / "w"))
+    gone = sorted((tmp_path / "w").iterdir())[::3]  # as if these had not been finished
+    for path in gone:
+        path.unlink()
+    lines: list[str] = []
+    with passes(tiny_llava) as again:
+        resumed = fit(tiny_llava, request, settings, shards=Shards(tmp_path / "w", lines.append)).eraser
+    assert 0 < len(again) == len(gone) < len(bare)
+    assert lines == [f"{len(bare) - len(gone)} of {len(bare)} batches are in {tmp_path / 'w'} already"]
+    assert same(whole, resumed)
+
+
+def test_shards_of_something_else_are_ignored_with_a_line(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
+    samples = [Sample(f"Who is number {i}?") for i in range(8)]
+
+    def capture(*rest: Sample, reads: tuple[int, ...] = (0, 1, 2), batch_size: int = 4) -> tuple[int, list[str]]:
+        lines: list[str] = []
+        shards = Shards(tmp_path, lines.append)
+        with passes(tiny_llava) as found:
+            Anchors(tiny_llava, reads, (3,), batch_size=batch_size, shards=shards).of([*samples, *rest])
+        shards.tell_ignored()
+        return len(found), lines
+
+    assert capture() == (2, [f"0 of 2 batches are in {tmp_path} already"])
+    assert capture()[0] == 0
+    assert capture(reads=(0, 1, 4))[0] == 2
+    ran, lines = capture(batch_size=8)
+    assert ran == 1 and lines[1].startswith("4 batches") and "ignored" in lines[1]
+    assert capture(Sample("And who is this?"))[0] == 1, "batches that are still the same are used"
+    with torch.no_grad():
+        tiny_llava.hf.get_input_embeddings().weight[0, 0] += 1.0
+    try:
+        assert capture()[0] == 2, "of other weights"
+    finally:
+        with torch.no_grad():
+            tiny_llava.hf.get_input_embeddings().weight[0, 0] -= 1.0
+
+
+def test_a_file_that_cannot_be_used_is_replaced(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
+    samples = [Sample(f"Who is number {i}?") for i in range(8)]
+    before = Anchors(tiny_llava, (0, 1, 2), (3,), batch_size=4, shards=Shards(tmp_path)).of(samples)
+    kept = [anchor.text.clone() for anchor in before]
+    one, two = sorted(tmp_path.iterdir())
+    one.write_bytes(one.read_bytes()[:-100])
+    two.write_bytes(one.read_bytes()[:4])
+    lines: list[str] = []
+    with passes(tiny_llava) as found:
+        after = Anchors(tiny_llava, (0, 1, 2), (3,), batch_size=4, shards=Shards(tmp_path, lines.append)).of(samples)
+    assert len(found) == 2 and sum("ignored" in line for line in lines) == 2
+    assert all(torch.equal(anchor.text, text) for anchor, text in zip(after, kept, strict=True))
+
+
+def test_the_folder_is_private_and_emptied_when_all_went_well(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
+    def capture(shards: Shards | None) -> None:
+        Anchors(tiny_llava, (0, 1, 2), (3,), shards=shards).of([Sample("Who is Jane Doe?")])
+
+    place = tmp_path / "deep" / "work"
+    with pytest.raises(RuntimeError), work_folder(place) as shards:
+        capture(shards)
+        raise RuntimeError
+    assert len(files(place)) == 1 and next(iter(files(place))).endswith(SUFFIX)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    assert b"Jane" not in next(place.iterdir()).read_bytes()
+    (place / f"{'0' * 64}.1.states.partial").write_bytes(b"half")
+    with work_folder(place, keep=True) as shards:
+        capture(shards)
+    assert len(files(place)) == 2
+    (place / "mine.txt").write_text("not ours")
+    with work_folder(place, Team(1, 2)) as shards:
+        capture(shards)
+    assert len(files(place)) == 3, "the first process alone deletes"
+    with work_folder(place) as shards:
+        capture(shards)
+    assert files(place) == {"mine.txt"}
+    (place / "mine.txt").unlink()
+    with work_folder(place) as shards:
+        capture(shards)
+    assert not place.exists()
+    with work_folder(None) as shards:
+        assert shards is None
+
+
+def test_a_work_folder_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="work folder"):
+        Shards(tmp_path / "file")
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_shares_are_the_batches_of_one_process_dealt_out(
+    tiny_llava: MultimodalModel, tmp_path: Path, case: tuple[Request, FitSettings], size: int
+) -> None:
+    request, settings = case
+    with passes(tiny_llava) as alone:
+        whole = fit(tiny_llava, request, settings).eraser
+    shared: list[list[int]] = []
+    for rank in range(size):
+        with passes(tiny_llava) as found:
+            share_capture(tiny_llava, request, settings, Alone(rank, size), _Unmet(tmp_path / "w"))
+        shared.append(found)
+    assert sorted(size for some in shared for size in some) == sorted(alone), "no batch twice, none left out"
+    assert max(map(len, shared)) - min(map(len, shared)) <= 1
+    with passes(tiny_llava) as fitting:
+        assert same(whole, fit(tiny_llava, request, settings, shards=Shards(tmp_path / "w")).eraser)
+    assert not fitting
+
+
+class _Unmet(Shards):
+    """Does not wait for the others to see the folder."""
+
+    def _meet(self, team: Team) -> None: ...
+
+
+def test_a_lens_of_its_own_sets_is_shared_first(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
+    from mllmeraser.erasure.lens import fit_lens
+
+    request, settings = identity_request(), identity_settings(batch_size=16)
+    sets = (request.retain, request.strangers)
+    share_capture(tiny_llava, request, settings, Alone(0, 1), _Unmet(tmp_path), lens=sets)
+    with passes(tiny_llava) as found:
+        anchors = Anchors(tiny_llava, (0, 1, 2), (3, 4), batch_size=16, shards=Shards(tmp_path))
+        lens = fit_lens(anchors, *sets, settings.gate)
+        fit(tiny_llava, request, settings, anchors=anchors, lens=lens)
+    assert not found
+
+
+def test_one_process_is_a_team_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with joined() as team:
+        assert team == Team() and team.first and team.device() is None
+        team.agree(["x"])
+        team.wait()
+        assert team.as_first([True, False]) == [True, False]
+    with pytest.raises(InputError, match="2 processes were asked for, and 1 started"), joined(2):
+        pass
+
+
+def test_processes_that_find_nobody_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TeamError, match="do not find one another"), joined():
+        pass
