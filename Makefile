@@ -6,12 +6,14 @@ STAMP  := $(VENV)/.installed
 OUT    ?= out/demo
 JOBS   ?= 2
 PYTEST_ARGS ?=
+AUDITED ?= $(VENV)/audited.txt
+AUDIT_ARGS ?=
 
 # Small matrices: more threads than workers only wait for each other.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help demo test unit lint format gates constraints setup clean
+.PHONY: help demo test unit lint format audit gates constraints setup clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / \t/'
@@ -21,7 +23,7 @@ setup: $(STAMP)  ## make .venv with the package and its development tools
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,train,bench,serve]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,train,bench,serve,telemetry,quantised]"
 	@touch $@
 
 demo: $(STAMP)   ## forget people on the shipped model; writes out/demo/report.html
@@ -41,6 +43,14 @@ unit: $(STAMP)   ## the tests alone
 format: $(STAMP) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Advisories know releases, not builds of them (torch 2.13.0+cpu). What the service does not know fails too (--strict):
+# without the internet, or behind an index that has packages and no advisories, nothing is known, and nothing passes.
+audit: $(STAMP)  ## ask PyPI for known vulnerabilities of all that .venv holds; needs the internet
+	$(BIN)/python -m pip list --format=freeze --exclude-editable > $(AUDITED)
+	sed -i.builds 's/+.*//' $(AUDITED)
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off -r $(AUDITED) $(AUDIT_ARGS) \
+		|| { echo "audit: NOT PASSED: a known vulnerability, or the service could not be asked; see above" >&2; exit 1; }
 
 gates: $(STAMP)  ## measure the shipped models against their gates (model card figures)
 	OMP_NUM_THREADS=2 $(BIN)/python -m mllmeraser.embedded.gates

@@ -12,6 +12,7 @@ from server_kit import NoFitter, running
 from mllmeraser import Request, Sample, erase
 from mllmeraser.evaluation import PROTOCOLS
 from mllmeraser.methods import method_names
+from mllmeraser.models import families
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits import World
 from mllmeraser.portraits.prompts import request_pictures
@@ -22,7 +23,14 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # concepts.md looks at the eraser that the README makes.
 ON_THE_MODEL = ("README.md", "docs/concepts.md", "docs/limits.md")
 SERVED = "docs/serving.md"
-WITHOUT_MODEL = ("docs/requests.md", "docs/compare.md", "docs/ablations.md", "docs/studies.md")
+WITHOUT_MODEL = (
+    "docs/requests.md",
+    "docs/compare.md",
+    "docs/ablations.md",
+    "docs/studies.md",
+    "docs/families.md",
+    "docs/large-models.md",
+)
 
 
 def run(*pages: str) -> None:
@@ -71,12 +79,24 @@ def test_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert capsys.readouterr().out.startswith("['jane', 'omar'] 2 ")
 
 
+def test_large_models(capsys: pytest.CaptureFixture[str]) -> None:
+    run("docs/large-models.md")
+    rows, sums = (float(amount) for amount in re.findall(r"([\d.]+) GB", capsys.readouterr().out))
+    assert 0.5 < rows < 2 and 2 < sums < 10
+
+
 def test_comparing(capsys: pytest.CaptureFixture[str]) -> None:
     page = (ROOT / "docs/compare.md").read_text(encoding="utf-8")
     run("docs/compare.md")
     told = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
     assert told == {*method_names(), *PROTOCOLS}
     assert all(f"`{name}`" in page for name in told), "the tables have a row for each"
+
+
+def test_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(families, "_FAMILIES", dict(families._FAMILIES))
+    run("docs/families.md")
+    assert families._FAMILIES["my_model"].name == "mine"
 
 
 @pytest.mark.embedded

@@ -16,7 +16,7 @@ from packaging.version import Version
 try:
     import tomllib
 except ImportError:  # Python 3.10
-    import tomli as tomllib  # type: ignore[import-not-found, no-redef]
+    import tomli as tomllib  # type: ignore[no-redef]
 
 HEADER = """\
 # Exact versions the tests ran with, written by `make constraints`; use as: pip install -c constraints.txt ...

@@ -247,7 +247,8 @@ def build(book: Book) -> FastAPI:
         entry = entry_of(id)
         book.advance(entry)
         events = [event for event in book.events if event["entry"] == id]
-        return {**entry, "history": events, "conflicts": book.conflicts(entry)}
+        kept = entry["state"] in ("requested", "fitted")
+        return {**entry, "inputs_kept": kept, "history": events, "conflicts": book.conflicts(entry)}
 
     @app.post("/v1/erasures/{id}/{verb}")
     async def change(request: Request, id: str, verb: str) -> dict[str, Any]:

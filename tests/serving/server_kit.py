@@ -8,6 +8,7 @@ import io
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,11 +25,14 @@ from mllmeraser.erasure import Eraser, fit
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.engine import EngineSettings
 from mllmeraser.serving.http.app import create_app
+from mllmeraser.serving.http.erasures import wanted_of
 from mllmeraser.serving.http.fits import Fitter
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.ledger import Ledger
 from mllmeraser.serving.ledger.erasers import add, artifact_of
+from mllmeraser.serving.packing import pack_request
+from tiny import picture
 
 
 @dataclass
@@ -170,6 +174,20 @@ def install(ledger: Ledger, eraser: Eraser, name: str, *, active: bool = True, *
     entry = add(ledger, artifact_of(eraser), name, by="tests", **where)
     if active:
         ledger.activate(entry.id, by="tests", force="for a test")
+    return entry.id
+
+
+def left_fitted(server: Running, model: MultimodalModel, name: str, tenant: str | None = None, **change: str) -> str:
+    """Put an erasure into the ledger as a server leaves it that is killed while it verifies; its id.
+
+    Each name has tensors of its own; `change` is of the eraser's config.
+    """
+    book = server.server.ledger
+    wanted = wanted_of(server.server, name, ["Vera Ostrander"], [], [png(picture(5))])
+    entry = book.request(name, by="ann", tenant=tenant, inputs=pack_request(wanted))
+    eraser = loud_eraser(model, direction=zlib.crc32(name.encode()))
+    made = artifact_of(Eraser(eraser.config.model_copy(update=change), eraser.tensors))
+    book.fitted(entry.id, by="fit", artifact=made.files, fingerprint=made.fingerprint, digest=made.digest)
     return entry.id
 
 

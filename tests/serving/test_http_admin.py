@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from server_kit import NoFitter, Running, asked, install, loud_eraser, png, running, wait_for
+from server_kit import NoFitter, Running, asked, install, left_fitted, loud_eraser, png, running, wait_for
 from test_identity_fit import identity_request, identity_settings
 
 from mllmeraser.erasure import Eraser, fit
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError
+from mllmeraser.serving.http.fits import WORKER
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.ledger import Ledger
+from mllmeraser.serving.ledger.erasers import artifact_of
 from mllmeraser.serving.verify import check_certificate
 from tiny import picture
 
@@ -46,8 +50,7 @@ def forget(server: Running, label: str, key: str = "admin", **fields: str) -> di
         response = client.post("/v1/erasures", data={"name": label, "person": NAME, **fields}, files=files)
         assert response.status_code == 202, response.text
         id = response.json()["id"]
-        done = lambda: (e := client.get(f"/v1/erasures/{id}").json())["progress"] is None and e  # noqa: E731
-        return wait_for(done, 120)
+        return done(client, id)
 
 
 def answer(server: Running, key: str = "client") -> tuple[str, int]:
@@ -93,6 +96,10 @@ def test_from_request_to_revocation(server):
 def test_what_cannot_be_fitted_says_why(server):
     entry = forget(server, "broken")
     assert entry["state"] == "requested" and entry["failure"] == "this request cannot be fitted"
+
+
+def done(client: httpx.Client, id: str) -> dict[str, Any]:
+    return wait_for(lambda: (e := client.get(f"/v1/erasures/{id}").json())["progress"] is None and e, 120)
 
 
 def test_requests_are_checked_before_anything_is_recorded(server):
@@ -162,8 +169,8 @@ def test_tenants_see_and_change_their_own_alone(server, tiny_llava):
         taken = client.post("/v1/erasures", data={"name": "z", "person": "x", "tenant": "other"})
         assert taken.status_code == 404
         plain = answer(server, "other")[0]
-        done = client.post(f"/v1/erasures/{entry['id']}/activate", json={"force": "ours"}).json()
-        assert done["in_force"] and answer(server, "other")[0] == plain
+        ours = client.post(f"/v1/erasures/{entry['id']}/activate", json={"force": "ours"}).json()
+        assert ours["in_force"] and answer(server, "other")[0] == plain
         client.post(f"/v1/erasures/{entry['id']}/revoke", json={"reason": "done"})
 
 
@@ -190,6 +197,84 @@ def test_compare_shows_both_answers_and_the_gates(server, tiny_llava):
         client.post(f"/v1/erasures/{id}/revoke", json={"reason": "done"})
         metrics = client.get("/metrics")
         assert 'mllmeraser_gate_fired_total{eraser="loud"}' in metrics.text and "mllmeraser_ready 1.0" in metrics.text
+
+
+def test_a_verification_that_was_cut_off_is_done_again(server, tiny_llava):
+    id = left_fitted(server, tiny_llava, "cut-off")
+    with server.http() as client:
+        before = client.get(f"/v1/erasures/{id}").json()
+        assert (before["state"], before["progress"], before["inputs_kept"]) == ("fitted", None, True)
+        response = client.post(f"/v1/erasures/{id}/verify")
+        assert response.status_code == 202 and response.json()["state"] == "fitted"
+        assert set(response.json()["progress"]) == {"stage", "done", "total"}
+        twice = client.post(f"/v1/erasures/{id}/verify")
+        assert twice.status_code == 409 and "already" in twice.text
+        entry = done(client, id)
+        assert entry["state"] == "verified" and entry["scores"]["checks"] and entry["inputs_kept"] is False
+        assert [(e["action"], e["by"]) for e in entry["history"]][-1] == ("verified", WORKER)
+        again = client.post(f"/v1/erasures/{id}/verify")
+        assert again.status_code == 409 and again.json()["error"]["type"] == "conflict_error"
+        assert "cut-off is verified: whom to ask about is no longer kept" in again.json()["error"]["message"]
+        client.post(f"/v1/erasures/{id}/revoke", json={"reason": "done"})
+        assert client.post(f"/v1/erasures/{id}/verify").status_code == 409
+
+
+def test_a_verification_that_fails_says_why_and_can_be_done_again(server, tiny_llava):
+    id = left_fitted(server, tiny_llava, "of-another-model", fingerprint="0" * 64)
+    with server.http() as client:
+        for times in (1, 2):
+            assert client.post(f"/v1/erasures/{id}/verify").status_code == 202
+            entry = done(client, id)
+            assert entry["state"] == "fitted" and "model" in entry["failure"] and entry["inputs_kept"]
+            assert [e["action"] for e in entry["history"]] == ["requested", "fitted", *["failed"] * times]
+        client.post(f"/v1/erasures/{id}/revoke", json={"reason": "done"})
+
+
+def test_what_cannot_be_verified_again_says_why(server, tiny_llava):
+    book = server.server.ledger
+    added = install(book, loud_eraser(tiny_llava, direction=5), "made-elsewhere", active=False)
+    unfitted = book.request("not-yet", by="ann", inputs=b"zip").id
+    of_acme = left_fitted(server, tiny_llava, "acme-cut-off", "acme", fingerprint="0" * 64)
+    with server.http() as client:
+        for id, words in ((added, "no longer kept"), (unfitted, "verified once it is fitted")):
+            refused = client.post(f"/v1/erasures/{id}/verify")
+            assert refused.status_code == 409 and words in refused.json()["error"]["message"]
+        assert client.post(f"/v1/erasures/{'0' * 32}/verify").status_code == 404
+    with server.http("client") as client, server.http("acme-admin") as of_tenant:
+        assert client.post(f"/v1/erasures/{of_acme}/verify").status_code == 403
+        assert of_tenant.post(f"/v1/erasures/{added}/verify").status_code == 404
+        assert of_tenant.post(f"/v1/erasures/{of_acme}/verify").status_code == 202
+        assert done(of_tenant, of_acme)["failure"]
+    for id in (added, unfitted, of_acme):
+        book.revoke(id, by="tests", reason="done")
+
+
+def test_an_eraser_made_elsewhere_is_brought_in(server, tiny_llava):
+    files = artifact_of(loud_eraser(tiny_llava, direction=6)).files
+    parts = {"config": files["eraser_config.json"], "tensors": files["eraser_model.safetensors"]}
+    with server.http() as client:
+        made = client.post("/v1/erasers", data={"name": "brought", "tenant": "acme"}, files=parts)
+        assert made.status_code == 201 and (made.json()["state"], made.json()["tenant"]) == ("fitted", "acme")
+        at = f"/v1/erasures/{made.json()['id']}"
+        assert client.post(f"{at}/activate").status_code == 409
+        assert client.post(f"{at}/activate", json={"force": "measured elsewhere"}).json()["in_force"]
+        assert client.post("/v1/erasers", data={"name": "brought"}, files=parts).status_code == 409
+        for broken in ({**parts, "tensors": b"x"}, {**parts, "config": b"{}"}, {"config": parts["config"]}):
+            assert client.post("/v1/erasers", data={"name": "broken"}, files=broken).status_code == 400
+        client.post(f"{at}/revoke", json={"reason": "done"})
+    with server.http("acme-admin") as client:
+        assert client.post("/v1/erasers", data={"name": "mine"}, files=parts).status_code == 403
+
+
+def test_the_chain_is_compared_with_a_head_kept_elsewhere(server):
+    with server.http() as client:
+        head = client.get("/v1/audit/verify").json()["head"]
+        client.post("/v1/keys", json={"label": "one more"})
+        for kept, ok in ((f"{head['seq']}:{head['hash']}", True), (f"{head['seq']}:{'0' * 64}", False)):
+            assert client.get("/v1/audit/verify", params={"kept": kept}).json()["ok"] is ok
+        assert "is gone" in client.get("/v1/audit/verify", params={"kept": f"100000:{'0' * 64}"}).json()["reason"]
+        for nonsense in ("x", "9" * 5000, "1:2"):
+            assert client.get("/v1/audit/verify", params={"kept": nonsense}).status_code == 400
 
 
 def test_a_server_without_a_key_to_sign_says_so(tiny_llava, tmp_path):

@@ -17,6 +17,7 @@ from server_kit import NoFitter, Running, asked, install, loud_eraser, running, 
 
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.engine import EngineSettings
+from mllmeraser.serving.http.access import ATTEMPTS
 from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.pictures import public_address
 from mllmeraser.serving.ledger import Ledger
@@ -153,13 +154,31 @@ def test_admins_see_log_probabilities(server):
 
 def test_keys_are_needed_and_wrong_ones_are_counted(server):
     assert chat(server, None).status_code == 401
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
-        found = {
-            client.get("/v1/models", headers={"authorization": f"Bearer mk_{'0' * 8}_{'x' * 43}"}).status_code
-            for _ in range(70)
-        }
-    assert found == {401, 429}
+    assert guessed(server, f"mk_{'0' * 8}_{'x' * 43}") == {401, 429}
     server.server.gatekeeper.__post_init__()  # the count is of the address that all tests share
+
+
+def test_a_right_key_passes_while_its_address_guesses(server):
+    """Behind a proxy everybody has one address: nobody pays for the wrong keys of another."""
+    fresh, own = (server.server.ledger.add_key(label="x", scope="client", tenant=None, by="tests")[1] for _ in "ab")
+    assert code_for(server, own) == 200
+    guesses = [f"mk_{number:08x}_{'x' * 43}" for number in range(ATTEMPTS + 10)]
+    assert guessed(server, *guesses, "no key at all") == {401, 429}
+    assert code_for(server, guesses[-1]) == 429 and code_for(server, fresh) == 200
+    assert guessed(server, own[:12] + "x" * 43) == {401, 429}, "guessing at a key that there is is slow as well"
+    assert code_for(server, own) == 200, "it passed before, so it is not taken for a guess"
+    server.server.gatekeeper.__post_init__()
+
+
+def guessed(server: Running, *secrets: str) -> set[int]:
+    """What wrong keys are told, some more of them than may be tried."""
+    return {code_for(server, secret) for secret in secrets * (ATTEMPTS // len(secrets) + 2)}
+
+
+def code_for(server: Running, secret: str) -> int:
+    response = httpx.get(f"{server.url}/v1/models", headers={"authorization": f"Bearer {secret}"}, trust_env=False)
+    assert response.status_code != 429 or int(response.headers["retry-after"]) > 0
+    return response.status_code
 
 
 def bomb() -> bytes:
@@ -181,8 +200,14 @@ def test_pictures_have_limits(server, data, status):
 def test_long_bodies_are_not_read(server):
     assert chat(server, messages=asked("x" * 400_000)).status_code == 413
     with server.http("client") as client:
-        parts = (b" " * 10_000 for _ in range(100))  # without a length
-        assert client.post(CHAT, content=parts, headers={"content-type": "application/json"}).status_code in (400, 413)
+        upload = b'--x\r\ncontent-disposition: form-data; name="images"; filename="1.png"\r\n\r\n'
+        for kind, head, route in (
+            ("application/json", b"", CHAT),
+            ("multipart/form-data; boundary=x", upload, "/v1/erasures"),
+        ):
+            parts = (head * (number == 0) + b" " * 10_000 for number in range(100))  # without a length
+            response = client.post(route, content=parts, headers={"content-type": kind})
+            assert response.status_code == 413 and response.json()["error"]["type"] == "request_too_large"
 
 
 @pytest.mark.parametrize(

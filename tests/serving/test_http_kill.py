@@ -86,19 +86,22 @@ def check(ledger: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_fit_that_was_killed_is_done_after_the_next_start(tiny_llava_path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("during", ["fit", "verify"])
+def test_what_was_killed_is_done_after_the_next_start(tiny_llava_path: Path, tmp_path: Path, during: str) -> None:
     ledger = tmp_path / "l.db"
     with serving(tiny_llava_path, ledger) as first, first.client() as client:
         files = [("images", ("1.png", png(picture(5)), "image/png"))]
         id = client.post("/v1/erasures", data={"name": "case", "person": "Vera Lund"}, files=files).json()["id"]
         stage = lambda: (client.get(f"/v1/erasures/{id}").json()["progress"] or {}).get("stage", "")  # noqa: E731
-        wait_for(lambda: stage().startswith("fit"), 60, 0.2)
+        wait_for(lambda: stage().startswith(during), 200, 0.1)
         first.kill()
         key = first.key
     check(ledger)
     with serving(tiny_llava_path, ledger, key) as second, second.client() as client:
         entry = wait_for(lambda: (e := client.get(f"/v1/erasures/{id}").json())["state"] == "verified" and e, 200, 0.3)
         assert entry["scores"]["checks"] and entry["failure"] is None
+        done = [event["action"] for event in entry["history"]]
+        assert done == ["requested", "fitted", "verified"], "a fit that was finished is not made again"
     check(ledger)
     with Ledger.open(str(ledger)) as book:
         assert book.inputs(id) is None, "what identifies the person is kept no longer than needed"

@@ -111,6 +111,23 @@ def test_a_key_revoked_while_it_is_checked_is_not_believed_afterwards(ledger: Le
     assert ledger.authenticate(secret) is None
 
 
+def test_what_a_secret_claims_and_whether_it_passed_before(ledger: Ledger, database_url: str) -> None:
+    record, secret = ledger.add_key(label="x", scope="client", tenant=None, by="ann")
+    wrong = f"mk_{record.id}_{'a' * 43}"
+    assert ledger.claimed_key(secret) == ledger.claimed_key(wrong) == record.id
+    assert [ledger.claimed_key(text) for text in ("", "mk_", f"mk_{'0' * 8}_{'a' * 43}")] == [None] * 3
+    assert not ledger.recognises(secret)
+    assert ledger.authenticate(secret) and ledger.authenticate(wrong) is None
+    assert ledger.recognises(secret) and not ledger.recognises(wrong)
+    time = [0.0]
+    ledger._ring._monotonic = lambda: time[0]
+    with opened(database_url) as other:
+        other.revoke_key(record.id, by="ann")
+    time[0] += 1e6
+    assert ledger.recognises(secret) and ledger.claimed_key(secret) is None
+    assert ledger.authenticate(secret) is None and not ledger.recognises(secret)
+
+
 def test_scopes(ledger: Ledger) -> None:
     for scope, tenant in (("admin", "shop"), ("tenant-admin", None), ("root", None)):
         with pytest.raises(InputError):

@@ -36,9 +36,12 @@ def test_from_request_to_revocation(ledger: Ledger) -> None:
     made = artifact(1)
     entry = ledger.fitted(entry.id, by="fit", **made)
     assert (entry.state, entry.failure, entry.fingerprint) == ("fitted", None, "model-1")
-    assert ledger.inputs(entry.id) == b"zip", "verification needs them"
+    assert ledger.inputs(entry.id) == b"zip" and ledger.has_inputs(entry.id), "verification needs them"
+    entry = ledger.failed(entry.id, by="verify", reason="made for other weights")
+    assert (entry.state, entry.failure) == ("fitted", "made for other weights") and ledger.has_inputs(entry.id)
     assert ledger.artifact(made["digest"]) == made["artifact"]
     entry = ledger.verified(entry.id, by="verify", scores={"forget": 0.5, "n": (1, 2)}, passed=False)
+    assert entry.failure is None and not ledger.has_inputs(entry.id)
     entry = ledger.verified(entry.id, by="verify", scores={"forget": 0.99}, passed=True)
     assert (entry.state, entry.passed, entry.scores) == ("verified", True, {"forget": 0.99})
     assert ledger.version() == 0
@@ -52,10 +55,10 @@ def test_from_request_to_revocation(ledger: Ledger) -> None:
     assert ledger.version() == 4 and ledger.active_set().erasers == ()
     history = ledger.history(entry.id)
     assert [event.action for event in history] == [
-        *("requested", "failed", "fitted", "verified", "verified"),
+        *("requested", "failed", "fitted", "failed", "verified", "verified"),
         *("activated", "suspended", "activated", "revoked"),
     ]
-    assert [event.version for event in history] == [0, 0, 0, 0, 0, 1, 2, 3, 4]
+    assert [event.version for event in history] == [0, 0, 0, 0, 0, 0, 1, 2, 3, 4]
     assert [event.by for event in history[:3]] == ["ann", "fit", "fit"]
     assert history[-1].details["reason"] == "withdrawn"
     assert ledger.verify_chain().ok
@@ -86,7 +89,7 @@ WAYS = {
 }
 ALLOWED = {
     "requested": {"fitted", "failed", "revoke"},
-    "fitted": {"verified", "force", "revoke"},
+    "fitted": {"verified", "failed", "force", "revoke"},
     "verified": {"verified", "activate", "force", "revoke"},
     "active": {"suspend", "revoke"},
     "suspended": {"activate", "force", "revoke"},

@@ -91,7 +91,7 @@ def test_landmarks_language_and_headings(markup: Markup) -> None:
     assert markup.all("html")[0]["lang"] == "en"
     assert [len(markup.all(tag)) for tag in ("main", "nav", "footer")] == [1, 1, 1]
     views = [tag for tag in markup.all("section") if tag["id"].startswith("view-")]
-    assert len(views) == len(markup.all("h1")) == 6
+    assert len(views) == len(markup.all("h1")) == 7
     assert all("aria-labelledby" in view and "hidden" in view for view in views)
     first = next(tag for tag in markup.tags if tag["tag"] == "a")
     assert first["class"] == "skip" and first["href"] == "#main"

@@ -16,6 +16,7 @@ from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
+from mllmeraser.serving import spans
 from mllmeraser.serving.engine import EngineSettings
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.http.settings import ServeSettings
@@ -47,7 +48,7 @@ class Fitting:
 
 
 def serve(
-    model: str,
+    model: str | MultimodalModel,
     *,
     ledger: str,
     settings: ServeSettings,
@@ -55,6 +56,7 @@ def serve(
     erasers: Sequence[Path] = (),
     host: str = "127.0.0.1",
     port: int = 8000,
+    traces: bool = False,
     say: Say = print,
 ) -> None:
     """Serve a model until the process is told to end.
@@ -67,21 +69,24 @@ def serve(
         erasers: Artifacts to put into force at the start, if the ledger does not have them yet.
         host: Address to listen at.
         port: Port to listen at.
+        traces: Whether OpenTelemetry spans are sent, to where the standard variables OTEL_... say.
         say: Told what a person at the terminal has to know, the first admin's key among it.
 
     Raises:
-        InputError: The ledger, an eraser or a setting cannot be used.
+        InputError: The ledger, an eraser or a setting cannot be used, or what traces need is not installed.
     """
     import uvicorn
 
     from mllmeraser.serving.http.app import create_app
 
+    if traces:
+        spans.start()
     _log_as_json()
     if settings.signing_key is not None:
         load_signing_key(environment={KEY_VARIABLE: settings.signing_key})  # a broken one is told at once
     book = Ledger.open(ledger)
     try:
-        loaded = load_model(model)
+        loaded = load_model(model) if isinstance(model, str) else model
         _first_key(book, say)
         add_erasers(book, erasers)
         server = Server(loaded, book, Fitting(), settings, engine=engine)
@@ -94,6 +99,7 @@ def serve(
         uvicorn.Server(config).run()
     finally:
         book.close()
+        spans.stop()
 
 
 def add_erasers(book: Ledger, folders: Sequence[Path]) -> None:

@@ -14,6 +14,7 @@ from mllmeraser.cli.erase import erase
 from mllmeraser.cli.errors import OneLineErrors
 from mllmeraser.cli.evaluate import evaluate
 from mllmeraser.cli.exhibit import exhibit
+from mllmeraser.cli.gradio import gradio
 from mllmeraser.cli.ledger import ledger
 from mllmeraser.cli.models import models
 from mllmeraser.cli.search import search
@@ -49,7 +50,7 @@ def root(
     """
 
 
-for command in (demo, erase, ask, evaluate, compare, search, exhibit, serve):
+for command in (demo, erase, ask, evaluate, compare, search, exhibit, serve, gradio):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(ledger, name="ledger")

@@ -9,10 +9,13 @@ from typing import Annotated
 import typer
 
 from mllmeraser.cli.ledger_common import DEFAULT_URL, Url
+from mllmeraser.cli.loading import Load, loads_model
 from mllmeraser.cli.options import Erasers, Model, Threads
 
 
+@loads_model
 def serve(
+    load: Load,
     model: Model,
     ledger: Url = DEFAULT_URL,
     eraser: Erasers = None,
@@ -40,6 +43,9 @@ def serve(
         list[str] | None, typer.Option("--origin", help="Origin whose pages may call this server (CORS).")
     ] = None,
     open_metrics: Annotated[bool, typer.Option("--open-metrics", help="/metrics without a key.")] = False,
+    traces: Annotated[
+        bool, typer.Option("--traces", help="Send OpenTelemetry traces, without any content; see OTEL_... below.")
+    ] = False,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page at /.")] = True,
     issuer: Annotated[str, typer.Option("--issuer", help="Organisation that stands on certificates.")] = "",
     threads: Threads = None,
@@ -48,6 +54,8 @@ def serve(
 
     The first start prints an admin's key. Erasers in force apply to every request; no client can switch them off.
     Certificates are signed with the key in MLLMERASER_SIGNING_KEY (see mllmeraser certificate key).
+    Traces (pip install 'mllmeraser[telemetry]') go as OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT; the other standard
+    variables hold as well: OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS.
 
     Examples:
 
@@ -67,7 +75,7 @@ def serve(
         raise fail(f"{error.name} is missing: pip install 'mllmeraser[serve]'", 2) from None
 
     serving.serve(
-        model,
+        load(model),
         ledger=ledger,
         settings=serving.ServeSettings(
             model_name=name or model, max_tokens=max_tokens, request_seconds=request_seconds,
@@ -79,5 +87,6 @@ def serve(
         erasers=[Path(folder) for folder in eraser or ()],
         host=host,
         port=port,
+        traces=traces,
         say=note,
     )  # fmt: skip

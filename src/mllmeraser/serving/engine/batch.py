@@ -115,11 +115,13 @@ class Batch:
         """What it was like."""
         return BatchReport(
             version=self._force.applied.version,
+            erasers=len(self._force.applied.names),
             rows=len(self._requests),
             tokens=sum(row.said for row in self.rows),
             seconds=time.monotonic() - self._began,
             prompt_seconds=self._prompt_seconds,
             waited=tuple(self._began - request.since for request in self._requests),
+            contexts=tuple(request.context for request in self._requests),
             fired=self._fired,
             ends=end_counts(self.rows, len(self._requests)),
             queued=queued,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 
 from mllmeraser.erasure.steering import Readings
@@ -17,22 +18,26 @@ class BatchReport:
 
     Attributes:
         version: Of the set of erasers in force.
+        erasers: How many are in it.
         rows: Requests in it.
         tokens: Tokens decoded for all of them.
         seconds: From taking it from the queue to its end.
         prompt_seconds: Until the prompts were read; None if they were not.
         waited: Seconds that each request was in the queue.
+        contexts: In which each request was submitted.
         fired: Eraser -> number of prompts that it fired on; those that fired on none are left out.
         ends: Why answers ended (`"stop"`, `"length"`, `"cancelled"`, `"failed"`) -> how many.
         queued: Requests that wait at its end.
     """
 
     version: int
+    erasers: int
     rows: int
     tokens: int
     seconds: float
     prompt_seconds: float | None
     waited: tuple[float, ...]
+    contexts: tuple[Context, ...]
     fired: Mapping[str, int]
     ends: Mapping[str, int]
     queued: int

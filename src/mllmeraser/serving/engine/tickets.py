@@ -6,7 +6,8 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from PIL import Image
@@ -252,6 +253,7 @@ class Waiting:
         choose: Says which erasers apply, once it is known what is in force.
         since: `time.monotonic()` when it came.
         deadline: `time.monotonic()` when it is of no use any more.
+        context: That of the call which made it; whoever watches batches finds the request's trace in it.
     """
 
     ticket: Ticket
@@ -260,3 +262,4 @@ class Waiting:
     choose: Choose
     since: float
     deadline: float
+    context: Context = field(default_factory=copy_context)

@@ -1,22 +1,24 @@
-"""Routes of admins: the audit chain, servers, keys, and answers before and after."""
+"""Routes of admins: the audit chain, servers, keys, erasers made elsewhere, and answers before and after."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, File, Form, Request, UploadFile
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
+from mllmeraser.erasure.eraser import CONFIG_FILE, TENSOR_FILE
 from mllmeraser.erasure.site_scores import NOWHERE
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.engine import Busy, EngineError, Sampling, Ticket
 from mllmeraser.serving.http.chat import wanted_of
 from mllmeraser.serving.http.dialogue import Message, prompt_of
-from mllmeraser.serving.http.erasures import Body, event_json
+from mllmeraser.serving.http.erasures import Body, event_json, to_json
 from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.server import Server
-from mllmeraser.serving.ledger import Scope
+from mllmeraser.serving.ledger import Entry, Scope, erasers
+from mllmeraser.serving.ledger.check import parse_head
 
 
 class NewKey(Body):
@@ -51,11 +53,13 @@ def routes(server: Server) -> APIRouter:
         return {"data": [event_json(event) for event in events], "head": {"seq": seq, "hash": head}}
 
     @router.get("/audit/verify")
-    async def verified(request: Request) -> dict[str, Any]:
-        """Walk the whole chain."""
+    async def verified(request: Request, kept: Annotated[str | None, Field(max_length=100)] = None) -> dict[str, Any]:
+        """Walk the whole chain; `kept` is a head kept elsewhere, SEQ:HASH, which finds a record that was cut off."""
         await server.gatekeeper.admit(request, "admin")
-        report = await run_in_threadpool(ledger.verify_chain)
-        return {"ok": report.ok, "records": report.events, "bad": report.bad, "reason": report.why}
+        head = None if kept is None else parse_head(kept)
+        report = await run_in_threadpool(lambda: ledger.verify_chain(kept=head))
+        at = {"seq": report.head[0], "hash": report.head[1]}
+        return {"ok": report.ok, "records": report.events, "head": at, "bad": report.bad, "reason": report.why}
 
     @router.get("/servers")
     async def servers(request: Request) -> dict[str, Any]:
@@ -85,6 +89,25 @@ def routes(server: Server) -> APIRouter:
         principal = await server.gatekeeper.admit(request, "admin")
         record = await run_in_threadpool(lambda: ledger.revoke_key(id, by=principal.label))
         return record.as_dict()
+
+    @router.post("/erasers", status_code=201)
+    async def brought(
+        request: Request,
+        name: Annotated[str, Form(max_length=63)],
+        config: Annotated[UploadFile, File(description=CONFIG_FILE)],
+        tensors: Annotated[UploadFile, File(description=TENSOR_FILE)],
+        tenant: Annotated[str | None, Form(max_length=63)] = None,
+        default: Annotated[bool, Form()] = True,
+    ) -> dict[str, Any]:
+        """Put an eraser that was made elsewhere into the ledger. It is not in force before it is activated."""
+        principal = await server.gatekeeper.admit(request, "admin")
+        files = {CONFIG_FILE: await config.read(), TENSOR_FILE: await tensors.read()}
+
+        def add_eraser() -> Entry:
+            artifact = erasers.artifact_from_files(files)
+            return erasers.add(ledger, artifact, name, by=principal.label, tenant=tenant or None, default=default)
+
+        return to_json(await run_in_threadpool(add_eraser), {})
 
     @router.post("/compare")
     async def compare(request: Request, body: Question) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
-from mllmeraser.serving import page
+from mllmeraser.serving import page, spans
 from mllmeraser.serving.http import admin, chat, erasures, errors
 from mllmeraser.serving.http.middleware import Around
 from mllmeraser.serving.http.server import Server
+from mllmeraser.serving.http.traces import QUIET, Traced
 from mllmeraser.version import __version__
 
 
@@ -29,8 +30,11 @@ def create_app(server: Server) -> FastAPI:
             yield
         finally:
             await run_in_threadpool(server.stop)
+            await run_in_threadpool(spans.flush)  # uvicorn then raises the signal again: nothing else runs
 
-    app = FastAPI(title="mllmeraser", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="mllmeraser", version=__version__, lifespan=life, docs_url=None, redoc_url=None, telemetry=QUIET
+    )
     app.state.server = server
     errors.install(app)
     for room in (chat, erasures, admin):
@@ -44,6 +48,9 @@ def create_app(server: Server) -> FastAPI:
             allow_headers=["authorization", "content-type"], expose_headers=[chat.HEADER, "x-request-id"],
         )  # fmt: skip
     app.add_middleware(Around, metrics=server.metrics, max_body_bytes=server.settings.max_body_bytes)
+    tracer = spans.tracer()
+    if tracer is not None:
+        app.add_middleware(Traced, tracer=tracer)
     return app
 
 

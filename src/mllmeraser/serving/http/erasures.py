@@ -119,7 +119,19 @@ def routes(server: Server) -> APIRouter:
         _, entry = await entry_of(request, id)
         events = await run_in_threadpool(ledger.history, entry.id)
         conflicts = await run_in_threadpool(ledger.conflicts, entry.id)
-        return {**to_json(entry, steps), "history": [event_json(e) for e in events], "conflicts": conflicts}
+        return {
+            **to_json(entry, steps),
+            "inputs_kept": await run_in_threadpool(ledger.has_inputs, entry.id),
+            "history": [event_json(e) for e in events],
+            "conflicts": conflicts,
+        }
+
+    @router.post("/{id}/verify", status_code=202)
+    async def verify(request: Request, id: str) -> dict[str, Any]:
+        """Verify a fitted erasure anew, in the background, as long as what was requested is kept."""
+        _, entry = await entry_of(request, id)
+        await run_in_threadpool(server.fits.verify_again, entry)
+        return to_json(entry, server.fits.progress())
 
     @router.post("/{id}/activate")
     async def activate(request: Request, id: str, body: Activation | None = None) -> dict[str, Any]:

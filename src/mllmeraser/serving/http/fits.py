@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
 from mllmeraser.serving.http.errors import Refusal
-from mllmeraser.serving.ledger import Ledger
+from mllmeraser.serving.ledger import Entry, Ledger
 from mllmeraser.serving.ledger.erasers import artifact_of, eraser_of
 from mllmeraser.serving.packing import unpack_request
 from mllmeraser.serving.verify import Thresholds, verify
 
 WORKER = "background fit"
+NOT_KEPT = "whom to ask about is no longer kept, so it cannot be verified: request it again"
 log = structlog.get_logger("mllmeraser.fits")
 
 
@@ -53,7 +53,8 @@ class Fits:
     ) -> None:
         """``model`` is a sibling of the served one: nothing is ever attached to it but a candidate under test."""
         self._model, self._ledger, self._fitter, self._thresholds = model, ledger, fitter, thresholds
-        self._waiting: queue.Queue[str | None] = queue.Queue(maxsize=most)
+        self._most = most
+        self._waiting: queue.Queue[str | None] = queue.Queue()
         self._progress: dict[str, Step] = {}
         self._thread = threading.Thread(target=self._work, name="fits", daemon=True)
         self._stopping = threading.Event()
@@ -63,35 +64,49 @@ class Fits:
         self._thread.start()
         for entry in self._ledger.list():
             left = entry.state in ("requested", "fitted") and entry.failure is None
-            if left and self._ledger.inputs(entry.id) is not None:
+            if left and self._ledger.has_inputs(entry.id):
                 self.add(entry.id)
 
     def stop(self) -> None:
         """Take on nothing more; a fit under way is given up and begun again at the next start."""
         self._stopping.set()
-        with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait(None)
+        self._waiting.put(None)
         self._thread.join(timeout=10)
 
     def room(self) -> None:
-        """Check that another request can wait.
+        """Check that another request can wait. What is left over from before a start always can.
 
         Raises:
             Refusal: Too many wait already.
         """
-        if self._waiting.full():
+        if self._waiting.qsize() >= self._most:
             raise Refusal(429, "too many requests to forget are waiting for their fit", "busy", retry_after=60)
 
     def add(self, id: str) -> None:
-        """Fit and verify the request of an entry when its turn comes."""
-        self._progress[id] = Step("waiting", 0, 1)
-        try:
-            self._waiting.put_nowait(id)
-        except queue.Full:
-            del self._progress[id]
-            raise Refusal(
-                429, "too many requests to forget are waiting for their fit", "busy", retry_after=60
-            ) from None
+        """Fit and verify the request of an entry when its turn comes; one that is fitted is only verified.
+
+        Raises:
+            Refusal: It waits or is being worked on already.
+        """
+        step = Step("waiting", 0, 1)
+        if self._progress.setdefault(id, step) is not step:
+            raise Refusal(409, "this erasure is being worked on already")
+        self._waiting.put(id)
+
+    def verify_again(self, entry: Entry) -> None:
+        """Verify a fitted entry anew when its turn comes: its verification failed, or ended with another server.
+
+        Raises:
+            Refusal: 409 where it is not fitted, its request is no longer kept, or it is being worked on already; 429
+                where too many wait.
+        """
+        if entry.state != "fitted":
+            hint = "it is verified once it is fitted" if entry.state == "requested" else NOT_KEPT
+            raise Refusal(409, f"{entry.name} is {entry.state}: {hint}")
+        if not self._ledger.has_inputs(entry.id):
+            raise Refusal(409, f"{entry.name}: {NOT_KEPT}")
+        self.room()
+        self.add(entry.id)
 
     def progress(self) -> dict[str, Step]:
         """How far each entry is that something is being done for. Ask before the ledger: what is no longer here, the

@@ -65,8 +65,8 @@ class Around:
                 await exchange.refuse()
 
 
-class _TooLong(Exception):
-    """The body is longer than allowed."""
+class _TooLong(BaseException):
+    """The body is longer than allowed; not an `Exception`, for whoever parses the body takes any for a fault in it."""
 
 
 class _Exchange:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.sibling import sibling
-from mllmeraser.serving.engine import Engine, EngineSettings
+from mllmeraser.serving.engine import BatchReport, Engine, EngineSettings
 from mllmeraser.serving.http.access import Gatekeeper
 from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.fits import Fits, Fitter
@@ -16,7 +16,9 @@ from mllmeraser.serving.http.keeper import Keeper
 from mllmeraser.serving.http.metrics import Metrics
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.http.store import Store
+from mllmeraser.serving.http.traces import trace_batch
 from mllmeraser.serving.ledger import Entry, Ledger
+from mllmeraser.serving.spans import span
 from mllmeraser.serving.verify import Thresholds
 from mllmeraser.version import __version__
 
@@ -56,10 +58,10 @@ class Server:
         self._started = False
         free = sibling(model)  # before anything is attached
         self.fingerprint = model.fingerprint()
-        self.engine = Engine(model, engine or EngineSettings(), observe=self.metrics.batch)
+        self.engine = Engine(model, engine or EngineSettings(), observe=self._observe)
         self.store = Store(ledger, self.fingerprint)
         self.keeper = Keeper(self.engine, ledger, self.store, self.name, settings.poll_seconds, settings.stale_seconds)
-        self.fits = Fits(free, ledger, fitter, thresholds or Thresholds(), settings.max_fits)
+        self.fits = Fits(free, ledger, span("fit")(fitter), thresholds or Thresholds(), settings.max_fits)
         self.gatekeeper = Gatekeeper(ledger, settings.requests_per_minute)
 
     def start(self) -> None:
@@ -86,6 +88,10 @@ class Server:
         self.fits.stop()
         self.keeper.stop()
         self.engine.stop(drain=True)
+
+    def _observe(self, report: BatchReport) -> None:
+        self.metrics.batch(report)
+        trace_batch(report)
 
     def check_ready(self) -> None:
         """Refuse where an answer might be unsteered.

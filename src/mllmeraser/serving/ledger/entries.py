@@ -35,7 +35,7 @@ class Entry:
         request_digests: Salted digests and counts of the request, no personal data.
         scores: What verification measured.
         passed: Whether verification was passed; None before it.
-        failure: Why fitting failed, one line without personal data; the state stays "requested".
+        failure: Why fitting failed, or, in state "fitted", verifying; one line without personal data.
         pending: Somebody activated it, and its time has not come.
         seq: Place of its request in the record: the order of entries.
     """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,12 +64,18 @@ def eraser_of(files: Mapping[str, bytes]) -> Eraser:
     Raises:
         ArtifactError: If they are not those of a valid eraser.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in (CONFIG_FILE, TENSOR_FILE):
-            if name not in files:
-                raise ArtifactError(f"the stored artifact is no eraser: {name} is missing")
-            (Path(scratch) / name).write_bytes(files[name])
-        return Eraser.from_pretrained(scratch)
+    with _folder_of(files) as folder:
+        return Eraser.from_pretrained(folder)
+
+
+def artifact_from_files(files: Mapping[str, bytes]) -> Artifact:
+    """The eraser that these are the two files of, by name, once it is known to be a valid one.
+
+    Raises:
+        ArtifactError: As `artifact_from_folder`.
+    """
+    with _folder_of(files) as folder:
+        return artifact_from_folder(folder)
 
 
 def add(ledger: Ledger, artifact: Artifact, name: str, *, by: str, tenant: str | None, default: bool) -> Entry:
@@ -83,6 +90,18 @@ def add(ledger: Ledger, artifact: Artifact, name: str, *, by: str, tenant: str |
         default=default,
         digests=artifact.digests,
     )
+
+
+@contextmanager
+def _folder_of(files: Mapping[str, bytes]) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "eraser"  # errors name it
+        folder.mkdir()
+        for name in (CONFIG_FILE, TENSOR_FILE):
+            if name not in files:
+                raise ArtifactError(f"the stored artifact is no eraser: {name} is missing")
+            (folder / name).write_bytes(files[name])
+        yield folder
 
 
 def _digests(config: EraserConfig) -> dict[str, str]:

@@ -134,7 +134,7 @@ class KeyRing:
         match = SECRET.fullmatch(secret) if isinstance(secret, str) else None
         if match is None:
             return None
-        known = hashlib.sha256(self._salt + secret.encode()).digest()
+        known = self._digest(secret)
         with self._lock:
             principal, until = self._cache.get(known, (None, 0.0))
             seen = self._revocations
@@ -142,9 +142,36 @@ class KeyRing:
         if principal is not None and started < until:
             return principal
         principal = self._look_up(match[1], secret)
-        if principal is not None:
+        if principal is None:
+            with self._lock:
+                self._cache.pop(known, None)
+        else:
             self._believe(known, principal, started + CACHE_SECONDS, seen)
         return principal
+
+    def recognises(self, secret: str) -> bool:
+        """Whether this secret passed here before, and since then neither failed nor any key was revoked.
+
+        It may be worthless by now, which `authenticate` tells; here nothing is read and nothing hashed.
+        """
+        with self._lock:
+            return self._digest(secret) in self._cache
+
+    def claimed(self, secret: str) -> str | None:
+        """Id of the key in force that a secret says it is of, rightly or wrongly; None where there is none.
+
+        Raises:
+            LedgerError: If the database cannot be read.
+        """
+        match = SECRET.fullmatch(secret)
+        if match is None:
+            return None
+        with self._database.reading() as connection:
+            row = _row(connection, match[1])
+        return None if row is None or row["revoked_at"] is not None else match[1]
+
+    def _digest(self, secret: str) -> bytes:
+        return hashlib.sha256(self._salt + secret.encode()).digest()
 
     def _look_up(self, id: str, secret: str) -> Principal | None:
         with self._slots:

@@ -161,7 +161,7 @@ class Ledger(LedgerReader):
             return lifecycle.fitted(change, entry.id, artifact=artifact, fingerprint=fingerprint, digest=digest)
 
     def failed(self, id: str, *, by: str, reason: str) -> Entry:
-        """Fitting failed; `reason` is one line without personal data. The inputs stay for another try."""
+        """Fitting or verifying failed; `reason` is one line without personal data. The inputs stay for another try."""
         with self._changing(by) as change:
             return lifecycle.failed(change, id, reason=reason)
 
@@ -253,6 +253,14 @@ class Ledger(LedgerReader):
     def authenticate(self, secret: str) -> Principal | None:
         """Whose secret this is, or None."""
         return self._ring.authenticate(secret)
+
+    def recognises(self, secret: str) -> bool:
+        """Whether this secret passed here before, and since then neither failed nor any key was revoked; cheap."""
+        return self._ring.recognises(secret)
+
+    def claimed_key(self, secret: str) -> str | None:
+        """Id of the key in force that a secret says it is of, rightly or wrongly; nothing is hashed."""
+        return self._ring.claimed(secret)
 
     def revoke_key(self, id: str, *, by: str) -> KeyRecord:
         """Stop a key: at once here, within a minute on other servers."""

@@ -61,10 +61,10 @@ def request(
 
 
 def failed(change: Change, id: str, *, reason: str) -> Entry:
-    """Fitting failed; the inputs stay, so that it can be tried again."""
+    """Fitting or verifying failed; the state and the inputs stay, so that it can be tried again."""
     entry = change.find(id)
-    if entry.state != "requested":
-        raise TransitionError(f"{entry.name}: is {entry.state}, so fitting it cannot fail")
+    if entry.state not in ("requested", "fitted"):
+        raise TransitionError(f"{entry.name}: is {entry.state}, so neither fitting nor verifying it can fail")
     reason = check_text("the reason", reason)
     return change.save(replace(entry, failure=reason), "failed", reason=reason)
 
@@ -86,7 +86,8 @@ def verified(change: Change, id: str, *, scores: Mapping[str, Any], passed: bool
     scores = json.loads(canonical(dict(scores)))
     passed = bool(passed)
     _erase_inputs(change, entry)
-    entry = replace(entry, state="verified", scores=scores, passed=passed, pending=entry.pending and passed)
+    pending = entry.pending and passed
+    entry = replace(entry, state="verified", scores=scores, passed=passed, failure=None, pending=pending)
     return change.save(entry, "verified", passed=passed)
 
 

@@ -92,6 +92,13 @@ class LedgerReader:
             data = connection.scalar(select(tables.inputs.c.data).where(tables.inputs.c.entry == entry.id))
             return None if data is None else bytes(data)
 
+    def has_inputs(self, id: str) -> bool:
+        """Whether the packed request of an entry is still kept; cheap."""
+        with self._reading() as connection:
+            entry = find(connection, id)
+            kept = select(tables.inputs.c.entry).where(tables.inputs.c.entry == entry.id)
+            return connection.execute(kept).first() is not None
+
     def artifact(self, digest: str) -> dict[str, bytes]:
         """The files of an eraser by name.
 

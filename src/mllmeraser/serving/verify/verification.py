@@ -21,6 +21,7 @@ from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
+from mllmeraser.serving.spans import span
 from mllmeraser.serving.verify import held_back
 from mllmeraser.serving.verify.checks import Check, all_checks
 from mllmeraser.serving.verify.facts import Asked
@@ -95,6 +96,7 @@ class Verification:
         return json.dumps(self.as_dict(), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
+@span("verify")
 def verify(
     model: MultimodalModel,
     eraser: Eraser,

@@ -13,6 +13,10 @@ const QUESTIONS = {
     title: `Activate ${entry.name} without a pass?`, button: "Activate anyway", danger: true, reason: true,
     text: `It has not passed verification. It would act on ${reach(entry)}.`,
   }),
+  verify: (entry) => ({
+    title: `Verify ${entry.name} again?`, button: "Verify again",
+    text: "The checks run anew in the background, on the pictures and names that are still kept. When they are done, those are deleted.",
+  }),
   suspend: (entry) => ({
     title: `Suspend ${entry.name}?`, button: "Suspend", reason: true,
     text: "The model answers as it did before, until the erasure is activated again.",
@@ -30,16 +34,18 @@ const QUESTIONS = {
 const BODIES = {
   activate: () => ({}),
   force: ({ reason }) => ({ force: reason }),
+  verify: () => undefined,
   suspend: ({ reason }) => ({ reason }),
   revoke: ({ reason }) => ({ reason }),
   schedule: ({ starts_at, expires_at }) => ({ starts_at, expires_at }),
 };
 
-const LABELS = { activate: "Activate", force: "Activate anyway", suspend: "Suspend", revoke: "Revoke", schedule: "Schedule" };
+const LABELS = { activate: "Activate", force: "Activate anyway", verify: "Verify again", suspend: "Suspend", revoke: "Revoke", schedule: "Schedule" };
 
-function offered({ state, passed }) {
+function offered({ state, passed, progress, inputs_kept: kept }) {
   const on = passed ? "activate" : "force";
-  return { requested: ["revoke"], fitted: ["force", "revoke"], verified: [on, "schedule", "revoke"],
+  const again = kept && !progress ? ["verify"] : [];
+  return { requested: ["revoke"], fitted: [...again, "force", "revoke"], verified: [on, "schedule", "revoke"],
     active: ["suspend", "schedule", "revoke"], suspended: [on, "schedule", "revoke"], revoked: [] }[state];
 }
 
@@ -63,7 +69,8 @@ const change = (entry, verb, body) =>
   call(`v1/erasures/${entry.id}/${verb === "force" ? "activate" : verb}`, { method: "POST", body });
 
 /** One line about what a change came to. */
-export function outcome({ name, state, version, in_force: inForce, starts_at: starts }) {
+export function outcome({ name, state, version, in_force: inForce, starts_at: starts, progress }) {
+  if (progress) return `${name} is being verified again.`;
   if (state === "verified" && starts && new Date(starts) > new Date()) return `${name} is verified and scheduled to start.`;
   return `${name} is ${state}.${inForce ? ` Eraser set ${version} is in force on this server.` : ""}`;
 }

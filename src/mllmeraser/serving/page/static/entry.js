@@ -50,7 +50,8 @@ export class EntryPanel {
   }
 
   #follow(entry) {
-    const atWork = entry.progress || (entry.state === "requested" && !entry.failure) || (entry.state === "fitted" && !entry.scores);
+    // Without progress here, another server may be at it, as long as there is something to work on.
+    const atWork = entry.progress || (entry.inputs_kept && !entry.failure);
     if (!atWork) return;
     this.timer = setTimeout(() => this.refresh(), this.wait);
     this.wait = Math.min(LATE, this.wait * 1.3);
@@ -101,7 +102,7 @@ export class EntryPanel {
       steps(entry),
       entry.progress && el("div", { class: "progress" }, el("progress", { "aria-label": `Progress of ${entry.name}` }), el("p", { class: "stage quiet" })),
       this.notice && el("p", { class: "notice good" }, this.notice),
-      entry.failure && el("p", { class: "notice bad" }, `Fitting failed: ${entry.failure}`),
+      entry.failure && !entry.progress && el("p", { class: "notice bad" }, `${entry.artifact_digest ? "Verifying" : "Fitting"} failed: ${entry.failure}`),
       trouble,
       el("div", { class: "row actions", role: "group", "aria-label": `Actions for ${entry.name}` }, buttons(entry, (answer) => this.#done(answer), () => this.refresh())),
       conflicts(entry.conflicts ?? []),
@@ -124,8 +125,8 @@ export class EntryPanel {
   }
 }
 
-/** Its state as a chip; a request that could not be fitted stays one, and says so. */
-export const stateOf = ({ state, failure }) => (failure && state === "requested" ? chip("bad", "requested, failed") : chip(state));
+/** Its state as a chip; what could not be fitted or verified stays where it is, and says so. */
+export const stateOf = ({ state, failure }) => (failure && ["requested", "fitted"].includes(state) ? chip("bad", `${state}, failed`) : chip(state));
 
 function head(entry, close) {
   return el("div", { class: "heading" },

@@ -7,8 +7,9 @@ import * as compare from "./compare.js";
 import { announce, byId, say, whileBusy } from "./dom.js";
 import * as erasures from "./erasures.js";
 import * as forget from "./forget.js";
+import * as keys from "./keys.js";
 
-const SECTIONS = { ask, compare, erasures, forget, audit };
+const SECTIONS = { ask, compare, erasures, forget, audit, keys };
 const SCOPES = { client: ["ask"], "tenant-admin": ["ask", "erasures", "forget"], admin: Object.keys(SECTIONS) };
 const WORDS = { client: "Client", "tenant-admin": "Tenant administrator", admin: "Administrator" };
 
