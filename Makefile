@@ -13,7 +13,7 @@ AUDIT_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help demo test unit lint format audit gates constraints setup clean
+.PHONY: help demo test unit lint format audit test-matrix gates constraints setup clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / \t/'
@@ -39,6 +39,15 @@ lint: $(STAMP)   ## ruff, mypy, import-linter
 
 unit: $(STAMP)   ## the tests alone
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+OLDEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml)
+
+test-matrix: $(STAMP) ## models and erasure with the oldest transformers that is promised, and with the newest
+	$(PYTHON) -m venv .venv-oldest
+	grep -v '^transformers' constraints.txt > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet -c .venv-oldest/constraints.txt transformers==$(OLDEST).* -e ".[dev,train,bench]"
+	.venv-oldest/bin/python -m pytest -n $(JOBS) tests/models tests/erasure $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) tests/models tests/erasure $(PYTEST_ARGS)
 
 format: $(STAMP) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

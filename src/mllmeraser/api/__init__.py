@@ -8,6 +8,7 @@ from mllmeraser.api.settings import set_seed, set_threads
 from mllmeraser.api.shipped import check_model, demo, list_families
 from mllmeraser.erasure.shards import work_folder
 from mllmeraser.erasure.team import joined
+from mllmeraser.models.loading import load_model
 from mllmeraser.samples.files import check_target
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "forget_split",
     "joined",
     "list_families",
+    "load_model",
     "read_request",
     "save_eraser",
     "search",

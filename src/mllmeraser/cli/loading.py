@@ -63,8 +63,8 @@ def _load(how: dict[str, Any], name: str, *, device: Any = None) -> Any:
     """``device`` is where the model goes if the options do not say."""
     if not how:
         return name
-    from mllmeraser.models.loading import load_model
+    from mllmeraser import api
 
     if "device_map" not in how:
         how = {"device": device, **how}
-    return load_model(name, **how)
+    return api.load_model(name, **how)
