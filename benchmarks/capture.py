@@ -10,6 +10,7 @@ Peak memory is that of the process while a side runs, beyond what it held before
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
@@ -101,6 +102,7 @@ def passes(model: MultimodalModel, batches: Batches) -> None:
 def peak(run: Callable[[], object], device: str) -> dict[str, int | None]:
     """Bytes held at most while it ran, beyond what was held before: by the process (Linux alone says), by the GPU."""
     gc.collect()
+    _give_back()
     before, on_gpu = _resident("VmRSS"), torch.device(device).type == "cuda"
     _forget_peak()
     if on_gpu:
@@ -120,6 +122,12 @@ def _resident(field: str) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
+
+
+def _give_back() -> None:
+    """Return freed memory to the system (glibc): what is used again would not show as growth."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _forget_peak() -> None:

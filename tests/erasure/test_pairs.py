@@ -14,7 +14,7 @@ from worlds import close, cloud
 from mllmeraser.erasure import Eraser, fit
 from mllmeraser.erasure.consolidate import consolidate
 from mllmeraser.erasure.gates import Gate, Pairs, SiteLens, identity_gate, look_alike_pairs, site_lens
-from mllmeraser.erasure.gates.look_alikes import LOOK_ALIKES
+from mllmeraser.erasure.gates.look_alikes import LOOK_ALIKES, ROOM
 from mllmeraser.erasure.statistics import Moments
 from mllmeraser.samples import InputError
 
@@ -61,7 +61,7 @@ def test_the_weights_are_fishers_discriminants_of_the_nearest():
             alone.append(w @ (own[k].numpy() - (rest + other) / 2) / (w @ (rest - other)))
         w = pairs.weight[0, column].numpy()
         seen = (own.numpy() - (mean + other) / 2) @ w
-        least = w @ (mean + other) / 2 + min(0.0, *alone, *seen)
+        least = w @ (mean + other) / 2 + min(0.0, *alone, *seen) - ROOM
         assert float(pairs.least[0, column]) == pytest.approx(least, abs=1e-9)
 
 
@@ -89,7 +89,7 @@ def test_a_look_alike_whom_the_lens_does_not_see_is_told_apart():
     fresh_own, fresh_twin = face(30, 40, shift=4.0)[8:], face(30, 40, shift=0.0)[8:]
     overlap = (plain.scores(fresh_twin)[None, :, 0] >= plain.scores(fresh_own)[:, 0, None]).double().mean()
     apart = (gate.scores(fresh_twin)[None, :, 0] >= gate.scores(fresh_own)[:, 0, None]).double().mean()
-    assert float(overlap) > 0.2 and float(apart) < 0.02
+    assert float(overlap) > 0.2 and float(apart) < 0.1
 
 
 def test_a_subject_without_pictures_is_told_from_nobody():

@@ -17,6 +17,12 @@ from mllmeraser.erasure.gates.identity import Pairs, SiteLens, short
 
 LOOK_ALIKES = 4
 """How many retained faces a subject is told from one by one."""
+ROOM = 0.2
+"""What is left below the lowest picture of a subject, as a share of the distance between two means.
+
+With few pictures, one that was never seen often lies lower: without room, up to an eighth of the pictures of people who
+have a double were taken for the double's. With more room, doubles are hardly told apart any longer.
+"""
 
 
 def look_alike_pairs(
@@ -24,9 +30,9 @@ def look_alike_pairs(
 ) -> Pairs | None:
     """Each subject against the `LOOK_ALIKES` retained people whose mean is nearest to its own, seen through the lens.
 
-    The boundary is the middle between the two means, or where that would let a picture of the subject slip, just below
-    the lowest of its pictures, each also seen with a mean that it took no part in: two faces that cannot be told apart
-    both count as the subject's.
+    The boundary lies `ROOM` below the middle between the two means, or where that would let a picture of the subject
+    slip, below the lowest of its pictures, each also seen with a mean that it took no part in: two faces that cannot be
+    told apart both count as the subject's.
 
     Args:
         lens: Through which faces are seen.
@@ -59,7 +65,7 @@ def _apart(lens: SiteLens, own: Tensor, held: Tensor, others: Tensor) -> tuple[T
     middle = (weight * (mean + others)).sum(-1) / 2
     seen = torch.cat([own, held]) @ weight.T - middle
     lowest = torch.cat([seen, _without_itself(lens, own, others)]).amin(0)
-    return weight, middle + lowest.clamp_max(0.0)
+    return weight, middle + lowest.clamp_max(0.0) - ROOM
 
 
 def _discriminant(lens: SiteLens, mean: Tensor, others: Tensor) -> Tensor:
