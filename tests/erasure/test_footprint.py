@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import torch
@@ -64,14 +65,11 @@ def test_anchors_take_what_the_formula_says(tiny_model: MultimodalModel, dtype: 
     request, settings = identity_request(), identity_settings()
     samples = identity_samples(request, split(request, settings, "s"), lens=False)[:72]
     shifts = (3,)
-    tiny_model.hf.to(dtype)
-    try:
-        plain(tiny_model, samples, 24)  # pictures are processed once, and kept
-        anchors = Anchors(tiny_model, (0, 1, 2), shifts, batch_size=24)
-        bare, most = peak(lambda: plain(tiny_model, samples, 24)), peak(lambda: anchors.of(samples))
-        seen = anchors.of(samples)
-    finally:
-        tiny_model.hf.to(torch.float32)
+    own = MultimodalModel(tiny_model.name, deepcopy(tiny_model.hf).to(dtype), tiny_model.processor, tiny_model.family)
+    plain(own, samples, 24)  # pictures are processed once, and kept
+    anchors = Anchors(own, (0, 1, 2), shifts, batch_size=24)
+    bare, most = peak(lambda: plain(own, samples, 24)), peak(lambda: anchors.of(samples))
+    seen = anchors.of(samples)
     stated = anchor_bytes(
         **about(samples, tiny_model), width=tiny_model.hidden_size, shift_layers=len(shifts), itemsize=dtype.itemsize
     )

@@ -244,14 +244,14 @@ class Engine:
         try:
             batch.run()
         except BaseException as error:
-            batch.fail(error)
-            if isinstance(error, AttachError):
+            if isinstance(error, AttachError):  # closed before anybody is told, who might ask again at once
                 self._close(f"the erasers failed while answering: {error}")
-            elif isinstance(error, Exception):
+            batch.fail(error)
+            if not isinstance(error, Exception):
+                raise
+            if not isinstance(error, AttachError):
                 LOG.exception("a batch failed")
                 self._look_again()
-            else:
-                raise
         finally:
             self._running = ()
         self._tell(batch.report(len(self._queue)))
