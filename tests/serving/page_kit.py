@@ -269,7 +269,8 @@ def build(book: Book) -> FastAPI:
     async def certificate(request: Request, id: str, kind: str) -> Response:
         who(request, 1)
         text = json.dumps(entry_of(id)) if kind == "json" else f"<h1>{entry_of(id)['name']}</h1>"
-        return Response(text, media_type="application/json" if kind == "json" else "text/html")
+        types = {"json": "application/json", "html": "text/html", "pdf": "application/pdf"}
+        return Response(text, media_type=types[kind])
 
     @app.get("/v1/audit")
     async def audit(request: Request, after: int = 0, limit: int = 200) -> dict[str, Any]:

@@ -61,3 +61,19 @@ def test_bad_input_is_one_line(keys: Path, file: Path, tmp_path: Path) -> None:
         found = run(*arguments)
         assert found.exit_code == 2, (arguments, found.output)
         assert len(found.stderr.strip().splitlines()) == 1 and found.stdout == ""
+
+
+def test_it_is_printed(keys: Path, file: Path, tmp_path: Path) -> None:
+    public = keys / "public_key.pem"
+    for name, begin in (("c.pdf", b"%PDF-"), ("c.html", b"<!doctype html>")):
+        made = run("print", file, "--key", public, "--out", tmp_path / name)
+        assert made.exit_code == 0, made.output
+        assert (tmp_path / name).read_bytes().startswith(begin)
+        again = run("print", file, "--out", tmp_path / name)
+        assert again.exit_code == 2 and "--force" in again.stderr
+        assert "was not checked" in run("print", file, "--out", tmp_path / name, "--force").stderr
+    refused = run("print", file, "--out", tmp_path / "c.docx")
+    assert refused.exit_code == 2 and ".pdf or .html" in refused.stderr
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 1'))
+    refused = run("print", file, "--key", public, "--out", tmp_path / "changed.pdf")
+    assert refused.exit_code == 2 and "changed since" in refused.stderr and not (tmp_path / "changed.pdf").exists()

@@ -11,7 +11,7 @@ from mllmeraser.samples import InputError
 from mllmeraser.serving.packing import request_digests
 from mllmeraser.serving.verify import Thresholds, certificate, render_certificate, sign
 from mllmeraser.serving.verify.checks import DETACHED
-from mllmeraser.serving.verify.page import TITLES
+from mllmeraser.serving.verify.sheet import TITLES
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 

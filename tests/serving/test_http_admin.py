@@ -28,10 +28,12 @@ NAME = "Vera Ostrander"
 
 
 class SmallFitter:
-    """A real fit on the tiny model, of a request made ready; or a failure, if the label says so."""
+    """A real fit on the tiny model, of a request made ready; or a failure, if the label or `broken` says so."""
+
+    broken = False
 
     def __call__(self, model: MultimodalModel, request, progress) -> Eraser:  # type: ignore[no-untyped-def]
-        if request.subjects[0].key == "broken":
+        if self.broken or request.subjects[0].key == "broken":
             raise InputError("this request cannot be fitted")
         progress("capture states", 1, 2)
         return fit(model, identity_request(), identity_settings(), progress).eraser
@@ -82,6 +84,8 @@ def test_from_request_to_revocation(server):
         page = client.get(f"{at}/certificate.html")
         assert "Example Ltd" in page.text and page.headers["content-security-policy"].startswith("default-src 'none'")
         assert NAME not in signed.text + page.text
+        paper = client.get(f"{at}/certificate.pdf")
+        assert paper.headers["content-type"] == "application/pdf" and paper.content.startswith(b"%PDF-")
         assert client.post(f"{at}/suspend", json={}).status_code == 400
         assert client.post(f"{at}/suspend", json={"reason": "asked to"}).json()["state"] == "suspended"
         assert client.post(f"{at}/activate", json={"force": "again"}).json()["state"] == "active"
@@ -96,6 +100,38 @@ def test_from_request_to_revocation(server):
 def test_what_cannot_be_fitted_says_why(server):
     entry = forget(server, "broken")
     assert entry["state"] == "requested" and entry["failure"] == "this request cannot be fitted"
+    at = f"/v1/erasures/{entry['id']}"
+    with server.http() as client:
+        again = client.post(f"{at}/fit")
+        assert again.status_code == 202 and again.json()["progress"]
+        entry = done(client, entry["id"])
+        assert entry["state"] == "requested" and entry["inputs_kept"]
+        assert [event["action"] for event in entry["history"]] == ["requested", "failed", "failed"]
+        client.post(f"{at}/revoke", json={"reason": "done"})
+
+
+def test_a_fit_that_failed_is_done_again(server):
+    with server.http() as client:
+        SmallFitter.broken = True
+        try:
+            entry = forget(server, "bad-day")
+        finally:
+            SmallFitter.broken = False
+        assert entry["failure"] == "this request cannot be fitted"
+        at = f"/v1/erasures/{entry['id']}"
+        assert client.post(f"{at}/fit").status_code == 202
+        entry = done(client, entry["id"])
+        assert entry["state"] == "verified" and entry["failure"] is None and entry["inputs_kept"] is False
+        assert [e["action"] for e in entry["history"]] == ["requested", "failed", "fitted", "verified"]
+        late = client.post(f"{at}/fit")
+        assert late.status_code == 409 and "bad-day is verified" in late.json()["error"]["message"]
+        client.post(f"{at}/revoke", json={"reason": "done"})
+        empty = server.server.ledger.request("nothing-kept", by="ann").id
+        refused = client.post(f"/v1/erasures/{empty}/fit")
+        assert refused.status_code == 409 and "nothing to fit" in refused.json()["error"]["message"]
+        server.server.ledger.revoke(empty, by="tests", reason="done")
+    with server.http("client") as client:
+        assert client.post(f"{at}/fit").status_code == 403
 
 
 def done(client: httpx.Client, id: str) -> dict[str, Any]:

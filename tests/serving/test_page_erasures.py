@@ -148,10 +148,10 @@ def test_schedule_and_certificate(site: Site) -> None:
     assert entry["starts_at"] is None
     caught = "window.saved = []; HTMLAnchorElement.prototype.click = function () { saved.push(this.download) }"
     site.run(caught)
-    for kind in ("html", "json"):
+    for kind in ("html", "pdf", "json"):
         site.click(f'#entry [data-certificate="{kind}"]')
-    site.until(lambda: len(site.run("return saved")) == 2)
-    assert sorted(site.run("return saved")) == ["case-1.certificate.html", "case-1.certificate.json"]
+    site.until(lambda: len(site.run("return saved")) == 3)
+    assert sorted(site.run("return saved")) == [f"case-1.certificate.{kind}" for kind in ("html", "json", "pdf")]
 
 
 def test_ledger_filters_and_counts(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""The page at a real server, on a tiny model: keys, and a verification that is done again."""
+"""The page at a real server, on a tiny model: keys, and fits and verifications that are done again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from server_kit import NoFitter, Running, left_fitted, running
 from test_page_access import inspect, reach
 
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples import Request, Sample, Subject
 from mllmeraser.serving.ledger.keys import SECRET
+from mllmeraser.serving.packing import pack_request
+from tiny import picture
 
 pytest_plugins = ["page_site"]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -174,6 +177,19 @@ def test_keys_narrow_and_wide_in_both_schemes(page: Site, server: Running, tmp_p
     page.confirm()
     page.until(lambda: page.one("#keys-count").text == "6 keys, 5 in use")
     inspect(page, tmp_path / "keys", scheme)
+
+
+def test_a_fit_that_was_cut_off_is_done_again(page: Site, server: Running) -> None:
+    wanted = Request((Subject("left-over", (), (Sample("Who is this?", picture(3), subject="left-over"),)),))
+    server.server.ledger.request("left-over", by="ann", inputs=pack_request(wanted))
+    page.sign_in(server.keys["admin"], "erasures")
+    page.open("left-over")
+    page.click('#entry [data-verb="fit"]')
+    assert "pictures and names that are still kept" in page.shown("#confirm-text").text
+    page.confirm()
+    assert page.until(lambda: page.one("#entry .notice.good").text) == "left-over is being fitted again."
+    page.until(lambda: page.one("#entry h2 .state").text == "requested, failed")
+    assert "Fitting failed: " in page.one("#entry").text and page.all('#entry [data-verb="fit"]')
 
 
 def test_a_verification_that_was_cut_off_is_done_again(

@@ -61,8 +61,8 @@ def whole_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def write_whole(path: Path, text: str, *, force: bool = False) -> None:
-    """Write `text` (UTF-8) to `path` in one step: readers see the old file or the new one.
+def write_whole(path: Path, content: str | bytes, *, force: bool = False) -> None:
+    """Write `content` (text as UTF-8) to `path` in one step: readers see the old file or the new one.
 
     Raises:
         InputError: As `check_target`.
@@ -73,8 +73,8 @@ def write_whole(path: Path, text: str, *, force: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         os.chmod(beside, 0o644)
         os.replace(beside, path)
     except BaseException:

@@ -32,6 +32,17 @@ def certificate_html(server: Server, entry: Entry, by: str) -> str:
     return render_certificate(_signed(server, entry, by))
 
 
+def certificate_pdf(server: Server, entry: Entry, by: str) -> bytes:
+    """The same as a PDF to file, with the signed JSON attached.
+
+    Raises:
+        Refusal: As `certificate_json`.
+    """
+    from mllmeraser.serving.verify.pdf import certificate_pdf as made  # fonts and all: only where one is asked for
+
+    return made(_signed(server, entry, by))
+
+
 def _signed(server: Server, entry: Entry, by: str) -> dict[str, Any]:
     if entry.scores is None:
         raise Refusal(409, f"{entry.name} was not verified: there is nothing to certify")

@@ -16,7 +16,7 @@ from mllmeraser.samples.sample import IDENTITY, Sample
 from mllmeraser.samples.subject import Subject
 from mllmeraser.serving.digests import request_digests
 from mllmeraser.serving.http.access import require_tenant
-from mllmeraser.serving.http.certificates import certificate_html, certificate_json
+from mllmeraser.serving.http.certificates import certificate_html, certificate_json, certificate_pdf
 from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.fits import Step
 from mllmeraser.serving.http.middleware import PRINTED
@@ -126,6 +126,13 @@ def routes(server: Server) -> APIRouter:
             "conflicts": conflicts,
         }
 
+    @router.post("/{id}/fit", status_code=202)
+    async def fit(request: Request, id: str) -> dict[str, Any]:
+        """Fit a request anew whose fit failed, in the background; verification follows."""
+        _, entry = await entry_of(request, id)
+        await run_in_threadpool(server.fits.fit_again, entry)
+        return to_json(entry, server.fits.progress())
+
     @router.post("/{id}/verify", status_code=202)
     async def verify(request: Request, id: str) -> dict[str, Any]:
         """Verify a fitted erasure anew, in the background, as long as what was requested is kept."""
@@ -174,6 +181,13 @@ def routes(server: Server) -> APIRouter:
         principal, entry = await entry_of(request, id)
         text = await run_in_threadpool(certificate_html, server, entry, principal.label)
         return HTMLResponse(text, headers={"content-security-policy": PRINTED})
+
+    @router.get("/{id}/certificate.pdf", response_model=None)
+    async def filed(request: Request, id: str) -> Response:
+        """The same, to be filed; the signed certificate is attached to it."""
+        principal, entry = await entry_of(request, id)
+        data = await run_in_threadpool(certificate_pdf, server, entry, principal.label)
+        return Response(data, media_type="application/pdf")
 
     return router
 

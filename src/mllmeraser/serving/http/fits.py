@@ -22,6 +22,7 @@ from mllmeraser.serving.verify import Thresholds, verify
 
 WORKER = "background fit"
 NOT_KEPT = "whom to ask about is no longer kept, so it cannot be verified: request it again"
+NOTHING_TO_FIT = "it came without pictures and names, so there is nothing to fit: request it again"
 log = structlog.get_logger("mllmeraser.fits")
 
 
@@ -93,6 +94,17 @@ class Fits:
             raise Refusal(409, "this erasure is being worked on already")
         self._waiting.put(id)
 
+    def fit_again(self, entry: Entry) -> None:
+        """Fit a request anew when its turn comes, and verify it: its fit failed, or ended with another server.
+
+        Raises:
+            Refusal: 409 where it is fitted already, came without a request, or is being worked on; 429 where too many
+                wait.
+        """
+        if entry.state != "requested":
+            raise Refusal(409, f"{entry.name} is {entry.state}: only what is not yet fitted can be fitted")
+        self._again(entry, NOTHING_TO_FIT)
+
     def verify_again(self, entry: Entry) -> None:
         """Verify a fitted entry anew when its turn comes: its verification failed, or ended with another server.
 
@@ -103,8 +115,11 @@ class Fits:
         if entry.state != "fitted":
             hint = "it is verified once it is fitted" if entry.state == "requested" else NOT_KEPT
             raise Refusal(409, f"{entry.name} is {entry.state}: {hint}")
+        self._again(entry, NOT_KEPT)
+
+    def _again(self, entry: Entry, without: str) -> None:
         if not self._ledger.has_inputs(entry.id):
-            raise Refusal(409, f"{entry.name}: {NOT_KEPT}")
+            raise Refusal(409, f"{entry.name}: {without}")
         self.room()
         self.add(entry.id)
 

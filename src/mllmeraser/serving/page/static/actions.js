@@ -13,6 +13,10 @@ const QUESTIONS = {
     title: `Activate ${entry.name} without a pass?`, button: "Activate anyway", danger: true, reason: true,
     text: `It has not passed verification. It would act on ${reach(entry)}.`,
   }),
+  fit: (entry) => ({
+    title: `Fit ${entry.name} again?`, button: "Fit again",
+    text: "The fit begins anew in the background, on the pictures and names that are still kept. Verification follows.",
+  }),
   verify: (entry) => ({
     title: `Verify ${entry.name} again?`, button: "Verify again",
     text: "The checks run anew in the background, on the pictures and names that are still kept. When they are done, those are deleted.",
@@ -34,18 +38,19 @@ const QUESTIONS = {
 const BODIES = {
   activate: () => ({}),
   force: ({ reason }) => ({ force: reason }),
+  fit: () => undefined,
   verify: () => undefined,
   suspend: ({ reason }) => ({ reason }),
   revoke: ({ reason }) => ({ reason }),
   schedule: ({ starts_at, expires_at }) => ({ starts_at, expires_at }),
 };
 
-const LABELS = { activate: "Activate", force: "Activate anyway", verify: "Verify again", suspend: "Suspend", revoke: "Revoke", schedule: "Schedule" };
+const LABELS = { activate: "Activate", force: "Activate anyway", fit: "Fit again", verify: "Verify again", suspend: "Suspend", revoke: "Revoke", schedule: "Schedule" };
 
 function offered({ state, passed, progress, inputs_kept: kept }) {
   const on = passed ? "activate" : "force";
-  const again = kept && !progress ? ["verify"] : [];
-  return { requested: ["revoke"], fitted: [...again, "force", "revoke"], verified: [on, "schedule", "revoke"],
+  const again = (verb) => (kept && !progress ? [verb] : []);
+  return { requested: [...again("fit"), "revoke"], fitted: [...again("verify"), "force", "revoke"], verified: [on, "schedule", "revoke"],
     active: ["suspend", "schedule", "revoke"], suspended: [on, "schedule", "revoke"], revoked: [] }[state];
 }
 
@@ -70,7 +75,7 @@ const change = (entry, verb, body) =>
 
 /** One line about what a change came to. */
 export function outcome({ name, state, version, in_force: inForce, starts_at: starts, progress }) {
-  if (progress) return `${name} is being verified again.`;
+  if (progress) return `${name} is being ${state === "requested" ? "fitted" : "verified"} again.`;
   if (state === "verified" && starts && new Date(starts) > new Date()) return `${name} is verified and scheduled to start.`;
   return `${name} is ${state}.${inForce ? ` Eraser set ${version} is in force on this server.` : ""}`;
 }
@@ -78,7 +83,7 @@ export function outcome({ name, state, version, in_force: inForce, starts_at: st
 /** Buttons that save the certificate; it needs a verification. */
 export function certificates(entry, fail) {
   if (!entry.scores) return [];
-  return ["html", "json"].map((kind) => {
+  return ["html", "pdf", "json"].map((kind) => {
     const press = () => save(`v1/erasures/${entry.id}/certificate.${kind}`, `${entry.name}.certificate.${kind}`).catch((failure) => fail(failure.message));
     return el("button", { type: "button", class: "link", "data-certificate": kind, click: press }, `Certificate (${kind.toUpperCase()})`);
   });
