@@ -18,10 +18,15 @@ from mllmeraser.erasure.gates import Gate
 from mllmeraser.erasure.plan import SteeringPlan
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.models.families import family_for
+from mllmeraser.models.loading import load_model
+from mllmeraser.models.model import MultimodalModel
 
 HEAD = 128
 """Width of an attention head of both language models."""
 NAMES = ("llava-1.5-7b", "qwen2.5-vl-7b")
+SHIPPED = dict(zip(NAMES, ("embedded:llava", "embedded:qwen2.5-vl"), strict=True))
+QWEN_SIDE = 672
+"""Pixels along a side of a picture for Qwen2.5-VL, which takes many sizes: 576 positions, as many as LLaVA-1.5 has."""
 TEXT_TOKENS = 64
 """Of a prompt, beside those of its picture."""
 SUBJECTS, COHORT = 6, 160
@@ -93,6 +98,28 @@ def random_model(config: LlavaConfig | Qwen2_5_VLConfig, device: str, dtype: tor
     return model.to(device).eval().requires_grad_(False)
 
 
+def behind_a_processor(
+    name: str, layers: int | None, width: int | None, device: str, dtype: torch.dtype, seed: int
+) -> MultimodalModel:
+    """A random model that takes prompts: with tokenizer and chat format of the shipped model of its family, and with
+    pictures of its own size. Its vocabulary keeps the published size; few rows of it are ever looked up.
+    """
+    config, processor = config_of(name, layers, width), load_model(SHIPPED[name], device="cpu").processor
+    pictures, number = processor.image_processor, processor.tokenizer.convert_tokens_to_ids
+    if name == NAMES[0]:
+        side = config.vision_config.image_size
+        config.image_token_id = number("<image>")
+        processor.patch_size = config.vision_config.patch_size
+        pictures.size, pictures.crop_size = {"shortest_edge": side}, {"height": side, "width": side}
+    else:
+        config.image_token_id, config.video_token_id = number("<|image_pad|>"), number("<|video_pad|>")
+        config.vision_start_token_id, config.vision_end_token_id = number("<|vision_start|>"), number("<|vision_end|>")
+        pixels = (QWEN_SIDE if width is None else 112) ** 2
+        pictures.patch_size = config.vision_config.patch_size
+        pictures.size = {"shortest_edge": pixels, "longest_edge": pixels}
+    return MultimodalModel(f"{name}, random", random_model(config, device, dtype, seed), processor)
+
+
 def random_prompts(model: PreTrainedModel, rows: int, seed: int) -> dict[str, Tensor]:
     """Inputs of a batch of prompts, each a picture of the model's size and `TEXT_TOKENS` random tokens."""
     generator, config = torch.Generator().manual_seed(seed), model.config
@@ -102,7 +129,7 @@ def random_prompts(model: PreTrainedModel, rows: int, seed: int) -> dict[str, Te
         positions = (side // config.vision_config.patch_size) ** 2
         inputs = {"pixel_values": torch.randn(rows, 3, side, side, generator=generator)}
     else:
-        grid = 8 if config.vision_config.hidden_size < 256 else 48  # patches along a side: 48 are 672 pixels
+        grid = 8 if config.vision_config.hidden_size < 256 else QWEN_SIDE // 14  # patches along a side
         positions = grid * grid // 4
         inputs = {
             "pixel_values": torch.randn(rows * grid * grid, 3 * 2 * 14 * 14, generator=generator),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mllmeraser.erasure.plan import SteeringPlan
 from mllmeraser.erasure.policy import TAIL
 from mllmeraser.erasure.steering import attach
 from mllmeraser.models import MultimodalModel, contract, load_model
+from mllmeraser.models.weights import Placement, load_weights
 from mllmeraser.samples import InputError, Sample
 from tiny import picture
 
@@ -47,6 +49,7 @@ def outcome(name: str) -> dict[str, Any]:
         "fires once": fires_once(model) or "yes",
         "processor": checkpoint(name),
         "pixel attacks": bounds(model),
+        "quantised": quantised(name),
     }
 
 
@@ -85,14 +88,14 @@ def decoded(model: MultimodalModel, samples: list[Sample]) -> Tensor:
     return contract.decoded(model, samples)[0]
 
 
-def fires_once(model: MultimodalModel) -> str:
-    """What is wrong with an eraser on batches of this family, or nothing."""
+def fires_once(model: MultimodalModel, *, alone: bool = True) -> str:
+    """What is wrong with an eraser on batches of this family, or nothing; `alone`: compared with single rows, too."""
     for samples in groups(model):
         bare = decoded(model, samples)
         CountingGate.reads = 0
         with attach(model, make_plan(model)):
             steered, reads = decoded(model, samples), CountingGate.reads
-            single = torch.cat([decoded(model, [sample]) for sample in samples], dim=1)
+            single = torch.cat([decoded(model, [sample]) for sample in samples], dim=1) if alone else steered
         with attach(model, make_plan(model, strength=0.0)):
             still = decoded(model, samples)
         if reads != 1:
@@ -133,6 +136,23 @@ def loads_alike(name: str, folder: Path) -> str:
         if not torch.allclose(loaded.next_token_logits(samples), model.next_token_logits(samples), atol=1e-5):
             return "answers differ"
     return ""
+
+
+def quantised(name: str) -> str:
+    """Whether an eraser acts on blocks in 8 bit as on full ones; rows of a batch are rounded together there."""
+    if find_spec("bitsandbytes") is None:
+        return "not tried: bitsandbytes is not installed"
+    full = model_of(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        full.hf.save_pretrained(scratch)
+        try:
+            hf = load_weights(name, scratch, None, Placement(device="cpu", quantisation="int8"))
+        except InputError as error:
+            return f"not loaded: {error}"
+    model = MultimodalModel(f"{name} in int8", hf, full.processor, full.family)
+    if not any(type(module).__name__ == "Linear8bitLt" for module in model.layers.modules()):
+        return "not quantised"
+    return fires_once(model, alone=False) or "yes"
 
 
 def bounds(model: MultimodalModel) -> str:

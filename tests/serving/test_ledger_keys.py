@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from ledger_kit import LIGHT, opened, raw
 
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.ledger import Ledger, LedgerError, Principal, TransitionError, UnknownEntryError
-from mllmeraser.serving.ledger.keys import SECRET
+from mllmeraser.serving.ledger.keys import AT_ONCE, SECRET
 
 pytest_plugins = ["postgres_kit"]
 
@@ -160,6 +161,23 @@ def test_many_threads(ledger: Ledger) -> None:
     for thread in threads:
         thread.join()
     assert sorted(map(str, found)) == sorted(str(n % 4) for n in range(24))
+
+
+def test_many_requests_with_one_key_have_it_hashed_once_a_slot(ledger: Ledger, hasher: Counting) -> None:
+    secret = ledger.add_key(label="app", scope="client", tenant=None, by="ann")[1]
+    together = threading.Barrier(16)
+    hasher.during = lambda: time.sleep(0.05)
+
+    def ask() -> None:
+        together.wait()
+        assert ledger.authenticate(secret) is not None
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 1 <= hasher.checks <= AT_ONCE
 
 
 def test_without_its_database_only_what_was_checked_is_believed(database_url: str) -> None:

@@ -135,13 +135,25 @@ class KeyRing:
         if match is None:
             return None
         known = self._digest(secret)
+        believed = self._believed(known)
+        if believed is not None:
+            return believed
+        with self._slots:
+            # Of many requests with one key at once the first has it checked; the others waited for a slot meanwhile.
+            believed = self._believed(known)
+            return believed if believed is not None else self._check(known, match[1], secret)
+
+    def _believed(self, known: bytes) -> Principal | None:
+        """Whose secret it is, where it was checked within the last minute."""
         with self._lock:
             principal, until = self._cache.get(known, (None, 0.0))
+        return principal if self._monotonic() < until else None
+
+    def _check(self, known: bytes, id: str, secret: str) -> Principal | None:
+        with self._lock:
             seen = self._revocations
         started = self._monotonic()
-        if principal is not None and started < until:
-            return principal
-        principal = self._look_up(match[1], secret)
+        principal = self._look_up(id, secret)
         if principal is None:
             with self._lock:
                 self._cache.pop(known, None)
@@ -174,15 +186,13 @@ class KeyRing:
         return hashlib.sha256(self._salt + secret.encode()).digest()
 
     def _look_up(self, id: str, secret: str) -> Principal | None:
-        with self._slots:
-            # read only now: a key that was revoked while this waited does not pass
-            with self._database.reading() as connection:
-                row = _row(connection, id)
-            if row is None or row["revoked_at"] is not None:
-                self._matches(self._stranger(), secret)
-                return None
-            if not self._matches(row["hash"], _bound(secret, row["scope"], row["tenant"])):
-                return None
+        with self._database.reading() as connection:
+            row = _row(connection, id)
+        if row is None or row["revoked_at"] is not None:
+            self._matches(self._stranger(), secret)
+            return None
+        if not self._matches(row["hash"], _bound(secret, row["scope"], row["tenant"])):
+            return None
         return Principal(id, row["label"], check_scope(row["scope"]), row["tenant"])
 
     def _matches(self, hash: str, text: str) -> bool:

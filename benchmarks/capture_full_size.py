@@ -1,0 +1,199 @@
+"""`erase` on a model of a published size with random weights: what capture and fit cost beside plain forward passes.
+
+Forward passes are timed on a few prompts, drawn from those of a whole request to forget a person, and extrapolated to
+all of them in proportion. The linear algebra is not: it runs on as many states as the whole request gives, which are
+random. With ``--layers`` and ``--width`` the model is made smaller: a dry run of the same code.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import torch
+from capture import passes, peak, recorded, request_of
+from full_size import NAMES, behind_a_processor
+from timing import (
+    cuda_or_cpu,
+    interleaved,
+    ratio,
+    speed_parser,
+    speed_report,
+    start,
+    synchronise,
+    told,
+    unprepared,
+    whole,
+)
+from torch import Tensor
+
+from mllmeraser.erasure.anchors import Anchor, Anchors
+from mllmeraser.erasure.fit import fit
+from mllmeraser.erasure.footprint import anchor_bytes
+from mllmeraser.erasure.lens import fit_lens
+from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples import Request, Sample
+from mllmeraser.samples.progress import Progress
+
+
+class RandomAnchors(Anchors):
+    """States of the right number and shape: everybody's own mean, and noise around it."""
+
+    def __init__(self, model: MultimodalModel, settings: FitSettings, seed: int) -> None:
+        """For the layers of `settings`; nothing is drawn yet."""
+        reads, (shifts, *_) = settings.layers(model.num_layers)
+        super().__init__(model, reads, shifts)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._means: dict[str | None, Tensor] = {}
+        self._drawn: dict[int, tuple[Sample, Anchor]] = {}
+        self.text_tokens = 0
+
+    def of(self, samples: Sequence[Sample], progress: Progress | None = None) -> list[Anchor]:
+        """Anchors of samples, drawn where they are new."""
+        return [self._one(sample) for sample in samples]
+
+    @property
+    def prompts(self) -> list[Sample]:
+        """Everything that was asked for."""
+        return [sample for sample, _ in self._drawn.values()]
+
+    def _one(self, sample: Sample) -> Anchor:
+        if id(sample) not in self._drawn:
+            self._drawn[id(sample)] = (sample, self._draw(sample))
+        return self._drawn[id(sample)][1]
+
+    def _draw(self, sample: Sample) -> Anchor:
+        token = self.model.family.image_token_id(self.model.hf)
+        ids = self.model.encode([sample])["input_ids"][0].cpu()
+        text = ids[ids != token].int()
+        self.text_tokens += len(text)
+        mean = self._means.setdefault(sample.subject, self._noise(1))
+        dtype = self.model.dtype
+        return Anchor({
+            "ids": text,
+            "text": (mean + self._noise(len(text))).to(dtype),
+            "last": (mean + self._noise(1))[0].to(dtype),
+            "image": mean + 0.5 * self._noise(int(sample.image is not None)),
+            "shifts": (mean + self._noise(len(self.shifts))).to(dtype),
+        })  # fmt: skip
+
+    def _noise(self, rows: int) -> Tensor:
+        return torch.randn(rows, self.model.hidden_size, generator=self._generator)
+
+
+def algebra(model: MultimodalModel, request: Request, settings: FitSettings, seed: int) -> dict[str, Any]:
+    """Seconds of lens and fit from states that are there, and how many there are."""
+    anchors = RandomAnchors(model, settings, seed)
+
+    def make() -> None:
+        lens = fit_lens(anchors, request.retain, request.strangers, settings.gate)
+        fit(model, request, settings, anchors=anchors, lens=lens)
+
+    make()  # draws the states, and brings every library into memory
+    began = perf_counter()
+    make()
+    seconds, prompts = perf_counter() - began, anchors.prompts
+    pictures = sum(sample.image is not None for sample in prompts)
+    return {
+        "seconds": seconds,
+        "prompts": len(prompts),
+        "pictures": pictures,
+        "text_tokens": anchors.text_tokens,
+        "anchor_bytes": anchor_bytes(
+            prompts=len(prompts), text_tokens=anchors.text_tokens, pictures=pictures, width=model.hidden_size,
+            shift_layers=len(anchors.shifts), itemsize=model.dtype.itemsize,
+        ),
+    }  # fmt: skip
+
+
+def forward(model: MultimodalModel, request: Request, settings: FitSettings, args: Namespace) -> dict[str, Any]:
+    """Seconds of plain passes and of capture on the same few prompts, and what either holds at most."""
+    few = drawn(request, args.prompts)
+    reads, (shifts, *_) = settings.layers(model.num_layers)
+
+    def capture() -> None:
+        Anchors(model, reads, shifts, batch_size=args.batch).of(few)
+
+    with recorded(model) as batches:
+        capture()
+    sides = {"passes": lambda: passes(model, batches), "capture": capture}
+    prepared = {name: unprepared(run) for name, run in sides.items()}
+    seconds = interleaved(prepared, args.repeats, warmup=0, wait=synchronise(args.device))
+    return {
+        "prompts": len(few),
+        "pictures": sum(sample.image is not None for sample in few),
+        "seconds": {name: told(values) for name, values in seconds.items()},
+        "overhead_percent": {k: 100 * (v - 1) for k, v in ratio(seconds["capture"], seconds["passes"]).items()},
+        "peak_bytes": {name: peak(run, args.device) for name, run in sides.items()},
+    }
+
+
+def drawn(request: Request, count: int) -> list[Sample]:
+    """So many prompts of a request, evenly over it, pictures and text alone in their shares."""
+    forget = [sample for subject in request.subjects for sample in subject.samples]
+    everything = [*forget, *request.retain, *request.strangers]
+    found: list[Sample] = []
+    for shown in (True, False):
+        rows = [sample for sample in everything if (sample.image is not None) == shown]
+        wanted = max(1, round(count * len(rows) / len(everything)))
+        found += rows[:: max(1, len(rows) // wanted)][:wanted]
+    return found
+
+
+def in_all(passed: dict[str, Any], linear: dict[str, Any]) -> dict[str, float]:
+    """The whole request: forward passes in proportion to the prompts, the linear algebra as it was."""
+    times = linear["prompts"] / passed["prompts"]
+    plain, capture = (times * passed["seconds"][name]["median"] for name in ("passes", "capture"))
+    return {
+        "prompts": linear["prompts"],
+        "passes_seconds": plain,
+        "erase_seconds": capture + linear["seconds"],
+        "overhead_percent": 100 * ((capture + linear["seconds"]) / plain - 1),
+        "linear_algebra_percent": 100 * linear["seconds"] / (capture + linear["seconds"]),
+    }
+
+
+def parser() -> ArgumentParser:
+    """Arguments of the command line."""
+    found = speed_parser("capture_full_size", __doc__, "capture-NAME.json")
+    found.add_argument("name", choices=NAMES, help="the published size")
+    found.add_argument("--layers", type=whole, help="fewer layers: a dry run")
+    found.add_argument("--width", type=whole, help="a smaller width: a dry run")
+    found.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
+    found.add_argument("--prompts", type=whole, default=8, help="that pass through the model (default: 8)")
+    found.add_argument("--batch", type=whole, default=4, help="prompts in a batch (default: 4)")
+    found.add_argument("--repeats", type=whole, default=2, help="pairs of passes and capture (default: 2)")
+    found.add_argument("--device", type=cuda_or_cpu, default="cpu", help="default: cpu")
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure and write the report."""
+    arguments = parser()
+    args = arguments.parse_args(argv)
+    args.file = args.file.replace("NAME", args.name)
+    names = ("layers", "width", "dtype", "prompts", "batch", "repeats", "device")
+    arguments.prog += f" {args.name}"
+    report = speed_report(arguments, args, **{name: getattr(args, name) for name in names})
+    settings = FitSettings.preset("default").model_copy(update={"seed": args.seed, "salt": "benchmark"})
+    model = behind_a_processor(args.name, args.layers, args.width, args.device, getattr(torch, args.dtype), args.seed)
+    weights = sum(one.numel() * one.element_size() for one in model.hf.parameters())
+    shape = {"layers": model.num_layers, "width": model.hidden_size, "weight_bytes": weights}
+    report.add("model", {**shape, "dtype": args.dtype})
+    request = request_of(model, 1, 1, args.seed)
+    linear = algebra(model, request, settings, args.seed)
+    report.add("linear algebra, all prompts", linear)
+    print(f"linear algebra: {linear['seconds']:.1f} s on {linear['prompts']} prompts", flush=True)
+    passed = forward(model, request, settings, args)
+    report.add("forward passes, a few prompts", passed)
+    whole_request = in_all(passed, linear)
+    report.add("all prompts, extrapolated", whole_request)
+    print(f"capture: {passed['overhead_percent']['median']:+.1f} % over plain passes of {passed['prompts']} prompts")
+    print(f"in all, extrapolated: {whole_request['overhead_percent']:+.1f} %")
+
+
+if __name__ == "__main__":
+    start(parser(), main)
