@@ -8,14 +8,15 @@ random. With ``--layers`` and ``--width`` the model is made smaller: a dry run o
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
 import torch
-from capture import passes, peak, recorded, request_of
+from capture import passes, peak, request_of
 from full_size import NAMES, behind_a_processor
 from timing import (
+    Prepared,
     cuda_or_cpu,
     interleaved,
     ratio,
@@ -114,20 +115,25 @@ def forward(model: MultimodalModel, request: Request, settings: FitSettings, arg
     few = drawn(request, args.prompts)
     reads, (shifts, *_) = settings.layers(model.num_layers)
 
-    def capture() -> None:
-        Anchors(model, reads, shifts, batch_size=args.batch).of(few)
+    batches = [[few[row] for row in rows] for rows in model.prompts.plan(few, args.batch)]
+    sides: dict[str, Callable[[], object]] = {
+        "passes": lambda: passes(model, batches),
+        "capture": lambda: Anchors(model, reads, shifts, batch_size=args.batch).of(few),
+    }
+    held: dict[str, dict[str, int | None]] = {}
 
-    with recorded(model) as batches:
-        capture()
-    sides = {"passes": lambda: passes(model, batches), "capture": capture}
-    prepared = {name: unprepared(run) for name, run in sides.items()}
-    seconds = interleaved(prepared, args.repeats, warmup=0, wait=synchronise(args.device))
+    def watched(name: str) -> Prepared:
+        return unprepared(lambda: held.update({name: peak(sides[name], args.device)}))
+
+    seconds = interleaved(
+        {name: watched(name) for name in sides}, args.repeats, warmup=0, wait=synchronise(args.device)
+    )
     return {
         "prompts": len(few),
         "pictures": sum(sample.image is not None for sample in few),
         "seconds": {name: told(values) for name, values in seconds.items()},
         "overhead_percent": {k: 100 * (v - 1) for k, v in ratio(seconds["capture"], seconds["passes"]).items()},
-        "peak_bytes": {name: peak(run, args.device) for name, run in sides.items()},
+        "peak_bytes": held,
     }
 
 
@@ -165,6 +171,7 @@ def parser() -> ArgumentParser:
     found.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
     found.add_argument("--prompts", type=whole, default=8, help="that pass through the model (default: 8)")
     found.add_argument("--batch", type=whole, default=4, help="prompts in a batch (default: 4)")
+    found.add_argument("--keep", type=whole, default=1, help="retain one in so many shipped prompts (default: 1)")
     found.add_argument("--repeats", type=whole, default=2, help="pairs of passes and capture (default: 2)")
     found.add_argument("--device", type=cuda_or_cpu, default="cpu", help="default: cpu")
     return found
@@ -175,7 +182,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser()
     args = arguments.parse_args(argv)
     args.file = args.file.replace("NAME", args.name)
-    names = ("layers", "width", "dtype", "prompts", "batch", "repeats", "device")
+    names = ("layers", "width", "dtype", "prompts", "batch", "keep", "repeats", "device")
     arguments.prog += f" {args.name}"
     report = speed_report(arguments, args, **{name: getattr(args, name) for name in names})
     settings = FitSettings.preset("default").model_copy(update={"seed": args.seed, "salt": "benchmark"})
@@ -183,7 +190,7 @@ def main(argv: list[str] | None = None) -> None:
     weights = sum(one.numel() * one.element_size() for one in model.hf.parameters())
     shape = {"layers": model.num_layers, "width": model.hidden_size, "weight_bytes": weights}
     report.add("model", {**shape, "dtype": args.dtype})
-    request = request_of(model, 1, 1, args.seed)
+    request = request_of(model, 1, args.keep, args.seed)
     linear = algebra(model, request, settings, args.seed)
     report.add("linear algebra, all prompts", linear)
     print(f"linear algebra: {linear['seconds']:.1f} s on {linear['prompts']} prompts", flush=True)

@@ -11,7 +11,7 @@ from speed_kit import Run, is_ratio, is_timing
 from mllmeraser.samples import Sample
 from tiny import picture
 
-DRY = ("--layers", 4, "--width", 128, "--prompts", 6, "--batch", 2, "--repeats", 2, "--dtype", "float32")
+DRY = ("--layers", 4, "--width", 128, "--prompts", 6, "--batch", 2, "--keep", 5, "--repeats", 2, "--dtype", "float32")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -30,7 +30,7 @@ def test_the_report(name: str, report: Run) -> None:
     model, linear, passed, in_all = found["results"]
     assert (model["layers"], model["width"]) == (4, 128) and model["weight_bytes"] > 0
     assert (
-        linear["prompts"] > 1000 > 0 < linear["pictures"] and linear["anchor_bytes"] > linear["text_tokens"] * 4 * 128
+        linear["prompts"] > 500 > 0 < linear["pictures"] and linear["anchor_bytes"] > linear["text_tokens"] * 4 * 128
     )
     assert passed["prompts"] == 6 and 0 < passed["pictures"] < 6 and is_ratio(passed["overhead_percent"])
     assert all(is_timing(passed["seconds"][side], 2) for side in ("passes", "capture"))

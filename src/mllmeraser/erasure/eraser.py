@@ -166,7 +166,7 @@ class Eraser:
             policy=config.policy,
             strength=config.strength,
             threshold=config.threshold or 0.0,
-            image_token=_image_token(model) if config.policy.pooling == "identity" else None,
+            **(_placeholders(model) if config.policy.pooling == "identity" else {}),
         )
 
     def attach(self, model: Any) -> SteeringAttachment:
@@ -261,8 +261,10 @@ class Eraser:
         return push(self, repo_id, private=private, token=token)
 
 
-def _image_token(model: Any) -> int | None:
+def _placeholders(model: Any) -> dict[str, Any]:
+    """What stands for pictures in the prompts of a model, as a plan has it."""
     from mllmeraser.models.families import family_for
 
     hf = getattr(model, "hf", model)
-    return family_for(hf.config, hf).image_token_id(hf)
+    family = family_for(hf.config, hf)
+    return {"image_token": family.image_token_id(hf), "video": family.video_tokens(hf)}

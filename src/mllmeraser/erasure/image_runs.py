@@ -15,13 +15,14 @@ def may_look(device: torch.device) -> bool:
     return device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def run_means(states: Tensor, image: Tensor, most: int) -> tuple[Tensor, Tensor]:
+def run_means(states: Tensor, image: Tensor, most: int, starts: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The mean state of every run of placeholders.
 
     Args:
         states: (rows, length, d).
         image: (rows, length) bool, which positions are placeholders.
         most: Runs of a row that are looked for; a later one is not seen.
+        starts: (rows, length) bool, where a run begins although the one before has no gap behind it: frames of a video.
 
     Returns:
         (rows, runs, d) means in float32, runs in order, and (rows, runs) bool, which of them there are; at most `most`
@@ -29,6 +30,8 @@ def run_means(states: Tensor, image: Tensor, most: int) -> tuple[Tensor, Tensor]
     """
     begins = image.clone()
     begins[:, 1:] &= ~image[:, :-1]
+    if starts is not None:
+        begins |= starts & image
     if may_look(image.device):  # on a GPU counting them would wait for it, and so many cost it little
         most = min(most, max(1, int(begins.sum(1).max())))
     number = torch.where(image, begins.cumsum(1) - 1, -1)

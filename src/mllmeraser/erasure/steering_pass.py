@@ -17,6 +17,8 @@ from mllmeraser.erasure.prompt_geometry import PromptSites, decoded_sites, promp
 from mllmeraser.erasure.prompt_tracker import PromptTracker, Span
 from mllmeraser.erasure.site_scores import Readings, SiteScores
 from mllmeraser.erasure.stack import Stack
+from mllmeraser.erasure.video import frame_starts
+from mllmeraser.models.families.base import VideoTokens
 from mllmeraser.samples.errors import AttachError, InputError
 
 TEXT_ALONE = frozenset(
@@ -56,6 +58,7 @@ class SteeringPass:
         self._ids: Tensor | None = inputs.get("input_ids")
         # as many runs as there can be: their number is not known without waiting for the device
         self._pictures = (span.length + 1) // 2 if _may_show(inputs) else 0
+        self._frames = _frames(stack, inputs) if span.has_prompt else {}
         self._ran: set[int] = set()
         self._chosen = _rows_of(selection, span)
         self.sites: PromptSites | None = None
@@ -111,11 +114,18 @@ class SteeringPass:
                 if site == "text":
                     self._prompt_scores.read_most(number, layer, states, where)
                 else:
-                    self._prompt_scores.read_most(number, layer, *image_runs.run_means(states, where, self._pictures))
+                    self._prompt_scores.read_most(number, layer, *self._means(number, states, where))
         if self._decoded is not None:
             for number in numbers:
                 if self._stack.bundles[number].plan.policy.decode:
                     self._decode_scores.read(number, layer, states)
+
+    def _means(self, number: int, states: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean state of every picture and of every frame of a video, and which there are."""
+        starts = self._frames.get(self._stack.bundles[number].plan.video)
+        if starts is None:
+            return image_runs.run_means(states, where, self._pictures)
+        return image_runs.run_means(states, where, self.span.length, starts.to(states.device))
 
     def _last(self, states: Tensor) -> Tensor:
         """(rows, d) states at the last prompt tokens."""
@@ -134,8 +144,11 @@ class SteeringPass:
         assert self.sites is not None
         if self._ids is None:
             raise AttachError("the eraser looks for a person in the prompt's tokens: give input_ids, not embeddings")
-        token = self._stack.bundles[number].plan.image_token
+        plan = self._stack.bundles[number].plan
+        token = plan.image_token
         image = torch.zeros_like(self._ids, dtype=torch.bool) if token is None else self._ids.eq(token)
+        if plan.video is not None and plan.video in self._frames:
+            image = image | self._ids.eq(plan.video.token)
         return self.sites.prompt & (~image if site == "text" else image)
 
     def _shift(self, layer: int, positions: Positions, numbers: list[int], states: Tensor) -> Tensor:
@@ -225,6 +238,13 @@ def _joined(parts: Sequence[Tensor], axis: int) -> Tensor:
 
 def _merge(found: Tensor, new: Tensor, old: Tensor | None) -> Tensor:
     return torch.where(found[:, None], new, torch.full_like(new, torch.nan) if old is None else old)
+
+
+def _frames(stack: Stack, inputs: Mapping[str, Any]) -> dict[VideoTokens | None, Tensor]:
+    """For each kind of placeholder of a video where frames begin, if there is a video and somebody looks for faces."""
+    looking = {one.plan.video for one in stack.bundles if one.plan.policy.pooling == "identity"}
+    found = {video: frame_starts(inputs, video) for video in looking}
+    return {video: starts for video, starts in found.items() if starts is not None}
 
 
 def _may_show(inputs: Mapping[str, Any]) -> bool:

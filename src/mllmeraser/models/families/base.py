@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,19 @@ from mllmeraser.samples.errors import InputError
 
 PixelInputs = dict[str, Tensor]
 """Output of the image processor for one picture, as the model's forward wants it (a leading batch axis)."""
+
+
+@dataclass(frozen=True)
+class VideoTokens:
+    """Placeholders of videos whose sizes a forward pass is told as `video_grid_thw`.
+
+    Attributes:
+        token: Their id.
+        merged: Patches of a frame that share one position.
+    """
+
+    token: int
+    merged: int
 
 
 class Family(ABC):
@@ -49,6 +63,13 @@ class Family(ABC):
         config: Any = hf.config
         token = getattr(config, "image_token_id", None)
         return int(config.image_token_index if token is None else token)
+
+    def video_tokens(self, hf: nn.Module) -> VideoTokens | None:
+        """How frames of a video stand in the prompt; None where it is not known how to tell them apart."""
+        config: Any = hf.config
+        token = getattr(config, "video_token_id", None)
+        merge = getattr(getattr(config, "vision_config", None), "spatial_merge_size", None)
+        return None if token is None or merge is None else VideoTokens(int(token), int(merge) ** 2)
 
     def decoder_layers(self, hf: nn.Module) -> nn.ModuleList:
         """Blocks of the language decoder, never those of the vision tower.
