@@ -106,6 +106,18 @@ def look_alikes() -> Iterable[list[str]]:
             yield [model, key, *told, str(len(entry["by_person"]))]
 
 
+def room() -> Iterable[list[str]]:
+    """Pictures of the forgotten that are missed, and of their doubles that are taken for them, by the room left."""
+    found = {model: entries("room", model) for model in MODELS}
+    widths = list(dict.fromkeys(width for one in found.values() for entry in one.values() for width in entry["rooms"]))
+    yield ["model", "pictures of a request", "pictures of", *widths]
+    for model, one in found.items():
+        for entry in one.values():
+            for name, whose in (("missed", "the forgotten, missed"), ("taken for them", "doubles, taken for them")):
+                cells = [share(entry["rooms"][width][name]) for width in widths]
+                yield [model, str(entry["pictures"]), whose, *cells]
+
+
 def sequential() -> Iterable[list[str]]:
     """Round after round."""
     kept = ("retain_heldout", "celebrity", "general")
@@ -199,7 +211,21 @@ def _table(make: Callable[[], Iterable[list[str]]]) -> str:
     return markdown(rows) if len(rows) > 1 else "*Not measured yet.*"
 
 
-STUDIES = (many, cost, alarms, look_alikes, sequential, part, oracle, re_entry, no_refusal, algebra, shift, overhead)
+STUDIES = (
+    many,
+    cost,
+    alarms,
+    look_alikes,
+    room,
+    sequential,
+    part,
+    oracle,
+    re_entry,
+    no_refusal,
+    algebra,
+    shift,
+    overhead,
+)
 TABLES: dict[str, Callable[[], str]] = {make.__name__.replace("_", "-"): partial(_table, make) for make in STUDIES}
 
 

@@ -1,0 +1,55 @@
+"""Room moves the boundary between two faces, and nothing else."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from mllmeraser.erasure.gates import Gate, SiteLens, identity_gate, look_alike_pairs
+from mllmeraser.erasure.gates.look_alikes import ROOM
+from mllmeraser.erasure.statistics import Moments
+from mllmeraser.portraits.people import World
+from mllmeraser.studies.room import decided, doubles, taken, with_room
+
+OWN, OTHER = torch.eye(3, dtype=torch.float64)[0], torch.tensor([0.9, 0.1, 0.0], dtype=torch.float64)
+
+
+def at(place: float) -> Tensor:
+    """A face between the person (0) and the other one (1)."""
+    return (OWN + place * (OTHER - OWN))[None]
+
+
+@pytest.fixture
+def gate() -> Gate:
+    lens = SiteLens(torch.zeros(3).double(), torch.eye(3).double(), torch.eye(3).double())
+    views = OWN.expand(4, 3)
+    pairs = look_alike_pairs(lens, [views], [views[:0]], [OTHER])
+    made = identity_gate(lens, [Moments.from_states(views)], pairs=pairs)
+    return made.affine(torch.ones(1), torch.full((1,), -0.5))
+
+
+def test_faces_beyond_the_middle_are_taken_only_with_room(gate: Gate) -> None:
+    for room, furthest in ((0.0, 0.5), (ROOM, 0.7), (0.4, 0.9)):
+        moved = with_room(gate, room)
+        assert taken(moved, at(furthest - 0.05)) == [True], room
+        assert taken(moved, at(furthest + 0.05)) == [False], room
+    assert taken(with_room(gate, math.inf), at(2.0)) == [True]
+    assert taken(gate, at(0.65)) == taken(with_room(gate, ROOM), at(0.65))
+
+
+def test_missed_and_taken_are_counted_for_each_person(gate: Gate) -> None:
+    faces = {"a": torch.cat([at(0.0), at(0.8)]), "b": torch.cat([at(1.0), at(0.6), at(0.4)])}
+    found = decided({"a": gate}, faces, {"a": "b"}, ROOM, seed=0)
+    assert (found["missed"]["share"], found["missed"]["n"]) == (0.5, 2)
+    assert (found["taken for them"]["share"], found["taken for them"]["n"]) == (pytest.approx(2 / 3), 3)
+
+
+def test_doubles_stay() -> None:
+    world = World("dev")
+    everybody = [person.key for person in world.people]
+    assert doubles(world, everybody) == {}
+    found = doubles(world, everybody[:1])
+    assert all(key in everybody[:1] and other.key not in everybody[:1] for key, other in found.items())
