@@ -49,8 +49,8 @@ def make_plan(
         layer: Gate("soft", {"weight": torch.randn(SUBJECTS, width, generator=generator) * scale}) for layer in layers
     }
     directions = {layer: torch.randn(width, generator=generator) * 2.0 for layer in shift}
-    shown = (model.family.image_token_id(model.hf), model.family.video_tokens(model.hf))
-    plan = SteeringPlan(name, read, shift, directions, gates, policy, strength, 0.0, *shown)
+    image_token = model.family.image_token_id(model.hf)
+    plan = SteeringPlan(name, read, shift, directions, gates, policy, strength, 0.0, image_token)
     if threshold is None and policy.phi == "threshold":
         threshold = middle_gap(expected_scores(model, plan, samples or mixed_samples()))
     return replace(plan, threshold=threshold or 0.0)

@@ -225,3 +225,12 @@ def test_the_states_of_a_name_are_those_at_its_last_token(tiny_model):
     close(states[0], every[name_ends(tiny_model, ids, "Jonas Ferrick")], 1e-4)
     assert [len(rows) for rows in states] == [1, 0, 2], "a name that is not said has no position"
     assert len(named_states(tiny_model, anchors, ())[1]) == tiny_model.encode(samples[1:2])["input_ids"].shape[1]
+
+
+def test_text_alone_is_not_searched_for_pictures(tiny_model, samples, monkeypatch):
+    """`generate` hands on an empty mapping of features, which is none."""
+    plan, inputs = subject_plan(tiny_model, samples), tiny_model.encode(text_samples())
+    monkeypatch.setattr("mllmeraser.erasure.image_runs.run_means", lambda *_: pytest.fail("pictures were looked for"))
+    with attach(tiny_model, plan), torch.no_grad():
+        tiny_model.hf(**inputs)
+        generated(tiny_model, inputs)

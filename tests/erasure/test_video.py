@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +11,8 @@ from torch import Tensor
 
 from mllmeraser.erasure.plan import SteeringPlan
 from mllmeraser.erasure.policy import SUBJECT, TAIL
+from mllmeraser.erasure.shown import frame_starts
 from mllmeraser.erasure.steering import attach
-from mllmeraser.erasure.video import frame_starts
-from mllmeraser.models.families.base import VideoTokens
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import AttachError, Sample
 from tiny import picture
@@ -97,28 +95,55 @@ def test_placeholders_of_a_video_are_no_text(model: MultimodalModel, plan: Steer
         assert torch.allclose(handle.readings.per_layer[plan.name][name], wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_what_cannot_be_told_apart_is_refused(model: MultimodalModel, plan: SteeringPlan) -> None:
+def test_generate_looks_at_frames_as_forward_does(model: MultimodalModel, plan: SteeringPlan) -> None:
+    """It reads videos before its first pass, and hands on their features alone."""
+    inputs = film(model, FIRST, SECOND)
+    wanted = scores(model, plan, inputs)
+    with attach(model, plan) as handle, torch.no_grad():
+        model.hf.generate(**inputs, max_new_tokens=2, do_sample=False)
+        assert handle.readings is not None
+        assert torch.equal(handle.readings.per_layer[plan.name][plan.reads[2]], wanted)
+        model.hf.generate(**inputs, max_new_tokens=2, num_beams=2, do_sample=False)
+        assert torch.allclose(handle.readings.per_layer[plan.name][plan.reads[2]], wanted.expand(2, -1), atol=1e-4)
+
+
+def test_what_cannot_be_told_apart_is_refused(
+    model: MultimodalModel, plan: SteeringPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inputs = film(model, FIRST)
     longer = {**inputs, "video_grid_thw": inputs["video_grid_thw"] * torch.tensor([[2, 1, 1]])}
-    for blind, given in ((replace(plan, video=None), inputs), (plan, longer)):
-        with attach(model, blind), pytest.raises(AttachError, match="frames as pictures"), torch.no_grad():
-            model.hf(**given)
+    asks = (lambda given: model.hf(**given), lambda given: model.hf.generate(**given, max_new_tokens=1))
+    with attach(model, plan), torch.no_grad():
+        with pytest.raises(AttachError, match="frames as pictures"):
+            model.hf(**longer)
+        monkeypatch.setattr(type(model.family), "video_tokens", lambda *_: None)
+        for ask in asks:
+            with pytest.raises(AttachError, match="frames as pictures"):
+                ask(inputs)
     with torch.no_grad():
         model.hf(**inputs)  # detached, nothing stays in the way
 
 
-def test_a_policy_that_looks_for_no_face_takes_any_video(model: MultimodalModel) -> None:
-    with attach(model, replace(make_plan(model, TAIL), video=None)), torch.no_grad():
+def test_features_of_a_video_without_the_video_are_refused(model: MultimodalModel, plan: SteeringPlan) -> None:
+    inputs = film(model, FIRST)
+    pixels, grid = inputs.pop("pixel_values_videos"), inputs.pop("video_grid_thw")
+    with attach(model, plan), torch.no_grad(), pytest.raises(AttachError, match="frames as pictures"):
+        features = model.hf.model.get_video_features(pixels, grid, return_dict=True)
+        model.hf(**inputs, mm_encoder_outputs={"video": features})
+
+
+def test_a_policy_that_looks_for_no_face_takes_any_video(
+    model: MultimodalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(model.family), "video_tokens", lambda *_: None)
+    with attach(model, make_plan(model, TAIL)), torch.no_grad():
         assert model.hf(**film(model, FIRST)).logits.isfinite().all()
 
 
 def test_frames_of_several_videos() -> None:
     ids = torch.tensor([[9, VIDEO, VIDEO, 9, VIDEO, VIDEO], [VIDEO, VIDEO, VIDEO, VIDEO, 9, 9]])
-    grid = torch.tensor([[2, 2, 2], [1, 2, 4], [4, 2, 2]])
-    inputs = {"pixel_values_videos": torch.zeros(1), "input_ids": ids, "video_grid_thw": grid}
-    found = frame_starts(inputs, VideoTokens(VIDEO, 4))
-    assert found is not None
+    grid = [[2, 2, 2], [1, 2, 4], [4, 2, 2]]
+    found = frame_starts(ids.eq(VIDEO), grid, 4)
     assert found.int().tolist() == [[0, 1, 1, 0, 1, 0], [1, 1, 1, 1, 0, 0]]
-    assert frame_starts({**inputs, "pixel_values_videos": None}, None) is None
     with pytest.raises(AttachError, match="frames as pictures"):
-        frame_starts({**inputs, "video_grid_thw": None}, VideoTokens(VIDEO, 4))
+        frame_starts(ids.eq(VIDEO), grid[:2], 4)

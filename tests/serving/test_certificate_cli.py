@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -77,3 +78,19 @@ def test_it_is_printed(keys: Path, file: Path, tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('"seed": 0', '"seed": 1'))
     refused = run("print", file, "--key", public, "--out", tmp_path / "changed.pdf")
     assert refused.exit_code == 2 and "changed since" in refused.stderr and not (tmp_path / "changed.pdf").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"issued_at": "yesterday"}, {"issued_at": 5}, {"issued_at": "2026-01-01T00:00:00"}, {"erasure": {"id": 5}},
+     {"promised": [5]}, {"signature": ["s"]}],
+    ids=["no time", "number", "no zone", "id", "promise", "signature"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["c.pdf", "c.html"])
+def test_what_is_no_certificate_is_not_printed(file: Path, tmp_path: Path, change: dict[str, Any], name: str) -> None:
+    document = json.loads(file.read_text())
+    erasure = document["erasure"] | change.get("erasure", {})
+    file.write_text(json.dumps(document | change | {"erasure": erasure}))
+    found = run("print", file, "--out", tmp_path / name)
+    assert found.exit_code == 2 and found.stderr.count("\n") == 1 and "no signed certificate" in found.stderr
+    assert not (tmp_path / name).exists()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import errno
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +29,7 @@ from mllmeraser.serving.verify import (
     public_pem,
     read_json,
     sign,
+    signing,
     write_new_key,
 )
 
@@ -196,6 +198,35 @@ def test_a_new_key_is_secret_and_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError):
         write_new_key(tmp_path / "file")
+
+
+def test_a_key_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(signing, "public_pem", full)  # the private one is written by then
+        with pytest.raises(InputError, match="No space left"):
+            write_new_key(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    private, public, name = write_new_key(tmp_path)
+    assert sorted(tmp_path.iterdir()) == [public, private] and key_id(load_public_key(public)) == name
+
+
+@pytest.mark.parametrize("other", ["signing_key.pem", "public_key.pem"])
+def test_a_key_that_another_process_makes_meanwhile_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    theirs, write = tmp_path / other, signing.public_pem
+
+    def meanwhile(key: Ed25519PublicKey) -> bytes:
+        theirs.write_text("theirs")
+        return write(key)
+
+    monkeypatch.setattr(signing, "public_pem", meanwhile)
+    with pytest.raises(InputError, match="cannot be written"):
+        write_new_key(tmp_path)
+    assert list(tmp_path.iterdir()) == [theirs] and theirs.read_text() == "theirs"
 
 
 def test_keys_of_other_kinds_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from ledger_kit import HOUR, START, Hands, active, artifact, opened, verified
 
 from mllmeraser.serving.ledger import ActiveEraser, EraserSet, Ledger, UnknownEraser
+from mllmeraser.serving.ledger.conflicts import conflicts_among
 
 
 @pytest.fixture
@@ -103,6 +104,27 @@ def test_conflicts_tell_nothing_of_other_tenants(ledger: Ledger) -> None:
     everybodys = verified(ledger, "everybodys", 1, digests=people)
     assert "secret-case" not in "".join(ledger.conflicts(mine.id))
     assert "secret-case" in "".join(ledger.conflicts(everybodys.id))
+
+
+def test_a_tenant_is_warned_of_its_own_entries_alone(ledger: Ledger) -> None:
+    people = {"subjects": "0123456789abcdef"}
+    active(ledger, "for-everybody", 1, digests=people)
+    for name, tenant in (("of-everybody", None), ("of-bank", "bank"), ("of-shop", "shop")):
+        other = ledger.add(name, by="x", **{**artifact(len(name)), "fingerprint": "model-2"}, tenant=tenant)
+        ledger.activate(other.id, by="x", force="why")
+    active(ledger, "first", 2, tenant="shop", digests=people)
+    ledger.revoke(verified(ledger, "over", 2, tenant="shop", digests=people).id, by="x", reason="r")
+    mine = verified(ledger, "mine", 3, tenant="shop", digests=people)
+    odd = "active eraser(s) were fitted on another model than this one"
+    assert conflicts_among(mine, ledger.list(tenant="shop"), START) == [
+        "first (active) was requested for the same people",
+        f"1 {odd}",
+    ]
+    assert ledger.conflicts(mine.id) == [
+        "for-everybody (active) was requested for the same people",
+        "first (active) was requested for the same people",
+        f"3 {odd}",
+    ]
 
 
 def test_a_salt_of_its_own(ledger: Ledger, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
 from mllmeraser.serving import spans
 from mllmeraser.serving.engine import EngineSettings
+from mllmeraser.serving.http.logs import log_as_json
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.ledger import Ledger
@@ -27,6 +26,8 @@ from mllmeraser.serving.verify.signing import KEY_VARIABLE, load_signing_key
 __all__ = ["KEY_VARIABLE", "EngineSettings", "Fitting", "ServeSettings", "add_erasers", "serve"]
 
 BY = "start of the server"
+CONNECTIONS = 1024
+"""Open at once; beyond them uvicorn answers 503."""
 Say = Callable[[str], None]
 
 
@@ -81,20 +82,21 @@ def serve(
 
     if traces:
         spans.start()
-    _log_as_json()
+    log_as_json()
     if settings.signing_key is not None:
         load_signing_key(environment={KEY_VARIABLE: settings.signing_key})  # a broken one is told at once
     book = Ledger.open(ledger)
     try:
         loaded = load_model(model) if isinstance(model, str) else model
         _first_key(book, say)
-        add_erasers(book, erasers)
+        add_erasers(book, erasers, say)
         server = Server(loaded, book, Fitting(), settings, engine=engine)
         server.start()
         say(f"{settings.model_name} at http://{host}:{port} with version {server.keeper.version} of the eraser set")
         config = uvicorn.Config(
             create_app(server), host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=30,
-            server_header=False,
+            server_header=False, ws="none", limit_concurrency=CONNECTIONS,
+            proxy_headers=False,  # whoever may write X-Forwarded-For would choose the address that wrong keys count for
         )  # fmt: skip
         uvicorn.Server(config).run()
     finally:
@@ -102,19 +104,24 @@ def serve(
         spans.stop()
 
 
-def add_erasers(book: Ledger, folders: Sequence[Path]) -> None:
-    """Put artifacts into force that the ledger does not know.
+def add_erasers(book: Ledger, folders: Sequence[Path], say: Say = print) -> None:
+    """Put artifacts into force that the ledger does not know. One that it knows stays as the ledger has it: what was
+    suspended or revoked does not come back with the next start.
 
     Raises:
         InputError: A folder holds no eraser, or its name is another's.
     """
-    known = {entry.artifact_digest for entry in book.list(state="active")}
+    active_last = sorted(book.list(), key=lambda entry: entry.state == "active")
+    known = {entry.artifact_digest: entry for entry in active_last}
     for folder in folders:
         artifact = artifact_from_folder(folder)
-        if artifact.digest not in known:
+        there = known.get(artifact.digest)
+        if there is None:
             name = folder.resolve().name.lower()
             entry = add(book, artifact, name, by=BY, tenant=None, default=True)
             book.activate(entry.id, by=BY, force="given with --eraser when the server was started")
+        elif there.state != "active":
+            say(f"{folder} is not put into force: the ledger has it as {there.name}, {there.state}")
 
 
 def _first_key(book: Ledger, say: Say) -> None:
@@ -123,20 +130,3 @@ def _first_key(book: Ledger, say: Say) -> None:
         return
     _, secret = book.add_key(label="first admin", scope="admin", tenant=None, by=BY)
     say(f"the first admin's key, shown this once: {secret}")
-
-
-def _log_as_json() -> None:
-    """One JSON object per line on standard error, ours and uvicorn's; prompts and pictures are never in it."""
-    import structlog
-
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

@@ -83,7 +83,7 @@ def serve(
             open_metrics=open_metrics, page=page, issuer=issuer,
             signing_key=os.environ.get(serving.KEY_VARIABLE) or None,
         ),
-        engine=serving.EngineSettings(max_batch=max_batch, max_queue=max_queue),
+        engine=serving.EngineSettings(max_batch=max_batch, max_queue=max_queue, max_tokens=max_tokens),
         erasers=[Path(folder) for folder in eraser or ()],
         host=host,
         port=port,

@@ -100,8 +100,7 @@ def bundled(plans: Sequence[SteeringPlan]) -> tuple[Bundle, ...]:
     """The plans in as few bundles as their policies, layers and gates allow, in the order of the first of each."""
     groups: list[tuple[object, list[int]]] = []
     for number, plan in enumerate(plans):
-        shows = (plan.image_token, plan.video)
-        key = (plan.policy, plan.reads, tuple(sorted(set(plan.shift_layers))), plan.strength > 0.0, shows)
+        key = (plan.policy, plan.reads, tuple(sorted(set(plan.shift_layers))), plan.strength > 0.0, plan.image_token)
         for known, members in groups:
             if known == key and _fit_together(plans[members[0]], plan):
                 members.append(number)

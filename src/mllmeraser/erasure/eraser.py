@@ -166,7 +166,7 @@ class Eraser:
             policy=config.policy,
             strength=config.strength,
             threshold=config.threshold or 0.0,
-            **(_placeholders(model) if config.policy.pooling == "identity" else {}),
+            image_token=_image_token(model) if config.policy.pooling == "identity" else None,
         )
 
     def attach(self, model: Any) -> SteeringAttachment:
@@ -261,10 +261,8 @@ class Eraser:
         return push(self, repo_id, private=private, token=token)
 
 
-def _placeholders(model: Any) -> dict[str, Any]:
-    """What stands for pictures in the prompts of a model, as a plan has it."""
+def _image_token(model: Any) -> int | None:
     from mllmeraser.models.families import family_for
 
     hf = getattr(model, "hf", model)
-    family = family_for(hf.config, hf)
-    return {"image_token": family.image_token_id(hf), "video": family.video_tokens(hf)}
+    return family_for(hf.config, hf).image_token_id(hf)

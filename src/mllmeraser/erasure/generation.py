@@ -112,7 +112,7 @@ class GenerateCall:
             if mask is not None and mask.shape[1] != end:
                 # Only the new tokens were given, beside a mask that covers the cached ones too.
                 end += cached_length(self.arguments.get("past_key_values"))
-        return GenerateSession(None if tokens is None else tokens.shape[0], mask, end, pieces)
+        return GenerateSession(None if tokens is None else tokens.shape[0], mask, end, pieces, self.arguments)
 
 
 class GenerateTap:

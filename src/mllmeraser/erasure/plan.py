@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from mllmeraser.erasure.policy import Policy
-from mllmeraser.models.families.base import VideoTokens
 from mllmeraser.samples.errors import InputError
 
 Site = Literal["last", "text", "image"]
@@ -43,7 +42,6 @@ class SteeringPlan:
         strength: s >= 0 in h + s a v; 0 leaves the model bit-identical.
         threshold: Above which a pooled score fires, for policies whose phi is `"threshold"`.
         image_token: Id of the image placeholder, for policies that look for a person anywhere in the prompt.
-        video: The placeholders of videos, for the same policies; None: a prompt with a video is refused.
     """
 
     name: str
@@ -55,7 +53,6 @@ class SteeringPlan:
     strength: float
     threshold: float = 0.0
     image_token: int | None = None
-    video: VideoTokens | None = None
 
     def __post_init__(self) -> None:
         """Refuse a plan that could not do what it says.

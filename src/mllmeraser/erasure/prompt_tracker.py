@@ -69,6 +69,7 @@ class GenerateSession:
         mask: Attention mask of the whole prompt (rows, columns) as the user gave it, or None.
         prompt_end: Columns of the prompt; None until the first pass has shown them.
         pieces: Whether `generate` was told to feed the prompt in pieces.
+        given: Its arguments.
         stop: Columns that went through so far; None before the first pass.
     """
 
@@ -76,6 +77,7 @@ class GenerateSession:
     mask: Tensor | None
     prompt_end: int | None
     pieces: bool
+    given: Mapping[str, Any] = field(default_factory=dict)
     origin: int = 0
     stop: int | None = None
 
@@ -143,6 +145,8 @@ class PromptTracker:
         tokens = tokens_of(inputs)
         cache = inputs.get("past_key_values")
         rows, start = tokens.shape[0], cached_length(cache)
+        if start == 0:
+            _refuse_packed_positions(inputs)
         stop = start + tokens.shape[1]
         declared = declared_prompt()
         if self.session is not None:
@@ -150,6 +154,7 @@ class PromptTracker:
                 raise AttachError("generate knows its own prompt: call it outside the declaring block")
             span = self.session.advance(rows, start, stop, cache is not None)
         elif declared is not None:
+            _refuse_prepared_mask(inputs)
             span = self._declared(declared, cache, rows, start, stop)
         else:
             span = self._plain(inputs, cache, rows, start, stop)
@@ -174,13 +179,17 @@ class PromptTracker:
 
     def _plain(self, inputs: Mapping[str, Any], cache: Any, rows: int, start: int, stop: int) -> Span:
         if start == 0:
-            _refuse_packed_positions(inputs)
             return Span(rows, start, stop, (stop,) * rows, origin=0, fresh=True)
         known = self._known(cache, start)
         if known is None or len(known.ends) != rows:
             raise AttachError(
                 f"this forward pass continues from {start} cached columns that this attachment has not "
                 "steered; say where the prompt ends: `with attachment.prompt(length): ...`"
+            )
+        if max(known.ends) == 1:
+            raise AttachError(
+                "a prompt of one token, or one that is fed token by token? Give it whole, or say where it ends: `with "
+                "attachment.prompt(length): ...`"
             )
         if stop - start > 1:
             raise AttachError(
@@ -242,6 +251,8 @@ def tokens_of(inputs: Mapping[str, Any]) -> Tensor:
     Raises:
         AttachError: If there are none.
     """
+    if inputs.get("input_ids") is not None and inputs.get("inputs_embeds") is not None:
+        raise AttachError("give input_ids or inputs_embeds, not both: the model reads the one and erasers the other")
     for name in ("input_ids", "inputs_embeds"):
         value = inputs.get(name)
         if isinstance(value, Tensor) and value.dim() >= 2 and value.shape[1] > 0:
@@ -249,10 +260,24 @@ def tokens_of(inputs: Mapping[str, Any]) -> Tensor:
     raise AttachError("a forward pass without input_ids or inputs_embeds cannot be steered")
 
 
+def _refuse_prepared_mask(inputs: Mapping[str, Any]) -> None:
+    """Outside of `generate`, which prepares its own from a mask that is known, one could part a row into sequences."""
+    mask = inputs.get("attention_mask")
+    if isinstance(mask, Tensor) and mask.dim() != 2:
+        raise AttachError("cannot read a prepared mask: pass the two-dimensional attention_mask")
+
+
 def _refuse_packed_positions(inputs: Mapping[str, Any]) -> None:
-    """Transformers takes position_ids that start anew, without a mask, for packed sequences."""
+    """Without a mask transformers takes position_ids that do not go up one by one for packed sequences.
+
+    Positions (rows, length); with four axes, (4, rows, length), the first of them is what a Qwen-VL packs by; with
+    three (time, height, width) a picture stands still in time, and only a step back begins another sequence.
+    """
     positions = inputs.get("position_ids")
-    if inputs.get("attention_mask") is not None or not isinstance(positions, Tensor) or positions.dim() != 2:
+    if inputs.get("attention_mask") is not None or not isinstance(positions, Tensor) or positions.shape[-1] < 2:
         return
-    if positions.shape[1] > 1 and bool((positions.diff(dim=1) < 0).any()):
-        raise AttachError("packed sequences (position_ids that start anew) cannot be steered")
+    by_axis = positions.dim() == 3
+    steps = (positions[0] if by_axis else positions).diff(dim=-1)
+    apart = steps < 0 if by_axis and positions.shape[0] == 3 else steps != 1
+    if bool(apart.any()):
+        raise AttachError("packed sequences (position_ids that start anew) cannot be steered: give an attention_mask")

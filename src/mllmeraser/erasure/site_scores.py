@@ -71,6 +71,13 @@ class SiteScores:
         lowest = torch.full_like(scores, NOWHERE)
         self.by_bundle[number][layer] = torch.where(where[..., None], scores, lowest).amax(1, keepdim=True)
 
+    def find_all(self, number: int, layer: int, sure: Tensor) -> None:
+        """Where `sure` () holds, every subject counts as found at this site, in every row."""
+        if image_runs.may_look(sure.device):
+            return  # then it is known, and was refused
+        scores = self.by_bundle[number][layer]
+        self.by_bundle[number][layer] = torch.where(sure, torch.full_like(scores, -NOWHERE), scores)
+
     def nowhere(self, number: int, layer: int, states: Tensor) -> None:
         """Keep that no row has this site."""
         subjects = self._bundles[number].owners.numel()

@@ -24,6 +24,7 @@ class Stack:
         layers: Every layer that needs a hook, sorted.
         steers_decoding: Numbers of the bundles that also steer decoded tokens.
         hiders: Numbers of the bundles that hide a prompt from its answer.
+        looks: Whether any looks for faces.
     """
 
     def __init__(self, plans: Sequence[SteeringPlan]) -> None:
@@ -40,6 +41,7 @@ class Stack:
         self.layers = sorted({*self.readers, *self.shifters})
         self.steers_decoding = tuple(n for n, bundle in enumerate(self.bundles) if bundle.plan.policy.decode)
         self.hiders = tuple(n for n, bundle in enumerate(self.bundles) if bundle.plan.policy.hide_prompt)
+        self.looks = any(bundle.plan.policy.pooling == "identity" for bundle in self.bundles)
         order = [number for bundle in self.bundles for number in bundle.numbers]
         self._columns = None if order == sorted(order) else torch.tensor(order).argsort()
 

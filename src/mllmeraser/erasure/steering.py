@@ -9,6 +9,7 @@ layer are read before anything is shifted there. Not thread-safe: one forward pa
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,21 +20,28 @@ from torch import Tensor, nn
 
 from mllmeraser.erasure.generation import GenerateCall, GenerateTap
 from mllmeraser.erasure.plan import Steerable, SteeringPlan
-from mllmeraser.erasure.prompt_tracker import PromptTracker
+from mllmeraser.erasure.prompt_tracker import PromptTracker, Span
 from mllmeraser.erasure.sharing import distinct_bytes
+from mllmeraser.erasure.shown import shown_in
 from mllmeraser.erasure.site_scores import Readings
 from mllmeraser.erasure.stack import Stack
 from mllmeraser.erasure.steering_pass import SteeringPass
 from mllmeraser.erasure.veil import hidden_tokens, without
 from mllmeraser.models.capture import hidden_of, with_hidden
-from mllmeraser.models.families import family_for
-from mllmeraser.models.fingerprint import taken_once
+from mllmeraser.models.families import Family, family_for
+from mllmeraser.models.fingerprint import active_adapters, taken_once
 from mllmeraser.models.intervention import Attachment, Rows, unwrap
 from mllmeraser.samples.errors import AttachError, InputError
 
 __all__ = ["ErasurePack", "Readings", "SteeringAttachment", "SteeringPlan", "attach", "attach_all"]
 
 
+OUTSIDE = (
+    "a decoder block ran outside a forward pass of the attached model: call the model itself, not its language model, "
+    "and from one thread at a time"
+)
+TRACED = -1
+"""Owner of a pass of a compiled model, in whose graph threads cannot be told apart."""
 Steerables = Sequence[Steerable] | Mapping[str, Steerable]
 
 
@@ -63,7 +71,7 @@ def attach_all(model: Any, erasers: Steerables) -> SteeringAttachment:
     plans = _named_plans(model, erasers)
     check_plans(plans, len(layers), int(family.text_config(hf).hidden_size))
     family.check_hooks(hf, [layer for plan in plans for layer in (*plan.reads, *plan.shift_layers)])
-    return SteeringAttachment(hf, family.decoder(hf), layers, plans)
+    return SteeringAttachment(hf, family, layers, plans)
 
 
 def _named_plans(model: Any, erasers: Steerables) -> tuple[SteeringPlan, ...]:
@@ -92,14 +100,18 @@ class ErasurePack:
 class SteeringAttachment(Attachment):
     """Handle of attached erasers."""
 
-    def __init__(self, hf: nn.Module, decoder: nn.Module, layers: nn.ModuleList, plans: Sequence[SteeringPlan]) -> None:
-        """Attach `plans` to `layers`, the blocks of `decoder` in `hf`, all or nothing; `attach_all` checks them first.
+    def __init__(self, hf: nn.Module, family: Family, layers: nn.ModuleList, plans: Sequence[SteeringPlan]) -> None:
+        """Attach `plans` to `layers`, the blocks of `hf`, all or nothing; `attach_all` checks them first.
 
         Raises:
             AttachError: If a hook could not be placed; those placed before are removed.
         """
         self._readings: Readings | None = None
         self._unread: SteeringPass | None = None
+        self._hf, self._family = hf, family
+        self._adapters = active_adapters(hf)
+        self._open: dict[str, object] = {}
+        self._owner = 0
         self._stack = Stack(plans)
         self._tracker = PromptTracker(whole_prompt=any(plan.policy.whole_prompt for plan in plans))
         self._parameters = tuple(inspect.signature(hf.forward).parameters)
@@ -111,7 +123,7 @@ class SteeringAttachment(Attachment):
         with ExitStack() as undo:
             undo.callback(self._reset)
             try:
-                self._place(hf, decoder, layers, undo)
+                self._place(hf, family.decoder(hf), layers, undo)
             except Exception as error:
                 raise AttachError(f"could not attach {', '.join(p.name for p in plans)}: {error}") from error
             super().__init__(undo.pop_all().close, [plan.name for plan in plans])
@@ -128,6 +140,8 @@ class SteeringAttachment(Attachment):
     def _reset(self) -> None:
         self._tracker.forget()
         self._pass, self._idle, self._hidden = None, False, None
+        self._owner = 0
+        self._open.clear()
 
     @property
     def readings(self) -> Readings | None:
@@ -189,6 +203,7 @@ class SteeringAttachment(Attachment):
             self._tracker.session = None
 
     def _before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._claim(_module)
         inputs = {**dict(zip(self._parameters, args, strict=False)), **kwargs} if args else kwargs
         self._span = span = self._tracker.locate(inputs)
         # Most passes decode a token under a policy that leaves those alone: nothing is made for them.
@@ -196,7 +211,38 @@ class SteeringAttachment(Attachment):
         self._veiled, self._hidden = False, None
         if self._stack.hiders and not span.has_prompt:
             self._hidden = self._tracker.hidden(span, inputs.get("past_key_values"))
-        self._pass = None if self._idle else SteeringPass(self._stack, self._tracker, span, inputs, self._selection)
+        if span.has_prompt:
+            self._check_adapters()
+        self._pass = None if self._idle else self._make_pass(span, inputs)
+
+    def _claim(self, module: nn.Module) -> None:
+        """Take the model for one pass: what two threads write into one attachment, neither could rely on."""
+        if module is not self._hf:
+            raise AttachError("a copy of the attached model ran (DataParallel?): attach to each copy by itself")
+        if torch.compiler.is_compiling():
+            self._owner = TRACED
+            return
+        token = object()
+        if self._open.setdefault("pass", token) is not token:  # in one step, where a lock could not be copied
+            raise AttachError("two passes at once through one attached model: let one thread run it")
+        self._owner = threading.get_ident()
+
+    def _is_ours(self) -> bool:
+        if torch.compiler.is_compiling():
+            return True
+        return self._owner == threading.get_ident() or self._owner == TRACED
+
+    def _check_adapters(self) -> None:
+        if self._adapters and active_adapters(self._hf) != self._adapters:
+            raise AttachError("another PEFT adapter is active than when the erasers were attached: attach them again")
+
+    def _make_pass(self, span: Span, inputs: Mapping[str, Any]) -> SteeringPass:
+        shown = None
+        if span.has_prompt and self._stack.looks:
+            session = self._tracker.session
+            given = {} if session is None else session.given
+            shown = shown_in(inputs, span, given, self._hf, self._family)
+        return SteeringPass(self._stack, self._tracker, span, inputs, self._selection, shown)
 
     def _veil(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._veiled = True
@@ -206,21 +252,33 @@ class SteeringAttachment(Attachment):
 
     def _block_hook(self, layer: int) -> Callable[[nn.Module, Any, Any], Any]:
         def after_block(_module: nn.Module, _args: Any, output: Any) -> Any:
+            if not self._is_ours():
+                raise AttachError(OUTSIDE)
             if self._idle:
                 return None
             if self._pass is None:
-                raise AttachError(
-                    "a decoder block ran outside a forward pass of the attached model: call the model "
-                    "itself, not its language model"
-                )
+                raise AttachError(OUTSIDE)
             return with_hidden(output, self._pass.after_block(layer, hidden_of(output)))
 
         return after_block
 
     def _after(self, _module: nn.Module, _args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
+        if not self._is_ours():
+            if output is not None:
+                raise AttachError(OUTSIDE)
+            return  # it was not let in, and must not disturb the pass that runs
+        try:
+            self._close(kwargs, output)
+        finally:
+            self._owner = 0
+            self._open.pop("pass", None)
+
+    def _close(self, kwargs: Mapping[str, Any], output: Any) -> None:
         (done, idle), (self._pass, self._idle) = (self._pass, self._idle), (None, False)
-        if output is None or (done is None and not idle):
+        if output is None:
             return
+        if done is None and not idle:
+            raise AttachError("a pass ended that this attachment has not begun: attach before the model runs")
         if done is not None and done.missed:
             raise AttachError(
                 f"blocks {done.missed} ran without the erasers: this model was compiled or captured before they were "

@@ -15,10 +15,9 @@ from mllmeraser.erasure.plan import Site
 from mllmeraser.erasure.policy import Positions
 from mllmeraser.erasure.prompt_geometry import PromptSites, decoded_sites, prompt_sites
 from mllmeraser.erasure.prompt_tracker import PromptTracker, Span
+from mllmeraser.erasure.shown import Shown
 from mllmeraser.erasure.site_scores import Readings, SiteScores
 from mllmeraser.erasure.stack import Stack
-from mllmeraser.erasure.video import frame_starts
-from mllmeraser.models.families.base import VideoTokens
 from mllmeraser.samples.errors import AttachError, InputError
 
 TEXT_ALONE = frozenset(
@@ -46,8 +45,9 @@ class SteeringPass:
         span: Span,
         inputs: Mapping[str, Any],
         selection: Tensor | None,
+        shown: Shown | None = None,
     ) -> None:
-        """Find the sites of the pass with arguments `inputs`.
+        """Find the sites of the pass with arguments `inputs`, which shows what `shown` says.
 
         Raises:
             AttachError: If the prompt cannot be found.
@@ -58,7 +58,7 @@ class SteeringPass:
         self._ids: Tensor | None = inputs.get("input_ids")
         # as many runs as there can be: their number is not known without waiting for the device
         self._pictures = (span.length + 1) // 2 if _may_show(inputs) else 0
-        self._frames = _frames(stack, inputs) if span.has_prompt else {}
+        self._shown = shown or Shown()
         self._ran: set[int] = set()
         self._chosen = _rows_of(selection, span)
         self.sites: PromptSites | None = None
@@ -114,18 +114,30 @@ class SteeringPass:
                 if site == "text":
                     self._prompt_scores.read_most(number, layer, states, where)
                 else:
-                    self._prompt_scores.read_most(number, layer, *self._means(number, states, where))
+                    self._read_pictures(number, layer, states, where)
         if self._decoded is not None:
             for number in numbers:
                 if self._stack.bundles[number].plan.policy.decode:
                     self._decode_scores.read(number, layer, states)
 
-    def _means(self, number: int, states: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean state of every picture and of every frame of a video, and which there are."""
-        starts = self._frames.get(self._stack.bundles[number].plan.video)
-        if starts is None:
-            return image_runs.run_means(states, where, self._pictures)
-        return image_runs.run_means(states, where, self.span.length, starts.to(states.device))
+    def _read_pictures(self, number: int, layer: int, states: Tensor, where: Tensor) -> None:
+        """Score the mean state of every picture and of every frame of a video, each for itself.
+
+        Where placeholders of two pictures touch, their mean could hide a face. On a CPU that is an error; on a GPU,
+        where asking would wait for it, every face counts as found.
+        """
+        frames, most = self._shown.frames, self._pictures
+        if frames is not None:
+            frames, most = frames.to(states.device), self.span.length
+        means, there = image_runs.run_means(states, where, most, frames)
+        missing = self._shown.missing(there)
+        if image_runs.may_look(states.device) and bool(missing):
+            raise AttachError(
+                "more pictures are shown than stand apart in the prompt: each needs a placeholder of its own, and text "
+                "between it and the next"
+            )
+        self._prompt_scores.read_most(number, layer, means, there)
+        self._prompt_scores.find_all(number, layer, missing)
 
     def _last(self, states: Tensor) -> Tensor:
         """(rows, d) states at the last prompt tokens."""
@@ -144,11 +156,7 @@ class SteeringPass:
         assert self.sites is not None
         if self._ids is None:
             raise AttachError("the eraser looks for a person in the prompt's tokens: give input_ids, not embeddings")
-        plan = self._stack.bundles[number].plan
-        token = plan.image_token
-        image = torch.zeros_like(self._ids, dtype=torch.bool) if token is None else self._ids.eq(token)
-        if plan.video is not None and plan.video in self._frames:
-            image = image | self._ids.eq(plan.video.token)
+        image = self._shown.images(self._ids, self._stack.bundles[number].plan.image_token)
         return self.sites.prompt & (~image if site == "text" else image)
 
     def _shift(self, layer: int, positions: Positions, numbers: list[int], states: Tensor) -> Tensor:
@@ -240,16 +248,14 @@ def _merge(found: Tensor, new: Tensor, old: Tensor | None) -> Tensor:
     return torch.where(found[:, None], new, torch.full_like(new, torch.nan) if old is None else old)
 
 
-def _frames(stack: Stack, inputs: Mapping[str, Any]) -> dict[VideoTokens | None, Tensor]:
-    """For each kind of placeholder of a video where frames begin, if there is a video and somebody looks for faces."""
-    looking = {one.plan.video for one in stack.bundles if one.plan.policy.pooling == "identity"}
-    found = {video: frame_starts(inputs, video) for video in looking}
-    return {video: starts for video, starts in found.items() if starts is not None}
-
-
 def _may_show(inputs: Mapping[str, Any]) -> bool:
     """Whether a pass may hold pictures: whether it is given anything that text alone does not need."""
-    return any(value is not None and name not in TEXT_ALONE for name, value in inputs.items())
+    return any(name not in TEXT_ALONE and _is_given(value) for name, value in inputs.items())
+
+
+def _is_given(value: Any) -> bool:
+    """Whether an argument brings anything; `generate` hands on an empty mapping of features for text alone."""
+    return any(map(_is_given, value.values())) if isinstance(value, Mapping) else value is not None
 
 
 def _rows_of(selection: Tensor | None, span: Span) -> Tensor | None:

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mllmeraser.models.families import Family, family_for
@@ -65,6 +65,20 @@ def _fingerprint(hf: PreTrainedModel, family: Family | None) -> str:
     return digest.hexdigest()
 
 
+def active_adapters(hf: nn.Module) -> tuple[str, ...]:
+    """Names of the PEFT adapters that take part in a pass, sorted; none where there are none or all are switched off.
+
+    Which they are can change from one pass to the next, and the model with it.
+    """
+    if not getattr(hf, "_hf_peft_config_loaded", False) and not hasattr(hf, "peft_config"):
+        return ()
+    found: set[str] = set()
+    for module in hf.modules():
+        if not getattr(module, "disable_adapters", True):
+            found.update(getattr(module, "active_adapters", ()))
+    return tuple(sorted(found))
+
+
 def precision_of(hf: PreTrainedModel) -> str:
     """In which numbers a model's weights are: `"float32"`, or `"int8 (bitsandbytes), float16"` and the like."""
     dtype = str(hf.dtype).removeprefix("torch.")
@@ -98,9 +112,10 @@ def _essentials(hf: PreTrainedModel, family: Family) -> dict[str, Any]:
     """What changes the function of a model without showing in the shapes of its weights."""
     text = family.text_config(hf)
     rope = getattr(text, "rope_parameters", None) or {}
-    how = _quantisation(hf)
+    how, adapters = _quantisation(hf), active_adapters(hf)
     return {
         **({} if how is None else {"quantisation": how}),
+        **({"adapters": list(adapters)} if adapters else {}),
         "family": family.name,
         "dtype": str(hf.dtype),
         "layers": text.num_hidden_layers,

@@ -43,6 +43,8 @@ class Family(ABC):
         decoder_paths: Dotted paths of the decoder's blocks below the top model, newest transformers first.
         mixes: Whether rows with and without a picture may share a batch.
         several: Whether several pictures in one prompt are written and read one like the other.
+        counted_by: Argument of forward with one entry for each picture; None where its entries are tiles.
+        in_prompt: Whether features of a picture stand at positions of the prompt, so that there is none without.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Family(ABC):
     decoder_paths: tuple[str, ...] = ("model.language_model.layers", "language_model.model.layers")
     mixes: bool = True
     several: bool = True
+    counted_by: str | None = None
+    in_prompt: bool = True
 
     # -- the model -------------------------------------------------------------------------------------
 

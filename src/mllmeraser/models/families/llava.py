@@ -17,6 +17,7 @@ class Llava(Family):
 
     name = "llava"
     model_types: tuple[str, ...] = ("llava",)
+    counted_by = "pixel_values"
 
     def load_processor(self, source: str, revision: str | None = None) -> Any:
         """The checkpoint's own `LlavaProcessor`."""

@@ -19,6 +19,7 @@ class Mllama(OwnProcessor):
     """`MllamaForConditionalGeneration`; one picture per prompt."""
 
     mixes = False
+    in_prompt = False
 
     def __init__(self) -> None:
         """Describe it."""

@@ -58,6 +58,7 @@ class OwnProcessor(Family):
         self.name, self.model_types, self.inputs = name, model_types, inputs
         self.placeholder, self.feature, self.token_types, self.still = placeholder, feature, token_types, still
         self.one_view, self.several = one_view, several
+        self.counted_by = "image_sizes" if "image_sizes" in inputs else "pixel_values" if one_view else None
         if decoder_paths is not None:
             self.decoder_paths = decoder_paths
 

@@ -22,6 +22,7 @@ class PaliGemma(Family):
 
     name = "paligemma"
     model_types = ("paligemma",)
+    counted_by = "pixel_values"
 
     def load_processor(self, source: str, revision: str | None = None) -> Any:
         """The checkpoint's own `PaliGemmaProcessor`."""

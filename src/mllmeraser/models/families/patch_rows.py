@@ -26,6 +26,7 @@ class PatchRows(Family):
     """
 
     decoder_paths = ("model.language_model.layers", "model.layers")
+    counted_by = "image_grid_thw"
 
     def __init__(self, name: str, model_types: tuple[str, ...], model_class: str, placeholder: str) -> None:
         """Describe one family."""

@@ -21,6 +21,7 @@ class Pixtral(Family):
 
     name = "pixtral"
     model_types = ("mistral3", "llava/pixtral")
+    counted_by = "image_sizes"
 
     def load_processor(self, source: str, revision: str | None = None) -> Any:
         """`PixtralProcessor` where torchvision is installed, else its parts."""

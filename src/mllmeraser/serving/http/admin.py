@@ -12,7 +12,7 @@ from mllmeraser.erasure.eraser import CONFIG_FILE, TENSOR_FILE
 from mllmeraser.erasure.site_scores import NOWHERE
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.engine import Busy, EngineError, Sampling, Ticket
-from mllmeraser.serving.http.chat import wanted_of
+from mllmeraser.serving.http.chat import chooser, wanted_of
 from mllmeraser.serving.http.dialogue import Message, prompt_of
 from mllmeraser.serving.http.erasures import Body, event_json, to_json
 from mllmeraser.serving.http.errors import Refusal
@@ -63,10 +63,15 @@ def routes(server: Server) -> APIRouter:
 
     @router.get("/servers")
     async def servers(request: Request) -> dict[str, Any]:
-        """Servers on this ledger, and the version each has in force."""
+        """Servers on this ledger, and the version each has in force; of this one also why it answers nothing."""
         await server.gatekeeper.admit(request, "admin")
         rows = await run_in_threadpool(ledger.servers)
-        return {"data": [row.as_dict() for row in rows], "this": server.name, "version": server.keeper.version}
+        return {
+            "data": [row.as_dict() for row in rows],
+            "this": server.name,
+            "version": server.keeper.version,
+            "fault": server.keeper.fault(),
+        }
 
     @router.get("/keys")
     async def keys(request: Request) -> dict[str, Any]:
@@ -122,9 +127,7 @@ def routes(server: Server) -> APIRouter:
         await run_in_threadpool(lambda: ledger.audit("compared", by=principal.label, details=details))
         try:
             bare = server.engine.submit(prompt, sampling, lambda view: frozenset(), deadline_s=seconds)
-            chosen = server.engine.submit(
-                prompt, sampling, lambda view: view.chosen(principal.tenant, wanted), deadline_s=seconds
-            )
+            chosen = server.engine.submit(prompt, sampling, chooser(server, principal, wanted), deadline_s=seconds)
             before, after = await run_in_threadpool(lambda: (bare.result(seconds), chosen.result(seconds)))
         except Busy as error:
             raise Refusal(429, "too many requests are waiting", "busy", retry_after=error.retry_after_s) from None

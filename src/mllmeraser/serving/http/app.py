@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from mllmeraser.serving import page, spans
 from mllmeraser.serving.http import admin, chat, erasures, errors
+from mllmeraser.serving.http.access import KeyFirst
 from mllmeraser.serving.http.middleware import Around
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.http.traces import QUIET, Traced
@@ -42,6 +43,7 @@ def create_app(server: Server) -> FastAPI:
     _health(app, server)
     if server.settings.page:
         _page(app)
+    app.add_middleware(KeyFirst, gatekeeper=server.gatekeeper)  # within CORS: browsers may read its refusals
     if server.settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(server.settings.origins), allow_methods=["GET", "POST", "DELETE"],
@@ -62,11 +64,11 @@ def _health(app: FastAPI, server: Server) -> None:
 
     @app.get("/readyz", tags=["health"], response_model=None)
     async def ready() -> JSONResponse:
-        """Whether requests are answered, and under which set of erasers."""
+        """Whether requests are answered, and under which set of erasers; of a fault its kind alone."""
         fault, found, status = server.keeper.fault(), server.keeper.current, server.engine.status()
         content = {
             "ready": fault is None,
-            "reason": fault,
+            "reason": None if fault is None else server.trouble(fault),
             "server": server.name,
             "version": server.keeper.version,
             "digest": None if found is None else found.digest,

@@ -6,16 +6,17 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from mllmeraser.samples.errors import InputError
-from mllmeraser.serving.engine import Busy, EngineError, Piece, Ticket, TimedOut
+from mllmeraser.serving.engine import Busy, Choose, EngineError, Piece, Ticket, TimedOut
 from mllmeraser.serving.http.dialogue import ChatRequest, prompt_of
 from mllmeraser.serving.http.errors import Refusal, body_of
 from mllmeraser.serving.http.server import Server
@@ -23,6 +24,8 @@ from mllmeraser.serving.ledger import EraserSet, Principal
 
 HEADER = "x-eraser-set"
 ALIVE_SECONDS = 0.5
+GONE = 499
+"""Status of what nobody waits for any more; it is seen in logs alone."""
 
 
 def routes(server: Server) -> APIRouter:
@@ -52,7 +55,7 @@ def routes(server: Server) -> APIRouter:
         tickets = _submitted(server, [(prompt, one) for one in body.samplings(server.settings)], principal, wanted)
         call = Call(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), body.model)
         if body.stream:
-            return await _stream(call, tickets, body)
+            return await _stream(call, tickets, body, request)
         return await _whole(call, tickets, body, request)
 
     return router
@@ -70,15 +73,22 @@ def wanted_of(model: str, served: str) -> tuple[str, ...]:
     return tuple(name for name in names.split("+") if name)
 
 
-def _submitted(
-    server: Server, asked: Sequence[tuple[Any, Any]], principal: Principal, wanted: Sequence[str]
-) -> list[Ticket]:
+def chooser(server: Server, principal: Principal, wanted: Sequence[str]) -> Choose:
+    """Chooses the erasers of a request when its batch begins; what waited while the server failed is not answered."""
+
     def choose(view: EraserSet) -> frozenset[str]:
         fault = server.keeper.fault()
-        if fault is not None:  # what waited in the queue meanwhile is not answered either
+        if fault is not None:
             raise EngineError(fault)
         return view.chosen(principal.tenant, wanted)
 
+    return choose
+
+
+def _submitted(
+    server: Server, asked: Sequence[tuple[Any, Any]], principal: Principal, wanted: Sequence[str]
+) -> list[Ticket]:
+    choose = chooser(server, principal, wanted)
     tickets: list[Ticket] = []
     try:
         for prompt, sampling in asked:
@@ -109,12 +119,8 @@ class Call:
 async def _whole(call: Call, tickets: Sequence[Ticket], body: ChatRequest, request: Request) -> Response:
     work = [asyncio.ensure_future(_collected(ticket)) for ticket in tickets]
     try:
-        while True:
-            _, pending = await asyncio.wait(work, timeout=ALIVE_SECONDS)
-            if not pending:
-                break
-            if await request.is_disconnected():
-                return Response(status_code=499)
+        if not await _finished(work, request):
+            return Response(status_code=GONE)
         found = [task.result() for task in work]
     except Exception as error:
         raise _refusal(error) from error
@@ -128,6 +134,14 @@ async def _whole(call: Call, tickets: Sequence[Ticket], body: ChatRequest, reque
     usage = _usage(tickets, found)
     content = call.part("chat.completion", version, choices, usage=usage)
     return JSONResponse(content, headers={HEADER: str(version)})
+
+
+async def _finished(work: Sequence[asyncio.Future[Any]], request: Request) -> bool:
+    """Wait for all of `work`; False if the client hangs up before."""
+    while (await asyncio.wait(work, timeout=ALIVE_SECONDS))[1]:
+        if await request.is_disconnected():
+            return False
+    return True
 
 
 async def _collected(ticket: Ticket) -> list[Piece]:
@@ -167,46 +181,77 @@ def _usage(tickets: Sequence[Ticket], found: Sequence[Sequence[Piece]]) -> dict[
     return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
 
 
-async def _stream(call: Call, tickets: Sequence[Ticket], body: ChatRequest) -> Response:
+async def _stream(call: Call, tickets: Sequence[Ticket], body: ChatRequest, request: Request) -> Response:
     """Server-sent events. The first piece is awaited, so that what fails at once has a status of its own."""
-    merged = _merged(tickets)
+    merged, first = _merged(tickets), None
     try:
-        first = await anext(merged)
-    except Exception as error:
-        _cancel(tickets)
-        raise _refusal(error) from error
-    version = tickets[first[0]].version
-
-    async def events() -> AsyncIterator[str]:
-        kind = "chat.completion.chunk"
-        seen: list[list[Piece]] = [[] for _ in tickets]
-        try:
-            for number in range(len(tickets)):
-                yield _event(call.part(kind, version, [_delta(number, {"role": "assistant", "content": ""})]))
-            number, piece = first
-            while True:
-                seen[number].append(piece)
-                probs = _logprobs([piece]) if body.logprobs else None
-                if piece.text or probs:
-                    change = _delta(number, {"content": piece.text}, logprobs=probs)
-                    yield _event(call.part(kind, tickets[number].version, [change]))
-                if piece.finish is not None:
-                    change = _delta(number, {}, finish=piece.finish)
-                    yield _event(call.part(kind, tickets[number].version, [change]))
-                try:
-                    number, piece = await anext(merged)
-                except StopAsyncIteration:
-                    break
-            if body.stream_options is not None and body.stream_options.include_usage:
-                yield _event(call.part(kind, version, [], usage=_usage(tickets, seen)))
-            yield "data: [DONE]\n\n"
-        except Exception as error:  # the status is out already: the stream ends with the error
-            refusal = _refusal(error)
-            yield f"data: {json.dumps(body_of(refusal.status, refusal.message, refusal.code))}\n\n"
-        finally:
+        first = await _first(merged, request)
+    finally:
+        if first is None:  # it failed, the client hung up, or the server ends and this call with it
             _cancel(tickets)
+    if first is None:
+        return Response(status_code=GONE)
+    headers = {HEADER: str(tickets[first[0]].version)}
+    return _Events(_events(call, tickets, body, first, merged), headers, tickets)
 
-    return StreamingResponse(events(), media_type="text/event-stream", headers={HEADER: str(version)})
+
+async def _first(merged: AsyncIterator[tuple[int, Piece]], request: Request) -> tuple[int, Piece] | None:
+    """The first piece; None if the client hangs up before."""
+    begun = asyncio.ensure_future(anext(merged))
+    try:
+        return begun.result() if await _finished([begun], request) else None
+    except Exception as error:
+        raise _refusal(error) from error
+    finally:
+        begun.cancel()
+
+
+class _Events(StreamingResponse):
+    """Server-sent events, and the tickets that end with them, even where nothing of them was sent."""
+
+    def __init__(self, events: AsyncIterator[str], headers: Mapping[str, str], tickets: Sequence[Ticket]) -> None:
+        super().__init__(events, headers=headers, media_type="text/event-stream")
+        self._tickets = tickets
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            _cancel(self._tickets)
+
+
+async def _events(
+    call: Call,
+    tickets: Sequence[Ticket],
+    body: ChatRequest,
+    first: tuple[int, Piece],
+    merged: AsyncIterator[tuple[int, Piece]],
+) -> AsyncIterator[str]:
+    kind, version = "chat.completion.chunk", tickets[first[0]].version
+    seen: list[list[Piece]] = [[] for _ in tickets]
+    try:
+        for number in range(len(tickets)):
+            yield _event(call.part(kind, version, [_delta(number, {"role": "assistant", "content": ""})]))
+        number, piece = first
+        while True:
+            seen[number].append(piece)
+            probs = _logprobs([piece]) if body.logprobs else None
+            if piece.text or probs:
+                change = _delta(number, {"content": piece.text}, logprobs=probs)
+                yield _event(call.part(kind, tickets[number].version, [change]))
+            if piece.finish is not None:
+                change = _delta(number, {}, finish=piece.finish)
+                yield _event(call.part(kind, tickets[number].version, [change]))
+            try:
+                number, piece = await anext(merged)
+            except StopAsyncIteration:
+                break
+        if body.stream_options is not None and body.stream_options.include_usage:
+            yield _event(call.part(kind, version, [], usage=_usage(tickets, seen)))
+        yield "data: [DONE]\n\n"
+    except Exception as error:  # the status is out already: the stream ends with the error
+        refusal = _refusal(error)
+        yield f"data: {json.dumps(body_of(refusal.status, refusal.message, refusal.code))}\n\n"
 
 
 async def _merged(tickets: Sequence[Ticket]) -> AsyncIterator[tuple[int, Piece]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.engine import Prompt, Sampling
+from mllmeraser.serving.engine.encoding import check_context
 from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.pictures import from_url
 from mllmeraser.serving.http.settings import ServeSettings
@@ -55,6 +56,10 @@ class Message(Loose):
     def parts(self) -> list[TextPart | ImagePart]:
         """Its content as parts."""
         return [TextPart(type="text", text=self.content)] if isinstance(self.content, str) else list(self.content)
+
+    def text(self) -> str:
+        """All its text, joined as templates do."""
+        return "".join(part.text for part in self.parts() if isinstance(part, TextPart))
 
 
 class StreamOptions(Loose):
@@ -125,35 +130,73 @@ class ChatRequest(Loose):
 def prompt_of(messages: list[Message], model: MultimodalModel, settings: ServeSettings) -> Prompt:
     """The prompt of a conversation, in the checkpoint's own chat format.
 
+    What is cheap is looked at first: the picture is read last.
+
     Raises:
-        Refusal: There is more than one picture, nothing is asked, or a text holds the model's control tokens.
+        Refusal: There is more than one picture, nothing is asked, the text is too long, or it holds the model's control
+            tokens.
+        InputError: It has more tokens than the model reads.
     """
     if messages[-1].role not in ("user", "system", "developer"):
         raise Refusal(400, "the last message has to be the user's", "invalid_value")
+    _check_length(messages, settings)
+    address = _picture_address(messages)
+    text = _rendered(messages, model)
+    check_context(model, text)
+    return Prompt(text, None if address is None else from_url(address, settings))
+
+
+def _check_length(messages: list[Message], settings: ServeSettings) -> None:
+    length = sum(len(message.text()) for message in messages)
+    if length > settings.max_text_characters:
+        most = settings.max_text_characters
+        raise Refusal(400, f"a conversation may have {most} characters, this one has {length}", "invalid_value")
+
+
+def _picture_address(messages: list[Message]) -> str | None:
+    shown = [(message.role, part) for message in messages for part in message.parts() if isinstance(part, ImagePart)]
+    if any(role != "user" for role, _ in shown):
+        raise Refusal(400, "pictures belong to the user's messages", "invalid_value")
+    if len(shown) > 1:
+        raise Refusal(400, "one picture in a conversation is supported", "invalid_value")
+    return shown[0][1].image_url.url if shown else None
+
+
+def _rendered(messages: list[Message], model: MultimodalModel) -> str:
+    """The conversation in the chat format, in which no control token is the client's.
+
+    One may be put together of pieces: by parts of a message, or by a template that trims or moves what it joins. So
+    those of the whole are compared with those of the same conversation without its words.
+    """
     control = _control_tokens(model)
-    pictures: list[Image.Image] = []
-    turns: list[dict[str, Any]] = []
-    for message in messages:
-        content: list[dict[str, str]] = []
-        for part in message.parts():
-            if isinstance(part, ImagePart):
-                if pictures:
-                    raise Refusal(400, "one picture in a conversation is supported", "invalid_value")
-                if message.role != "user":
-                    raise Refusal(400, "pictures belong to the user's messages", "invalid_value")
-                pictures.append(from_url(part.image_url.url, settings))
-                content.append({"type": "image"})
-            else:
-                if any(token in part.text for token in control):
-                    raise Refusal(400, "a message holds a control token of this model", "invalid_value")
-                content.append({"type": "text", "text": part.text})
-        role = "system" if message.role == "developer" else message.role
-        turns.append({"role": role, "content": content})
+    text = _templated(messages, model, str)
+    bare = _templated(messages, model, _wordless)
+    joined = [message.text() for message in messages]
+    if any(text.count(one) > bare.count(one) or any(one in said for said in joined) for one in control):
+        raise Refusal(400, "a message holds a control token of this model", "invalid_value")
+    return text
+
+
+def _templated(messages: list[Message], model: MultimodalModel, words: Callable[[str], str]) -> str:
+    turns: list[dict[str, Any]] = [
+        {
+            "role": "system" if message.role == "developer" else message.role,
+            "content": [
+                {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": words(part.text)}
+                for part in message.parts()
+            ],
+        }
+        for message in messages
+    ]
     try:
-        text = model.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        return str(model.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
     except Exception as error:  # templates raise jinja2's errors for roles in an order they do not know
         raise Refusal(400, f"this model's chat format does not take these messages ({error})") from None
-    return Prompt(str(text), pictures[0] if pictures else None)
+
+
+def _wordless(text: str) -> str:
+    """A text that makes no control token; a blank one stays, for templates may leave it out."""
+    return "x" if text.strip() else text
 
 
 def _control_tokens(model: MultimodalModel) -> list[str]:

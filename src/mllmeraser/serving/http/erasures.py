@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import HTMLResponse, Response
+from PIL import Image
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -15,15 +16,18 @@ from mllmeraser.samples.request import Request as Wanted
 from mllmeraser.samples.sample import IDENTITY, Sample
 from mllmeraser.samples.subject import Subject
 from mllmeraser.serving.digests import request_digests
-from mllmeraser.serving.http.access import require_tenant
+from mllmeraser.serving.http.access import no_erasure, require_tenant
 from mllmeraser.serving.http.certificates import certificate_html, certificate_json, certificate_pdf
 from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.fits import Step
 from mllmeraser.serving.http.middleware import PRINTED
-from mllmeraser.serving.http.pictures import decode
+from mllmeraser.serving.http.pictures import decode_all
 from mllmeraser.serving.http.server import Server
-from mllmeraser.serving.ledger import Entry, Principal
-from mllmeraser.serving.packing import pack_request
+from mllmeraser.serving.http.settings import ServeSettings
+from mllmeraser.serving.ledger import Entry, Principal, UnknownEntryError
+from mllmeraser.serving.ledger.conflicts import conflicts_among
+from mllmeraser.serving.ledger.states import utc_now
+from mllmeraser.serving.packing import PackingLimits, pack_request
 
 QUESTION = "Who is this?"
 Line = Annotated[str, Field(max_length=500)]
@@ -62,9 +66,18 @@ def routes(server: Server) -> APIRouter:
 
     async def entry_of(request: Request, id: str) -> tuple[Principal, Entry]:
         principal = await server.gatekeeper.admit(request, "tenant-admin")
-        entry = await run_in_threadpool(ledger.get, id)
+        try:
+            entry = await run_in_threadpool(ledger.get, id)
+        except UnknownEntryError:
+            raise no_erasure() from None
         require_tenant(principal, entry.tenant)
         return principal, entry
+
+    def conflicts_of(principal: Principal, entry: Entry) -> list[str]:
+        """Of whoever is no admin the entry's tenant is its own, and of others it learns nothing."""
+        if principal.scope == "admin":
+            return ledger.conflicts(entry.id)
+        return conflicts_among(entry, ledger.list(tenant=entry.tenant), utc_now())
 
     async def changed(action: Callable[[], Entry]) -> dict[str, Any]:
         steps = server.fits.progress()
@@ -116,9 +129,9 @@ def routes(server: Server) -> APIRouter:
     async def shown(request: Request, id: str) -> dict[str, Any]:
         """One erasure with its history."""
         steps = server.fits.progress()
-        _, entry = await entry_of(request, id)
+        principal, entry = await entry_of(request, id)
         events = await run_in_threadpool(ledger.history, entry.id)
-        conflicts = await run_in_threadpool(ledger.conflicts, entry.id)
+        conflicts = await run_in_threadpool(conflicts_of, principal, entry)
         return {
             **to_json(entry, steps),
             "inputs_kept": await run_in_threadpool(ledger.has_inputs, entry.id),
@@ -129,15 +142,15 @@ def routes(server: Server) -> APIRouter:
     @router.post("/{id}/fit", status_code=202)
     async def fit(request: Request, id: str) -> dict[str, Any]:
         """Fit a request anew whose fit failed, in the background; verification follows."""
-        _, entry = await entry_of(request, id)
-        await run_in_threadpool(server.fits.fit_again, entry)
+        principal, entry = await entry_of(request, id)
+        await run_in_threadpool(server.fits.fit_again, entry, principal.label)
         return to_json(entry, server.fits.progress())
 
     @router.post("/{id}/verify", status_code=202)
     async def verify(request: Request, id: str) -> dict[str, Any]:
         """Verify a fitted erasure anew, in the background, as long as what was requested is kept."""
-        _, entry = await entry_of(request, id)
-        await run_in_threadpool(server.fits.verify_again, entry)
+        principal, entry = await entry_of(request, id)
+        await run_in_threadpool(server.fits.verify_again, entry, principal.label)
         return to_json(entry, server.fits.progress())
 
     @router.post("/{id}/activate")
@@ -196,20 +209,30 @@ def wanted_of(server: Server, key: str, names: list[str], questions: list[str], 
     """The request to forget, checked.
 
     Raises:
-        Refusal: A picture cannot be read, or there is neither a picture nor a name.
+        Refusal: A picture cannot be read, the pictures and questions are too many or too large to be packed, or there
+            is neither a picture nor a name.
         InputError: The request is not valid.
     """
     called = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
-    pictures = [decode(data, server.settings) for data in files if data]
+    asked = [question.strip() for question in questions if question.strip()] or [QUESTION]
+    pictures = _pictures([data for data in files if data], len(asked), server.settings)
     if not called and not pictures:
         raise Refusal(400, "give at least one picture or one name of whom to forget", "invalid_value")
-    asked = [question.strip() for question in questions if question.strip()] or [QUESTION]
     samples = [Sample(q, picture, subject=key, attribute=IDENTITY) for picture in pictures for q in asked]
     if not pictures:
         samples = [Sample(QUESTION_BY_NAME.format(name=name), subject=key, attribute=IDENTITY) for name in called]
     wanted = Wanted((Subject(key, called, tuple(samples)),))
     wanted.validate()
     return wanted
+
+
+def _pictures(files: list[bytes], questions: int, settings: ServeSettings) -> list[Image.Image]:
+    """The pictures, if a request with so many questions about each can be packed; only then they are unpacked."""
+    limits = PackingLimits()
+    most = min(limits.members - 1, limits.samples // questions)  # one file of a packed request is no picture
+    if len(files) > most:
+        raise Refusal(413, f"a request may have {most} pictures with {questions} questions, this one has {len(files)}")
+    return decode_all(files, settings, min(limits.all_pixels, settings.max_held_pixels))
 
 
 QUESTION_BY_NAME = "Who is {name}?"

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from mllmeraser.samples.errors import InputError, MLLMEraserError
-from mllmeraser.serving.ledger import NameTakenError, TransitionError, UnknownEntryError
+from mllmeraser.serving.ledger import LedgerError, NameTakenError, TransitionError, UnknownEntryError
 
+log = structlog.get_logger("mllmeraser.http")
+NOT_NOW = "nothing is answered now"
+LEDGER_FAILED = "the ledger could not do this now"
+TAKEN = "this label cannot be used: choose another"
+PASSWORD = re.compile(r"(?<=password=)[^&\s]+", re.IGNORECASE)
+"""In the query of a database's address; one before the host is left out where such errors are made."""
 TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     409: "conflict_error", 413: "request_too_large", 422: "invalid_request_error", 429: "rate_limit_error",
@@ -22,10 +30,24 @@ TYPES = {
 class Refusal(Exception):
     """A request that is refused, with its status and one line for the caller."""
 
-    def __init__(self, status: int, message: str, code: str | None = None, retry_after: float | None = None) -> None:
-        """``retry_after`` in seconds, for requests that may be repeated."""
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        retry_after: float | None = None,
+        details: str | None = None,
+    ) -> None:
+        """``retry_after`` in seconds, for requests that may be repeated. ``details`` is what admins are told instead.
+
+        A 503 that gives no details quotes an error, which may name erasers of any tenant: its message becomes the
+        details.
+        """
+        if status == 503 and details is None:
+            message, details = NOT_NOW, message
         super().__init__(message)
         self.status, self.message, self.code, self.retry_after = status, message, code, retry_after
+        self.details = details
 
 
 def body_of(status: int, message: str, code: str | None = None) -> dict[str, Any]:
@@ -51,16 +73,38 @@ def status_of(error: MLLMEraserError) -> int:
     return 400 if isinstance(error, InputError) else 503
 
 
+def answer(request: Request, error: Refusal | MLLMEraserError) -> JSONResponse:
+    """What the caller is told of an error. Details are for admins; those of a 503 are logged too."""
+    refusal = error if isinstance(error, Refusal) else _refusal_of(error)
+    message = refusal.message
+    if refusal.details is not None:
+        details = PASSWORD.sub("***", refusal.details)
+        principal = getattr(request.state, "principal", None)
+        message = details if principal is not None and principal.scope == "admin" else message
+        if refusal.status == 503:
+            log.warning("unavailable", id=getattr(request.state, "request_id", None), reason=details)
+    return response(refusal.status, message, refusal.code, refusal.retry_after)
+
+
+def _refusal_of(error: MLLMEraserError) -> Refusal:
+    status = status_of(error)
+    if isinstance(error, NameTakenError):  # perhaps by another tenant's erasure
+        return Refusal(status, TAKEN, details=str(error))
+    if status == 503:
+        return Refusal(status, LEDGER_FAILED if isinstance(error, LedgerError) else NOT_NOW, details=str(error))
+    return Refusal(status, str(error))
+
+
 def install(app: FastAPI) -> None:
     """Give every error its JSON form."""
 
     @app.exception_handler(Refusal)
-    async def refused(_: Request, error: Refusal) -> JSONResponse:
-        return response(error.status, error.message, error.code, error.retry_after)
+    async def refused(request: Request, error: Refusal) -> JSONResponse:
+        return answer(request, error)
 
     @app.exception_handler(MLLMEraserError)
-    async def known_error(_: Request, error: MLLMEraserError) -> JSONResponse:
-        return response(status_of(error), str(error))
+    async def known_error(request: Request, error: MLLMEraserError) -> JSONResponse:
+        return answer(request, error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

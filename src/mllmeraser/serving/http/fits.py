@@ -15,12 +15,14 @@ from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
 from mllmeraser.serving.http.errors import Refusal
-from mllmeraser.serving.ledger import Entry, Ledger
+from mllmeraser.serving.ledger import Entry, Ledger, TransitionError
 from mllmeraser.serving.ledger.erasers import artifact_of, eraser_of
 from mllmeraser.serving.packing import unpack_request
 from mllmeraser.serving.verify import Thresholds, verify
 
 WORKER = "background fit"
+LONGEST = 500
+"""Letters of a reason that the ledger keeps."""
 NOT_KEPT = "whom to ask about is no longer kept, so it cannot be verified: request it again"
 NOTHING_TO_FIT = "it came without pictures and names, so there is nothing to fit: request it again"
 log = structlog.get_logger("mllmeraser.fits")
@@ -89,12 +91,15 @@ class Fits:
         Raises:
             Refusal: It waits or is being worked on already.
         """
+        self._claim(id)
+        self._waiting.put(id)
+
+    def _claim(self, id: str) -> None:
         step = Step("waiting", 0, 1)
         if self._progress.setdefault(id, step) is not step:
             raise Refusal(409, "this erasure is being worked on already")
-        self._waiting.put(id)
 
-    def fit_again(self, entry: Entry) -> None:
+    def fit_again(self, entry: Entry, by: str) -> None:
         """Fit a request anew when its turn comes, and verify it: its fit failed, or ended with another server.
 
         Raises:
@@ -103,9 +108,9 @@ class Fits:
         """
         if entry.state != "requested":
             raise Refusal(409, f"{entry.name} is {entry.state}: only what is not yet fitted can be fitted")
-        self._again(entry, NOTHING_TO_FIT)
+        self._again(entry, by, NOTHING_TO_FIT)
 
-    def verify_again(self, entry: Entry) -> None:
+    def verify_again(self, entry: Entry, by: str) -> None:
         """Verify a fitted entry anew when its turn comes: its verification failed, or ended with another server.
 
         Raises:
@@ -115,13 +120,20 @@ class Fits:
         if entry.state != "fitted":
             hint = "it is verified once it is fitted" if entry.state == "requested" else NOT_KEPT
             raise Refusal(409, f"{entry.name} is {entry.state}: {hint}")
-        self._again(entry, NOT_KEPT)
+        self._again(entry, by, NOT_KEPT)
 
-    def _again(self, entry: Entry, without: str) -> None:
+    def _again(self, entry: Entry, by: str, without: str) -> None:
         if not self._ledger.has_inputs(entry.id):
             raise Refusal(409, f"{entry.name}: {without}")
         self.room()
-        self.add(entry.id)
+        self._claim(entry.id)
+        try:
+            if entry.failure is not None:  # so that it is taken up at the next start, if this server dies over it
+                self._ledger.begun_again(entry.id, by=by)
+        except BaseException:
+            self._progress.pop(entry.id, None)
+            raise
+        self._waiting.put(entry.id)
 
     def progress(self) -> dict[str, Step]:
         """How far each entry is that something is being done for. Ask before the ledger: what is no longer here, the
@@ -138,6 +150,8 @@ class Fits:
                 self._one(id)
             except _GivenUp:
                 return
+            except TransitionError as error:  # another server was faster, or it was revoked meanwhile
+                log.info("done elsewhere", entry=id, reason=str(error))
             except MLLMEraserError as error:
                 self._failed(id, str(error))
             except Exception as error:  # noqa: BLE001 - one request must not end the worker
@@ -148,7 +162,7 @@ class Fits:
 
     def _failed(self, id: str, reason: str) -> None:
         try:
-            self._ledger.failed(id, by=WORKER, reason=reason)
+            self._ledger.failed(id, by=WORKER, reason=" ".join(reason.split())[:LONGEST])
         except MLLMEraserError as error:
             log.error("fit failed and cannot be recorded", entry=id, reason=str(error))
 

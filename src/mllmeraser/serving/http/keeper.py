@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextlib import suppress
 
 import structlog
 
 from mllmeraser.samples.errors import MLLMEraserError
-from mllmeraser.serving.engine import Engine
+from mllmeraser.serving.engine import Applied, Engine
 from mllmeraser.serving.http.store import Store
 from mllmeraser.serving.ledger import EraserSet, Ledger
 
 APPLY_SECONDS = 60.0
 HEARTBEAT_SECONDS = 2.0
+REOPEN_SECONDS = 60.0
 log = structlog.get_logger("mllmeraser.keeper")
 
 
@@ -31,6 +34,7 @@ class Keeper:
         self._seen = float("-inf")
         self._fault: str | None = "no set of erasers is in force yet"
         self._beat = float("-inf")
+        self._pause, self._next = poll, float("-inf")
         self._thread = threading.Thread(target=self._follow, name="keeper", daemon=True)
 
     def start(self) -> None:
@@ -74,21 +78,32 @@ class Keeper:
                 answered, until it can.
         """
         with self._change:
+            asked = time.monotonic()
             wanted = self._ledger.active_set()  # a ledger that is away for a moment is borne for `stale` seconds
-            if self._in_force is None or self._fault or wanted != self._in_force:
+            if self._fault or wanted != self._in_force or self._engine.status().closed:
                 self._apply(wanted)
-            self._seen, self._fault = time.monotonic(), None
+            self._seen, self._fault = max(self._seen, asked), None
             return wanted.version
 
     def _apply(self, wanted: EraserSet) -> None:
         try:
             erasers = self._store.load_all(wanted.erasers)
-            self._engine.apply(wanted.version, erasers, view=wanted).result(timeout=APPLY_SECONDS)
+            self._wait(self._engine.apply(wanted.version, erasers, view=wanted))
         except Exception as error:
             self._fault = f"the erasers of version {wanted.version} cannot be put into force: {_reason(error)}"
             raise
         self._in_force = wanted
         log.info("erasers in force", version=wanted.version, digest=wanted.digest, erasers=len(erasers))
+
+    def _wait(self, applied: Future[Applied]) -> None:
+        """Until a set is in force. A batch may have to end first; meanwhile the ledger is still looked at."""
+        end = time.monotonic() + APPLY_SECONDS
+        while not wait([applied], timeout=self._poll).done and time.monotonic() < end:
+            asked = time.monotonic()
+            with suppress(MLLMEraserError):
+                self._ledger.standing()
+                self._seen = asked
+        applied.result(timeout=0)
 
     def _follow(self) -> None:
         while not self._stop.wait(self._poll):
@@ -96,13 +111,27 @@ class Keeper:
 
     def _step(self) -> None:
         self._ledger.tick()
-        if self._fault or self._ledger.version() != self.version:
+        asked = time.monotonic()
+        if self._fault or self._ledger.standing() != self._standing() or self._reopens(asked):
             self.sync()
         else:
-            self._seen = time.monotonic()
+            self._seen = asked
         if time.monotonic() - self._beat > HEARTBEAT_SECONDS:
             self._ledger.heartbeat(self.server, self.version or 0, ready=self.fault() is None)
             self._beat = time.monotonic()
+
+    def _standing(self) -> tuple[int, str] | None:
+        return None if self._in_force is None else (self._in_force.version, self._in_force.digest)
+
+    def _reopens(self, now: float) -> bool:
+        """Whether an engine that closed itself is to be given its erasers again: at once, then less and less often."""
+        if self._engine.status().closed is None:
+            self._pause, self._next = self._poll, now
+            return False
+        if now < self._next:
+            return False
+        self._pause, self._next = min(2 * self._pause, REOPEN_SECONDS), now + self._pause
+        return True
 
     def _guarded(self, step: Callable[[], None]) -> None:
         try:

@@ -14,6 +14,7 @@ from mllmeraser.serving.http.errors import response
 from mllmeraser.serving.http.metrics import Metrics
 
 log = structlog.get_logger("mllmeraser.http")
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 SAFE_ID = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 HEADERS = {
     "x-content-type-options": "nosniff",
@@ -30,8 +31,15 @@ PRINTED = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-a
 """For certificates, which bring their style with them and no script."""
 
 
+def method_of(scope: Scope) -> str:
+    """The method of a request, for logs, metrics and spans: a client may write anything as its method, and what is no
+    method of HTTP is not repeated.
+    """
+    return scope["method"] if scope["method"] in METHODS else "_OTHER"
+
+
 class Around:
-    """The one middleware."""
+    """The outer middleware; only spans are further out."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int) -> None:
         """``max_body_bytes``: longest body that is read."""
@@ -51,10 +59,10 @@ class Around:
                 await self._run(scope, exchange)
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
-            seconds = time.perf_counter() - began
-            self._metrics.requests.labels(route, scope["method"], str(exchange.status)).inc()
+            seconds, method = time.perf_counter() - began, method_of(scope)
+            self._metrics.requests.labels(route, method, str(exchange.status)).inc()
             self._metrics.latency.labels(route).observe(seconds)
-            log.info("request", id=exchange.id, route=route, method=scope["method"], status=exchange.status,
+            log.info("request", id=exchange.id, route=route, method=method, status=exchange.status,
                      seconds=round(seconds, 4))  # fmt: skip
 
     async def _run(self, scope: Scope, exchange: _Exchange) -> None:

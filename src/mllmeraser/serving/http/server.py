@@ -10,7 +10,7 @@ from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.sibling import sibling
 from mllmeraser.serving.engine import BatchReport, Engine, EngineSettings
 from mllmeraser.serving.http.access import Gatekeeper
-from mllmeraser.serving.http.errors import Refusal
+from mllmeraser.serving.http.errors import NOT_NOW, Refusal
 from mllmeraser.serving.http.fits import Fits, Fitter
 from mllmeraser.serving.http.keeper import Keeper
 from mllmeraser.serving.http.metrics import Metrics
@@ -21,6 +21,12 @@ from mllmeraser.serving.ledger import Entry, Ledger
 from mllmeraser.serving.spans import span
 from mllmeraser.serving.verify import Thresholds
 from mllmeraser.version import __version__
+
+STARTING = "the server is starting"
+LEDGER_AWAY = "the ledger cannot be reached"
+NOT_IN_FORCE = "the erasers cannot be put into force"
+ENGINE_CLOSED = "the engine is closed"
+RECORDED = "recorded, but not in force on this server"
 
 
 @dataclass(frozen=True)
@@ -93,15 +99,26 @@ class Server:
         self.metrics.batch(report)
         trace_batch(report)
 
+    def trouble(self, fault: str) -> str:
+        """Of which kind a fault of the keeper is. The fault itself may name erasers of any tenant; this anybody may
+        know.
+        """
+        if self.keeper.current is None:
+            return STARTING
+        if fault == self.engine.status().closed:
+            return ENGINE_CLOSED
+        return LEDGER_AWAY if fault.startswith(LEDGER_AWAY) else NOT_IN_FORCE
+
     def check_ready(self) -> None:
         """Refuse where an answer might be unsteered.
 
         Raises:
-            Refusal: 503, with the reason.
+            Refusal: 503, with the kind of trouble, and with the fault for admins.
         """
         fault = self.keeper.fault()
         if fault is not None:
-            raise Refusal(503, f"nothing is answered now: {fault}", "not_ready", retry_after=5)
+            kind, details = self.trouble(fault), f"{NOT_NOW}: {fault}"
+            raise Refusal(503, f"{NOT_NOW}: {kind}", "not_ready", retry_after=5, details=details)
 
     def change(self, action: Callable[[], Entry]) -> Changed:
         """Do something to the ledger, and put what follows from it into force here before it is reported.
@@ -115,7 +132,7 @@ class Server:
             return Changed(self.ledger.get(entry.id), self.keeper.sync())
         except Exception as error:
             why = self.keeper.fault() or type(error).__name__
-            raise Refusal(503, f"recorded, but not in force on this server: {why}", "not_in_force") from error
+            raise Refusal(503, RECORDED, "not_in_force", details=f"{RECORDED}: {why}") from error
 
     def check_usable(self, entry: Entry) -> None:
         """Check that this server could apply an entry's eraser, before it is switched on.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ServeSettings(BaseModel):
@@ -14,7 +14,10 @@ class ServeSettings(BaseModel):
         request_seconds: Time a request may take from arrival to its last token.
         max_body_bytes: Longest body of a request.
         max_image_bytes: Longest file of one picture.
-        max_image_pixels: Largest picture, width times height.
+        max_image_pixels: Largest picture, width times height; a conversation has one.
+        max_held_pixels: Pixels of all pictures in memory, of requests that are read, wait or are answered; beyond them
+            requests with pictures get 429. A pixel takes four bytes.
+        max_text_characters: Longest text of a conversation, all its messages together.
         fetch_images: Whether pictures may be given as http(s) addresses.
         logprobs: Whether clients may ask for log-probabilities. They can tell an attacker who was deleted, so they are
             off; admins always may.
@@ -37,6 +40,8 @@ class ServeSettings(BaseModel):
     max_body_bytes: int = Field(default=20_000_000, ge=1_000)
     max_image_bytes: int = Field(default=10_000_000, ge=1_000)
     max_image_pixels: int = Field(default=25_000_000, ge=1_000)
+    max_held_pixels: int = Field(default=400_000_000, ge=1_000)
+    max_text_characters: int = Field(default=500_000, ge=1)
     fetch_images: bool = False
     logprobs: bool = False
     requests_per_minute: int = Field(default=600, ge=1)
@@ -48,3 +53,9 @@ class ServeSettings(BaseModel):
     signing_key: str | None = Field(default=None, repr=False)
     issuer: str = ""
     max_fits: int = Field(default=32, ge=1)
+
+    @model_validator(mode="after")
+    def _largest_fits(self) -> ServeSettings:
+        if self.max_held_pixels < self.max_image_pixels:
+            raise ValueError("max_held_pixels is at least max_image_pixels: the largest picture would never be read")
+        return self

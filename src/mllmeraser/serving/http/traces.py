@@ -13,13 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mllmeraser.serving import spans
 from mllmeraser.serving.engine import BatchReport
+from mllmeraser.serving.http.middleware import method_of
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 QUIET: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's setting `telemetry`; older releases, which have no spans of their own, take no notice of it."""
-METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 NANO = 1_000_000_000
 
 
@@ -38,8 +38,7 @@ class Traced:
         from opentelemetry.trace import SpanKind
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        # A client may write anything as its method; what is no method of HTTP is not repeated.
-        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        method = method_of(scope)
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
         with self._tracer.start_as_current_span(
             method, TraceContextTextMapPropagator().extract(headers), SpanKind.SERVER,

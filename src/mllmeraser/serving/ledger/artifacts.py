@@ -87,6 +87,13 @@ def load(connection: Connection, digest: str) -> dict[str, bytes]:
     return files
 
 
+def stored_checksums(connection: Connection, digest: str) -> dict[str, str]:
+    """SHA-256 of each file of an artifact as it was stored, by name; none where there is no such artifact."""
+    table = tables.artifacts.c
+    query = select(table.file, table.sha256).where(table.digest == digest).order_by(table.file)
+    return {file: sum for file, sum in connection.execute(query)}
+
+
 def _rows(connection: Connection, digest: str) -> list[dict[str, Any]]:
     if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         return []

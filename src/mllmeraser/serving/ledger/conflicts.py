@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import Connection, select
@@ -15,9 +16,14 @@ COUNT = 16  # shorter values are counts, not digests
 
 
 def conflicts(connection: Connection, entry: Entry, now: datetime) -> list[str]:
-    """One line each. Of another tenant's entries nothing is told."""
-    query = select(tables.entries).where(tables.entries.c.state != "revoked", tables.entries.c.id != entry.id)
-    others = [entry_of(row) for row in tables.rows(connection, query.order_by(tables.entries.c.seq))]
+    """One line each, for admins: compared with everybody's entries and those of its tenant, counted over all."""
+    query = select(tables.entries).where(tables.entries.c.state != "revoked").order_by(tables.entries.c.seq)
+    return conflicts_among(entry, [entry_of(row) for row in tables.rows(connection, query)], now)
+
+
+def conflicts_among(entry: Entry, entries: Iterable[Entry], now: datetime) -> list[str]:
+    """As `conflicts`, as far as ``entries`` tell: whoever may see only some of them is to be told of no others."""
+    others = [other for other in entries if other.state != "revoked" and other.id != entry.id]
     meeting = [other for other in others if entry.tenant is None or other.tenant in (None, entry.tenant)]
     lines = [
         f"{other.name} is active with the same artifact"

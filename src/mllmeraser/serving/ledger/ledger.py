@@ -27,7 +27,7 @@ from mllmeraser.serving.ledger.states import ACTION, Clock, Scope, check_text, s
 OWN_ACTIONS = frozenset(
     {
         *("requested", "failed", "fitted", "verified", "activated", "activation-scheduled", "suspended", "revoked"),
-        *("scheduled", "key-added", "key-revoked"),
+        *("begun-again", "scheduled", "key-added", "key-revoked"),
     }
 )
 
@@ -164,6 +164,11 @@ class Ledger(LedgerReader):
         """Fitting or verifying failed; `reason` is one line without personal data. The inputs stay for another try."""
         with self._changing(by) as change:
             return lifecycle.failed(change, id, reason=reason)
+
+    def begun_again(self, id: str, *, by: str) -> Entry:
+        """What failed is tried once more: its failure counts no longer."""
+        with self._changing(by) as change:
+            return lifecycle.begun_again(change, id)
 
     def fitted(self, id: str, *, by: str, artifact: Mapping[str, bytes], fingerprint: str, digest: str) -> Entry:
         """The eraser is fitted: its files are stored. The inputs stay until it is verified.

@@ -69,6 +69,14 @@ def failed(change: Change, id: str, *, reason: str) -> Entry:
     return change.save(replace(entry, failure=reason), "failed", reason=reason)
 
 
+def begun_again(change: Change, id: str) -> Entry:
+    """What failed is tried once more."""
+    entry = change.find(id)
+    if entry.state not in ("requested", "fitted"):
+        raise TransitionError(f"{entry.name}: is {entry.state}, so neither its fit nor its verification begins again")
+    return change.save(replace(entry, failure=None), "begun-again")
+
+
 def fitted(change: Change, id: str, *, artifact: Mapping[str, bytes], fingerprint: str, digest: str) -> Entry:
     """The eraser is stored; the inputs stay until it is verified, which needs them."""
     entry = change.find(id)

@@ -108,6 +108,11 @@ class LedgerReader:
         with self._reading() as connection:
             return artifacts.load(connection, digest)
 
+    def checksums(self, digest: str) -> dict[str, str]:
+        """SHA-256 of each file of an eraser as it was stored, by name; cheap."""
+        with self._reading() as connection:
+            return artifacts.stored_checksums(connection, digest)
+
     def active_set(self) -> EraserSet:
         """The version and everything in force at it.
 
@@ -125,8 +130,13 @@ class LedgerReader:
 
     def version(self) -> int:
         """Version of the set in force; cheap."""
+        return self.standing()[0]
+
+    def standing(self) -> tuple[int, str]:
+        """Version of the set in force and its digest: after a restored backup one version may come twice. Cheap."""
         with self._reading() as connection:
-            return read_head(connection).version
+            head = read_head(connection)
+        return head.version, head.in_force
 
     def conflicts(self, id: str) -> builtins.list[str]:
         """What to look at before this entry comes into force, one line each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from mllmeraser.samples.errors import InputError
@@ -31,6 +32,10 @@ class Row:
     label: str
     value: str
     exact: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that both are text; raises TypeError."""
+        _check_text(self.label, self.value)
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,11 @@ class Sheet:
     not_promised: tuple[str, ...]
     signature: Section
 
+    def __post_init__(self) -> None:
+        """Check that what is shown is text; raises TypeError."""
+        cells = [cell for line, _ in self.checks for cell in line]
+        _check_text(self.id, self.issuer, *cells, *self.promised, *self.not_promised)
+
     @property
     def title(self) -> str:
         """Of the document."""
@@ -91,7 +101,7 @@ def sheet_of(document: Mapping[str, Any]) -> Sheet:
         return Sheet(
             id=erasure["id"],
             issuer=document["issuer"],
-            issued_at=document["issued_at"],
+            issued_at=_moment(document["issued_at"]),
             passed=measured["passed"] is True,
             requested=_requested(erasure, document["requested"]),
             eraser=_eraser(measured),
@@ -116,6 +126,22 @@ def sheet_of(document: Mapping[str, Any]) -> Sheet:
 def percent(share: float | None) -> str:
     """A share as a percentage; a dash for None."""
     return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _check_text(*values: object) -> None:
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError("something that is to be text is none")
+
+
+def _moment(text: str) -> str:
+    """A moment, as it stands there: a PDF states it in its own way too.
+
+    Raises:
+        ValueError: It is none, or its time zone is not known.
+    """
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("the time of issue has no time zone")
+    return text
 
 
 def _requested(erasure: Mapping[str, Any], digests: Mapping[str, str]) -> Section:

@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -150,13 +151,17 @@ def write_new_key(folder: Path) -> tuple[Path, Path, str]:
         InputError: One of the files exists (a key is never replaced), or cannot be written.
     """
     key, private, public = Ed25519PrivateKey.generate(), folder / PRIVATE_FILE, folder / PUBLIC_FILE
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     for file in (private, public):
         if os.path.lexists(file):
             raise InputError(f"{file} exists, and a key is never replaced: choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_once(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-        _write_once(public, public_pem(key.public_key()), 0o644)
+        with tempfile.TemporaryDirectory(prefix=".key-", dir=folder) as beside:
+            made = Path(beside)
+            _write_once(made / PRIVATE_FILE, secret, 0o600)
+            _write_once(made / PUBLIC_FILE, public_pem(key.public_key()), 0o644)
+            _put_both(made, folder)
     except OSError as error:
         raise InputError(f"{folder}: the key cannot be written ({error.strerror or error})") from None
     return private, public, key_id(key.public_key())
@@ -165,6 +170,21 @@ def write_new_key(folder: Path) -> tuple[Path, Path, str]:
 def _write_once(file: Path, data: bytes, mode: int) -> None:
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as target:
         target.write(data)
+        target.flush()
+        os.fsync(target.fileno())  # some disks say only here that they are full
+
+
+def _put_both(made: Path, folder: Path) -> None:
+    """Give whole files their names in `folder`, both or neither; a link, unlike a move, replaces nothing.
+
+    The public one is first: should all end in between, what is left there was never used.
+    """
+    os.link(made / PUBLIC_FILE, folder / PUBLIC_FILE)
+    try:
+        os.link(made / PRIVATE_FILE, folder / PRIVATE_FILE)
+    except BaseException:
+        (folder / PUBLIC_FILE).unlink()
+        raise
 
 
 def _read(file: Path) -> bytes:

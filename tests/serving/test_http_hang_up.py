@@ -1,0 +1,99 @@
+"""Whoever stops waiting costs nothing more, and what waited while the server failed is not answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from hold_kit import held_up
+from server_kit import NoFitter, Running, asked, running, wait_for
+from starlette.requests import ClientDisconnect
+
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.serving.engine import EngineSettings, Piece, Ticket
+from mllmeraser.serving.http import chat
+from mllmeraser.serving.http.dialogue import ChatRequest
+
+BODY = ChatRequest.model_validate({"model": "tiny", "messages": asked("Who?"), "stream": True})
+CALL = chat.Call("chatcmpl-1", 0, "tiny")
+
+
+@pytest.fixture(scope="module")
+def server(tiny_llava: MultimodalModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    path = tmp_path_factory.mktemp("server") / "ledger.db"
+    with running(tiny_llava, path, NoFitter(), engine=EngineSettings(max_batch=1)) as found:
+        yield found
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_hangs_up_in_the_queue_leaves_it(server: Running, stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    tickets: list[Ticket] = []
+    submit = server.server.engine.submit
+
+    def noted(*args: Any, **options: Any) -> Ticket:
+        tickets.append(submit(*args, **options))
+        return tickets[-1]
+
+    with held_up(server):
+        monkeypatch.setattr(server.server.engine, "submit", noted)
+        with server.http("client") as client, pytest.raises(httpx.ReadTimeout):
+            body = {"model": "tiny", "messages": asked("Who?"), "stream": stream}
+            client.post("/v1/chat/completions", json=body, timeout=1.0)
+        wait_for(lambda: tickets and tickets[0].done, 10)
+    assert tickets[0].cancelled
+
+
+async def streamed(ticket: Ticket) -> Any:
+    async def here() -> bool:
+        return False
+
+    request: Any = SimpleNamespace(is_disconnected=here)
+    return await chat._stream(CALL, [ticket], BODY, request)
+
+
+def test_a_stream_that_is_cancelled_cancels_its_tickets() -> None:
+    async def main() -> None:
+        ticket = Ticket()
+        task = asyncio.ensure_future(streamed(ticket))
+        await asyncio.sleep(0.05)
+        assert not ticket.done
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ticket.cancelled and ticket.done
+
+    asyncio.run(main())
+
+
+def test_a_stream_of_which_nothing_can_be_sent_cancels_its_tickets() -> None:
+    async def main() -> None:
+        ticket = Ticket()
+        assert ticket.begin(1, frozenset())
+        ticket.push(Piece("Hi", None, None, 1))
+        response = await streamed(ticket)
+        assert response.headers[chat.HEADER] == "1" and not ticket.cancelled
+
+        async def send(_: Any) -> None:
+            raise OSError("the client is gone")
+
+        async def receive() -> Any:
+            return {"type": "http.disconnect"}
+
+        with pytest.raises(ClientDisconnect):
+            await response({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send)
+        assert ticket.cancelled
+
+    asyncio.run(main())
+
+
+def test_nothing_is_compared_when_the_server_fails_meanwhile(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.server, "check_ready", lambda: None)  # all was well when the request came
+    monkeypatch.setattr(server.server.keeper, "fault", lambda: "the ledger is away")
+    with server.http() as client:
+        response = client.post("/v1/compare", json={"messages": asked("Who?"), "max_tokens": 2})
+        assert response.status_code == 503 and "the ledger is away" in response.text
+        assert client.post("/v1/chat/completions", json={"model": "tiny", "messages": asked("Who?")}).status_code == 503

@@ -1,0 +1,132 @@
+"""The keeper against a ledger and an engine that behave badly."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mllmeraser.serving.http.keeper import Keeper
+from mllmeraser.serving.ledger import ActiveEraser, EraserSet
+
+POLL, STALE = 0.02, 0.2
+ONE = ActiveEraser("1", "one", None, True, "a" * 64, "fp")
+TWO = ActiveEraser("2", "two", None, True, "b" * 64, "fp")
+
+
+class StubLedger:
+    def __init__(self) -> None:
+        self.set, self.asked = EraserSet(7, (ONE,)), 0
+
+    def active_set(self) -> EraserSet:
+        return self.set
+
+    def standing(self) -> tuple[int, str]:
+        self.asked += 1
+        return self.set.version, self.set.digest
+
+    def tick(self) -> None: ...
+
+    def heartbeat(self, *_: Any, **__: Any) -> None: ...
+
+
+class StubEngine:
+    """Puts a set into force after ``seconds``; ``closed`` says why nothing is answered."""
+
+    def __init__(self) -> None:
+        self.seconds, self.closed, self.applied = 0.0, None, []  # type: ignore[var-annotated]
+
+    def apply(self, version: int, erasers: Any, view: Any = None) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def done() -> None:
+            self.applied.append((version, sorted(erasers)))
+            future.set_result(None)
+
+        threading.Timer(self.seconds, done).start()
+        return future
+
+    def status(self) -> Any:
+        return SimpleNamespace(closed=self.closed)
+
+
+@pytest.fixture
+def ledger() -> StubLedger:
+    return StubLedger()
+
+
+@pytest.fixture
+def engine() -> StubEngine:
+    return StubEngine()
+
+
+@pytest.fixture
+def keeper(ledger: StubLedger, engine: StubEngine) -> Keeper:
+    store = SimpleNamespace(load_all=lambda entries: {entry.name: object() for entry in entries})
+    made = Keeper(engine, ledger, store, "s", POLL, STALE)  # type: ignore[arg-type]
+    made.sync()
+    assert made.fault() is None
+    return made
+
+
+def test_another_set_of_the_same_version_is_put_into_force(
+    keeper: Keeper, ledger: StubLedger, engine: StubEngine
+) -> None:
+    """After a backup was restored a version may come twice."""
+    ledger.set = EraserSet(7, (TWO,))
+    keeper._step()
+    assert engine.applied == [(7, ["one"]), (7, ["two"])] and keeper.fault() is None
+
+
+def test_a_change_that_waits_for_a_batch_is_no_lost_ledger(
+    keeper: Keeper, ledger: StubLedger, engine: StubEngine
+) -> None:
+    ledger.set, engine.seconds = EraserSet(8, (TWO,)), 4 * STALE
+    change = threading.Thread(target=keeper.sync)
+    change.start()
+    time.sleep(2 * STALE)
+    assert change.is_alive() and keeper.fault() is None
+    change.join()
+    assert keeper.version == 8
+
+
+def test_a_ledger_that_goes_away_during_a_change_is_noticed(
+    keeper: Keeper, ledger: StubLedger, engine: StubEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mllmeraser.serving.ledger import LedgerError
+
+    def away() -> tuple[int, str]:
+        raise LedgerError("away")
+
+    ledger.set, engine.seconds = EraserSet(8, (TWO,)), 4 * STALE
+    change = threading.Thread(target=keeper.sync)
+    change.start()
+    monkeypatch.setattr(ledger, "standing", away)
+    time.sleep(2 * STALE)
+    assert change.is_alive() and "cannot be reached" in str(keeper.fault())
+    change.join()
+
+
+def test_an_engine_that_closed_itself_gets_its_erasers_again(keeper: Keeper, engine: StubEngine) -> None:
+    engine.closed = "not seen to act"
+    for _ in range(3):
+        keeper._step()
+    assert len(engine.applied) == 2, "at once, and then not at every look"
+    time.sleep(2 * POLL)
+    keeper._step()
+    assert len(engine.applied) == 3
+    engine.closed = None
+    keeper._step()
+    assert len(engine.applied) == 3 and keeper.fault() is None
+
+
+def test_a_change_while_the_engine_is_closed_is_in_force_only_once_it_is_applied(
+    keeper: Keeper, engine: StubEngine
+) -> None:
+    engine.closed = "not seen to act"
+    keeper.sync()
+    assert len(engine.applied) == 2
