@@ -206,6 +206,33 @@ def overhead() -> Iterable[list[str]]:
             yield [model, entry["key"].partition(",")[0], f"{1e3 * bare:.0f}", *told]
 
 
+def load() -> Iterable[list[str]]:
+    """The service under many clients."""
+    yield ["what", "found", "aimed at"]
+    file = RESULTS / "load.json"
+    report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"results": []}
+    found = {entry["key"]: entry for entry in report["results"]}
+    if "storm" not in found or "throughput" not in found:
+        return
+    storm, ratios = found["storm"], found["throughput"]["ratios"]
+    errors = sum(count for status, count in storm["statuses"].items() if status not in ("200", "429"))
+    slow = storm["latency_seconds"]
+    yield ["answers", f"{storm['answers']} in {storm['seconds'] / 60:.0f} minutes", "–"]
+    yield ["errors other than 429", str(errors), "0"]
+    yield ["answers of a wrong set of erasers", str(storm["wrong"]), "0"]
+    yield ["memory, last minute over first", f"{100 * storm['memory_growth']:+.1f} %", "at most +5 %"]
+    yield ["memory, highest for a moment", f"{100 * storm['memory_highest']:+.1f} %", "–"]
+    yield ["seconds to an answer: half, 95 %, 99 %", ", ".join(f"{slow[q]:.2f}" for q in ("median", "p95", "p99")), "–"]
+    for unit in ("answers", "tokens"):
+        with_erasers = ratios[unit]["with_erasers_to_without"]
+        yield [f"{unit} per second, with erasers over without", f"{with_erasers:.2f}", "at least 0.95"]
+    yield [
+        "answers per second, batches over one by one",
+        f"{ratios['answers']['batched_to_one_by_one']:.1f}",
+        "at least 2",
+    ]
+
+
 def _table(make: Callable[[], Iterable[list[str]]]) -> str:
     rows = list(make())
     return markdown(rows) if len(rows) > 1 else "*Not measured yet.*"
@@ -225,6 +252,7 @@ STUDIES = (
     algebra,
     shift,
     overhead,
+    load,
 )
 TABLES: dict[str, Callable[[], str]] = {make.__name__.replace("_", "-"): partial(_table, make) for make in STUDIES}
 

@@ -126,7 +126,7 @@ export class EntryPanel {
 }
 
 /** Its state as a chip; what could not be fitted or verified stays where it is, and says so. */
-export const stateOf = ({ state, failure }) => (failure && ["requested", "fitted"].includes(state) ? chip("bad", `${state}, failed`) : chip(state));
+export const stateOf = ({ state, failure, progress }) => (failure && !progress && ["requested", "fitted"].includes(state) ? chip("bad", `${state}, failed`) : chip(state));
 
 function head(entry, close) {
   return el("div", { class: "heading" },
