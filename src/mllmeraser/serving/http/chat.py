@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.engine import Busy, Choose, EngineError, Piece, Ticket, TimedOut
 from mllmeraser.serving.http.dialogue import ChatRequest, prompt_of
-from mllmeraser.serving.http.errors import Refusal, body_of
+from mllmeraser.serving.http.errors import Refusal, body_of, noted
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.ledger import EraserSet, Principal
 
@@ -251,6 +251,7 @@ async def _events(
         yield "data: [DONE]\n\n"
     except Exception as error:  # the status is out already: the stream ends with the error
         refusal = _refusal(error)
+        noted(refusal, call.id)
         yield f"data: {json.dumps(body_of(refusal.status, refusal.message, refusal.code))}\n\n"
 
 

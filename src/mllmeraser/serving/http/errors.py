@@ -76,14 +76,21 @@ def status_of(error: MLLMEraserError) -> int:
 def answer(request: Request, error: Refusal | MLLMEraserError) -> JSONResponse:
     """What the caller is told of an error. Details are for admins; those of a 503 are logged too."""
     refusal = error if isinstance(error, Refusal) else _refusal_of(error)
-    message = refusal.message
-    if refusal.details is not None:
-        details = PASSWORD.sub("***", refusal.details)
-        principal = getattr(request.state, "principal", None)
-        message = details if principal is not None and principal.scope == "admin" else message
-        if refusal.status == 503:
-            log.warning("unavailable", id=getattr(request.state, "request_id", None), reason=details)
+    message, details = refusal.message, noted(refusal, getattr(request.state, "request_id", None))
+    principal = getattr(request.state, "principal", None)
+    if details is not None and principal is not None and principal.scope == "admin":
+        message = details
     return response(refusal.status, message, refusal.code, refusal.retry_after)
+
+
+def noted(refusal: Refusal, id: str | None) -> str | None:
+    """The details of a refusal, without passwords; those of a 503 are logged, with the id of what was refused."""
+    if refusal.details is None:
+        return None
+    details = PASSWORD.sub("***", refusal.details)
+    if refusal.status == 503:
+        log.warning("unavailable", id=id, reason=details)
+    return details
 
 
 def _refusal_of(error: MLLMEraserError) -> Refusal:
