@@ -152,5 +152,8 @@ def test_an_adapter_that_is_switched_while_erasers_are_attached(tiny_llava_path:
         with pytest.raises(AttachError, match="adapter"):
             model.next_token_logits([TOLD])
     assert model.fingerprint() != on
-    model.hf.enable_adapters()
+    with attach(model, make_plan(model, TAIL, threshold=ALWAYS)), torch.no_grad():
+        model.hf.enable_adapters()
+        with pytest.raises(AttachError, match="adapter"):
+            model.next_token_logits([TOLD])
     assert model.fingerprint() == on

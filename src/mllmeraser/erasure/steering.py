@@ -233,7 +233,7 @@ class SteeringAttachment(Attachment):
         return self._owner == threading.get_ident() or self._owner == TRACED
 
     def _check_adapters(self) -> None:
-        if self._adapters and active_adapters(self._hf) != self._adapters:
+        if active_adapters(self._hf) != self._adapters:
             raise AttachError("another PEFT adapter is active than when the erasers were attached: attach them again")
 
     def _make_pass(self, span: Span, inputs: Mapping[str, Any]) -> SteeringPass:
