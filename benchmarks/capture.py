@@ -1,9 +1,10 @@
 """Time and memory of capture and fit beside plain forward passes of the same prompts.
 
 `erase` reads every state that a fit needs and makes the eraser: with the preset `default` the lens first, then the fit
-with it. `passes` encodes the very same batches and sends them through the bare model, and looks at nothing. Both sides
-take turns, so that a slow spell hits both, and the overhead is the median over the pairs. Completing the request
-(views, wordings, shipped sets) is no part of either side.
+with it. `passes` encodes the very same batches and sends them through the whole bare model, and looks at nothing, while
+a capture for gates alone ends at the last layer that is read. Both sides take turns, so that a slow spell hits both,
+and the overhead is the median over the pairs. Completing the request (views, wordings, shipped sets) is no part of
+either side.
 
 Peak memory is that of the process while a side runs, beyond what it held before; on a GPU that of the device, too.
 """
@@ -38,9 +39,11 @@ from mllmeraser.erasure.anchors import Anchors
 from mllmeraser.erasure.contrast import ContrastSet
 from mllmeraser.erasure.fit import fit
 from mllmeraser.erasure.footprint import anchor_bytes
+from mllmeraser.erasure.identity import shifted_samples
 from mllmeraser.erasure.lens import fit_lens
 from mllmeraser.erasure.result import FitResult
 from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.split import split
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World
@@ -157,11 +160,11 @@ def measure(model: MultimodalModel, request: Request, preset: str, args: Namespa
         "stages": {name: round(value, 4) for name, value in made.timings.items()},
         "overhead_percent": {name: 100 * (value - 1) for name, value in overhead.items()},
         "peak_bytes": {name: peak(run, args.device) for name, run in sides.items()},
-        "stated_bytes": _stated(model, batches, settings) if settings.gate.kind == "identity" else None,
+        "stated_bytes": _stated(model, batches, request, settings) if settings.gate.kind == "identity" else None,
     }
 
 
-def _stated(model: MultimodalModel, batches: Batches, settings: FitSettings) -> int:
+def _stated(model: MultimodalModel, batches: Batches, request: Request, settings: FitSettings) -> int:
     """What the anchors of these prompts take by the formula."""
     image = model.family.image_token_id(model.hf)
     text = 0
@@ -169,12 +172,14 @@ def _stated(model: MultimodalModel, batches: Batches, settings: FitSettings) -> 
         inputs = model.encode(batch, "right")
         text += int(((inputs["input_ids"] != image) & inputs["attention_mask"].bool()).sum())
     samples = [sample for batch in batches for sample in batch]
+    behind = [*shifted_samples(split(request, settings, salt=""), settings), *request.strangers]
+    shifts = len(settings.layers(model.num_layers)[1][0]) * len({sample.digest() for sample in behind})
     return anchor_bytes(
         prompts=len(samples),
         text_tokens=text,
         pictures=sum(sample.image is not None for sample in samples),
         width=model.hidden_size,
-        shift_layers=len(settings.layers(model.num_layers)[1][0]),
+        shifts=shifts,
         itemsize=model.dtype.itemsize,
     )
 

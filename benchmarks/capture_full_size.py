@@ -1,8 +1,9 @@
 """`erase` on a model of a published size with random weights: what capture and fit cost beside plain forward passes.
 
 Forward passes are timed on a few prompts, drawn from those of a whole request to forget a person, and extrapolated to
-all of them in proportion. The linear algebra is not: it runs on as many states as the whole request gives, which are
-random. With ``--layers`` and ``--width`` the model is made smaller: a dry run of the same code.
+all of them in proportion: plain ones, capture for gates and a direction, and capture for gates alone, which ends at the
+last layer that is read. The linear algebra is not extrapolated: it runs on as many states as the whole request gives,
+which are random. With ``--layers`` and ``--width`` the model is made smaller: a dry run of the same code.
 """
 
 from __future__ import annotations
@@ -51,9 +52,13 @@ class RandomAnchors(Anchors):
         self._means: dict[str | None, Tensor] = {}
         self._drawn: dict[int, tuple[Sample, Anchor]] = {}
         self.text_tokens = 0
+        self.behind_directions: set[int] = set()
 
-    def of(self, samples: Sequence[Sample], progress: Progress | None = None) -> list[Anchor]:
-        """Anchors of samples, drawn where they are new."""
+    def of(
+        self, samples: Sequence[Sample], progress: Progress | None = None, *, shifted: Sequence[Sample] = ()
+    ) -> list[Anchor]:
+        """Anchors of samples, drawn where they are new; all of them with states at the shifted layers."""
+        self.behind_directions |= {id(sample) for sample in shifted}
         return [self._one(sample) for sample in samples]
 
     @property
@@ -97,28 +102,34 @@ def algebra(model: MultimodalModel, request: Request, settings: FitSettings, see
     began = perf_counter()
     make()
     seconds, prompts = perf_counter() - began, anchors.prompts
-    pictures = sum(sample.image is not None for sample in prompts)
+    pictures, shifted = sum(sample.image is not None for sample in prompts), len(anchors.behind_directions)
     return {
         "seconds": seconds,
         "prompts": len(prompts),
+        "behind_directions": shifted,
         "pictures": pictures,
         "text_tokens": anchors.text_tokens,
         "anchor_bytes": anchor_bytes(
             prompts=len(prompts), text_tokens=anchors.text_tokens, pictures=pictures, width=model.hidden_size,
-            shift_layers=len(anchors.shifts), itemsize=model.dtype.itemsize,
+            shifts=shifted * len(anchors.shifts), itemsize=model.dtype.itemsize,
         ),
     }  # fmt: skip
 
 
 def forward(model: MultimodalModel, request: Request, settings: FitSettings, args: Namespace) -> dict[str, Any]:
-    """Seconds of plain passes and of capture on the same few prompts, and what either holds at most."""
+    """Seconds of plain passes and of both kinds of capture on the same few prompts, and what each holds at most."""
     few = drawn(request, args.prompts)
     reads, (shifts, *_) = settings.layers(model.num_layers)
 
     batches = [[few[row] for row in rows] for rows in model.prompts.plan(few, args.batch)]
+
+    def capture(shifted: Sequence[Sample]) -> list[Anchor]:
+        return Anchors(model, reads, shifts, batch_size=args.batch).of(few, shifted=shifted)
+
     sides: dict[str, Callable[[], object]] = {
         "passes": lambda: passes(model, batches),
-        "capture": lambda: Anchors(model, reads, shifts, batch_size=args.batch).of(few),
+        "gates and direction": lambda: capture(few),
+        "gates alone": lambda: capture(()),
     }
     held: dict[str, dict[str, int | None]] = {}
 
@@ -132,7 +143,11 @@ def forward(model: MultimodalModel, request: Request, settings: FitSettings, arg
         "prompts": len(few),
         "pictures": sum(sample.image is not None for sample in few),
         "seconds": {name: told(values) for name, values in seconds.items()},
-        "overhead_percent": {k: 100 * (v - 1) for k, v in ratio(seconds["capture"], seconds["passes"]).items()},
+        "overhead_percent": {
+            name: {k: 100 * (v - 1) for k, v in ratio(seconds[name], seconds["passes"]).items()}
+            for name in sides
+            if name != "passes"
+        },
         "peak_bytes": held,
     }
 
@@ -151,8 +166,10 @@ def drawn(request: Request, count: int) -> list[Sample]:
 
 def in_all(passed: dict[str, Any], linear: dict[str, Any]) -> dict[str, float]:
     """The whole request: forward passes in proportion to the prompts, the linear algebra as it was."""
-    times = linear["prompts"] / passed["prompts"]
-    plain, capture = (times * passed["seconds"][name]["median"] for name in ("passes", "capture"))
+    each = {name: times["median"] / passed["prompts"] for name, times in passed["seconds"].items()}
+    whole, shifted = linear["prompts"], linear["behind_directions"]
+    plain = whole * each["passes"]
+    capture = shifted * each["gates and direction"] + (whole - shifted) * each["gates alone"]
     return {
         "prompts": linear["prompts"],
         "passes_seconds": plain,
@@ -198,7 +215,8 @@ def main(argv: list[str] | None = None) -> None:
     report.add("forward passes, a few prompts", passed)
     whole_request = in_all(passed, linear)
     report.add("all prompts, extrapolated", whole_request)
-    print(f"capture: {passed['overhead_percent']['median']:+.1f} % over plain passes of {passed['prompts']} prompts")
+    for name, share in passed["overhead_percent"].items():
+        print(f"capture, {name}: {share['median']:+.1f} % over plain passes of {passed['prompts']} prompts")
     print(f"in all, extrapolated: {whole_request['overhead_percent']:+.1f} %")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-sys.path[:0] = [str(Path(__file__).parent / room) for room in (".", "erasure", "serving")]
+sys.path[:0] = [str(Path(__file__).parent / room) for room in (".", "erasure", "models", "serving")]
 
 import pytest
 import torch

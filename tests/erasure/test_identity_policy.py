@@ -170,7 +170,7 @@ def test_sites_are_text_tokens_the_last_one_and_the_whole_picture(tiny_model, sa
     """Padding, placeholders and other rows have no part in it, whatever the batch."""
     plan = subject_plan(tiny_model, samples)
     assert tuple(plan.site(layer) for layer in plan.reads) == IDENTITY_SITES
-    anchors = Anchors(tiny_model, plan.reads, (3,), batch_size=4).of(samples)
+    anchors = Anchors(tiny_model, plan.reads, (3,), batch_size=4).of(samples, shifted=samples)
     readings = read_gate(tiny_model, plan, samples, batch_size=4)
     for row, sample in enumerate(samples):
         by_hand = sites_by_hand(tiny_model, sample, plan.reads)
@@ -203,7 +203,7 @@ def test_a_name_is_found_after_a_blank_and_at_the_start(tiny_model):
 def test_what_was_captured_once_is_not_captured_again(tiny_model, samples):
     anchors = Anchors(tiny_model, (0, 1, 2), (3,))
     passes: list[int] = []
-    hook = tiny_model.hf.register_forward_hook(lambda *_: passes.append(1))
+    hook = tiny_model.hf.register_forward_pre_hook(lambda *_: passes.append(1))
     try:
         first = anchors.of(samples[:4])
         before = len(passes)
@@ -214,6 +214,33 @@ def test_what_was_captured_once_is_not_captured_again(tiny_model, samples):
     finally:
         hook.remove()
     assert [id(a) for a in again] == [id(first[i]) for i in (2, 0, 2)]
+
+
+def test_a_pass_ends_where_the_last_wanted_layer_is(tiny_model, samples):
+    ran: list[int] = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda *_, number=number: ran.append(number))
+        for number, layer in enumerate(tiny_model.layers)
+    ]
+    try:
+        gates = Anchors(tiny_model, (0, 1, 2), (3,), batch_size=8)
+        alone = gates.of(samples)
+        assert set(ran) == {0, 1, 2}
+        before = len(ran)
+        some = gates.of(samples, shifted=samples[1:3])
+        assert set(ran[before:]) == {0, 1, 2, 3}, "what is wanted now and was not read is read again"
+        assert [len(anchor.shifts) for anchor in some] == [int(number in (1, 2)) for number in range(len(samples))]
+        before = len(ran)
+        assert gates.of(samples[1:3]) == some[1:3] == gates.of(samples[1:3], shifted=samples[1:3])
+        assert len(ran) == before
+    finally:
+        for hook in hooks:
+            hook.remove()
+    whole = Anchors(tiny_model, (0, 1, 2), (3,), batch_size=8).of(samples, shifted=samples)
+    for one, other in zip(alone, whole, strict=True):
+        for name in ("text", "last", "image"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), "to the bit: the blocks behind change nothing"
+    assert count_hooks(tiny_model.hf) == 0
 
 
 def test_the_states_of_a_name_are_those_at_its_last_token(tiny_model):

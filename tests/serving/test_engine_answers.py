@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+import zoo
+import zoo_towers
 from engine_kit import SOON, answers, ask, only, prompt, running
 from steering_kit import ALWAYS, NEVER, count_hooks, make_plan
 
@@ -16,6 +18,7 @@ from mllmeraser.erasure.steering import attach_all
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
 from mllmeraser.serving.engine import BatchReport, Engine, EngineError, Prompt, Sampling
+from tiny import picture
 
 CHOICES = [("a",), ("b",), (), ("a", "b"), ("b",), (), ("a",)]
 
@@ -257,3 +260,17 @@ def test_random_state_of_the_program_is_left_alone(tiny_llava: MultimodalModel, 
     with running(tiny_llava) as engine:
         ask(engine, tiny_llava, samples[3], temperature=1.0, seed=1).result(SOON)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_family_that_takes_text_apart_answers_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mllama refuses text and pictures in one batch; who asks at the same time must not notice."""
+    monkeypatch.setattr(zoo_towers, "DEPTH", 4)
+    model = zoo.build("mllama")
+    samples = [Sample("Who is this?", picture(1)), Sample("Where was Jonas Ferrick born?"),
+               Sample("What is this?", picture(2)), Sample("Who is Ada?")]  # fmt: skip
+    expected = [model.generate_batch([sample], max_new_tokens=6)[0] for sample in samples]
+    seen = list[BatchReport]()
+    with running(model, max_batch=4, max_wait_s=10, observe=seen.append) as engine:
+        together = [text.strip() for text in answers([ask(engine, model, sample, max_tokens=6) for sample in samples])]
+    assert together == expected
+    assert [report.rows for report in seen] == [4]

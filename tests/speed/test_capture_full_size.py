@@ -30,11 +30,16 @@ def test_the_report(name: str, report: Run) -> None:
     model, linear, passed, in_all = found["results"]
     assert (model["layers"], model["width"]) == (4, 128) and model["weight_bytes"] > 0
     assert linear["prompts"] > 500 > 0 < linear["pictures"] and linear["anchor_bytes"] > linear["text_tokens"] * 4 * 128
-    assert passed["prompts"] == 6 and 0 < passed["pictures"] < 6 and is_ratio(passed["overhead_percent"])
-    assert all(is_timing(passed["seconds"][side], 2) for side in ("passes", "capture"))
-    times = linear["prompts"] / 6
-    assert in_all["passes_seconds"] == pytest.approx(times * passed["seconds"]["passes"]["median"])
-    assert in_all["erase_seconds"] == pytest.approx(times * passed["seconds"]["capture"]["median"] + linear["seconds"])
+    kinds = ("gates and direction", "gates alone")
+    assert passed["prompts"] == 6 and 0 < passed["pictures"] < 6
+    assert all(is_ratio(passed["overhead_percent"][kind]) for kind in kinds)
+    assert all(is_timing(passed["seconds"][side], 2) for side in ("passes", *kinds))
+    each = {side: times["median"] / 6 for side, times in passed["seconds"].items()}
+    behind = linear["behind_directions"]
+    assert 0 < behind < linear["prompts"]
+    capture = behind * each[kinds[0]] + (linear["prompts"] - behind) * each[kinds[1]]
+    assert in_all["passes_seconds"] == pytest.approx(linear["prompts"] * each["passes"])
+    assert in_all["erase_seconds"] == pytest.approx(capture + linear["seconds"])
     assert 0 < in_all["linear_algebra_percent"] < 100
 
 

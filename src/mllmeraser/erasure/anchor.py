@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,7 @@ class Anchor:
 
     @property
     def shifts(self) -> Tensor:
-        """(layers, d) at the last prompt token, after every shifted layer."""
+        """(layers, d) at the last prompt token, after every shifted layer; (0, d) where they were not asked for."""
         return self.kept["shifts"].float()
 
 
@@ -117,8 +118,9 @@ def unpacked(tensors: Mapping[str, Tensor]) -> list[Anchor]:
 def _forward(
     model: MultimodalModel, batch: Mapping[str, Tensor], wanted: Sequence[tuple[str, int, Callable[[Tensor], Tensor]]]
 ) -> dict[str, Tensor]:
-    """What is wanted of the states after each layer, on the CPU, from one forward pass."""
+    """What is wanted of the states after each layer, on the CPU, from one forward pass; it ends at the last of them."""
     found: dict[str, Tensor] = {}
+    last = max(layer for _, layer, _ in wanted)
 
     def keep(name: str, layer: int, reduce: Callable[[Tensor], Tensor]):  # type: ignore[no-untyped-def]
         def hook(_module: object, _args: object, output: object) -> None:
@@ -132,9 +134,19 @@ def _forward(
         return hook
 
     handles = [model.layers[layer].register_forward_hook(keep(name, layer, reduce)) for name, layer, reduce in wanted]
+    handles.append(model.layers[last].register_forward_hook(_enough))
     try:
-        model.hf(**batch, use_cache=False, logits_to_keep=1)
+        with suppress(_Enough):
+            model.hf(**batch, use_cache=False, logits_to_keep=1)
     finally:
         for handle in handles:
             handle.remove()
     return found
+
+
+class _Enough(Exception):  # noqa: N818
+    """Nothing behind this block is wanted: of 32 blocks the gates of the default read the first 20."""
+
+
+def _enough(_module: object, _args: object, _output: object) -> None:
+    raise _Enough

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mllmeraser.erasure.anchor import Anchor, read_batch, unpacked
 from mllmeraser.erasure.capturing import Job, captured
@@ -43,37 +43,74 @@ class Anchors:
         self.model, self.reads, self.shifts = model, tuple(reads), tuple(shifts)
         self._batch_size, self._shards = batch_size, shards
         self._kept: dict[str, Anchor] = {}
-        self._shared: set[str] = set()
+        self._shared: dict[str, bool] = {}
         self._digests: dict[int, tuple[Sample, str]] = {}
 
-    def of(self, samples: Sequence[Sample], progress: Progress | None = None) -> list[Anchor]:
+    def of(
+        self, samples: Sequence[Sample], progress: Progress | None = None, *, shifted: Sequence[Sample] = ()
+    ) -> list[Anchor]:
         """The anchors of samples, in their order.
+
+        Args:
+            samples: Prompts.
+            progress: Told how far the capture is.
+            shifted: Those of them whose states at the shifted layers are wanted, too; the pass of all others ends
+                where the last gate reads.
 
         Raises:
             NumericalError: A state is NaN or infinite.
         """
-        digests = [self._digest(sample) for sample in samples]
-        missing = {d: s for d, s in zip(digests, samples, strict=True) if d not in self._kept}
-        if missing:
-            names = list(missing)
-            for rows, tensors in captured(self._job(list(missing.values())), self._shards, progress):
+        jobs = self._jobs(samples, shifted, self._is_shifted)
+        total, before = sum(len(job.samples) for job in jobs), 0
+        for job in jobs:
+            names = [self._digest(sample) for sample in job.samples]
+            for rows, tensors in captured(job, self._shards, _part(progress, before, total)):
                 self._kept.update(zip((names[row] for row in rows), unpacked(tensors), strict=True))
-        return [self._kept[digest] for digest in digests]
+            before += len(names)
+        return [self._kept[self._digest(sample)] for sample in samples]
 
-    def share(self, samples: Sequence[Sample], team: Team, progress: Progress | None = None) -> None:
+    def share(
+        self,
+        samples: Sequence[Sample],
+        team: Team,
+        progress: Progress | None = None,
+        *,
+        shifted: Sequence[Sample] = (),
+    ) -> None:
         """Capture this process's share of what `of` would, in the same batches, into the shards; keep nothing.
 
         Raises:
             NumericalError: A state is NaN or infinite.
             TeamError: Another process has failed.
         """
-        missing = {d: s for s in samples if (d := self._digest(s)) not in self._shared}
-        self._shared |= missing.keys()
         assert self._shards is not None
-        self._shards.share(self._job(list(missing.values())), team, progress)
+        for job in self._jobs(samples, shifted, self._shared.get):
+            self._shards.share(job, team, progress)
+        moved = {self._digest(sample) for sample in shifted}
+        for sample in samples:
+            digest = self._digest(sample)
+            self._shared[digest] = digest in moved or self._shared.get(digest, not self.shifts)
 
-    def _job(self, samples: Sequence[Sample]) -> Job:
-        model, reads, shifts = self.model, self.reads, self.shifts
+    def _is_shifted(self, digest: str) -> bool | None:
+        """Whether an anchor has states at the shifted layers; None where there is none."""
+        anchor = self._kept.get(digest)
+        return None if anchor is None else len(anchor.kept["shifts"]) == len(self.shifts)
+
+    def _jobs(
+        self, samples: Sequence[Sample], shifted: Sequence[Sample], known: Callable[[str], bool | None]
+    ) -> list[Job]:
+        """What is still to be captured; `known` is whether a prompt was, at the shifted layers, too."""
+        moved = {self._digest(sample) for sample in shifted} if self.shifts else set()
+        missing: dict[bool, dict[str, Sample]] = {True: {}, False: {}}
+        for sample in samples:
+            digest = self._digest(sample)
+            wanted, there = digest in moved, known(digest)
+            if there is None or (wanted and not there):
+                missing[wanted][digest] = sample
+        return [self._job(list(some.values()), self.shifts if at else ()) for at, some in missing.items() if some]
+
+    def _job(self, samples: Sequence[Sample], shifts: tuple[int, ...]) -> Job:
+        model, reads = self.model, self.reads
         return Job(
             model,
             f"anchors of layers {reads} and {shifts}",
@@ -87,6 +124,13 @@ class Anchors:
         if known is None:
             known = self._digests[id(sample)] = (sample, sample.digest())
         return known[1]
+
+
+def _part(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """The progress of one job of several."""
+    if progress is None:
+        return None
+    return lambda stage, done, _total: progress(stage, before + done, total)
 
 
 def name_ends(model: MultimodalModel, ids: Sequence[int], name: str) -> list[int]:

@@ -11,24 +11,24 @@ from collections.abc import Sequence
 from mllmeraser.erasure.sums import block_rows
 
 
-def anchor_bytes(
-    *, prompts: int, text_tokens: int, pictures: int, width: int, shift_layers: int, itemsize: int = 4
-) -> int:
+def anchor_bytes(*, prompts: int, text_tokens: int, pictures: int, width: int, shifts: int, itemsize: int = 4) -> int:
     """What `Anchors` keep (gate `identity`): rows, since thresholds are set on scores of gates not yet fitted.
 
-    Of every prompt the states at its text tokens, at its last token in the topic layer and in every shifted layer, in
-    the model's dtype; the mean over each picture in float32; token ids and two counts. With a work folder these bytes
-    lie in files that are mapped: the system may drop them from memory at any time.
+    Of every prompt the states at its text tokens and at its last token in the topic layer, of those behind a direction
+    also at their last token in every shifted layer, in the model's dtype; the mean over each picture in float32; token
+    ids and two counts. With a work folder these bytes lie in files that are mapped: the system may drop them from
+    memory at any time.
 
     Args:
         prompts: Distinct prompts.
         text_tokens: Their tokens without image placeholders, chat format included.
         pictures: Their pictures.
         width: Length d of a state.
-        shift_layers: Number of shifted layers.
+        shifts: States at shifted layers: their number times that of the prompts behind a direction (about the people to
+            be forgotten, and about strangers).
         itemsize: Bytes of a number in the model's dtype: 4 for float32, 2 for bfloat16 and float16.
     """
-    states = itemsize * width * (text_tokens + prompts * (1 + shift_layers)) + 4 * width * pictures
+    states = itemsize * width * (text_tokens + prompts + shifts) + 4 * width * pictures
     return states + 4 * text_tokens + 8 * prompts
 
 

@@ -20,6 +20,7 @@ from mllmeraser.erasure.assemble import assemble, describe
 from mllmeraser.erasure.calibrate import Decision
 from mllmeraser.erasure.closed_form import directions_from
 from mllmeraser.erasure.config import Calibration
+from mllmeraser.erasure.direction import DIRECTION_KINDS
 from mllmeraser.erasure.gates import Gate, Pairs, identity_gate, look_alike_pairs
 from mllmeraser.erasure.identity_thresholds import (
     FACE_SHARE,
@@ -47,7 +48,7 @@ from mllmeraser.erasure.result import FitResult, timed
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.shards import Shards
 from mllmeraser.erasure.split import Parts, unit_of
-from mllmeraser.erasure.statistics import FORGET, STRANGERS, LayerStatistics, Moments, Statistics
+from mllmeraser.erasure.statistics import FORGET, RETAIN, STRANGERS, LayerStatistics, Moments, Statistics
 from mllmeraser.erasure.sums import summed
 from mllmeraser.erasure.threshold import auc, wilson
 from mllmeraser.models.hookpoint import HookPoint
@@ -85,9 +86,10 @@ def fit_identity(
     said = _said(request, parts)
     clock: dict[str, float] = {}
     with timed(clock, "capture"):
-        anchors.of(identity_samples(request, parts, lens=lens is None), progress)
+        samples = identity_samples(request, parts, lens=lens is None)
+        anchors.of(samples, progress, shifted=shifted_samples(parts, settings))
     with timed(clock, "linear_algebra"):
-        statistics = _last_statistics(parts, anchors)
+        statistics = _last_statistics(parts, settings, anchors)
         directions = directions_from(statistics, settings.direction.kind, shifts)
         lens = lens or fit_lens(anchors, parts.retain, parts.strangers, settings.gate, progress)
         topics = _topics(lens, about, parts, anchors, settings)
@@ -109,6 +111,11 @@ def identity_samples(request: Request, parts: Parts, *, lens: bool) -> list[Samp
     return [*own, *others, *(lens_prompts(parts.strangers) if lens else ())]
 
 
+def shifted_samples(parts: Parts, settings: FitSettings) -> list[Sample]:
+    """Those of `identity_samples` whose states at the shifted layers are needed, too."""
+    return [sample for rows in _behind_directions(parts, settings).values() for sample in rows]
+
+
 def _said(request: Request, parts: Parts) -> dict[str, list[Sample]]:
     """For each subject its names in many sentences."""
     keys = {parts.keys[subject.key]: subject.names for subject in request.subjects}
@@ -118,11 +125,10 @@ def _said(request: Request, parts: Parts) -> dict[str, list[Sample]]:
 # -- sums and gates --------------------------------------------------------------------------------------------
 
 
-def _last_statistics(parts: Parts, anchors: Anchors) -> Statistics:
+def _last_statistics(parts: Parts, settings: FitSettings, anchors: Anchors) -> Statistics:
     """Sums of the last prompt token's states, from which directions are made."""
-    groups: dict[str, Sequence[Sample]] = {f"{FORGET}/{key}": rows for key, rows in parts.forget.items()}
-    groups |= {STRANGERS: parts.strangers, "retain": parts.retain}
-    seen = {name: anchors.of(rows) for name, rows in groups.items() if rows}
+    groups = _behind_directions(parts, settings)
+    seen = {name: anchors.of(rows, shifted=rows) for name, rows in groups.items() if rows}
     width = anchors.model.hidden_size
     return Statistics(
         {
@@ -132,6 +138,15 @@ def _last_statistics(parts: Parts, anchors: Anchors) -> Statistics:
             for i, layer in enumerate(anchors.shifts)
         }
     )
+
+
+def _behind_directions(parts: Parts, settings: FitSettings) -> dict[str, Sequence[Sample]]:
+    """The groups that directions are made of."""
+    groups: dict[str, Sequence[Sample]] = {f"{FORGET}/{key}": rows for key, rows in parts.forget.items()}
+    groups[STRANGERS] = parts.strangers
+    if settings.direction.kind not in DIRECTION_KINDS:
+        groups[RETAIN] = parts.retain  # one from outside may look at everything
+    return groups
 
 
 def _topics(

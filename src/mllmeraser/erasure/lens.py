@@ -71,7 +71,8 @@ def fit_lens(
     """
     background = [*retain, *strangers]
     named = [mentions(name, [name]) for name in NAMES]
-    seen = anchors.of(lens_samples(retain, strangers), progress)[: len(background)]
+    # a fit on the same anchors makes directions of the strangers: else it would have to read them again
+    seen = anchors.of(lens_samples(retain, strangers), progress, shifted=strangers)[: len(background)]
     rank, ridge = settings.rank or anchors.model.hidden_size, settings.ridge
     words = moments((a.text for a, s in zip(seen, background, strict=True) if s.image is None), anchors)
     names = (moments(named_states(anchors.model, anchors.of(rows), [name]), anchors)

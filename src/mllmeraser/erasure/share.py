@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mllmeraser.erasure.anchors import Anchors
 from mllmeraser.erasure.fit import samples_of
 from mllmeraser.erasure.gather import last_job
-from mllmeraser.erasure.identity import identity_samples
+from mllmeraser.erasure.identity import identity_samples, shifted_samples
 from mllmeraser.erasure.lens import lens_samples
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.shards import Shards
@@ -54,8 +54,9 @@ def share_capture(
     if settings.gate.kind == "identity":
         anchors = Anchors(model, reads, shifts[0], batch_size=settings.batch_size, shards=shards)
         if lens is not None:
-            anchors.share(lens_samples(*lens), team, progress)
-        anchors.share(identity_samples(request, parts, lens=lens is None), team, progress)
+            anchors.share(lens_samples(*lens), team, progress, shifted=lens[1])
+        samples = identity_samples(request, parts, lens=lens is None)
+        anchors.share(samples, team, progress, shifted=shifted_samples(parts, settings))
         return
     points = model.hookpoints({*reads, *(layer for shift in shifts for layer in shift)})
     shards.share(last_job(model, samples_of(parts, settings), points, settings.batch_size), team, progress)

@@ -50,7 +50,8 @@ class Batch:
         """
         begun = [self._begin(request) for request in self._requests]
         self.rows = [row for row in begun if row is not None]
-        self._run(self.rows)
+        for rows in self._together():
+            self._run(rows)
         for row in self.rows:
             row.fail(EngineError("the answer ended before its time"))  # does nothing to a row that ended
 
@@ -72,6 +73,12 @@ class Batch:
             ticket.fail(EngineError("an eraser that this request needs is not in force: there is no answer to it"))
             return None
         return Row(request, names, self._model) if ticket.begin(applied.version, names) else None
+
+    def _together(self) -> list[list[Row]]:
+        """Rows that one pass can carry: some families take text alone apart from pictures."""
+        if self._model.family.mixes:
+            return [self.rows]
+        return [[row for row in self.rows if (row.waiting.prompt.image is None) == plain] for plain in (True, False)]
 
     def _run(self, rows: list[Row]) -> None:
         rows, inputs = encode_rows(self._model, rows)
