@@ -12,7 +12,7 @@ from mllmeraser.erasure.gates import Gate, SiteLens, identity_gate, look_alike_p
 from mllmeraser.erasure.gates.look_alikes import ROOM
 from mllmeraser.erasure.statistics import Moments
 from mllmeraser.portraits.people import World
-from mllmeraser.studies.room import decided, doubles, taken, with_room
+from mllmeraser.studies.room import decided, doubles, in_hindsight, taken, with_room
 
 OWN, OTHER = torch.eye(3, dtype=torch.float64)[0], torch.tensor([0.9, 0.1, 0.0], dtype=torch.float64)
 
@@ -45,6 +45,17 @@ def test_missed_and_taken_are_counted_for_each_person(gate: Gate) -> None:
     found = decided({"a": gate}, faces, {"a": "b"}, ROOM, seed=0)
     assert (found["missed"]["share"], found["missed"]["n"]) == (0.5, 2)
     assert (found["taken for them"]["share"], found["taken for them"]["n"]) == (pytest.approx(2 / 3), 3)
+
+
+def test_hindsight_lets_one_in_twenty_pass(gate: Gate) -> None:
+    own = torch.cat([at(0.0).expand(19, 3), at(0.8)])
+    faces = {"a": own, "b": torch.cat([at(1.0), at(0.6), at(0.4)])}
+    found = in_hindsight({"a": gate}, faces, {"a": "b"}, seed=0)
+    assert found["missed"]["share"] == 0.05
+    assert found["taken for them"]["share"] == 0.0, "a boundary between 0 and 0.4 is there to be found"
+    far = {**faces, "a": torch.cat([at(0.0).expand(18, 3), at(0.8), at(0.8)])}
+    found = in_hindsight({"a": gate}, far, {"a": "b"}, seed=0)
+    assert (found["missed"]["share"], found["taken for them"]["share"]) == (0.0, pytest.approx(2 / 3))
 
 
 def test_doubles_stay() -> None:
