@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from mllmeraser.erasure import ContrastSet, DirectionSettings, PGDSettings
-from mllmeraser.erasure.adversary import AdversarialBatch, perturb
+from mllmeraser.erasure.adversary import AdversarialBatch, perturb, perturb_job
 from mllmeraser.erasure.contrast import contrast_states
+from mllmeraser.erasure.shards import Shards
+from mllmeraser.erasure.team import Team
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.prompts import IGNORED
@@ -44,6 +48,31 @@ def test_descent_stays_in_bounds_and_lowers_the_loss(tiny_model: MultimodalModel
         assert bool((moved >= space.lower - 1e-5).all()) and bool((moved <= space.upper + 1e-5).all())
         assert torch.allclose(space.tie(moved), moved, atol=1e-5), "copies of a pixel move together"
         assert nll(tiny_model, found, row, moved) < nll(tiny_model, found, row, clean)
+
+
+def test_finished_batches_are_found_again(tiny_model: MultimodalModel, tmp_path: Path) -> None:
+    few = STRONG.model_copy(update={"steps": 2, "batch_size": 2})
+    whole = perturb(tiny_model, PROMPTS, TARGETS, few)
+    shards = Shards(tmp_path / "work")
+    shards.share(perturb_job(tiny_model, PROMPTS, TARGETS, few), Team())
+    first, second = sorted(shards.folder.iterdir())
+    passes: list[int] = []
+    hook = tiny_model.hf.register_forward_pre_hook(lambda *_: passes.append(1))
+    try:
+        again = perturb(tiny_model, PROMPTS, TARGETS, few, shards=shards)
+        assert not passes
+        first.unlink()
+        resumed = perturb(tiny_model, PROMPTS, TARGETS, few, shards=shards)
+        assert 0 < len(passes) <= 3, "one batch: a step takes a pass, and the end of it one more"
+        before = len(passes)
+        perturb(tiny_model, PROMPTS, ["He", *TARGETS[1:]], few, shards=shards)
+        assert len(passes) > before, "with another target it is another picture"
+    finally:
+        hook.remove()
+    for found in (again, resumed):
+        assert all(torch.equal(one, other) for one, other in zip(found.pixels, whole.pixels, strict=True))
+        assert torch.equal(found.flipped, whole.flipped) and torch.equal(found.complied, whole.complied)
+    assert second.exists()
 
 
 def test_flipped_means_that_greedy_decoding_says_the_target(tiny_model: MultimodalModel) -> None:

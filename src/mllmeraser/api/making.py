@@ -113,7 +113,9 @@ def erase_together(
         if speak is not None:
             speak(f"{team.size} processes capture states")
         lens = _shipped_sets(seed) if made.completed.shipped else None
-        share_capture(loaded, made.completed.request, made.settings, team, work, progress, lens=lens)
+        share_capture(
+            loaded, made.completed.request, made.settings, team, work, progress, lens=lens, contrast=made.contrast
+        )
     return _fitted(made, seed, progress, None, work) if team.first else None
 
 

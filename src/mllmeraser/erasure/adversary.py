@@ -6,15 +6,18 @@ is what the model sees; each pixel stays within epsilon of the clean picture and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from transformers import BatchFeature
 
+from mllmeraser.erasure.capturing import Job, captured
 from mllmeraser.erasure.config import PGDSettings
+from mllmeraser.erasure.shards import Shards
 from mllmeraser.models.capture import capture, check_finite, last_real_index
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
@@ -85,6 +88,8 @@ def perturb(
     targets: Sequence[str],
     settings: PGDSettings | None = None,
     progress: Progress | None = None,
+    *,
+    shards: Shards | None = None,
 ) -> AdversarialBatch:
     """Perturb the picture of each sample so that the model answers with its target text.
 
@@ -92,29 +97,50 @@ def perturb(
     picture and on valid pixels. A row stops as soon as greedy decoding would say the target. The weights are
     not touched.
 
+    Args:
+        model: The frozen model.
+        samples: Prompts with a picture.
+        targets: For each of them the text to be said.
+        settings: Of the descent.
+        progress: Told how far it is.
+        shards: Where finished batches are kept, to go on after a kill; None: in memory alone.
+
     Raises:
         InputError: If a sample has no picture, or there are not as many targets as samples.
         NumericalError: If the loss or its gradient is not finite.
+    """
+    pixels: list[Tensor] = [torch.empty(0)] * len(samples)
+    complied, now = (torch.zeros(len(samples), dtype=torch.bool) for _ in range(2))
+    for rows, found in captured(perturb_job(model, samples, targets, settings), shards, progress):
+        complied[rows], now[rows] = found["complied"], found["complies"]
+        for row, part in zip(rows, found["pixels"].split(found["rows"].tolist()), strict=True):
+            pixels[row] = part
+    return AdversarialBatch(tuple(samples), tuple(pixels), complied, now & ~complied)
+
+
+def perturb_job(
+    model: MultimodalModel, samples: Sequence[Sample], targets: Sequence[str], settings: PGDSettings | None = None
+) -> Job:
+    """The batches of `perturb`: `pixels` of all samples, how many `rows` each has, whether it `complied`, `complies`.
+
+    Raises:
+        InputError: If a sample has no picture, or there are not as many targets as samples.
     """
     chosen = settings or PGDSettings()
     if len(samples) != len(targets):
         raise InputError(f"{len(samples)} samples but {len(targets)} target texts")
     if any(sample.image is None for sample in samples):
         raise InputError("only pictures can be perturbed: a contrast sample has none")
-    pixels: list[Tensor] = [torch.empty(0)] * len(samples)
-    complied, now = (torch.zeros(len(samples), dtype=torch.bool) for _ in range(2))
-    done = 0
-    for rows in model.prompts.plan(samples, chosen.batch_size):
-        attack = _Attack(model, [samples[r] for r in rows], [targets[r] for r in rows], chosen)
+    aimed = [replace(sample, answer=target) for sample, target in zip(samples, targets, strict=True)]
+
+    def read(batch: Sequence[Sample]) -> dict[str, Tensor]:
+        attack = _Attack(model, batch, [sample.answer or "" for sample in batch], chosen)
         with _frozen(model):
             before, after = attack.run()
-        complied[rows], now[rows] = before, after
-        for row, part in zip(rows, attack.per_sample(), strict=True):
-            pixels[row] = part
-        done += len(rows)
-        if progress is not None:
-            progress("perturbed images", done, len(samples))
-    return AdversarialBatch(tuple(samples), tuple(pixels), complied, now & ~complied)
+        return {"complied": before, "complies": after, "rows": torch.tensor(attack.rows), "pixels": attack.pixels.cpu()}
+
+    what = f"pictures perturbed with {chosen.model_dump_json()} for {json.dumps(list(targets))}"
+    return Job(model, what, aimed, model.prompts.plan(aimed, chosen.batch_size), read, stage="perturbed images")
 
 
 class _Attack:
@@ -170,10 +196,6 @@ class _Attack:
         if self.settings.flip_tokens is not None:
             decisive = wanted & (wanted.cumsum(1) <= self.settings.flip_tokens)
         return loss, ((logits.argmax(-1) == target) | ~decisive).all(1).detach()
-
-    def per_sample(self) -> list[Tensor]:
-        """The perturbed `pixel_values` of each sample, on the CPU."""
-        return [part.cpu() for part in self.pixels.split(self.rows)]
 
 
 def _rows_per_sample(batch: BatchFeature, samples: int, rows: int) -> list[int]:

@@ -26,7 +26,7 @@ STAGE = "capture states"
 
 @dataclass(frozen=True)
 class Job:
-    """Prompts to read states of.
+    """Prompts to read states of, or to do something else with that takes long.
 
     Attributes:
         model: The frozen model.
@@ -34,6 +34,7 @@ class Job:
         samples: The prompts.
         plan: Row numbers of each batch. The batch is part of what is read: padding shows in the last digits.
         read: The tensors of one batch.
+        stage: What progress is told that this is.
     """
 
     model: MultimodalModel
@@ -41,6 +42,7 @@ class Job:
     samples: Sequence[Sample]
     plan: Sequence[Sequence[int]]
     read: Callable[[Sequence[Sample]], Mapping[str, Tensor]]
+    stage: str = STAGE
 
     def batch(self, number: int) -> list[Sample]:
         """The prompts of one batch."""
@@ -73,4 +75,4 @@ def captured(
         yield rows, job.read(job.batch(number)) if shards is None else shards.of(job, number)
         done += len(rows)
         if progress is not None:
-            progress(STAGE, done, len(job.samples))
+            progress(job.stage, done, len(job.samples))

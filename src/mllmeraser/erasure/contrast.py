@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mllmeraser.erasure.adversary import perturb
 from mllmeraser.erasure.config import DirectionSettings
+from mllmeraser.erasure.shards import Shards
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError
@@ -88,6 +89,7 @@ def contrast_states(
     *,
     batch_size: int = 32,
     progress: Progress | None = None,
+    shards: Shards | None = None,
 ) -> ContrastStates:
     """States of the two sides of a direction that is built from contrast samples.
 
@@ -100,7 +102,7 @@ def contrast_states(
         InputError: If samples are missing, or no pair flipped.
     """
     if settings.kind == "refusal":
-        return _refusal(model, contrast.with_images(), settings, points, batch_size, progress)
+        return _refusal(model, contrast.with_images(), settings, points, batch_size, progress, shards)
     if settings.kind == "text-only":
         erase, recall = _texts(contrast.recall), _texts(contrast.benign)
     else:
@@ -125,10 +127,11 @@ def _refusal(
     points: Sequence[HookPoint],
     batch_size: int,
     progress: Progress | None,
+    shards: Shards | None,
 ) -> ContrastStates:
     if not contrast.recall:
         raise InputError("the refusal direction needs restricted prompts with pictures, and there are none")
-    found = perturb(model, contrast.recall, contrast.targets, settings.pgd, progress)
+    found = perturb(model, contrast.recall, contrast.targets, settings.pgd, progress, shards=shards)
     rows = found.flipped.nonzero().flatten().tolist()
     if not rows:
         refused = int((~found.complied).sum())

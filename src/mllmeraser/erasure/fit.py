@@ -165,8 +165,9 @@ def _capture(
     if kind in CONTRAST_KINDS:
         assert contrast is not None
         found = contrast_states(
-            model, contrast, settings.direction, points, batch_size=settings.batch_size, progress=progress
-        )
+            model, contrast, settings.direction, points,
+            batch_size=settings.batch_size, progress=progress, shards=shards,
+        )  # fmt: skip
         sides, flip_rate = {ERASE: found.erase, RECALL: found.recall}, found.flip_rate
     elif kind == "idk":
         sides = _idk_states(model, parts, settings, points)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mllmeraser.erasure.capturing import STAGE, Job
+from mllmeraser.erasure.capturing import Job
 from mllmeraser.erasure.team import Team
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.progress import Progress
@@ -90,7 +90,7 @@ class Shards:
             self._save(job.digests[number], job.read(job.batch(number)))
             done += len(job.plan[number])
             if progress is not None:
-                progress(STAGE, done, total)
+                progress(job.stage, done, total)
         team.wait()
 
     def clear(self) -> None:

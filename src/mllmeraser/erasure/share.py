@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mllmeraser.erasure.adversary import perturb_job
 from mllmeraser.erasure.anchors import Anchors
+from mllmeraser.erasure.contrast import ContrastSet
 from mllmeraser.erasure.fit import samples_of
 from mllmeraser.erasure.gather import last_job
 from mllmeraser.erasure.identity import identity_samples, shifted_samples
@@ -28,11 +30,13 @@ def share_capture(
     progress: Progress | None = None,
     *,
     lens: tuple[Sequence[Sample], Sequence[Sample]] | None = None,
+    contrast: ContrastSet | None = None,
 ) -> None:
     """Capture into `shards` what `fit` with the same arguments will read, this process its share of the batches.
 
     Returns when all processes are done. The first then fits, and finds every batch; the others have no more to do.
-    Contrast samples, and answers for the direction `idk`, are few: the first process reads them as it fits.
+    Pictures are perturbed by all, too. The states of contrast samples, and answers for the direction `idk`, are few:
+    the first process reads them as it fits.
 
     Args:
         model: The frozen model.
@@ -42,6 +46,7 @@ def share_capture(
         shards: In a folder that all of them see.
         progress: Told how far this process is.
         lens: Retain samples and strangers of the lens that the fit will be given; None: it makes its own.
+        contrast: Refused prompts, as for `fit`.
 
     Raises:
         InputError: If the request cannot be used with these settings.
@@ -60,3 +65,6 @@ def share_capture(
         return
     points = model.hookpoints({*reads, *(layer for shift in shifts for layer in shift)})
     shards.share(last_job(model, samples_of(parts, settings), points, settings.batch_size), team, progress)
+    if contrast is not None and settings.direction.kind == "refusal":
+        shown = contrast.with_images()
+        shards.share(perturb_job(model, shown.recall, shown.targets, settings.direction.pgd), team, progress)
