@@ -12,6 +12,7 @@ import mllmeraser
 from mllmeraser import api
 from mllmeraser.erasure.eraser import Eraser
 from mllmeraser.erasure.fit import fit
+from mllmeraser.models import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import ArtifactError, InputError, Sample
 from tiny import LLAVA_LAYERS, WIDTH, picture
@@ -105,6 +106,19 @@ def test_check_model(tiny_llava_path: Path) -> None:
     assert facts["ok"] and all(test["ok"] for test in facts["tests"]) and len(facts["tests"]) == 5
     assert (facts["family"], facts["layers"], facts["width"]) == ("llava", LLAVA_LAYERS, WIDTH)
     assert (facts["precision"], facts["weights_bytes"] > 0) == ("float32", True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_thorough_check_holds_a_model_to_its_contract(
+    tiny_llava_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(str(tiny_llava_path), device="cpu", dtype=dtype)
+    facts = api.check_model(model, thorough=True)
+    assert facts["ok"], facts["tests"]
+    assert {"hook exact", "left padding", "mixed batch", "cached decoding"} <= {test["name"] for test in facts["tests"]}
+    monkeypatch.setattr(model, "layers", model.layers[::-1])  # as if the adapter had them in another order
+    facts = api.check_model(model, thorough=True)
+    assert not facts["ok"] and [test["name"] for test in facts["tests"] if not test["ok"]]
 
 
 def test_description_names_nobody(eraser: Eraser, tmp_path: Path) -> None:

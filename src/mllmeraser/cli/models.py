@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from mllmeraser.cli.loading import Load, loads_model
@@ -31,19 +33,35 @@ def list_models(as_json: Json = False) -> None:
 
 @models.command("check")
 @loads_model
-def check_model(load: Load, model: Model, as_json: Json = False, seed: Seed = 0, threads: Threads = None) -> None:
+def check_model(
+    load: Load,
+    model: Model,
+    thorough: Annotated[
+        bool,
+        typer.Option(
+            "--thorough",
+            help="Also with pictures: every layer, both padding sides, mixed batches, cached decoding. "
+            "Three passes for each layer.",
+        ),
+    ] = False,
+    as_json: Json = False,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
     """Load a model and test that erasers can be attached to it and detached without a trace.
 
     Examples:
 
         mllmeraser models check embedded:llava
+
+        mllmeraser models check MODEL --thorough
     """
     from mllmeraser import api
     from mllmeraser.cli.runtime import prepare, print_json
     from mllmeraser.cli.tables import print_check
 
     prepare(model, threads, seed)
-    check = api.check_model(load(model))
+    check = api.check_model(load(model), thorough=thorough)
     if as_json:
         print_json(check)
     else:

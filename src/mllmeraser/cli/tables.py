@@ -54,7 +54,7 @@ def print_check(check: Mapping[str, Any]) -> None:
         f"person; dense matrices: {check['dense_bytes'] / 1e6:,.1f} MB",
     )
     for test in check["tests"]:
-        table.add_row(test["name"], "ok" if test["ok"] else f"FAILED: {test['detail']}")
+        table.add_row(test["name"], (test["detail"] or "ok") if test["ok"] else f"FAILED: {test['detail']}")
     Console().print(table)
 
 

@@ -20,6 +20,12 @@ from mllmeraser.samples.sample import Sample
 
 CLOSE = 1e-3
 """Relative difference up to which two computations of one state are the same; padding changes the order of sums."""
+ROUGH = {torch.float16: 0.02, torch.bfloat16: 0.1}
+"""The same in half precision, whose states carry three and two digits; a broken promise differs by much more."""
+QUANTISED = 0.1
+"""The same for quantised weights, where the other rows of a batch move the scale of activations."""
+REFUSED = "refused: "
+"""How an answer begins that says what a family will not do, and is kept to."""
 
 STEPS = 4
 """Decoded tokens that are compared."""
@@ -46,6 +52,16 @@ def run(model: MultimodalModel, samples: Sequence[Sample]) -> dict[str, str]:
         samples: Prompts of different lengths, at least two with a picture and two without.
     """
     return {clause.name: _run(clause, model, samples) for clause in CLAUSES}
+
+
+def holds(found: str) -> bool:
+    """Whether what `run` gives for a clause says that it holds, or that the family refuses what it cannot do."""
+    return not found or found.startswith(REFUSED)
+
+
+def close_on(model: MultimodalModel) -> float:
+    """Relative difference up to which two computations of one state on a model are the same."""
+    return QUANTISED if getattr(model.hf, "is_quantized", False) else ROUGH.get(model.dtype, CLOSE)
 
 
 @torch.no_grad()
@@ -82,12 +98,12 @@ def _last(inputs: Mapping[str, Any]) -> Tensor:
     return last_real_index(inputs["attention_mask"], ids.shape[0], ids.shape[1], ids.device)
 
 
-def _differs(found: Mapping[HookPoint, Tensor], wanted: Mapping[HookPoint, Tensor]) -> str:
+def _differs(model: MultimodalModel, found: Mapping[HookPoint, Tensor], wanted: Mapping[HookPoint, Tensor]) -> str:
     if not wanted or set(found) != set(wanted):
         return "some blocks did not run"
     for point, states in wanted.items():
         error = float((found[point] - states).abs().max() / states.abs().max().clamp(min=1e-9))
-        if not error < CLOSE:
+        if not error < close_on(model):
             return f"states after block {point.layer} differ by {error:.1e} of the largest"
     return ""
 
@@ -148,14 +164,14 @@ def _hook(model: MultimodalModel, samples: Sequence[Sample]) -> str:
             moved, model.next_token_logits(row)
         ):
             return f"an edit after block {point.layer} changed nothing behind it"
-    return _differs(states(model, row), before)
+    return _differs(model, states(model, row), before)
 
 
 def _padding(side: str) -> Callable[[MultimodalModel, Sequence[Sample]], str]:
     def check(model: MultimodalModel, samples: Sequence[Sample]) -> str:
         """Padded rows, of text alone and of pictures, have the states of single prompts."""
         for rows in _groups(samples):
-            found = _differs(states(model, rows, side), _alone(model, rows))
+            found = _differs(model, states(model, rows, side), _alone(model, rows))
             if found:
                 return found
         return ""
@@ -169,10 +185,11 @@ def _mixed(model: MultimodalModel, samples: Sequence[Sample]) -> str:
         try:
             model.encode(samples)
         except MLLMEraserError:
-            return "refused: send prompts with and without a picture apart"
+            return f"{REFUSED}send prompts with and without a picture apart"
         return "accepted, although the family says that rows cannot be mixed"
     alone = _alone(model, samples)
-    return _differs(states(model, samples, "left"), alone) or _differs(states(model, samples, "right"), alone)
+    left, right = (_differs(model, states(model, samples, side), alone) for side in ("left", "right"))
+    return left or right
 
 
 def _cached(model: MultimodalModel, samples: Sequence[Sample]) -> str:
@@ -182,7 +199,7 @@ def _cached(model: MultimodalModel, samples: Sequence[Sample]) -> str:
         for number, sample in enumerate(rows):
             whole = _whole(model, sample, said[number].tolist())
             error = float((logits[:, number] - whole).abs().max() / whole.abs().max())
-            if not error < CLOSE:
+            if not error < close_on(model):
                 return f"decoded logits differ by {error:.1e} of the largest"
     return ""
 
