@@ -3,7 +3,8 @@
 Forward passes are timed on a few prompts, drawn from those of a whole request to forget a person, and extrapolated to
 all of them in proportion: plain ones, capture for gates and a direction, and capture for gates alone, which ends at the
 last layer that is read. The linear algebra is not extrapolated: it runs on as many states as the whole request gives,
-which are random. With ``--layers`` and ``--width`` the model is made smaller: a dry run of the same code.
+which are random. With ``--layers`` the model is made shallower, to fit into memory, and its times are extrapolated to the
+published depth in proportion; with ``--width``, too, it is a dry run of the same code.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 from capture import passes, peak, request_of
-from full_size import NAMES, behind_a_processor
+from full_size import NAMES, behind_a_processor, config_of
 from timing import (
     Prepared,
     cuda_or_cpu,
@@ -164,9 +165,9 @@ def drawn(request: Request, count: int) -> list[Sample]:
     return found
 
 
-def in_all(passed: dict[str, Any], linear: dict[str, Any]) -> dict[str, float]:
-    """The whole request: forward passes in proportion to the prompts, the linear algebra as it was."""
-    each = {name: times["median"] / passed["prompts"] for name, times in passed["seconds"].items()}
+def in_all(passed: dict[str, Any], linear: dict[str, Any], deeper: float) -> dict[str, float]:
+    """The whole request: forward passes in proportion to prompts and depth (times ``deeper``), the algebra as it was."""
+    each = {name: deeper * times["median"] / passed["prompts"] for name, times in passed["seconds"].items()}
     whole, shifted = linear["prompts"], linear["behind_directions"]
     plain = whole * each["passes"]
     capture = shifted * each["gates and direction"] + (whole - shifted) * each["gates alone"]
@@ -183,7 +184,7 @@ def parser() -> ArgumentParser:
     """Arguments of the command line."""
     found = speed_parser("capture_full_size", __doc__, "capture-NAME.json")
     found.add_argument("name", choices=NAMES, help="the published size")
-    found.add_argument("--layers", type=whole, help="fewer layers: a dry run")
+    found.add_argument("--layers", type=whole, help="fewer layers, extrapolated to all")
     found.add_argument("--width", type=whole, help="a smaller width: a dry run")
     found.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
     found.add_argument("--prompts", type=whole, default=8, help="that pass through the model (default: 8)")
@@ -205,7 +206,9 @@ def main(argv: list[str] | None = None) -> None:
     settings = FitSettings.preset("default").model_copy(update={"seed": args.seed, "salt": "benchmark"})
     model = behind_a_processor(args.name, args.layers, args.width, args.device, getattr(torch, args.dtype), args.seed)
     weights = sum(one.numel() * one.element_size() for one in model.hf.parameters())
-    shape = {"layers": model.num_layers, "width": model.hidden_size, "weight_bytes": weights}
+    published = config_of(args.name).text_config.num_hidden_layers
+    shape = {"layers": model.num_layers, "published_layers": published, "width": model.hidden_size}
+    shape["weight_bytes"] = weights
     report.add("model", {**shape, "dtype": args.dtype})
     request = request_of(model, 1, args.keep, args.seed)
     linear = algebra(model, request, settings, args.seed)
@@ -213,7 +216,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"linear algebra: {linear['seconds']:.1f} s on {linear['prompts']} prompts", flush=True)
     passed = forward(model, request, settings, args)
     report.add("forward passes, a few prompts", passed)
-    whole_request = in_all(passed, linear)
+    whole_request = in_all(passed, linear, published / model.num_layers)
     report.add("all prompts, extrapolated", whole_request)
     for name, share in passed["overhead_percent"].items():
         print(f"capture, {name}: {share['median']:+.1f} % over plain passes of {passed['prompts']} prompts")

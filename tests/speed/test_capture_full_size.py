@@ -34,7 +34,9 @@ def test_the_report(name: str, report: Run) -> None:
     assert passed["prompts"] == 6 and 0 < passed["pictures"] < 6
     assert all(is_ratio(passed["overhead_percent"][kind]) for kind in kinds)
     assert all(is_timing(passed["seconds"][side], 2) for side in ("passes", *kinds))
-    each = {side: times["median"] / 6 for side, times in passed["seconds"].items()}
+    assert model["published_layers"] == (32 if name == NAMES[0] else 28)
+    deeper = model["published_layers"] / 4
+    each = {side: deeper * times["median"] / 6 for side, times in passed["seconds"].items()}
     behind = linear["behind_directions"]
     assert 0 < behind < linear["prompts"]
     capture = behind * each[kinds[0]] + (linear["prompts"] - behind) * each[kinds[1]]
