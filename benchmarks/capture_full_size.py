@@ -3,8 +3,8 @@
 Forward passes are timed on a few prompts, drawn from those of a whole request to forget a person, and extrapolated to
 all of them in proportion: plain ones, capture for gates and a direction, and capture for gates alone, which ends at the
 last layer that is read. The linear algebra is not extrapolated: it runs on as many states as the whole request gives,
-which are random. With ``--layers`` the model is made shallower, to fit into memory, and its times are extrapolated to the
-published depth in proportion; with ``--width``, too, it is a dry run of the same code.
+which are random. With ``--layers`` the model is made shallower, to fit into memory, and its times are extrapolated to
+the published depth in proportion; with ``--width``, too, it is a dry run of the same code.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from mllmeraser.erasure.fit import fit
 from mllmeraser.erasure.footprint import anchor_bytes
 from mllmeraser.erasure.lens import fit_lens
 from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.models.families.base import tokenize
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Request, Sample
 from mllmeraser.samples.progress import Progress
@@ -74,7 +75,7 @@ class RandomAnchors(Anchors):
 
     def _draw(self, sample: Sample) -> Anchor:
         token = self.model.family.image_token_id(self.model.hf)
-        ids = self.model.encode([sample])["input_ids"][0].cpu()
+        ids = torch.tensor(tokenize(self.model.processor, [self.model.prompts.text(sample)])[0])
         text = ids[ids != token].int()
         self.text_tokens += len(text)
         mean = self._means.setdefault(sample.subject, self._noise(1))
@@ -166,7 +167,7 @@ def drawn(request: Request, count: int) -> list[Sample]:
 
 
 def in_all(passed: dict[str, Any], linear: dict[str, Any], deeper: float) -> dict[str, float]:
-    """The whole request: forward passes in proportion to prompts and depth (times ``deeper``), the algebra as it was."""
+    """The whole request: forward passes in proportion to prompts and depth (``deeper``), the linear algebra as it was."""
     each = {name: deeper * times["median"] / passed["prompts"] for name, times in passed["seconds"].items()}
     whole, shifted = linear["prompts"], linear["behind_directions"]
     plain = whole * each["passes"]
