@@ -167,7 +167,7 @@ def drawn(request: Request, count: int) -> list[Sample]:
 
 
 def in_all(passed: dict[str, Any], linear: dict[str, Any], deeper: float) -> dict[str, float]:
-    """The whole request: forward passes in proportion to prompts and depth (``deeper``), the linear algebra as it was."""
+    """The whole request: passes in proportion to prompts and depth (``deeper``), the linear algebra as it was."""
     each = {name: deeper * times["median"] / passed["prompts"] for name, times in passed["seconds"].items()}
     whole, shifted = linear["prompts"], linear["behind_directions"]
     plain = whole * each["passes"]

@@ -152,6 +152,12 @@ def test_a_fit_in_small_blocks_is_the_fit_in_one(tiny_llava: MultimodalModel, mo
     monkeypatch.setattr(sums, "BLOCK_BYTES", 37 * 4 * tiny_llava.hidden_size)
     blocks = fit(tiny_llava, identity_request(), settings).eraser
     for name, tensor in whole.tensors.items():
+        gate, _, part = name.rpartition(".")
+        found, wanted = blocks.tensors[name].float(), tensor.float()
+        if part in ("projection", "weight", "cohort", "rivals") and f"{gate}.projection" in whole.tensors:
+            # which way an eigenvector points is up to the rounding of the sums; what is seen through it turns alike
+            axes = [one.tensors[f"{gate}.projection"].float() for one in (whole, blocks)]
+            found = found * (axes[0] * axes[1]).sum(0).sign()
         # a discriminant is stored in half and may round the other way; names and faces are seen through it
         tolerance = (1e-3 if name.startswith("gate.") else 1e-6) * float(tensor.abs().max())
-        torch.testing.assert_close(blocks.tensors[name].float(), tensor.float(), rtol=0, atol=tolerance)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)

@@ -4,9 +4,11 @@ import copy
 
 import pytest
 import torch
+import transformers
 from steering_kit import ALWAYS, count_hooks, logits, make_plan, text_samples
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 
+from mllmeraser.erasure import generation
 from mllmeraser.erasure.policy import PAPER, PERSISTENT, PRESETS, TAIL
 from mllmeraser.erasure.steering import attach, attach_all
 from mllmeraser.samples import AttachError
@@ -14,6 +16,8 @@ from mllmeraser.samples import AttachError
 POLICIES = list(PRESETS.values())
 by_name = pytest.mark.parametrize("policy", POLICIES, ids=list(PRESETS))
 TOKENS = 6
+#: The bare model answers otherwise there: a prompt in pieces comes whole once more after its cached prefix.
+REPEATS_PREFIX = tuple(int(part) for part in transformers.__version__.split(".")[:2]) < (5, 21)
 
 
 def steps(model, inputs, **options):
@@ -126,7 +130,7 @@ def test_chunked_prefill_changes_nothing(tiny_model, policy, chunk):
         close(handle.readings.pooled, readings.pooled)
 
 
-def test_paper_turns_chunking_off(tiny_model):
+def test_paper_turns_chunking_off(tiny_model, monkeypatch):
     inputs = tiny_model.encode(text_samples())
     with attach(tiny_model, make_plan(tiny_model, PAPER)):
         whole, _ = steps(tiny_model, inputs)
@@ -134,6 +138,23 @@ def test_paper_turns_chunking_off(tiny_model):
         config = GenerationConfig(max_new_tokens=TOKENS, min_new_tokens=TOKENS, prefill_chunk_size=2)
         ids = tiny_model.hf.generate(**inputs, generation_config=config)
         assert ids.shape[1] == inputs["input_ids"].shape[1] + TOKENS
+        assert config.prefill_chunk_size == 2
+        monkeypatch.setattr(tiny_model.hf.generation_config, "prefill_chunk_size", 2)
+        assert torch.equal(tiny_model.hf.generate(**inputs, generation_config=config), ids)
+        assert torch.equal(steps(tiny_model, inputs)[0], whole)
+
+
+@pytest.mark.parametrize("setting", [{"prefill_chunk_size": 2}, {"cache_implementation": "static"}], ids=str)
+def test_nothing_is_put_beside_a_generation_config(tiny_llava, monkeypatch, setting):
+    """Arguments beside it are deprecated: what steering has to change is changed in a copy."""
+    said = []
+    monkeypatch.setattr(transformers.generation.utils.logger, "warning_once", lambda text, *_: said.append(text))
+    config = GenerationConfig(max_new_tokens=2, **setting)
+    before = config.to_dict()
+    with attach(tiny_llava, make_plan(tiny_llava, PAPER)):
+        tiny_llava.hf.generate(**tiny_llava.encode(text_samples()), generation_config=config)
+    assert not [text for text in said if "generation_config" in text]
+    assert config.to_dict() == before
 
 
 def prefix_cache(model, inputs, length):
@@ -157,11 +178,29 @@ def test_a_cached_prefix_changes_nothing(tiny_model, policy, left):
         if length < 1:
             continue
         cache = prefix_cache(tiny_model, inputs, length)
-        again = copy.deepcopy(cache)
         with attach(tiny_model, make_plan(tiny_model, policy)):
             whole, _ = steps(tiny_model, inputs)
+            for chunk in (1, 2, 1000):
+                again = copy.deepcopy(cache)
+                if REPEATS_PREFIX:
+                    with pytest.raises(AttachError, match="repeats a cached prefix"):
+                        steps(tiny_model, inputs, past_key_values=again, prefill_chunk_size=chunk)
+                else:
+                    close(steps(tiny_model, inputs, past_key_values=again, prefill_chunk_size=chunk)[0], whole)
             close(steps(tiny_model, inputs, past_key_values=cache)[0], whole)
-            close(steps(tiny_model, inputs, past_key_values=again, prefill_chunk_size=2)[0], whole)
+
+
+def test_pieces_that_would_repeat_a_cached_prefix_are_refused(tiny_llava, monkeypatch):
+    """One token at a time they look like an answer: an eraser would act before the prompt has ended."""
+    monkeypatch.setattr(generation, "PIECES_START_ANEW", True)
+    inputs = tiny_llava.encode(text_samples()[:1])
+    cache = prefix_cache(tiny_llava, inputs, 3)
+    config = GenerationConfig(max_new_tokens=2, prefill_chunk_size=1)
+    with attach(tiny_llava, make_plan(tiny_llava)):
+        with pytest.raises(AttachError, match="repeats a cached prefix"):
+            tiny_llava.hf.generate(**inputs, generation_config=config, past_key_values=cache)
+        empty = DynamicCache(config=tiny_llava.hf.config)
+        tiny_llava.hf.generate(**inputs, generation_config=config, past_key_values=empty)
 
 
 def test_a_cached_prefix_with_the_image_changes_nothing(tiny_llava, samples):

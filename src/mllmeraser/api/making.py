@@ -18,6 +18,7 @@ from mllmeraser.erasure.lens import Lens, fit_lens
 from mllmeraser.erasure.shards import Shards
 from mllmeraser.erasure.share import share_capture
 from mllmeraser.erasure.team import Team
+from mllmeraser.models.fingerprint import is_spread
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World
@@ -108,6 +109,8 @@ def erase_together(
     speak = say if team.first else None
     loaded = load_model(model, device=team.device()) if isinstance(model, str) else model
     made = _prepared(loaded, request, preset, None, seed, speak)
+    if team.size > 1 and is_spread(loaded.hf):
+        raise InputError("a model that is spread over processes (tp_plan) cannot be fitted by several: load it whole")
     if team.size > 1:
         assert work is not None
         if speak is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Protocol
 
+import transformers
 from torch import Tensor, nn
 
 from mllmeraser.erasure.prompt_tracker import GenerateSession, cached_length
@@ -30,6 +32,8 @@ REFUSED = (
 )
 #: Values of a refused setting that ask for nothing.
 HARMLESS = {"guidance_scale": (1,), "penalty_alpha": (0,), "use_mtp": (False,), "token_healing": (False,)}
+#: Below 5.21 transformers feeds a prompt in pieces from its first token, even if a cache holds some of it already.
+PIECES_START_ANEW = tuple(int(part) for part in transformers.__version__.split(".")[:2]) < (5, 21)
 
 
 class GenerateListener(Protocol):
@@ -75,13 +79,26 @@ class GenerateCall:
     def feed_whole_prompt(self) -> None:
         """Turn off feeding the prompt in pieces."""
         if self.setting("prefill_chunk_size") is not None:
-            self.arguments["prefill_chunk_size"] = None
+            self._impose("prefill_chunk_size", None)
 
     def run_eagerly(self) -> None:
         """Turn off the compilation that a static cache brings: hooks in its graph are not verified."""
         cache = self.arguments.get("past_key_values")
         if self.setting("cache_implementation") is not None or getattr(cache, "is_compileable", False):
-            self.arguments["disable_compile"] = True
+            self._impose("disable_compile", True)
+
+    def _impose(self, name: str, value: Any) -> None:
+        """Have generate use `value`; beside a generation_config such arguments are deprecated, so in a copy of that.
+
+        Where the model's own configuration has another value, None has to be an argument: there it would not count.
+        """
+        config, own = self.arguments.get("generation_config"), getattr(self.hf, "generation_config", None)
+        if config is None or name in self.arguments or (value is None and getattr(own, name, None) is not None):
+            self.arguments[name] = value
+            return
+        config = copy.copy(config)
+        setattr(config, name, value)
+        self.arguments["generation_config"] = config
 
     def need_cache(self) -> None:
         """Refuse to run the whole sequence anew for each token: nothing could be hidden from those after the prompt.
@@ -96,7 +113,7 @@ class GenerateCall:
         """What the prompt tracker has to know of this call.
 
         Raises:
-            AttachError: If the prompt comes in pieces and its length cannot be told.
+            AttachError: If the prompt comes in pieces and its length cannot be told, or a part of it would come twice.
         """
         embeds = self.arguments.get("inputs_embeds")
         given = (embeds, self.arguments.get("inputs"), self.arguments.get("input_ids"))
@@ -108,6 +125,12 @@ class GenerateCall:
         if pieces:
             if tokens is None or embeds is not None:
                 raise AttachError("generate in pieces needs input_ids: leave prefill_chunk_size out")
+            if PIECES_START_ANEW and cached_length(self.arguments.get("past_key_values")) > 0:
+                # Pieces of one token could not be told from an answer: the shift would come before the prompt ends.
+                raise AttachError(
+                    f"transformers {transformers.__version__} repeats a cached prefix when generate feeds the prompt "
+                    "in pieces: leave prefill_chunk_size out, or install transformers 5.21"
+                )
             end = tokens.shape[1]
             if mask is not None and mask.shape[1] != end:
                 # Only the new tokens were given, beside a mask that covers the cached ones too.

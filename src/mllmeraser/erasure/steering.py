@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mllmeraser.erasure.agreement import Agreement, meet
 from mllmeraser.erasure.generation import GenerateCall, GenerateTap
 from mllmeraser.erasure.plan import Steerable, SteeringPlan
 from mllmeraser.erasure.prompt_tracker import PromptTracker, Span
@@ -63,15 +64,19 @@ def attach_all(model: Any, erasers: Steerables) -> SteeringAttachment:
 
     Raises:
         InputError: If there is none, two have the same name, or a layer or width does not fit the model.
-        AttachError: If it could not be attached everywhere; the model is then as it was.
+        AttachError: If it could not be attached everywhere; the model is then as it was. So if processes that share
+            the model are not about to attach the same.
     """
     hf = unwrap(model)
     family = family_for(hf.config, hf)
     layers = family.decoder_layers(hf)
+    agreement = meet(hf)
     plans = _named_plans(model, erasers)
     check_plans(plans, len(layers), int(family.text_config(hf).hidden_size))
     family.check_hooks(hf, [layer for plan in plans for layer in (*plan.reads, *plan.shift_layers)])
-    return SteeringAttachment(hf, family, layers, plans)
+    if agreement is not None:
+        agreement.on_plans(plans)
+    return SteeringAttachment(hf, family, layers, plans, agreement)
 
 
 def _named_plans(model: Any, erasers: Steerables) -> tuple[SteeringPlan, ...]:
@@ -100,7 +105,14 @@ class ErasurePack:
 class SteeringAttachment(Attachment):
     """Handle of attached erasers."""
 
-    def __init__(self, hf: nn.Module, family: Family, layers: nn.ModuleList, plans: Sequence[SteeringPlan]) -> None:
+    def __init__(
+        self,
+        hf: nn.Module,
+        family: Family,
+        layers: nn.ModuleList,
+        plans: Sequence[SteeringPlan],
+        agreement: Agreement | None = None,
+    ) -> None:
         """Attach `plans` to `layers`, the blocks of `hf`, all or nothing; `attach_all` checks them first.
 
         Raises:
@@ -109,7 +121,7 @@ class SteeringAttachment(Attachment):
         self._readings: Readings | None = None
         self._unread: SteeringPass | None = None
         self._hf, self._family = hf, family
-        self._adapters = active_adapters(hf)
+        self._adapters, self._agreement = active_adapters(hf), agreement
         self._open: dict[str, object] = {}
         self._owner = 0
         self._stack = Stack(plans)
@@ -136,6 +148,8 @@ class SteeringAttachment(Attachment):
         if self._stack.hiders:
             undo.callback(decoder.register_forward_pre_hook(self._veil, with_kwargs=True).remove)
         undo.callback(GenerateTap.listen(hf, self))
+        if self._agreement is not None:
+            undo.callback(self._agreement.end)
 
     def _reset(self) -> None:
         self._tracker.forget()
@@ -213,6 +227,8 @@ class SteeringAttachment(Attachment):
             self._hidden = self._tracker.hidden(span, inputs.get("past_key_values"))
         if span.has_prompt:
             self._check_adapters()
+            if self._agreement is not None:
+                self._agreement.on_rows(self._selection)
         self._pass = None if self._idle else self._make_pass(span, inputs)
 
     def _claim(self, module: nn.Module) -> None:

@@ -22,6 +22,7 @@ SAMPLED = 64
 _WRAPPERS = frozenset({"model", "base_model", "language_model", "vision_model"})
 
 
+_PACKED = "_mllmeraser_packed"
 _TAKEN: ContextVar[dict[int, str] | None] = ContextVar("taken", default=None)
 
 
@@ -41,7 +42,9 @@ def fingerprint(hf: PreTrainedModel, family: Family | None = None) -> str:
     Equal after saving and loading; different for other weights, another architecture or another dtype.
     Wrapper modules that transformers renames between versions (`model`, `language_model`, `vision_model`)
     do not count. A change confined to values between the samples goes unseen: this catches the wrong model,
-    it is not a signature.
+    it is not a signature. Packed weights that are no parameters (GPTQ, AWQ) count as `load_model` found them; of
+    a quantised model that was loaded otherwise, as they are now, which with some kernels changes in the first pass.
+    A model that is spread over processes has that of the whole one: each of them has to ask for it.
 
     Raises:
         InputError: If weights are not in memory (meta device).
@@ -62,7 +65,37 @@ def _fingerprint(hf: PreTrainedModel, family: Family | None) -> str:
     for canonical, name, parameter in named:
         digest.update(f"\n{canonical}{tuple(parameter.shape)}".encode())
         digest.update(_sample(hf, name, parameter))
+    digest.update((getattr(hf, _PACKED, None) or _packed(hf)).encode())
     return digest.hexdigest()
+
+
+def note_packed(hf: PreTrainedModel) -> None:
+    """Remember the packed weights of a model that has not run yet: a kernel may pack them anew when they are used."""
+    packed = _packed(hf)
+    if packed:
+        setattr(hf, _PACKED, packed)
+
+
+def _packed(hf: PreTrainedModel) -> str:
+    """SHA-256 (hex) over what a quantised model saves besides its parameters; empty where that is nothing."""
+    if _quantisation(hf) is None:
+        return ""
+    found = {
+        f"{prefix}.{name}": buffer
+        for prefix, module in hf.named_modules()
+        for name, buffer in module.named_buffers(recurse=False)
+        if name not in module._non_persistent_buffers_set
+    }
+    digest = hashlib.sha256()
+    for canonical, name in sorted((_canonical(name), name) for name in found):
+        digest.update(f"\n{canonical}{tuple(found[name].shape)}".encode())
+        digest.update(_sample(hf, name, found[name]))
+    return digest.hexdigest() if found else ""
+
+
+def is_spread(hf: nn.Module) -> bool:
+    """Whether weights are spread over processes (tensor parallelism)."""
+    return any(_is_shard(weight) for weight in hf.parameters())
 
 
 def active_adapters(hf: nn.Module) -> tuple[str, ...]:
@@ -94,8 +127,10 @@ def _quantisation(hf: PreTrainedModel) -> str | None:
     method = str(getattr(settings.get("quant_method"), "value", settings.get("quant_method")))
     if method == "bitsandbytes":
         return f"{'int8' if settings.get('load_in_8bit') else settings.get('bnb_4bit_quant_type', '4 bit')} ({method})"
-    bits = settings.get("bits")
-    return f"{method} {bits} bit" if bits else method
+    bits, kind = settings.get("bits"), settings.get("format") or settings.get("weights")
+    if method == "torchao":
+        kind = type(getattr(found, "quant_type", None)).__name__
+    return f"{method} {bits} bit" if bits else f"{method} {kind}" if isinstance(kind, str) else method
 
 
 def prompt_hash(processor: Any, family: Family) -> str:
@@ -165,7 +200,30 @@ def _in_memory(hf: PreTrainedModel, name: str) -> Iterator[Tensor]:
 
 
 def _values(parameter: Tensor) -> bytes:
-    flat = parameter.detach().reshape(-1)
+    return b"".join(_sampled(part) for part in _parts(parameter.detach()))
+
+
+def _parts(weight: Tensor) -> Iterator[Tensor]:
+    """The plain tensors in a weight: all of a spread one, numbers and scales of a quantised one."""
+    if _is_shard(weight):
+        yield from _parts(weight.full_tensor())  # type: ignore[attr-defined]
+    elif hasattr(weight, "__tensor_flatten__"):
+        for name in weight.__tensor_flatten__()[0]:
+            yield from _parts(getattr(weight, name))
+    else:
+        yield weight
+
+
+def _is_shard(weight: Tensor) -> bool:
+    return callable(getattr(weight, "full_tensor", None))
+
+
+def _sampled(part: Tensor) -> bytes:
+    flat = part.reshape(-1)
+    if flat.is_floating_point() and flat.element_size() == 1:
+        flat = flat.view(torch.uint8)  # what can be done with float8 differs between devices
     count = flat.numel()
     chosen = torch.linspace(0, max(count - 1, 0), min(count, SAMPLED), dtype=torch.float64).long()
-    return flat[chosen.to(flat.device)].float().cpu().numpy().tobytes()
+    found = flat[chosen.to(flat.device)]
+    wide = found.dtype in (torch.int32, torch.int64)  # of which a float32 would drop the last bits
+    return (found.double() if wide else found.float()).cpu().numpy().tobytes()

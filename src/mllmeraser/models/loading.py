@@ -12,7 +12,15 @@ from transformers import AutoConfig
 
 from mllmeraser.models.families import Family, families, family_for
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.models.weights import Placement, Quantisation, first_line, load_weights
+from mllmeraser.models.weights import (
+    Placement,
+    Quantisation,
+    TensorParallel,
+    check_heads,
+    check_packed,
+    first_line,
+    load_weights,
+)
 from mllmeraser.samples.errors import InputError, UnknownFamilyError
 
 Resolver = Callable[[str], "Path | str"]
@@ -61,6 +69,7 @@ def load_model(
     device_map: str | dict[str, Any] | None = None,
     quantisation: Quantisation | None = None,
     adapter: str | None = None,
+    tp_plan: TensorParallel | None = None,
 ) -> MultimodalModel:
     """Load a frozen multimodal model: evaluation mode, no parameter asks for a gradient.
 
@@ -74,6 +83,8 @@ def load_model(
             devices. In place of `device`.
         quantisation: `"int8"` or `"nf4"` (4 bit) by bitsandbytes; a checkpoint that is quantised needs no word.
         adapter: Folder or hub id of a PEFT adapter to put on the weights; safetensors only.
+        tp_plan: `"auto"` spreads every block over the processes of a `torchrun`. All of them then have to do the same
+            in the same order: load, attach, run, ask for the fingerprint.
 
     Raises:
         InputError: If there is no such model, it has no safetensors weights, weights are missing from it, or a package
@@ -81,11 +92,13 @@ def load_model(
         UnknownFamilyError: If no adapter serves its model type; no weights are read then.
     """
     source = resolve(name)
-    placement = Placement(dtype, device, device_map, quantisation, adapter)
+    placement = Placement(dtype, device, device_map, quantisation, adapter, tp_plan)
     config = _config(name, source, revision)
     family = family_for(config)
+    packed = check_packed(name, config, placement)
+    check_heads(name, config, placement)
     processor = _processor(name, source, revision, family)
-    hf = load_weights(name, source, revision, placement)
+    hf = load_weights(name, source, revision, placement, packed)
     return MultimodalModel(name, hf, processor, family, revision or getattr(config, "_commit_hash", None))
 
 

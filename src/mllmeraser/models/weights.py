@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,11 +11,24 @@ from typing import Any, Literal, get_args
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel
+from transformers.quantizers import AutoHfQuantizer
 
+from mllmeraser.models.fingerprint import is_spread, note_packed
 from mllmeraser.samples.errors import InputError
 
 Quantisation = Literal["int8", "nf4"]
+TensorParallel = Literal["auto"]
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+NEEDED = {
+    "awq": ("gptqmodel",),
+    "bitsandbytes": ("bitsandbytes",),
+    "compressed-tensors": ("compressed-tensors",),
+    "gptq": ("gptqmodel", "optimum"),
+    "quanto": ("optimum-quanto",),
+    "torchao": ("torchao",),
+}
+"""Packages that transformers reads a quantised checkpoint with, by its method; all of them take accelerate too."""
+_MODULES = {"compressed-tensors": "compressed_tensors", "optimum-quanto": "optimum.quanto", "optimum": "optimum.gptq"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +42,7 @@ class Placement:
         device_map: How accelerate spreads them over devices, CPU memory and disk: `"auto"`, or a mapping of modules.
         quantisation: `"int8"` or `"nf4"` (4 bit) by bitsandbytes; None: as the checkpoint is.
         adapter: Folder or hub id of a PEFT adapter that is put on the weights.
+        tp_plan: `"auto"`: every process of a `torchrun` holds its share of each block, as transformers deals them out.
     """
 
     dtype: torch.dtype | str | None = None
@@ -35,6 +50,7 @@ class Placement:
     device_map: str | dict[str, Any] | None = None
     quantisation: Quantisation | None = None
     adapter: str | None = None
+    tp_plan: TensorParallel | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not go together.
@@ -50,6 +66,7 @@ class Placement:
             )
         _device(self.device)
         self.torch_dtype()
+        self._check_parallel()
         for wanted, package, extra in (
             (self.quantisation, "bitsandbytes", "quantised"),
             (self.device_map, "accelerate", "train"),
@@ -57,6 +74,17 @@ class Placement:
         ):
             if wanted is not None and find_spec(package) is None:
                 raise InputError(f"this needs {package}: pip install 'mllmeraser[{extra}]'")
+
+    def _check_parallel(self) -> None:
+        if self.tp_plan is None:
+            return
+        if self.tp_plan not in get_args(TensorParallel):
+            raise InputError(f"unknown tp_plan {self.tp_plan!r}: known is auto")
+        for name in ("device", "device_map", "quantisation", "adapter"):
+            if getattr(self, name) is not None:
+                raise InputError(f"a tp_plan does not go together with {name}: leave one of them out")
+        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+            raise InputError("a tp_plan takes several processes: start them with torchrun --nproc-per-node 2, or more")
 
     @property
     def torch_device(self) -> torch.device:
@@ -77,7 +105,9 @@ class Placement:
         return found
 
 
-def load_weights(name: str, source: str, revision: str | None, placement: Placement) -> PreTrainedModel:
+def load_weights(
+    name: str, source: str, revision: str | None, placement: Placement, packed: bool = False
+) -> PreTrainedModel:
     """The model of a checkpoint, frozen, where and as `placement` says.
 
     Args:
@@ -85,25 +115,83 @@ def load_weights(name: str, source: str, revision: str | None, placement: Placem
         source: Folder or hub id.
         revision: Of a hub id.
         placement: How.
+        packed: Whether the checkpoint is quantised, see `check_packed`.
 
     Raises:
         InputError: If the weights are no safetensors, cannot be loaded, or some are missing.
     """
-    hf = _pretrained(name, source, revision, placement)
+    hf = _pretrained(name, source, revision, placement, packed)
     if placement.adapter is not None:
         _adapt(hf, placement.adapter)
-    if not hasattr(hf, "hf_device_map") and not getattr(hf, "is_quantized", False):
+    if placement.tp_plan is not None and not is_spread(hf):
+        raise InputError(f"transformers has no plan to spread {name!r} over processes: leave tp_plan out")
+    if not (hasattr(hf, "hf_device_map") or getattr(hf, "is_quantized", False) or placement.tp_plan):
         hf.to(placement.torch_device)
+    _unpack(hf)
+    note_packed(hf)
     return hf.eval().requires_grad_(False)
 
 
-def _pretrained(name: str, source: str, revision: str | None, placement: Placement) -> PreTrainedModel:
+def check_packed(name: str, config: Any, placement: Placement) -> bool:
+    """Whether a checkpoint is quantised, by its configuration; then it has to be one that can be loaded as asked.
+
+    Raises:
+        InputError: If a package is missing, transformers does not know the method, or it would be quantised twice.
+    """
+    text = config.get_text_config(decoder=True)
+    found = getattr(config, "quantization_config", None) or getattr(text, "quantization_config", None)
+    if found is None:
+        return False
+    settings = found if isinstance(found, dict) else found.to_dict()
+    method = str(getattr(settings.get("quant_method"), "value", settings.get("quant_method")))
+    if placement.quantisation is not None or placement.tp_plan is not None:
+        asked = "quantisation" if placement.quantisation is not None else "tp_plan"
+        raise InputError(f"the checkpoint {name!r} is quantised already, by {method}: leave {asked} out")
+    missing = [package for package in (*NEEDED.get(method, ()), "accelerate") if not _is_there(package)]
+    if missing:
+        raise InputError(f"the checkpoint {name!r} is quantised by {method}: pip install {' '.join(missing)}")
+    try:
+        known = AutoHfQuantizer.supports_quant_method(settings)
+    except ValueError as error:
+        raise InputError(f"cannot load {name!r}: {first_line(error)}") from error
+    if not known:  # transformers would warn, and take the packed numbers for weights
+        raise InputError(f"the checkpoint {name!r} is quantised by {method}, which transformers does not know")
+    return True
+
+
+def check_heads(name: str, config: Any, placement: Placement) -> None:
+    """Make sure that every process of a tensor-parallel model gets whole attention heads.
+
+    Raises:
+        InputError: If they cannot be dealt out evenly.
+    """
+    if placement.tp_plan is None:
+        return
+    text, processes = config.get_text_config(decoder=True), int(os.environ["WORLD_SIZE"])
+    for kind in ("num_attention_heads", "num_key_value_heads"):
+        heads = getattr(text, kind, None) or processes
+        if heads % processes:
+            raise InputError(f"{name!r} has {kind} {heads}: they cannot be dealt out evenly to {processes} processes")
+
+
+def _is_there(package: str) -> bool:
+    module = _MODULES.get(package, package)
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a package that the module would lie in
+        return False
+
+
+def _pretrained(name: str, source: str, revision: str | None, placement: Placement, packed: bool) -> PreTrainedModel:
     options: dict[str, Any] = {"dtype": placement.torch_dtype()}
     if placement.quantisation is not None:
         options["quantization_config"] = _recipe(placement)
-        options["device_map"] = placement.device_map or {"": placement.torch_device}
+    if placement.tp_plan is not None:
+        options["distributed_config"] = _spreading(placement.tp_plan)
     elif placement.device_map is not None:
         options["device_map"] = placement.device_map
+    elif packed or placement.quantisation is not None:  # which cannot be moved afterwards
+        options["device_map"] = {"": placement.torch_device}
     try:
         hf, info = AutoModelForImageTextToText.from_pretrained(
             source,
@@ -115,11 +203,30 @@ def _pretrained(name: str, source: str, revision: str | None, placement: Placeme
         )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise InputError(f"cannot load the weights of {name!r}: {first_line(error)}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        if not packed:
+            raise
+        raise InputError(f"cannot read how {name!r} is quantised: {first_line(error)}") from error
     missing = sorted(info["missing_keys"])
     if missing:
         # transformers fills these with random numbers and only warns.
         raise InputError(f"the checkpoint {name!r} lacks {len(missing)} weights, such as {missing[0]}")
     return hf
+
+
+def _unpack(hf: PreTrainedModel) -> None:
+    """What compressed-tensors does in the first pass, done before it: its weights are then what they stay."""
+    if hasattr(hf, "ct_decompress_hook"):
+        hf.hf_quantizer.compressor.decompress_model(hf)
+
+
+def _spreading(plan: TensorParallel) -> Any:
+    try:
+        from transformers.distributed.configuration_utils import DistributedConfig
+
+        return DistributedConfig(tp_plan=plan)
+    except (ImportError, TypeError) as error:
+        raise InputError("this transformers cannot spread a model over processes: 5.23 was tried") from error
 
 
 def _recipe(placement: Placement) -> BitsAndBytesConfig:

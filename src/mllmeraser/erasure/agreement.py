@@ -1,0 +1,88 @@
+"""Processes that share one model (tensor parallelism) steer it alike, or not at all.
+
+Each holds a part of every block, and what one of them shifts alone is neither steered nor bare. So they agree on the
+erasers when these are attached, and on whom they apply to before every prompt; whoever does not answer in time ends it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mllmeraser.erasure.plan import SteeringPlan
+from mllmeraser.models.fingerprint import is_spread
+from mllmeraser.samples.errors import AttachError
+
+PATIENCE = timedelta(minutes=2)
+"""How long one process waits for the others."""
+ALIKE = (
+    "this model is spread over processes, and they do not steer it alike: attach the same erasers in every process, in "
+    "the same order, and select the same rows"
+)
+
+
+class Agreement:
+    """The processes of one spread model, by a connection of their own."""
+
+    def __init__(self) -> None:
+        """Meet the others, who have to come, too.
+
+        Raises:
+            AttachError: One did not.
+        """
+        try:
+            self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        except (RuntimeError, ValueError) as error:
+            raise AttachError(ALIKE) from error
+
+    def end(self) -> None:
+        """Close the connection."""
+        dist.destroy_process_group(self._group)
+
+    def on_plans(self, plans: Sequence[SteeringPlan]) -> None:
+        """Make sure that all are about to attach the same.
+
+        Raises:
+            AttachError: They are not.
+        """
+        self._require(*(_said(plan) for plan in plans))
+
+    def on_rows(self, selection: Tensor | None) -> None:
+        """Make sure that all are about to steer the same rows with the same erasers.
+
+        Raises:
+            AttachError: They are not, or one has nothing attached.
+        """
+        self._require(b"all" if selection is None else repr(selection.tolist()).encode())
+
+    def _require(self, *what: bytes) -> None:
+        digest = hashlib.sha256(b"\0".join(what)).digest()
+        own = torch.tensor(list(digest), dtype=torch.uint8)
+        found = [torch.empty_like(own) for _ in range(dist.get_world_size(self._group))]
+        try:
+            dist.all_gather(found, own, group=self._group)
+        except RuntimeError as error:  # gloo: a connection closed by the other side, a time-out
+            raise AttachError(ALIKE) from error
+        if any(not torch.equal(own, other) for other in found):
+            raise AttachError(ALIKE)
+
+
+def meet(hf: nn.Module) -> Agreement | None:
+    """The processes over which a model is spread; None for one that is whole.
+
+    Raises:
+        AttachError: One of them did not come.
+    """
+    return Agreement() if dist.is_available() and dist.is_initialized() and is_spread(hf) else None
+
+
+def _said(plan: SteeringPlan) -> bytes:
+    """What a plan does, as far as two that differ would hardly have it in common."""
+    directions = [(layer, float(vector.double().sum())) for layer, vector in sorted(plan.directions.items())]
+    what = (plan.name, plan.reads, plan.shift_layers, directions, plan.strength, plan.threshold, plan.policy.name)
+    return repr(what).encode()
