@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -108,3 +108,28 @@ class Steerable(Protocol):
         Raises:
             ArtifactError: If it was made for another model.
         """
+
+
+def check_plans(plans: Sequence[SteeringPlan], num_layers: int, width: int) -> None:
+    """Check names, layers and widths of plans against a decoder.
+
+    Raises:
+        InputError: If one does not fit.
+    """
+    if not plans:
+        raise InputError("nothing to attach: give at least one eraser")
+    names = [plan.name for plan in plans]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"two erasers are called {twice[0]!r}: names have to differ")
+    for plan in plans:
+        for layer in (*plan.reads, *plan.shift_layers):
+            if not 0 <= layer < num_layers:
+                last = num_layers - 1
+                raise InputError(f"{plan.name}: layer {layer} does not exist, the model has 0 to {last}")
+        for layer, direction in plan.directions.items():
+            if direction.shape != (width,):
+                raise InputError(
+                    f"{plan.name}: the direction of layer {layer} has shape {tuple(direction.shape)}, "
+                    f"the model's width is {width}"
+                )

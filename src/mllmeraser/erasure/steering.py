@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mllmeraser.erasure.agreement import Agreement, meet
 from mllmeraser.erasure.generation import GenerateCall, GenerateTap
-from mllmeraser.erasure.plan import Steerable, SteeringPlan
+from mllmeraser.erasure.plan import Steerable, SteeringPlan, check_plans
 from mllmeraser.erasure.prompt_tracker import PromptTracker, Span
 from mllmeraser.erasure.sharing import distinct_bytes
 from mllmeraser.erasure.shown import shown_in
@@ -318,28 +318,3 @@ def _cache_of(output: Any, kwargs: Mapping[str, Any]) -> Any:
     if cache is None and isinstance(output, tuple):
         cache = next((part for part in output if hasattr(part, "get_seq_length")), None)
     return kwargs.get("past_key_values") if cache is None else cache
-
-
-def check_plans(plans: Sequence[SteeringPlan], num_layers: int, width: int) -> None:
-    """Check names, layers and widths of plans against a decoder.
-
-    Raises:
-        InputError: If one does not fit.
-    """
-    if not plans:
-        raise InputError("nothing to attach: give at least one eraser")
-    names = [plan.name for plan in plans]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"two erasers are called {twice[0]!r}: names have to differ")
-    for plan in plans:
-        for layer in (*plan.reads, *plan.shift_layers):
-            if not 0 <= layer < num_layers:
-                last = num_layers - 1
-                raise InputError(f"{plan.name}: layer {layer} does not exist, the model has 0 to {last}")
-        for layer, direction in plan.directions.items():
-            if direction.shape != (width,):
-                raise InputError(
-                    f"{plan.name}: the direction of layer {layer} has shape {tuple(direction.shape)}, "
-                    f"the model's width is {width}"
-                )
