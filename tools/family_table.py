@@ -21,7 +21,7 @@ from readme_tables import RESULTS, markdown, refresh  # noqa: E402
 RECORD, PAGE = RESULTS / "families.json", ROOT / "docs" / "families.md"
 HEAD = (
     "builds", "decoder", "image tokens", "hook exact", "left padding", "right padding", "cached decoding",
-    "mixed batch", "fires once", "processor", "pixel attacks", "quantised",
+    "mixed batch", "fires once", "prompt hidden", "processor", "pixel attacks", "quantised",
 )  # fmt: skip
 UNTRIED = ("vLLM",)
 """Columns that nothing here can fill."""

@@ -14,7 +14,7 @@ from zoo import ZOO, build, write
 
 from mllmeraser.erasure.gates import Gate
 from mllmeraser.erasure.plan import SteeringPlan
-from mllmeraser.erasure.policy import TAIL
+from mllmeraser.erasure.policy import SUBJECT, TAIL
 from mllmeraser.erasure.steering import attach
 from mllmeraser.models import MultimodalModel, contract, load_model
 from mllmeraser.models.weights import Placement, load_weights
@@ -47,6 +47,7 @@ def outcome(name: str) -> dict[str, Any]:
         "builds": "yes",
         **found,
         "fires once": fires_once(model) or "yes",
+        "prompt hidden": prompt_hidden(model) or "yes",
         "processor": checkpoint(name),
         "pixel attacks": bounds(model),
         "quantised": quantised(name),
@@ -107,6 +108,66 @@ def fires_once(model: MultimodalModel, *, alone: bool = True) -> str:
         if (steered - single).abs().max() > contract.CLOSE * single.abs().max():
             return "a batch was steered otherwise than its rows alone"
     return ""
+
+
+def prompt_hidden(model: MultimodalModel) -> str:
+    """What an answer still sees of a prompt that fired beside its first and its last token, or nothing.
+
+    Between the prompt and the answer the cache is spoilt at all other places: only who looks there notices.
+    """
+    for sample in (SAMPLES[0], SAMPLES[3]):
+        if torch.equal(decoded(model, [sample]), _spoilt(model, sample)):
+            return "the cache was not spoilt"
+        with attach(model, _always(model)):
+            clean, spoilt = decoded(model, [sample]), _spoilt(model, sample)
+        if (clean - spoilt).abs().max() > contract.CLOSE * clean.abs().max():
+            return "no: an answer sees the picture" if sample.image is not None else "no: an answer sees the prompt"
+    return ""
+
+
+def _always(model: MultimodalModel) -> SteeringPlan:
+    """A plan of the default's policy whose decision falls for every prompt."""
+    *reads, last = model.family.hook_layers(model.hf)[:4]
+    gates = {layer: Gate("soft", {"weight": torch.zeros(1, model.hidden_size)}) for layer in reads}
+    token = model.family.image_token_id(model.hf)
+    shift = {last: torch.ones(model.hidden_size)}
+    return SteeringPlan("jane", tuple(reads), (last,), shift, gates, SUBJECT, 1.0, -1e9, token)
+
+
+def _spoilt(model: MultimodalModel, sample: Sample) -> Tensor:
+    """Logits of an answer before whose second token the cache was spoilt."""
+    length = model.encode([sample])["input_ids"].shape[1]
+    spoilt: list[Any] = []
+
+    def spoil(_module: Any, _args: Any, named: dict[str, Any]) -> None:
+        cache = named.get("past_key_values")
+        if not spoilt and cache is not None and cache.get_seq_length() == length:
+            spoilt.append(cache)
+            _overwrite(cache, length)
+
+    with model.hf.register_forward_pre_hook(spoil, with_kwargs=True):
+        logits = decoded(model, [sample])
+    assert spoilt
+    return logits
+
+
+def _overwrite(cache: Any, length: int) -> None:
+    """Put something else in place of what a cache holds of a prompt beside its first and its last token."""
+    for layer in cache.layers:
+        for name, held in vars(layer).items():
+            if name in ("keys", "values") and hasattr(layer, "sliding_window"):
+                first = int(held.shape[-2] == length)  # which a window may have left behind
+                _spoil(held[..., first:-1, :])
+            elif name in ("keys", "values"):  # of the prompt, or of the picture's features
+                _spoil(held[..., 1:-1, :] if held.shape[-2] == length else held)
+            elif isinstance(held, dict):  # recurrent and convolution states, by their number
+                for state in held.values():
+                    if isinstance(state, Tensor) and state.is_floating_point():
+                        _spoil(state)
+
+
+def _spoil(held: Tensor) -> None:
+    held.copy_(held.flip(-1) - 1)
 
 
 def checkpoint(name: str) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from family_kit import SAMPLES, loads_alike, model_of, outcome
+from family_kit import SAMPLES, loads_alike, model_of, outcome, prompt_hidden
 from steering_kit import count_hooks
 from transformers import ProcessorMixin
-from zoo import DEPTH, WIDTH, ZOO
+from zoo import DEPTH, WIDTH, ZOO, build
 
 from mllmeraser.models import MultimodalModel, contract
 from mllmeraser.models.families import families
@@ -24,7 +24,11 @@ from tiny import picture
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "benchmarks" / "results" / "families.json"
-REFUSED = {("mllama", "mixed batch"): "refused: send prompts with and without a picture apart"}
+REFUSED = {
+    ("mllama", "mixed batch"): "refused: send prompts with and without a picture apart",
+    ("mllama", "prompt hidden"): "no: an answer sees the picture",  # docs/limits.md
+    ("qwen3.5", "prompt hidden"): "no: an answer sees the picture",
+}
 
 every_family = pytest.mark.parametrize("name", ZOO)
 by_real_processor = pytest.mark.parametrize("name", [name for name, kind in ZOO.items() if not kind.stands_in])
@@ -36,12 +40,22 @@ def committed() -> dict[str, dict[str, str]]:
 
 @every_family
 def test_the_contract_holds(name: str) -> None:
-    """An eraser fires once per answer, in a batch as alone, and detaches without a trace."""
+    """An eraser fires once per answer, in a batch as alone, hides its prompt, and detaches without a trace."""
     hooks = count_hooks(model_of(name).hf)
     found = outcome(name)
-    for promise in (*(clause.name for clause in contract.CLAUSES), "fires once"):
+    for promise in (*(clause.name for clause in contract.CLAUSES), "fires once", "prompt hidden"):
         assert found[promise] == REFUSED.get((name, promise), "yes"), promise
     assert count_hooks(model_of(name).hf) == hooks
+
+
+def test_a_window_shorter_than_the_prompt_hides_it_too() -> None:
+    model = build("gemma3")
+    text = model.family.text_config(model.hf)
+    text.sliding_window = 8
+    for layer in model.layers:
+        layer.self_attn.sliding_window = 8
+    assert model.encode(list(SAMPLES[:1]))["input_ids"].shape[1] > 8
+    assert prompt_hidden(model) == ""
 
 
 @every_family

@@ -11,7 +11,7 @@ import torch
 from family_kit import make_plan
 from steering_kit import count_hooks
 from transformers import AutoConfig, GitConfig, LlamaConfig, LlavaConfig, T5Config
-from zoo import build
+from zoo import DEPTH, build
 
 from mllmeraser.api import list_families
 from mllmeraser.erasure.steering import attach
@@ -113,7 +113,7 @@ def test_the_candidate_proposed_is_not_the_tower() -> None:
     """Both are three blocks deep."""
     model = build("llava").hf
     found = candidates(model)
-    assert sorted(length for _, length in found) == [3, 3]
+    assert sorted(length for _, length in found) == [DEPTH, DEPTH]
     assert families._likeliest(found, model.config.text_config) == "model.language_model.layers"
     assert families._likeliest([], model.config.text_config) == "path.to.layers"
 
@@ -138,17 +138,17 @@ def mllama() -> MultimodalModel:
 
 
 def test_blocks_that_text_never_enters_are_no_hook_points(mllama: MultimodalModel) -> None:
-    assert [point.layer for point in mllama.hookpoints()] == [0, 2, 3]
+    assert [point.layer for point in mllama.hookpoints()] == [0, 2, 3, 4]
     with pytest.raises(InputError, match="block 1 of this mllama model does not run for every prompt"):
         mllama.hookpoints([0, 1])
-    with pytest.raises(InputError, match="use one of 0, 2, 3"):
+    with pytest.raises(InputError, match="use one of 0, 2, 3, 4"):
         mllama.states([Sample("Hi")], [HookPoint(1)])
 
 
 def test_an_eraser_is_not_attached_to_such_a_block(mllama: MultimodalModel) -> None:
     plan = make_plan(mllama)
     object.__setattr__(plan, "shift_layers", (1,))
-    object.__setattr__(plan, "directions", {1: plan.directions[3]})
+    object.__setattr__(plan, "directions", {1: plan.directions[4]})
     with pytest.raises(InputError, match="block 1"):
         attach(mllama, plan)
     assert count_hooks(mllama.hf) == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 import zoo
-import zoo_towers
 from steering_kit import ALWAYS, make_plan
 
 from mllmeraser.erasure.plan import SteeringPlan
@@ -19,7 +18,6 @@ SHOWN, TOLD = Sample("Who is this?", picture(1)), Sample("Where was Jonas Ferric
 
 def test_a_picture_without_a_place_in_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mllama sees pictures through cross-attention, whatever the prompt says."""
-    monkeypatch.setattr(zoo_towers, "DEPTH", 4)
     model = zoo.build("mllama")
     reads = model.family.hook_layers(model.hf)
     bare = make_plan(model, SUBJECT, threshold=ALWAYS)

@@ -148,7 +148,7 @@ GRIDS: dict[str, Kind] = {
         _qwen(
             {key: value for key, value in QWEN3_TOWER.items() if key != "deepstack_visual_indexes"},
             head_dim=16,
-            layer_types=["linear_attention", "linear_attention", "full_attention"],
+            layer_types=["linear_attention", "linear_attention", "linear_attention", "full_attention"],
             linear_key_head_dim=8,
             linear_value_head_dim=8,
             linear_num_key_heads=2,

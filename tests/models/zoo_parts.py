@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-WIDTH, DEPTH = 32, 3
+WIDTH, DEPTH = 32, 4
 SIGHTLESS = "its image processor needs torchvision"
 
 Ids = Callable[[str], int]

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 import zoo
-import zoo_towers
 from engine_kit import SOON, answers, ask, only, prompt, running
 from steering_kit import ALWAYS, NEVER, count_hooks, make_plan
 
@@ -264,7 +263,6 @@ def test_random_state_of_the_program_is_left_alone(tiny_llava: MultimodalModel, 
 
 def test_a_family_that_takes_text_apart_answers_both(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mllama refuses text and pictures in one batch; who asks at the same time must not notice."""
-    monkeypatch.setattr(zoo_towers, "DEPTH", 4)
     model = zoo.build("mllama")
     samples = [Sample("Who is this?", picture(1)), Sample("Where was Jonas Ferrick born?"),
                Sample("What is this?", picture(2)), Sample("Who is Ada?")]  # fmt: skip

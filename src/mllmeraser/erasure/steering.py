@@ -132,6 +132,7 @@ class SteeringAttachment(Attachment):
         self._idle = False
         self._hidden: Tensor | None = None
         self._veiled = False
+        self._flash = "flash" in str(family.text_config(hf)._attn_implementation)
         with ExitStack() as undo:
             undo.callback(self._reset)
             try:
@@ -264,7 +265,8 @@ class SteeringAttachment(Attachment):
         self._veiled = True
         if self._hidden is None:
             return None
-        return args, {**kwargs, "attention_mask": without(kwargs.get("attention_mask"), self._hidden, self._span.stop)}
+        mask = without(kwargs.get("attention_mask"), self._hidden, self._span.stop, flash=self._flash)
+        return args, {**kwargs, "attention_mask": mask}
 
     def _block_hook(self, layer: int) -> Callable[[nn.Module, Any, Any], Any]:
         def after_block(_module: nn.Module, _args: Any, output: Any) -> Any:

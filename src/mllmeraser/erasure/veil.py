@@ -17,6 +17,9 @@ from mllmeraser.erasure.image_runs import may_look
 from mllmeraser.erasure.prompt_geometry import PromptSites
 from mllmeraser.samples.errors import AttachError
 
+WHOLE = "full_attention"
+"""The kind of attention, as transformers calls it, whose cache holds every column."""
+
 
 def hidden_tokens(sites: PromptSites, fired: Tensor) -> Tensor:
     """(rows, columns) bool: what decoded tokens are not to attend to; `sites` covers the whole prompt, `fired` rows.
@@ -30,7 +33,7 @@ def hidden_tokens(sites: PromptSites, fired: Tensor) -> Tensor:
     return sites.prompt & (order > 1) & (order < order[:, -1:]) & fired[:, None]
 
 
-def without(mask: Any, hidden: Tensor, stop: int) -> Any:
+def without(mask: Any, hidden: Tensor, stop: int, *, flash: bool = False) -> Any:
     """An attention mask of `stop` columns without those that are hidden, in the form in which it came.
 
     Args:
@@ -38,6 +41,7 @@ def without(mask: Any, hidden: Tensor, stop: int) -> Any:
             those by kind of attention.
         hidden: (rows, prompt columns) bool, see `hidden_tokens`.
         stop: Columns of the cache after this pass.
+        flash: Whether the attention takes prepared masks with two dimensions.
 
     Raises:
         AttachError: If the mask has another form, or does not cover the cache.
@@ -46,7 +50,7 @@ def without(mask: Any, hidden: Tensor, stop: int) -> Any:
     if columns == 0:
         return mask
     if isinstance(mask, dict):
-        return {kind: without(one, hidden, stop) for kind, one in mask.items()}
+        return {kind: _of_kind(kind, one, hidden, stop, flash) for kind, one in mask.items()}
     if mask is None:
         mask = torch.ones(hidden.shape[0], stop, dtype=torch.long, device=hidden.device)
     if not isinstance(mask, Tensor) or mask.dim() not in (2, 4):
@@ -57,3 +61,16 @@ def without(mask: Any, hidden: Tensor, stop: int) -> Any:
     left = mask.clone()
     left[..., :columns].masked_fill_(hidden, torch.finfo(mask.dtype).min if mask.is_floating_point() else 0)
     return left
+
+
+def _of_kind(kind: str, mask: Any, hidden: Tensor, stop: int, flash: bool) -> Any:
+    """A prepared mask of one kind of attention.
+
+    None was made where the one token of this pass sees all there is. A window holds the last columns alone.
+    """
+    if mask is None and not flash:
+        mask = torch.ones(hidden.shape[0], 1, 1, stop, dtype=torch.bool, device=hidden.device)
+    gone = 0
+    if kind != WHOLE and isinstance(mask, Tensor) and mask.dim() == 4:
+        gone = max(0, stop - mask.shape[-1])
+    return without(mask, hidden[:, gone:], stop - gone)

@@ -212,6 +212,7 @@ def decoded(model: MultimodalModel, samples: Sequence[Sample]) -> tuple[Tensor, 
         max_new_tokens=STEPS,
         min_new_tokens=STEPS,
         do_sample=False,
+        suppress_tokens=[model.family.image_token_id(model.hf)],  # said, it would announce a picture
         output_logits=True,
         return_dict_in_generate=True,
         pad_token_id=model.processor.tokenizer.pad_token_id,
