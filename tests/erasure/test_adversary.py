@@ -75,6 +75,16 @@ def test_finished_batches_are_found_again(tiny_model: MultimodalModel, tmp_path:
     assert second.exists()
 
 
+def test_a_picture_for_one_text_is_not_taken_for_another(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
+    """What a prompt is aimed at is part of what its shard is of: twice the same prompt, and two that change places."""
+    few = STRONG.model_copy(update={"steps": 2, "batch_size": 1})
+    twice, texts, work = [PROMPTS[0], PROMPTS[0]], ["She", "Jonas"], Shards(tmp_path / "work")
+    for samples, targets in ((twice, texts), (PROMPTS[:2], texts), (PROMPTS[1::-1], texts)):
+        alone = perturb(tiny_llava, samples, targets, few)
+        kept = perturb(tiny_llava, samples, targets, few, shards=work)
+        assert all(torch.equal(one, other) for one, other in zip(alone.pixels, kept.pixels, strict=True))
+
+
 def test_flipped_means_that_greedy_decoding_says_the_target(tiny_model: MultimodalModel) -> None:
     said = tiny_model.generate(PROMPTS, max_new_tokens=1)
     other = [said[1], said[2], said[0]]

@@ -231,6 +231,7 @@ def test_a_pass_ends_where_the_last_wanted_layer_is(tiny_model, samples):
         assert set(ran[before:]) == {0, 1, 2, 3}, "what is wanted now and was not read is read again"
         assert [len(anchor.shifts) for anchor in some] == [int(number in (1, 2)) for number in range(len(samples))]
         before = len(ran)
+        assert all(some[n].kept["text"] is alone[n].kept["text"] for n in (1, 2)), "what was read stays to the bit"
         assert gates.of(samples[1:3]) == some[1:3] == gates.of(samples[1:3], shifted=samples[1:3])
         assert len(ran) == before
     finally:

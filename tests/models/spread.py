@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +18,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from steering_kit import count_hooks, logits, make_plan
+from steering_kit import ALWAYS, count_hooks, logits, make_plan
 
 from mllmeraser.erasure import Eraser, agreement
+from mllmeraser.erasure.policy import PERSISTENT
 from mllmeraser.erasure.steering import attach, attach_all
 from mllmeraser.models import MultimodalModel, load_model
 from mllmeraser.models.capture import hidden_of
@@ -81,12 +83,25 @@ def misused(path: str) -> dict[str, bool]:
     model, samples, mine = load_model(path, tp_plan="auto"), mixed_samples(), "ab"[dist.get_rank()]
     plans = {name: make_plan(model, name=name, seed=seed, strength=3.0) for seed, name in enumerate("ab", 2)}
     said = {"another eraser": refused(lambda: attach(model, plans[mine]))}
+    shut = {k: replace(g, tensors={n: -t for n, t in g.tensors.items()}) for k, g in plans["a"].gates.items()}
+    gates = {"a": plans["a"].gates, "b": shut}[mine]
+    said["other gates"] = refused(lambda: attach(model, replace(plans["a"], gates=gates)))
+    wider = replace(plans["a"].policy, decode=not plans["a"].policy.decode) if mine == "b" else plans["a"].policy
+    said["another policy"] = refused(lambda: attach(model, replace(plans["a"], policy=wider)))
     with attach_all(model, plans) as handle:
         handle.select([["a"]] * len(samples))
         said["the same rows"] = not refused(lambda: logits(model, samples))
         handle.select([[mine]] * len(samples))
         said["other rows"] = refused(lambda: logits(model, samples))
     said["no trace"] = count_hooks(model.hf) == 0
+    lasting = make_plan(model, PERSISTENT, threshold=ALWAYS)
+    with attach(model, lasting) as handle, torch.no_grad():
+        inputs = model.encode(samples)
+        cache = model.hf(**inputs, use_cache=True).past_key_values
+        mask = torch.nn.functional.pad(inputs["attention_mask"], (0, 1), value=1)
+        handle.select([[lasting.name] if mine == "a" else []] * len(samples))
+        step = {"input_ids": inputs["input_ids"][:, -1:], "attention_mask": mask, "past_key_values": cache}
+        said["other rows while decoding"] = refused(lambda: model.hf(**step))
     agreement.PATIENCE = timedelta(seconds=4)
     said["one alone"] = mine == "b" or refused(lambda: attach(model, plans["a"]))
     return said

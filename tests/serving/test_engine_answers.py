@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from mllmeraser.erasure.readings import read_gate
 from mllmeraser.erasure.steering import attach_all
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
-from mllmeraser.serving.engine import BatchReport, Engine, EngineError, Prompt, Sampling
+from mllmeraser.serving.engine import BatchReport, Engine, EngineError, Prompt, Sampling, TimedOut
 from tiny import picture
 
 CHOICES = [("a",), ("b",), (), ("a", "b"), ("b",), (), ("a",)]
@@ -272,3 +273,20 @@ def test_a_family_that_takes_text_apart_answers_both(monkeypatch: pytest.MonkeyP
         together = [text.strip() for text in answers([ask(engine, model, sample, max_tokens=6) for sample in samples])]
     assert together == expected
     assert [report.rows for report in seen] == [4]
+
+
+def test_who_waits_for_the_second_part_of_a_batch_is_not_forgotten() -> None:
+    """A deadline that passes while text is answered ends the request about a picture there and then."""
+    model = zoo.build("mllama")
+    slow = model.hf.register_forward_pre_hook(lambda *_: time.sleep(0.05))
+    told, shown = Sample("Where was Jonas Ferrick born?"), Sample("Who is this?", picture(1))
+    try:
+        with running(model, max_batch=2, max_wait_s=10) as engine:
+            long = ask(engine, model, told, max_tokens=40)
+            late = ask(engine, model, shown, max_tokens=4, deadline_s=0.8)
+            with pytest.raises(TimedOut):
+                late.result(SOON)
+            assert not long.done, "while the first part is still being answered"
+            assert long.result(SOON).tokens == 40
+    finally:
+        slow.remove()

@@ -139,8 +139,12 @@ def perturb_job(
             before, after = attack.run()
         return {"complied": before, "complies": after, "rows": torch.tensor(attack.rows), "pixels": attack.pixels.cpu()}
 
-    what = f"pictures perturbed with {chosen.model_dump_json()} for {json.dumps(list(targets))}"
-    return Job(model, what, aimed, model.prompts.plan(aimed, chosen.batch_size), read, stage="perturbed images")
+    what, plan = f"pictures perturbed with {chosen.model_dump_json()}", model.prompts.plan(aimed, chosen.batch_size)
+    return Job(model, what, aimed, plan, read, stage="perturbed images", key=_with_target)
+
+
+def _with_target(sample: Sample) -> str:
+    return json.dumps([sample.digest(), sample.answer])
 
 
 class _Attack:

@@ -65,7 +65,8 @@ class Anchors:
         for job in jobs:
             names = [self._digest(sample) for sample in job.samples]
             for rows, tensors in captured(job, self._shards, _part(progress, before, total)):
-                self._kept.update(zip((names[row] for row in rows), unpacked(tensors), strict=True))
+                for row, anchor in zip(rows, unpacked(tensors), strict=True):
+                    self._keep(names[row], anchor)
             before += len(names)
         return [self._kept[self._digest(sample)] for sample in samples]
 
@@ -90,6 +91,11 @@ class Anchors:
         for sample in samples:
             digest = self._digest(sample)
             self._shared[digest] = digest in moved or self._shared.get(digest, not self.shifts)
+
+    def _keep(self, digest: str, anchor: Anchor) -> None:
+        """What was read before stays to the bit, whatever batch it is read in again."""
+        old = self._kept.get(digest)
+        self._kept[digest] = anchor if old is None else Anchor({**old.kept, "shifts": anchor.kept["shifts"]})
 
     def _is_shifted(self, digest: str) -> bool | None:
         """Whether an anchor has states at the shifted layers; None where there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ class Job:
         plan: Row numbers of each batch. The batch is part of what is read: padding shows in the last digits.
         read: The tensors of one batch.
         stage: What progress is told that this is.
+        key: What of a sample decides about its tensors.
     """
 
     model: MultimodalModel
@@ -43,6 +44,7 @@ class Job:
     plan: Sequence[Sequence[int]]
     read: Callable[[Sequence[Sample]], Mapping[str, Tensor]]
     stage: str = STAGE
+    key: Callable[[Sample], str] = field(default=Sample.digest)
 
     def batch(self, number: int) -> list[Sample]:
         """The prompts of one batch."""
@@ -57,7 +59,7 @@ class Job:
         for number in range(len(self.plan)):
             digest = hashlib.sha256(head.encode())
             for sample in self.batch(number):
-                digest.update(sample.digest().encode())
+                digest.update(self.key(sample).encode())
             found.append(digest.hexdigest())
         return found
 

@@ -82,9 +82,18 @@ _BUILDERS: dict[str, Callable[[LayerStatistics], Direction]] = {
 }
 
 
+_FROM_OUTSIDE: set[str] = set()
+
+
 def register_direction(kind: str, build: Callable[[LayerStatistics], Direction]) -> None:
     """Add a kind of direction: `build` makes it from the statistics of one layer."""
     _BUILDERS[kind] = build
+    _FROM_OUTSIDE.add(kind)
+
+
+def may_need_retain(kind: str) -> bool:
+    """Whether a direction may be made of retain samples, too: none of those here is, one from outside may be."""
+    return kind in _FROM_OUTSIDE
 
 
 def erasure_direction(kind: str, statistics: LayerStatistics) -> Direction:

@@ -20,7 +20,7 @@ from mllmeraser.erasure.assemble import assemble, describe
 from mllmeraser.erasure.calibrate import Decision
 from mllmeraser.erasure.closed_form import directions_from
 from mllmeraser.erasure.config import Calibration
-from mllmeraser.erasure.direction import DIRECTION_KINDS
+from mllmeraser.erasure.direction import may_need_retain
 from mllmeraser.erasure.gates import Gate, Pairs, identity_gate, look_alike_pairs
 from mllmeraser.erasure.identity_thresholds import (
     FACE_SHARE,
@@ -144,8 +144,8 @@ def _behind_directions(parts: Parts, settings: FitSettings) -> dict[str, Sequenc
     """The groups that directions are made of."""
     groups: dict[str, Sequence[Sample]] = {f"{FORGET}/{key}": rows for key, rows in parts.forget.items()}
     groups[STRANGERS] = parts.strangers
-    if settings.direction.kind not in DIRECTION_KINDS:
-        groups[RETAIN] = parts.retain  # one from outside may look at everything
+    if may_need_retain(settings.direction.kind):
+        groups[RETAIN] = parts.retain
     return groups
 
 

@@ -71,12 +71,19 @@ def attach_all(model: Any, erasers: Steerables) -> SteeringAttachment:
     family = family_for(hf.config, hf)
     layers = family.decoder_layers(hf)
     agreement = meet(hf)
-    plans = _named_plans(model, erasers)
-    check_plans(plans, len(layers), int(family.text_config(hf).hidden_size))
-    family.check_hooks(hf, [layer for plan in plans for layer in (*plan.reads, *plan.shift_layers)])
-    if agreement is not None:
-        agreement.on_plans(plans)
-    return SteeringAttachment(hf, family, layers, plans, agreement)
+    try:
+        if agreement is not None:
+            agreement.on_erasers(erasers)
+        plans = _named_plans(model, erasers)
+        check_plans(plans, len(layers), int(family.text_config(hf).hidden_size))
+        family.check_hooks(hf, [layer for plan in plans for layer in (*plan.reads, *plan.shift_layers)])
+        if agreement is not None:
+            agreement.on_plans(plans)
+        return SteeringAttachment(hf, family, layers, plans, agreement)
+    except BaseException:
+        if agreement is not None:
+            agreement.end()
+        raise
 
 
 def _named_plans(model: Any, erasers: Steerables) -> tuple[SteeringPlan, ...]:
@@ -228,8 +235,8 @@ class SteeringAttachment(Attachment):
             self._hidden = self._tracker.hidden(span, inputs.get("past_key_values"))
         if span.has_prompt:
             self._check_adapters()
-            if self._agreement is not None:
-                self._agreement.on_rows(self._selection)
+        if self._agreement is not None and (span.has_prompt or self._stack.hiders or self._stack.steers_decoding):
+            self._agreement.on_rows(self._selection)
         self._pass = None if self._idle else self._make_pass(span, inputs)
 
     def _claim(self, module: nn.Module) -> None:

@@ -20,9 +20,9 @@ from mllmeraser.samples.sample import Sample
 
 CLOSE = 1e-3
 """Relative difference up to which two computations of one state are the same; padding changes the order of sums."""
-ROUGH = {torch.float16: 0.02, torch.bfloat16: 0.1}
-"""The same in half precision, whose states carry three and two digits; a broken promise differs by much more."""
-QUANTISED = 0.1
+ROUGH = {torch.float16: 0.02, torch.bfloat16: 0.05}
+"""The same in half precision, whose states carry three and two digits: a slip of one padding token may hide in it."""
+QUANTISED = 0.05
 """The same for quantised weights, where the other rows of a batch move the scale of activations."""
 REFUSED = "refused: "
 """How an answer begins that says what a family will not do, and is kept to."""

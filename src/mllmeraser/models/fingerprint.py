@@ -74,6 +74,12 @@ def note_packed(hf: PreTrainedModel) -> None:
     packed = _packed(hf)
     if packed:
         setattr(hf, _PACKED, packed)
+        hf.register_load_state_dict_post_hook(_forget_packed)
+
+
+def _forget_packed(hf: nn.Module, _keys: object) -> None:
+    """Other weights have been put into the model."""
+    setattr(hf, _PACKED, None)
 
 
 def _packed(hf: PreTrainedModel) -> str:

@@ -80,8 +80,14 @@ class Batch:
             return [self.rows]
         return [[row for row in self.rows if (row.waiting.prompt.image is None) == plain] for plain in (True, False)]
 
+    def _look(self) -> None:
+        """Before every token; also at rows whose turn in this batch is yet to come."""
+        self._step(self.rows)
+        for row in self.rows:
+            row.look()
+
     def _run(self, rows: list[Row]) -> None:
-        rows, inputs = encode_rows(self._model, rows)
+        rows, inputs = encode_rows(self._model, [row for row in rows if row.ended is None])
         if inputs is None or self._answered(rows, inputs):
             return
         torch.cuda.empty_cache()
@@ -96,13 +102,14 @@ class Batch:
         before = force.readings
 
         def prompt_read() -> None:
-            self._prompt_seconds = time.monotonic() - self._began
+            if self._prompt_seconds is None:
+                self._prompt_seconds = time.monotonic() - self._began
             readings = force.fresh_readings(before, len(rows))
             if readings is not None:
                 note_readings(rows, readings)
                 self._fired.update(fired_counts(readings))
 
-        decoding = Decoding(self._model, rows, self._names, prompt_read, lambda: self._step(rows))
+        decoding = Decoding(self._model, rows, self._names, prompt_read, self._look)
         try:
             decode(self._model, inputs, decoding)
         except torch.cuda.OutOfMemoryError:
