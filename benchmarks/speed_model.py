@@ -4,7 +4,8 @@ Both sides run the same prompts for the same number of tokens, in interleaved pa
 median of the ratios of the pairs, with a bootstrap interval. Attaching and detaching do not count. On a shipped model
 the eraser is the one that the demo fits; with ``--full-size`` the model is a random one of the published size in
 bfloat16 on a GPU, with a random eraser of the same shape, eagerly and compiled. With ``--layers`` and ``--width`` that
-model is made smaller and runs anywhere: a dry run of the same code.
+model is made smaller and runs anywhere: a dry run of the same code. *Empty hooks* are functions that do nothing, at
+the modules where those of the eraser are: what anything that looks into a model costs at least.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import gc
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +127,29 @@ def shipped(args: Namespace, report: Report) -> None:
     model = load_model(args.model, device=args.device)
     report.head["fingerprint"] = model.fingerprint()
     eraser = Eraser.from_pretrained(args.eraser) if args.eraser else _fitted(model, args.seed)
-    attached = {"attached": lambda: eraser.attached(model)}
+    attached = {"attached": lambda: eraser.attached(model), "empty hooks": lambda: empty_hooks(model, eraser)}
     for modality in ("image", "text"):
         inputs = dict(model.encode(_prompts(modality, args.batch)))
         found = stages(model.hf, model.hf, inputs, args.new_tokens, generate=True)
         _keep(report, f"{modality}, eager", compare(found, attached, args, args.batch))
+
+
+@contextmanager
+def empty_hooks(model: MultimodalModel, eraser: Eraser) -> Iterator[None]:
+    """Hooks that do nothing, at every module where the eraser has one."""
+    plan, hf = eraser.plan(model), model.hf
+    with ExitStack() as undo:
+        undo.callback(hf.register_forward_pre_hook(_nothing, with_kwargs=True).remove)
+        undo.callback(hf.register_forward_hook(_nothing, with_kwargs=True, always_call=True).remove)
+        for layer in sorted({*plan.reads, *plan.shift_layers}):
+            undo.callback(model.layers[layer].register_forward_hook(_nothing).remove)
+        if plan.policy.hide_prompt:
+            undo.callback(model.family.decoder(hf).register_forward_pre_hook(_nothing, with_kwargs=True).remove)
+        yield
+
+
+def _nothing(*_args: object) -> None:
+    """An empty hook."""
 
 
 def _fitted(model: MultimodalModel, seed: int) -> Eraser:

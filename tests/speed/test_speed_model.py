@@ -9,7 +9,7 @@ import pytest
 import torch
 from full_size import NAMES, config_of, random_eraser, random_model, random_prompts
 from speed_kit import Run, is_ratio, is_timing
-from speed_model import decoding, main, prefill
+from speed_model import decoding, empty_hooks, main, prefill
 from transformers import LlavaForConditionalGeneration, Qwen2_5_VLForConditionalGeneration
 from worlds import quick, small_request
 
@@ -110,7 +110,22 @@ def test_overhead_on_a_model_with_an_eraser(
     assert [entry["key"] for entry in found["results"]] == ["image, eager", "text, eager"]
     for entry in found["results"]:
         assert set(entry["seconds"]) == {"prefill", "decoding", "generate"} and entry["rows"] == 3
-        assert all(is_ratio(stage["attached"]) for stage in entry["overhead_percent"].values())
+        for side in ("attached", "empty hooks"):
+            assert all(is_ratio(stage[side]) for stage in entry["overhead_percent"].values())
+
+
+def test_empty_hooks_are_where_the_erasers_are_and_go(tiny_llava: MultimodalModel) -> None:
+    eraser = fit(tiny_llava, small_request(), quick()).eraser
+
+    def counts() -> list[int]:
+        return [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in tiny_llava.hf.modules()]
+
+    bare = counts()
+    with eraser.attached(tiny_llava):
+        steered = counts()
+    with empty_hooks(tiny_llava, eraser):
+        assert counts() == steered != bare
+    assert counts() == bare
 
 
 def test_an_eraser_that_is_not_there_is_one_line_and_code_2(
