@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # also when this file is loaded 
 from readme_tables import MODELS, RESULTS, ROOT, markdown, refresh  # noqa: E402
 
 PAGE = ROOT / "docs" / "studies.md"
+FULL_SIZES = ("llava-1.5-7b", "qwen2.5-vl-7b")
 Entry = Mapping[str, Any]
 
 
@@ -110,12 +111,12 @@ def room() -> Iterable[list[str]]:
     """Pictures of the forgotten that are missed, and of their doubles that are taken for them, by the room left."""
     found = {model: entries("room", model) for model in MODELS}
     widths = list(dict.fromkeys(width for one in found.values() for entry in one.values() for width in entry["rooms"]))
-    yield ["model", "pictures of a request", "pictures of", *widths]
+    yield ["model", "pictures of a request", "pictures of", *widths, "hindsight"]
     for model, one in found.items():
         for entry in one.values():
             for name, whose in (("missed", "the forgotten, missed"), ("taken for them", "doubles, taken for them")):
                 cells = [share(entry["rooms"][width][name]) for width in widths]
-                yield [model, str(entry["pictures"]), whose, *cells]
+                yield [model, str(entry["pictures"]), whose, *cells, share(entry["hindsight"][name])]
 
 
 def sequential() -> Iterable[list[str]]:
@@ -184,6 +185,34 @@ def algebra() -> Iterable[list[str]]:
                *(f"{faster[way]['median']:.1f} times" for way in ways)]  # fmt: skip
 
 
+def capture() -> Iterable[list[str]]:
+    """What reading states and fitting costs beside plain passes of the same prompts."""
+    yield ["model", "preset", "prompts", "plain passes, s", "eraser made, s", "over plain passes"]
+    for model in MODELS:
+        for preset, entry in entries("capture", model).items():
+            spent = [f"{entry['seconds'][side]['median']:.1f}" for side in ("passes", "erase")]
+            over = entry["overhead_percent"]
+            told = f"{over['median']:+.1f} % [{over['low']:+.1f}, {over['high']:+.1f}]"
+            yield [model, preset, str(entry["prompts"]), *spent, told]
+
+
+def full_size() -> Iterable[list[str]]:
+    """The same at published sizes, from a few prompts and all of the linear algebra."""
+    kinds = ("gates and direction", "gates alone")
+    yield ["model", "layers", "weights, GB", "a prompt, s", *(f"read for {kind}" for kind in kinds),
+           "prompts of a request", "linear algebra, s", "in all", "kept states, GB"]  # fmt: skip
+    for name in FULL_SIZES:
+        found = entries("capture", name)
+        if not found:
+            continue
+        made, linear, few, whole = found.values()
+        each = few["seconds"]["passes"]["median"] / few["prompts"]
+        over = [f"{few['overhead_percent'][kind]['median']:+.1f} %" for kind in kinds]
+        yield [name, f"{made['layers']} of {made['published_layers']}", f"{made['weight_bytes'] / 1e9:.1f}",
+               f"{each:.1f}", *over, str(linear["prompts"]), f"{linear['seconds']:.0f}",
+               f"{whole['overhead_percent']:+.1f} %", f"{linear['anchor_bytes'] / 1e9:.1f}"]  # fmt: skip
+
+
 def shift() -> Iterable[list[str]]:
     """What K erasers cost a token, and what they hold."""
     yield ["erasers", "tokens of a pass", "no shift, ms", "dense, ms", "shift, ms", "time of dense", "held, MB"]
@@ -196,14 +225,15 @@ def shift() -> Iterable[list[str]]:
 
 
 def overhead() -> Iterable[list[str]]:
-    """What an attached eraser costs a whole answer."""
-    yield ["model", "prompts", "bare, ms", "reading", "a token", "whole answers"]
+    """What an attached eraser costs a whole answer, and what hooks that do nothing cost."""
+    yield ["model", "prompts", "attached", "bare, ms", "reading", "a token", "whole answers"]
     for model in MODELS:
         for entry in timed(f"model-{model}"):
-            slower = [entry["overhead_percent"][stage]["attached"] for stage in ("prefill", "decoding", "generate")]
             bare = entry["seconds"]["generate"]["bare"]["median"]
-            told = [f"{found['median']:+.1f} % [{found['low']:+.1f}, {found['high']:+.1f}]" for found in slower]
-            yield [model, entry["key"].partition(",")[0], f"{1e3 * bare:.0f}", *told]
+            for side, name in (("attached", "the eraser"), ("empty hooks", "empty hooks")):
+                slower = [entry["overhead_percent"][stage][side] for stage in ("prefill", "decoding", "generate")]
+                told = [f"{found['median']:+.1f} % [{found['low']:+.1f}, {found['high']:+.1f}]" for found in slower]
+                yield [model, entry["key"].partition(",")[0], name, f"{1e3 * bare:.0f}", *told]
 
 
 def load() -> Iterable[list[str]]:
@@ -250,6 +280,8 @@ STUDIES = (
     re_entry,
     no_refusal,
     algebra,
+    capture,
+    full_size,
     shift,
     overhead,
     load,
