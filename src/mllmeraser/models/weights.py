@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -222,8 +223,11 @@ def _unpack(hf: PreTrainedModel) -> None:
 
 def _spreading(plan: TensorParallel) -> Any:
     try:
+        from torch.distributed.tensor import distribute_tensor
         from transformers.distributed.configuration_utils import DistributedConfig
 
+        if "src_data_rank" not in inspect.signature(distribute_tensor).parameters:
+            raise InputError("this torch cannot spread a model over processes: 2.13 was tried")
         return DistributedConfig(tp_plan=plan)
     except (ImportError, TypeError) as error:
         raise InputError("this transformers cannot spread a model over processes: 5.23 was tried") from error
