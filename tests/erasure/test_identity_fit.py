@@ -9,10 +9,11 @@ import pytest
 import torch
 from worlds import LayerRange, close, small_request
 
-from mllmeraser.erasure import Eraser, FitSettings, GateSettings, fit
+from mllmeraser.erasure import Eraser, FitSettings, GateSettings, direction, fit
 from mllmeraser.erasure.policy import SUBJECT
 from mllmeraser.erasure.readings import read_gate
 from mllmeraser.erasure.result import FitResult
+from mllmeraser.erasure.statistics import LayerStatistics
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
 from mllmeraser.samples.request import Request
@@ -120,3 +121,22 @@ def test_the_default_reads_three_layers_before_it_shifts(depth):
     reads, (shifts, *_) = FitSettings.preset("default").layers(depth)
     assert len(reads) == 3 and reads[-1] < shifts[0] and shifts[-1] == depth - 1
     assert FitSettings.preset("default").shift_layers == LayerRange(start=0.7, stop=1.0)
+
+
+@pytest.mark.parametrize("kind", ["unknown", "from-outside"])
+def test_a_direction_from_outside_may_look_at_what_is_retained(
+    tiny_llava: MultimodalModel, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(direction, "_BUILDERS", dict(direction._BUILDERS))
+    monkeypatch.setattr(direction, "_FROM_OUTSIDE", set())
+    seen: list[int] = []
+
+    def build(statistics: LayerStatistics) -> direction.Direction:
+        seen.append(statistics["retain"].n)
+        return direction.Direction(statistics.strangers.mean - statistics["retain"].mean, {})
+
+    direction.register_direction(kind, build)
+    settings = identity_settings()
+    settings = settings.model_copy(update={"direction": settings.direction.model_copy(update={"kind": kind})})
+    fit(tiny_llava, identity_request(), settings)
+    assert seen and min(seen) > 0

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mllmeraser.models import MultimodalModel, load_model
-from mllmeraser.models.fingerprint import _canonical, fingerprint, taken_once
+from mllmeraser.models.fingerprint import _canonical, fingerprint, note_packed, taken_once
 from mllmeraser.samples import InputError
 from tiny import build_llava, mixed_samples
 
@@ -105,3 +105,19 @@ def test_within_the_block_it_is_taken_once(tiny_llava: MultimodalModel, tiny_qwe
     finally:
         with torch.no_grad():
             weight.copy_(was)
+
+
+def test_packed_weights_count_as_they_were_loaded(tiny_llava: MultimodalModel) -> None:
+    """A kernel may pack them anew, which makes no other model of it; loading others does."""
+    hf = copy.deepcopy(tiny_llava.hf)
+    plain = fingerprint(hf)
+    hf.config.quantization_config = {"quant_method": "gptq", "bits": 4}
+    hf.register_buffer("qweight", torch.arange(12, dtype=torch.int32))
+    packed = fingerprint(hf)
+    assert packed != plain
+    note_packed(hf)
+    hf.qweight += 1
+    assert fingerprint(hf) == packed
+    others = {**hf.state_dict(), "qweight": hf.qweight + 5}
+    hf.load_state_dict(others)
+    assert fingerprint(hf) != packed
