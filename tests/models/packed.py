@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import AutoConfig, LlavaForConditionalGeneration
 
 GROUP = 32
 """Neighbouring inputs that share a scale, in the formats of 4 bit."""
@@ -135,3 +136,13 @@ def change_one_block(folder: Path, copy: Path) -> Path:
     tensors[name] = raw.flip(0).contiguous().view(tensors[name].dtype)
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
     return copy
+
+
+def even_widths(folder: Path) -> Path:
+    """Make the tiny LLaVA in a folder anew with widths of 64 and 128 throughout, which all formats can hold."""
+    config = AutoConfig.from_pretrained(folder)
+    config.vision_config.hidden_size, config.vision_config.intermediate_size = 64, 128
+    config.text_config.intermediate_size = 128
+    torch.manual_seed(0)
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    return folder

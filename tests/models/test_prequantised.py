@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import torch
-from packed import FORMATS, build_packed, change_one_block, configure
+from packed import FORMATS, build_packed, change_one_block, configure, even_widths
 from steering_kit import logits
 from test_weights import refused, steers
-from transformers import AutoConfig, LlavaForConditionalGeneration, TorchAoConfig
+from transformers import LlavaForConditionalGeneration, TorchAoConfig
 
 from mllmeraser.erasure import Eraser
 from mllmeraser.models import MultimodalModel, load_model
@@ -57,12 +57,7 @@ needs_torchao = pytest.mark.skipif(find_spec("torchao") is None, reason="torchao
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny LLaVA with widths of 64 and 128 throughout, which all formats can hold."""
     folder = build_llava(tmp_path_factory.mktemp("prequantised") / "llava", layers=3)
-    config = AutoConfig.from_pretrained(folder)
-    config.vision_config.hidden_size, config.vision_config.intermediate_size = 64, 128
-    config.text_config.intermediate_size = 128
-    torch.manual_seed(0)
-    LlavaForConditionalGeneration(config).save_pretrained(folder)
-    return folder
+    return even_widths(folder)
 
 
 def made_on(model: MultimodalModel) -> Any:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from packed import even_widths
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from steering_kit import logits, make_plan
-from transformers import AutoConfig, LlavaForConditionalGeneration
 
 from mllmeraser.erasure.steering import attach
 from mllmeraser.models import load_model
@@ -54,12 +54,7 @@ def test_steering_in_every_precision(tiny_llava_path: Path, dtype: str) -> None:
 def even_path(tiny_llava_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny LLaVA with widths of 64 and 128 throughout: 4-bit weights come in blocks of 64."""
     folder = Path(shutil.copytree(tiny_llava_path, tmp_path_factory.mktemp("even") / "llava"))
-    config = AutoConfig.from_pretrained(folder)
-    config.vision_config.hidden_size, config.vision_config.intermediate_size = 64, 128
-    config.text_config.intermediate_size = 128
-    torch.manual_seed(0)
-    LlavaForConditionalGeneration(config).save_pretrained(folder)
-    return folder
+    return even_widths(folder)
 
 
 @needs_bitsandbytes
