@@ -1,6 +1,6 @@
 """Time and memory of capture and fit beside plain forward passes of the same prompts.
 
-`erase` reads every state that a fit needs and makes the eraser: with the preset `default` the lens first, then the fit
+`erase` reads every state that a fit needs and makes the eraser: with the preset `default` the basis first, then the fit
 with it. `passes` encodes the very same batches and sends them through the whole bare model, and looks at nothing, while
 a capture for gates alone ends at the last layer that is read. Both sides take turns, so that a slow spell hits both,
 and the overhead is the median over the pairs. Completing the request (views, wordings, shipped sets) is no part of
@@ -35,15 +35,15 @@ from timing import (
 )
 
 from mllmeraser.benchmarks.defaults import complete
-from mllmeraser.erasure.anchors import Anchors
-from mllmeraser.erasure.contrast import ContrastSet
-from mllmeraser.erasure.fit import fit
-from mllmeraser.erasure.footprint import anchor_bytes
-from mllmeraser.erasure.identity import shifted_samples
-from mllmeraser.erasure.lens import fit_lens
-from mllmeraser.erasure.result import FitResult
+from mllmeraser.erasure.directions.contrast_states import ContrastSet
+from mllmeraser.erasure.fit.discriminants import fit_shared_basis
+from mllmeraser.erasure.fit.linear import fit
+from mllmeraser.erasure.fit.result import FitResult
+from mllmeraser.erasure.fit.split import split
+from mllmeraser.erasure.fit.subject import shifted_samples
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.split import split
+from mllmeraser.erasure.states.memory import prompt_state_bytes
+from mllmeraser.erasure.states.state_cache import PromptStateCache
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World
@@ -68,12 +68,12 @@ def maker(model: MultimodalModel, request: Request, settings: FitSettings) -> Ca
     """Capture and fit from nothing, as `erase` does."""
 
     def make() -> FitResult:
-        if settings.gate.kind != "identity":
+        if settings.gate.kind != "subject":
             return fit(model, request, settings, contrast=ContrastSet.from_samples(*contrast_prompts(settings.seed)))
         reads, (shifts, *_) = settings.layers(model.num_layers)
-        anchors = Anchors(model, reads, shifts, batch_size=settings.batch_size)
-        lens = fit_lens(anchors, request.retain, request.strangers, settings.gate)
-        return fit(model, request, settings, anchors=anchors, lens=lens)
+        cache = PromptStateCache(model, reads, shifts, batch_size=settings.batch_size)
+        basis = fit_shared_basis(cache, request.retain, request.strangers, settings.gate)
+        return fit(model, request, settings, cache=cache, basis=basis)
 
     return make
 
@@ -160,12 +160,12 @@ def measure(model: MultimodalModel, request: Request, preset: str, args: Namespa
         "stages": {name: round(value, 4) for name, value in made.timings.items()},
         "overhead_percent": {name: 100 * (value - 1) for name, value in overhead.items()},
         "peak_bytes": {name: peak(run, args.device) for name, run in sides.items()},
-        "stated_bytes": _stated(model, batches, request, settings) if settings.gate.kind == "identity" else None,
+        "stated_bytes": _stated(model, batches, request, settings) if settings.gate.kind == "subject" else None,
     }
 
 
 def _stated(model: MultimodalModel, batches: Batches, request: Request, settings: FitSettings) -> int:
-    """What the anchors of these prompts take by the formula."""
+    """What the cache of these prompts take by the formula."""
     image = model.family.image_token_id(model.hf)
     text = 0
     for batch in batches:
@@ -174,7 +174,7 @@ def _stated(model: MultimodalModel, batches: Batches, request: Request, settings
     samples = [sample for batch in batches for sample in batch]
     behind = [*shifted_samples(split(request, settings, salt=""), settings), *request.strangers]
     shifts = len(settings.layers(model.num_layers)[1][0]) * len({sample.digest() for sample in behind})
-    return anchor_bytes(
+    return prompt_state_bytes(
         prompts=len(samples),
         text_tokens=text,
         pictures=sum(sample.image is not None for sample in samples),

@@ -32,18 +32,18 @@ from timing import (
 )
 from torch import Tensor
 
-from mllmeraser.erasure.anchors import Anchor, Anchors
-from mllmeraser.erasure.fit import fit
-from mllmeraser.erasure.footprint import anchor_bytes
-from mllmeraser.erasure.lens import fit_lens
+from mllmeraser.erasure.fit.discriminants import fit_shared_basis
+from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.states.memory import prompt_state_bytes
+from mllmeraser.erasure.states.state_cache import PromptStateCache, PromptStates
 from mllmeraser.models.families.base import tokenize
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Request, Sample
 from mllmeraser.samples.progress import Progress
 
 
-class RandomAnchors(Anchors):
+class RandomAnchors(PromptStateCache):
     """States of the right number and shape: everybody's own mean, and noise around it."""
 
     def __init__(self, model: MultimodalModel, settings: FitSettings, seed: int) -> None:
@@ -52,14 +52,14 @@ class RandomAnchors(Anchors):
         super().__init__(model, reads, shifts)
         self._generator = torch.Generator().manual_seed(seed)
         self._means: dict[str | None, Tensor] = {}
-        self._drawn: dict[int, tuple[Sample, Anchor]] = {}
+        self._drawn: dict[int, tuple[Sample, PromptStates]] = {}
         self.text_tokens = 0
         self.behind_directions: set[int] = set()
 
     def of(
         self, samples: Sequence[Sample], progress: Progress | None = None, *, shifted: Sequence[Sample] = ()
-    ) -> list[Anchor]:
-        """Anchors of samples, drawn where they are new; all of them with states at the shifted layers."""
+    ) -> list[PromptStates]:
+        """PromptStateCache of samples, drawn where they are new; all of them with states at the shifted layers."""
         self.behind_directions |= {id(sample) for sample in shifted}
         return [self._one(sample) for sample in samples]
 
@@ -68,19 +68,19 @@ class RandomAnchors(Anchors):
         """Everything that was asked for."""
         return [sample for sample, _ in self._drawn.values()]
 
-    def _one(self, sample: Sample) -> Anchor:
+    def _one(self, sample: Sample) -> PromptStates:
         if id(sample) not in self._drawn:
             self._drawn[id(sample)] = (sample, self._draw(sample))
         return self._drawn[id(sample)][1]
 
-    def _draw(self, sample: Sample) -> Anchor:
+    def _draw(self, sample: Sample) -> PromptStates:
         token = self.model.family.image_token_id(self.model.hf)
         ids = torch.tensor(tokenize(self.model.processor, [self.model.prompts.text(sample)])[0])
         text = ids[ids != token].int()
         self.text_tokens += len(text)
         mean = self._means.setdefault(sample.subject, self._noise(1))
         dtype = self.model.dtype
-        return Anchor({
+        return PromptStates({
             "ids": text,
             "text": (mean + self._noise(len(text))).to(dtype),
             "last": (mean + self._noise(1))[0].to(dtype),
@@ -93,27 +93,27 @@ class RandomAnchors(Anchors):
 
 
 def algebra(model: MultimodalModel, request: Request, settings: FitSettings, seed: int) -> dict[str, Any]:
-    """Seconds of lens and fit from states that are there, and how many there are."""
-    anchors = RandomAnchors(model, settings, seed)
+    """Seconds of basis and fit from states that are there, and how many there are."""
+    cache = RandomAnchors(model, settings, seed)
 
     def make() -> None:
-        lens = fit_lens(anchors, request.retain, request.strangers, settings.gate)
-        fit(model, request, settings, anchors=anchors, lens=lens)
+        basis = fit_shared_basis(cache, request.retain, request.strangers, settings.gate)
+        fit(model, request, settings, cache=cache, basis=basis)
 
     make()  # draws the states, and brings every library into memory
     began = perf_counter()
     make()
-    seconds, prompts = perf_counter() - began, anchors.prompts
-    pictures, shifted = sum(sample.image is not None for sample in prompts), len(anchors.behind_directions)
+    seconds, prompts = perf_counter() - began, cache.prompts
+    pictures, shifted = sum(sample.image is not None for sample in prompts), len(cache.behind_directions)
     return {
         "seconds": seconds,
         "prompts": len(prompts),
         "behind_directions": shifted,
         "pictures": pictures,
-        "text_tokens": anchors.text_tokens,
-        "anchor_bytes": anchor_bytes(
-            prompts=len(prompts), text_tokens=anchors.text_tokens, pictures=pictures, width=model.hidden_size,
-            shifts=shifted * len(anchors.shifts), itemsize=model.dtype.itemsize,
+        "text_tokens": cache.text_tokens,
+        "prompt_state_bytes": prompt_state_bytes(
+            prompts=len(prompts), text_tokens=cache.text_tokens, pictures=pictures, width=model.hidden_size,
+            shifts=shifted * len(cache.shifts), itemsize=model.dtype.itemsize,
         ),
     }  # fmt: skip
 
@@ -125,8 +125,8 @@ def forward(model: MultimodalModel, request: Request, settings: FitSettings, arg
 
     batches = [[few[row] for row in rows] for rows in model.prompts.plan(few, args.batch)]
 
-    def capture(shifted: Sequence[Sample]) -> list[Anchor]:
-        return Anchors(model, reads, shifts, batch_size=args.batch).of(few, shifted=shifted)
+    def capture(shifted: Sequence[Sample]) -> list[PromptStates]:
+        return PromptStateCache(model, reads, shifts, batch_size=args.batch).of(few, shifted=shifted)
 
     sides: dict[str, Callable[[], object]] = {
         "passes": lambda: passes(model, batches),

@@ -15,8 +15,8 @@ from transformers import (
 )
 
 from mllmeraser.erasure.gates import Gate
-from mllmeraser.erasure.plan import SteeringPlan
 from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.steering.plan import SteeringPlan
 from mllmeraser.models.families import family_for
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
@@ -157,10 +157,10 @@ def random_eraser(model: PreTrainedModel, preset: str, seed: int) -> SteeringPla
         return torch.randn(*shape, generator=generator) / shape[-1] ** 0.5
 
     def gate(number: int) -> Gate:
-        if settings.gate.kind != "identity" or number == 1:  # the topic, in the middle, is linear
+        if settings.gate.kind != "subject" or number == 1:  # the topic, in the middle, is linear
             return Gate("soft", {"weight": unit(SUBJECTS if settings.gate.per_subject else 1, width)})
         rank = min(settings.gate.rank or width, width)
-        return Gate("identity", {"weight": unit(SUBJECTS, rank), "centre": unit(width), "projection": unit(width, rank),
+        return Gate("subject", {"weight": unit(SUBJECTS, rank), "centre": unit(width), "projection": unit(width, rank),
                                  "cohort": unit(COHORT, rank)})  # fmt: skip
 
     gates = {layer: gate(number) for number, layer in enumerate(reads)}

@@ -38,7 +38,7 @@ from torch._dynamo.utils import counters
 from mllmeraser import Eraser, MLLMEraserError, MultimodalModel, erase, load_benchmark, load_model
 from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.demo import SPLIT, forget_request
-from mllmeraser.erasure.steering import attach
+from mllmeraser.erasure.steering.attach import attach
 from mllmeraser.studies.record import Report
 
 Attach = Callable[[], AbstractContextManager[object]]
@@ -143,7 +143,7 @@ def empty_hooks(model: MultimodalModel, eraser: Eraser) -> Iterator[None]:
         undo.callback(hf.register_forward_hook(_nothing, with_kwargs=True, always_call=True).remove)
         for layer in sorted({*plan.reads, *plan.shift_layers}):
             undo.callback(model.layers[layer].register_forward_hook(_nothing).remove)
-        if plan.policy.hide_prompt:
+        if plan.policy.masks_prompt:
             undo.callback(model.family.decoder(hf).register_forward_pre_hook(_nothing, with_kwargs=True).remove)
         yield
 

@@ -1,7 +1,7 @@
 """Time and bytes of the rank-one shift per token, beside a dense matrix per layer and beside no shift at all.
 
 A pass carries one decoded token of each of so many sequences through the layers, and each layer's gate is read at the
-token itself: h + s (h g) v. The rank-one sides run the package's own steering (`SteeringPass` over a `Stack` of plans,
+token itself: h + s (h g) v. The rank-one sides run the package's own steering (`SteeringPass` over a `PlanStack` of plans,
 made anew for every pass, as for a forward pass of a model); `dense` computes h + s (h W) with the matrix W = g v^T of
 every layer; `none` passes the states on. For the first eraser all matrices equal its two vectors, and the report says
 how far the outcomes are apart. With several erasers every row has a random half of them switched on. `formula` is
@@ -31,13 +31,13 @@ from timing import (
 from torch import Tensor
 
 from mllmeraser.erasure.gates import Gate
-from mllmeraser.erasure.plan import SteeringPlan
 from mllmeraser.erasure.policy import Policy
-from mllmeraser.erasure.prompt_tracker import PromptTracker, Span
-from mllmeraser.erasure.stack import Stack
-from mllmeraser.erasure.steering_pass import SteeringPass
+from mllmeraser.erasure.steering.forward_pass import SteeringPass
+from mllmeraser.erasure.steering.plan import SteeringPlan
+from mllmeraser.erasure.steering.plan_stack import PlanStack
+from mllmeraser.erasure.steering.prompt_tracker import PromptTracker, Span
 
-POLICY = Policy("per token", read="per-layer", positions="last", decode=True, phi="identity")
+POLICY = Policy("per token", read="per-layer", positions="last", decode=True, phi="linear")
 STRENGTH = 0.01
 PROMPT = 16
 """Columns before the token of a pass; they cost nothing."""
@@ -89,9 +89,9 @@ def world(width: int, layers: int, erasers: int, tokens: int, device: str, seed:
     return World(gates, directions, torch.randn(tokens, 1, width, generator=generator).to(device), chosen)
 
 
-def steered(found: World) -> tuple[Callable[[], Tensor], Stack]:
+def steered(found: World) -> tuple[Callable[[], Tensor], PlanStack]:
     """One pass through the package's own steering, and the stack it keeps its tensors in."""
-    stack, tracker = Stack(found.plans), PromptTracker(whole_prompt=False)
+    stack, tracker = PlanStack(found.plans), PromptTracker(whole_prompt=False)
     rows, layers = found.states.shape[0], found.gates.shape[0]
     span = Span(rows, PROMPT, PROMPT + 1, (PROMPT,) * rows, 0, fresh=False)
     inputs = {"input_ids": torch.zeros(rows, 1, dtype=torch.long, device=found.states.device)}

@@ -210,7 +210,7 @@ def full_size() -> Iterable[list[str]]:
         over = [f"{few['overhead_percent'][kind]['median']:+.1f} %" for kind in kinds]
         yield [name, f"{made['layers']} of {made['published_layers']}", f"{made['weight_bytes'] / 1e9:.1f}",
                f"{each:.1f}", *over, str(linear["prompts"]), f"{linear['seconds']:.0f}",
-               f"{whole['overhead_percent']:+.1f} %", f"{linear['anchor_bytes'] / 1e9:.1f}"]  # fmt: skip
+               f"{whole['overhead_percent']:+.1f} %", f"{linear['prompt_state_bytes'] / 1e9:.1f}"]  # fmt: skip
 
 
 def shift() -> Iterable[list[str]]:

@@ -12,8 +12,8 @@ from mllmeraser.version import __version__
 
 _HOMES = {
     "AttachError": "mllmeraser.samples",
-    "Eraser": "mllmeraser.erasure.eraser",
-    "FitSettings": "mllmeraser.erasure.fit",
+    "Eraser": "mllmeraser.erasure.artifact.eraser",
+    "FitSettings": "mllmeraser.erasure.settings",
     "HookPoint": "mllmeraser.models.hookpoint",
     "InputError": "mllmeraser.samples",
     "MLLMEraserError": "mllmeraser.samples",
@@ -22,7 +22,7 @@ _HOMES = {
     "Sample": "mllmeraser.samples",
     "Subject": "mllmeraser.samples.request",
     "ask": "mllmeraser.api",
-    "consolidate": "mllmeraser.erasure.consolidate",
+    "consolidate": "mllmeraser.erasure.artifact.consolidate",
     "erase": "mllmeraser.api",
     "evaluate": "mllmeraser.api",
     "forget_split": "mllmeraser.api",
@@ -54,9 +54,9 @@ __all__ = [
 if TYPE_CHECKING:
     from mllmeraser.api import ask, erase, evaluate, forget_split
     from mllmeraser.benchmarks.registry import load_benchmark
-    from mllmeraser.erasure.consolidate import consolidate
-    from mllmeraser.erasure.eraser import Eraser
-    from mllmeraser.erasure.fit import FitSettings
+    from mllmeraser.erasure.artifact.consolidate import consolidate
+    from mllmeraser.erasure.artifact.eraser import Eraser
+    from mllmeraser.erasure.settings import FitSettings
     from mllmeraser.models.hookpoint import HookPoint
     from mllmeraser.models.loading import load_model
     from mllmeraser.models.model import MultimodalModel

@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from worlds import quick, small_request
 
 from mllmeraser.cli.app import app
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.fit import fit
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from tiny import build_llava, picture
@@ -75,7 +75,7 @@ def test_forget_and_retain_share_a_sample(tiny_llava_path: Path, jane: Path, tmp
 
 
 def test_answerless_samples_where_answers_are_needed(tiny_llava_path: Path, tmp_path: Path) -> None:
-    from mllmeraser.erasure.config import DirectionSettings
+    from mllmeraser.erasure.settings import DirectionSettings
     from mllmeraser.samples.errors import InputError
 
     request = small_request()

@@ -115,14 +115,14 @@ def ended(process: subprocess.Popen[str]) -> tuple[dict[str, object], str]:
     return json.loads(said), told
 
 
-def shards(folder: Path) -> list[Path]:
+def checkpoint(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.states.safetensors")) if folder.exists() else []
 
 
 def wait_for(number: int, folder: Path, process: subprocess.Popen[str]) -> None:
     """Until so many batches are captured."""
     until = time.monotonic() + 240
-    while len(shards(folder)) < number:
+    while len(checkpoint(folder)) < number:
         assert process.poll() is None and time.monotonic() < until, process.communicate()
         time.sleep(0.02)
 
@@ -147,11 +147,11 @@ def test_killed_in_the_middle_and_started_again(start: Start, whole: dict[str, t
     wait_for(5, work, first)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    kept = {path: path.stat().st_mtime_ns for path in shards(work)}
+    kept = {path: path.stat().st_mtime_ns for path in checkpoint(work)}
     assert first.returncode == -signal.SIGKILL and not out.exists() and len(kept) >= 5
     summary, told = ended(start(out, "--work", str(work), "--keep-work"))
     found = re.findall(rf"(\d+) of (\d+) batches are in {re.escape(str(work))} already", told)
-    assert [sum(map(int, column)) for column in zip(*found, strict=True)] == [len(kept), len(shards(work))]
+    assert [sum(map(int, column)) for column in zip(*found, strict=True)] == [len(kept), len(checkpoint(work))]
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items()), "finished batches are not made anew"
     assert same(out, whole) and summary["processes"] == 1
 
@@ -166,7 +166,7 @@ def test_two_processes_one_of_which_dies(start: Start, whole: dict[str, torch.Te
     lines = [line for line in told.splitlines() if line.startswith("mllmeraser: ")]
     assert first.returncode != 0 and not out.exists()
     assert len(lines) == 1 and "another of the 2 processes" in lines[0] and "start the same command again" in lines[0]
-    kept = len(shards(work))
+    kept = len(checkpoint(work))
     assert kept >= 4
     summary, told = ended(start(out, "--work", str(work), "--processes", "2", launcher=TOGETHER))
     assert told.count("2 processes capture states") == 1 and summary["processes"] == 2

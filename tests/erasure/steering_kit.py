@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mllmeraser.erasure.anchors import Anchor, Anchors
 from mllmeraser.erasure.gates import Gate
-from mllmeraser.erasure.plan import Site, SteeringPlan
 from mllmeraser.erasure.policy import TAIL, Policy
-from mllmeraser.erasure.site_scores import NOWHERE
+from mllmeraser.erasure.states.state_cache import PromptStateCache, PromptStates
+from mllmeraser.erasure.steering.plan import Site, SteeringPlan
+from mllmeraser.erasure.steering.site_scores import NOWHERE
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample
@@ -41,10 +41,10 @@ def make_plan(
     some do not, and rounding cannot flip one.
     """
     generator = torch.Generator().manual_seed(seed)
-    width, read = model.hidden_size, (0, 1, 2) if policy.pooling == "identity" else (0, 1)
+    width, read = model.hidden_size, (0, 1, 2) if policy.pooling == "subject" else (0, 1)
     shift = tuple(range(len(read), model.num_layers))
     layers = shift if policy.read == "per-layer" else read
-    scale = 0.02 if policy.phi == "identity" else 1.0
+    scale = 0.02 if policy.phi == "linear" else 1.0
     gates = {
         layer: Gate("soft", {"weight": torch.randn(SUBJECTS, width, generator=generator) * scale}) for layer in layers
     }
@@ -59,7 +59,7 @@ def make_plan(
 def expected_scores(model: MultimodalModel, plan: SteeringPlan, samples: Sequence[Sample]) -> Tensor:
     """(n,) pooled scores from states captured one by one from the bare model."""
     points = [HookPoint(layer) for layer in plan.reads]
-    if plan.policy.pooling == "identity":
+    if plan.policy.pooling == "subject":
         return plan.policy.pool(list(site_scores(model, plan, samples).values()))
     rows = []
     for sample in samples:
@@ -70,23 +70,23 @@ def expected_scores(model: MultimodalModel, plan: SteeringPlan, samples: Sequenc
 
 def site_scores(model: MultimodalModel, plan: SteeringPlan, samples: Sequence[Sample]) -> dict[int, Tensor]:
     """Layer -> (n, subjects) largest score over the positions of its site, from states captured one by one."""
-    anchors = Anchors(model, plan.reads, (), batch_size=1).of(samples)
+    cache = PromptStateCache(model, plan.reads, (), batch_size=1).of(samples)
     return {
         layer: torch.stack(
             [
                 plan.gates[layer].scores(states).amax(0)
                 if len(states)
                 else torch.full((SUBJECTS,), NOWHERE, dtype=states.dtype)
-                for states in (states_at(plan.site(layer), anchor) for anchor in anchors)
+                for states in (states_at(plan.site(layer), prompt) for prompt in cache)
             ]
         )
         for layer in plan.reads
     }
 
 
-def states_at(site: Site, anchor: Anchor) -> Tensor:
+def states_at(site: Site, prompt: PromptStates) -> Tensor:
     """(positions, d) states of a prompt at a site."""
-    return {"text": anchor.text, "last": anchor.last[None], "image": anchor.image}[site]
+    return {"text": prompt.text, "last": prompt.last[None], "image": prompt.image}[site]
 
 
 def middle_gap(scores: Tensor) -> float:

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from mllmeraser.erasure import ContrastSet, DirectionSettings, PGDSettings
-from mllmeraser.erasure.adversary import AdversarialBatch, perturb, perturb_job
-from mllmeraser.erasure.contrast import contrast_states
-from mllmeraser.erasure.shards import Shards
-from mllmeraser.erasure.team import Team
+from mllmeraser.erasure.directions.contrast_states import contrast_states
+from mllmeraser.erasure.directions.pgd import AdversarialBatch, perturb, perturb_job
+from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
+from mllmeraser.erasure.states.processes import ProcessGroup
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.prompts import IGNORED
@@ -53,19 +53,19 @@ def test_descent_stays_in_bounds_and_lowers_the_loss(tiny_model: MultimodalModel
 def test_finished_batches_are_found_again(tiny_model: MultimodalModel, tmp_path: Path) -> None:
     few = STRONG.model_copy(update={"steps": 2, "batch_size": 2})
     whole = perturb(tiny_model, PROMPTS, TARGETS, few)
-    shards = Shards(tmp_path / "work")
-    shards.share(perturb_job(tiny_model, PROMPTS, TARGETS, few), Team())
-    first, second = sorted(shards.folder.iterdir())
+    checkpoint = CaptureCheckpoint(tmp_path / "work")
+    checkpoint.share(perturb_job(tiny_model, PROMPTS, TARGETS, few), ProcessGroup())
+    first, second = sorted(checkpoint.folder.iterdir())
     passes: list[int] = []
     hook = tiny_model.hf.register_forward_pre_hook(lambda *_: passes.append(1))
     try:
-        again = perturb(tiny_model, PROMPTS, TARGETS, few, shards=shards)
+        again = perturb(tiny_model, PROMPTS, TARGETS, few, checkpoint=checkpoint)
         assert not passes
         first.unlink()
-        resumed = perturb(tiny_model, PROMPTS, TARGETS, few, shards=shards)
+        resumed = perturb(tiny_model, PROMPTS, TARGETS, few, checkpoint=checkpoint)
         assert 0 < len(passes) <= 3, "one batch: a step takes a pass, and the end of it one more"
         before = len(passes)
-        perturb(tiny_model, PROMPTS, ["He", *TARGETS[1:]], few, shards=shards)
+        perturb(tiny_model, PROMPTS, ["He", *TARGETS[1:]], few, checkpoint=checkpoint)
         assert len(passes) > before, "with another target it is another picture"
     finally:
         hook.remove()
@@ -78,10 +78,10 @@ def test_finished_batches_are_found_again(tiny_model: MultimodalModel, tmp_path:
 def test_a_picture_for_one_text_is_not_taken_for_another(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
     """What a prompt is aimed at is part of what its shard is of: twice the same prompt, and two that change places."""
     few = STRONG.model_copy(update={"steps": 2, "batch_size": 1})
-    twice, texts, work = [PROMPTS[0], PROMPTS[0]], ["She", "Jonas"], Shards(tmp_path / "work")
+    twice, texts, work = [PROMPTS[0], PROMPTS[0]], ["She", "Jonas"], CaptureCheckpoint(tmp_path / "work")
     for samples, targets in ((twice, texts), (PROMPTS[:2], texts), (PROMPTS[1::-1], texts)):
         alone = perturb(tiny_llava, samples, targets, few)
-        kept = perturb(tiny_llava, samples, targets, few, shards=work)
+        kept = perturb(tiny_llava, samples, targets, few, checkpoint=work)
         assert all(torch.equal(one, other) for one, other in zip(alone.pixels, kept.pixels, strict=True))
 
 

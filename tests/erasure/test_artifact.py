@@ -13,8 +13,8 @@ from safetensors.torch import load, save
 
 from mllmeraser.erasure import TAIL as TAIL_POLICY
 from mllmeraser.erasure import Eraser, EraserConfig, GateSettings
-from mllmeraser.erasure.config import Calibration, subject_key
-from mllmeraser.erasure.eraser import CONFIG_FILE, TENSOR_FILE
+from mllmeraser.erasure.artifact.eraser import CONFIG_FILE, TENSOR_FILE
+from mllmeraser.erasure.artifact.manifest import Calibration, subject_key
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.samples import ArtifactError, InputError
 
@@ -213,7 +213,7 @@ def test_an_artifact_of_format_1_keeps_loading_and_deciding() -> None:
 
 def test_an_old_artifact_whose_face_gate_looked_elsewhere_is_refused(tmp_path: Path) -> None:
     folder = make().save_pretrained(tmp_path / "e")
-    subject = json.loads((folder / CONFIG_FILE).read_text())["policy"] | {"name": "subject", "pooling": "identity"}
+    subject = json.loads((folder / CONFIG_FILE).read_text())["policy"] | {"name": "subject", "pooling": "subject"}
     rewrite(folder, format_version=1, policy=subject)
     with pytest.raises(ArtifactError, match="fit the eraser again"):
         Eraser.from_pretrained(folder)

@@ -10,17 +10,17 @@ from steering_kit import logits, make_plan
 from test_identity_policy import subject_plan
 from worlds import close
 
-from mllmeraser.erasure.bundle import bundled, merged
 from mllmeraser.erasure.gates import Gate
-from mllmeraser.erasure.plan import SteeringPlan
 from mllmeraser.erasure.policy import PAPER, SUBJECT, TAIL
-from mllmeraser.erasure.steering import attach, attach_all
+from mllmeraser.erasure.steering.attach import attach, attach_all
+from mllmeraser.erasure.steering.plan import SteeringPlan
+from mllmeraser.erasure.steering.plan_group import merged, plan_groups
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample
 
 
 def others(plan: SteeringPlan, n: int, *, rivals: bool) -> list[SteeringPlan]:
-    """The plan and more like it: other subjects seen through the same lens, in growing numbers, other directions."""
+    """The plan and more like it: other subjects seen through the same basis, in growing numbers, other directions."""
     generator = torch.Generator().manual_seed(9)
     made = [replace(plan, name="0")]
     for k in range(1, n):
@@ -51,9 +51,9 @@ def test_a_bundle_reads_and_shifts_like_each_plan_alone(
     assert isinstance(name, Gate)
     if rivals:
         own = torch.nn.functional.normalize(torch.randn(name.subjects, 3, name.tensors["weight"].shape[1]), dim=-1)
-        plan = replace(plan, gates={**plan.gates, plan.reads[0]: Gate("identity", {**name.tensors, "rivals": own})})
+        plan = replace(plan, gates={**plan.gates, plan.reads[0]: Gate("subject", {**name.tensors, "rivals": own})})
     plans = others(plan, 7, rivals=rivals)
-    assert [bundle.numbers for bundle in bundled(plans)] == [tuple(range(7))]
+    assert [bundle.numbers for bundle in plan_groups(plans)] == [tuple(range(7))]
     rows = [{str(row % 7)} for row in range(len(samples))]
     with attach_all(tiny_model, plans) as handle:
         together = logits(tiny_model, samples)
@@ -78,7 +78,7 @@ def test_a_bundle_reads_and_shifts_like_each_plan_alone(
 def test_what_differs_stays_apart(tiny_llava: MultimodalModel, samples: list[Sample]) -> None:
     one = subject_plan(tiny_llava, samples)
     layer = one.reads[0]
-    through_another = {k: Gate("identity", {**g.tensors, "centre": g.tensors["centre"] + 1}) if k == layer else g
+    through_another = {k: Gate("subject", {**g.tensors, "centre": g.tensors["centre"] + 1}) if k == layer else g
                        for k, g in one.gates.items()}  # fmt: skip
     plans = [
         one,
@@ -89,8 +89,8 @@ def test_what_differs_stays_apart(tiny_llava: MultimodalModel, samples: list[Sam
         replace(one, strength=0.0),
         one,
     ]
-    assert [bundle.numbers for bundle in bundled(plans)] == [(0, 6), (1,), (2,), (3,), (4,), (5,)]
-    assert bundled(plans)[0].plan.policy == SUBJECT
+    assert [bundle.numbers for bundle in plan_groups(plans)] == [(0, 6), (1,), (2,), (3,), (4,), (5,)]
+    assert plan_groups(plans)[0].plan.policy == SUBJECT
 
 
 def test_columns_are_those_of_the_plans_however_they_are_bundled(

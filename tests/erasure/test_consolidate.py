@@ -10,31 +10,31 @@ from test_identity_fit import identity_request, identity_settings
 from worlds import close
 
 from mllmeraser.erasure import Eraser, fit
-from mllmeraser.erasure.anchors import Anchors
-from mllmeraser.erasure.closed_form import directions_from
-from mllmeraser.erasure.consolidate import consolidate
-from mllmeraser.erasure.readings import read_gate
-from mllmeraser.erasure.result import FitResult
+from mllmeraser.erasure.artifact.consolidate import consolidate
+from mllmeraser.erasure.fit.closed_form import directions_from
+from mllmeraser.erasure.fit.result import FitResult
+from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError
 
 
 @pytest.fixture(scope="module")
-def anchors(tiny_llava: MultimodalModel) -> Anchors:
-    return Anchors(tiny_llava, (0, 1, 2), (3, 4), batch_size=64)
+def cache(tiny_llava: MultimodalModel) -> PromptStateCache:
+    return PromptStateCache(tiny_llava, (0, 1, 2), (3, 4), batch_size=64)
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_llava: MultimodalModel, anchors: Anchors) -> FitResult:
-    return fit(tiny_llava, identity_request(), identity_settings(), anchors=anchors)
+def whole(tiny_llava: MultimodalModel, cache: PromptStateCache) -> FitResult:
+    return fit(tiny_llava, identity_request(), identity_settings(), cache=cache)
 
 
 @pytest.fixture(scope="module")
-def single(tiny_llava: MultimodalModel, anchors: Anchors) -> list[FitResult]:
+def single(tiny_llava: MultimodalModel, cache: PromptStateCache) -> list[FitResult]:
     """Each subject in a request of its own, with the same people retained."""
     request = identity_request()
     return [
-        fit(tiny_llava, replace(request, subjects=(subject,)), identity_settings(), anchors=anchors)
+        fit(tiny_llava, replace(request, subjects=(subject,)), identity_settings(), cache=cache)
         for subject in request.subjects
     ]
 
@@ -95,14 +95,14 @@ def test_what_does_not_belong_together_is_refused(single, tiny_llava):
         consolidate([one, one])
     with pytest.raises(InputError, match="strength"):
         consolidate([one, other.replace_config(strength=0.5)])
-    lens = next(name for name in one.tensors if name.endswith(".projection"))
+    basis = next(name for name in one.tensors if name.endswith(".projection"))
     with pytest.raises(InputError, match="lenses"):
-        consolidate([one, Eraser(other.config, {**other.tensors, lens: other.tensors[lens] * 2})])
+        consolidate([one, Eraser(other.config, {**other.tensors, basis: other.tensors[basis] * 2})])
     elsewhere = {name: t + 1 if name.startswith("direction.") else t for name, t in other.tensors.items()}
     with pytest.raises(InputError, match="strangers"):
         consolidate([one, Eraser(other.config, elsewhere)])
 
 
 def test_anchors_of_other_layers_are_refused(tiny_llava):
-    with pytest.raises(InputError, match="anchors"):
-        fit(tiny_llava, identity_request(), identity_settings(), anchors=Anchors(tiny_llava, (0, 1, 2), (4,)))
+    with pytest.raises(InputError, match="cache"):
+        fit(tiny_llava, identity_request(), identity_settings(), cache=PromptStateCache(tiny_llava, (0, 1, 2), (4,)))

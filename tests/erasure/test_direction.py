@@ -6,8 +6,8 @@ import pytest
 import torch
 from worlds import cloud, layer_statistics, moments
 
-from mllmeraser.erasure.direction import erasure_direction
-from mllmeraser.erasure.statistics import LayerStatistics, Moments
+from mllmeraser.erasure.directions.direction import erasure_direction
+from mllmeraser.erasure.states.statistics import LayerStatistics, Moments
 from mllmeraser.samples import InputError, NumericalError
 
 

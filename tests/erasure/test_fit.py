@@ -18,10 +18,10 @@ from worlds import (
 )
 
 from mllmeraser.erasure import ContrastSet, Eraser, FitSettings, PGDSettings, fit
-from mllmeraser.erasure.closed_form import directions_from, gates_from
+from mllmeraser.erasure.fit.closed_form import directions_from, gates_from
+from mllmeraser.erasure.fit.split import split, split_retain, split_subject
 from mllmeraser.erasure.policy import PAPER
 from mllmeraser.erasure.settings import resolve_layers
-from mllmeraser.erasure.split import split, split_retain, split_subject
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import ArtifactError, InputError, NumericalError, Sample

@@ -12,13 +12,14 @@ from test_identity_fit import identity_request, identity_settings
 from torch.profiler import ProfilerActivity, profile
 from worlds import QUESTIONS, quick, small_request
 
-from mllmeraser.erasure import fit, sums
-from mllmeraser.erasure.anchors import Anchors
-from mllmeraser.erasure.fit import samples_of
-from mllmeraser.erasure.footprint import anchor_bytes, sums_bytes
-from mllmeraser.erasure.gather import gather_sums
-from mllmeraser.erasure.identity import identity_samples
-from mllmeraser.erasure.split import split
+from mllmeraser.erasure import fit
+from mllmeraser.erasure.fit.linear import samples_of
+from mllmeraser.erasure.fit.split import split
+from mllmeraser.erasure.fit.subject import subject_samples
+from mllmeraser.erasure.states import moments as sums
+from mllmeraser.erasure.states.collect import gather_sums
+from mllmeraser.erasure.states.memory import moment_bytes, prompt_state_bytes
+from mllmeraser.erasure.states.state_cache import PromptStateCache
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample
 from tiny import picture
@@ -64,26 +65,26 @@ def about(samples: list[Sample], model: MultimodalModel) -> dict[str, int]:
 def test_anchors_take_what_the_formula_says(tiny_model: MultimodalModel, dtype: torch.dtype) -> None:
     request, settings = identity_request(), identity_settings()
     parts = split(request, settings, "s")
-    samples = identity_samples(request, parts, lens=False)[:72]
+    samples = subject_samples(request, parts, basis=False)[:72]
     shifted, shifts = samples[:30], (3,)
     own = MultimodalModel(tiny_model.name, deepcopy(tiny_model.hf).to(dtype), tiny_model.processor, tiny_model.family)
     plain(own, samples, 24)  # pictures are processed once, and kept
-    anchors = Anchors(own, (0, 1, 2), shifts, batch_size=24)
+    cache = PromptStateCache(own, (0, 1, 2), shifts, batch_size=24)
     behind = {sample.digest() for sample in shifted}
     rest = [sample for sample in samples if sample.digest() not in behind]
     bare = max(peak(lambda some=some: plain(own, some, 24)) for some in (shifted, rest))
-    most = peak(lambda: anchors.of(samples, shifted=shifted))
-    seen = anchors.of(samples)
-    stated = anchor_bytes(
+    most = peak(lambda: cache.of(samples, shifted=shifted))
+    seen = cache.of(samples)
+    stated = prompt_state_bytes(
         **about(samples, tiny_model),
         width=tiny_model.hidden_size,
         shifts=len(shifts) * len(behind),
         itemsize=dtype.itemsize,
     )
-    assert storages([tensor for anchor in seen for tensor in anchor.kept.values()]) == stated - 8 * len(
+    assert storages([tensor for prompt in seen for tensor in prompt.kept.values()]) == stated - 8 * len(
         {sample.digest() for sample in samples}
     ), "what is kept is exactly that, but for the counts, which go once a batch is unpacked"
-    assert all(anchor.text.dtype == anchor.last.dtype == anchor.image.dtype == torch.float32 for anchor in seen)
+    assert all(prompt.text.dtype == prompt.last.dtype == prompt.image.dtype == torch.float32 for prompt in seen)
     assert most <= bare + stated + SLACK
 
 
@@ -97,7 +98,9 @@ def test_sums_take_what_the_formula_says(tiny_llava: MultimodalModel, monkeypatc
     plain(tiny_llava, everything, 24)
     bare = peak(lambda: plain(tiny_llava, everything, 24))
     most = peak(lambda: gather_sums(tiny_llava, groups, points, (0, 1, 2), only_kept=["check"], batch_size=24))
-    stated = sums_bytes(gated=[len(retain), 9], averaged=[6], kept=[10], width=width, read_layers=3, layers=len(points))
+    stated = moment_bytes(
+        gated=[len(retain), 9], averaged=[6], kept=[10], width=width, read_layers=3, layers=len(points)
+    )
     assert most <= bare + stated + SLACK
 
 
@@ -107,7 +110,7 @@ def test_what_is_summed_does_not_grow(monkeypatch: pytest.MonkeyPatch, gram: boo
     monkeypatch.setattr(sums, "BLOCK_BYTES", block * 4 * width)
 
     def run(batches: int) -> None:
-        found = sums.Sums(width, gram=gram)
+        found = sums.MomentAccumulator(width, gram=gram)
         for number in range(batches):
             found.add(torch.full((16, width), float(number)))
         assert found.moments().n == 16 * batches
@@ -115,7 +118,7 @@ def test_what_is_summed_does_not_grow(monkeypatch: pytest.MonkeyPatch, gram: boo
     few, many = (peak(lambda n=n: run(n)) for n in (20, 200))
     n = 16 * 200
     groups = {"gated": [n], "averaged": []} if gram else {"gated": [], "averaged": [n]}
-    stated = sums_bytes(**groups, kept=[], width=width, read_layers=int(gram), layers=1)
+    stated = moment_bytes(**groups, kept=[], width=width, read_layers=int(gram), layers=1)
     assert few == many <= stated < 4 * width * n, "much less than all states"
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import GateSettings, cloud, layer_statistics, moments
 
-from mllmeraser.erasure.closed_form import gates_from
+from mllmeraser.erasure.fit.closed_form import gates_from
 from mllmeraser.erasure.gates import (
     Gate,
     hard_gate,
@@ -18,8 +18,8 @@ from mllmeraser.erasure.gates import (
     quadratic_gate,
     soft_gate,
 )
-from mllmeraser.erasure.statistics import Moments, Statistics
-from mllmeraser.erasure.threshold import auc
+from mllmeraser.erasure.gates.conformal import auc
+from mllmeraser.erasure.states.statistics import Moments, Statistics
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.samples import ArtifactError, InputError, NumericalError
 

@@ -12,8 +12,8 @@ import pytest
 from hub_stand_in import Hub, hub
 from test_artifact import make
 
-from mllmeraser.erasure.card import card_of
-from mllmeraser.erasure.eraser import CONFIG_FILE, TENSOR_FILE
+from mllmeraser.erasure.artifact.eraser import CONFIG_FILE, TENSOR_FILE
+from mllmeraser.erasure.artifact.model_card import card_of
 
 TOKEN = "hf_local"
 

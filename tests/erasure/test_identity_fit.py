@@ -9,11 +9,12 @@ import pytest
 import torch
 from worlds import LayerRange, close, small_request
 
-from mllmeraser.erasure import Eraser, FitSettings, GateSettings, direction, fit
+from mllmeraser.erasure import Eraser, FitSettings, GateSettings, fit
+from mllmeraser.erasure.directions import direction
+from mllmeraser.erasure.fit.result import FitResult
 from mllmeraser.erasure.policy import SUBJECT
-from mllmeraser.erasure.readings import read_gate
-from mllmeraser.erasure.result import FitResult
-from mllmeraser.erasure.statistics import LayerStatistics
+from mllmeraser.erasure.states.statistics import LayerStatistics
+from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
 from mllmeraser.samples.request import Request
@@ -33,7 +34,7 @@ def identity_request(*, perception: bool = True) -> Request:
 
 def identity_settings(**changes: object) -> FitSettings:
     base: dict[str, object] = {
-        "policy": SUBJECT, "gate": GateSettings(kind="identity", rank=12), "read_layers": (0, 1, 2),
+        "policy": SUBJECT, "gate": GateSettings(kind="subject", rank=12), "read_layers": (0, 1, 2),
         "shift_layers": (3, 4), "false_alarm_rate": 0.2, "batch_size": 64, "salt": "s",
     }  # fmt: skip
     return FitSettings(**{**base, **changes})
@@ -46,9 +47,9 @@ def fitted(tiny_llava: MultimodalModel) -> FitResult:
 
 def test_fit_makes_an_eraser_that_fires(tiny_llava, fitted):
     config, parts = fitted.eraser.config, fitted.parts
-    assert config.policy == SUBJECT and config.gate.kind == "identity" and config.threshold == 0.0
+    assert config.policy == SUBJECT and config.gate.kind == "subject" and config.threshold == 0.0
     assert config.read_layers == (0, 1, 2) and config.shift_layers == (3, 4)
-    assert [fitted.eraser.gate(layer).kind for layer in (0, 1, 2)] == ["identity", "soft", "identity"]
+    assert [fitted.eraser.gate(layer).kind for layer in (0, 1, 2)] == ["subject", "soft", "subject"]
     about = config.calibration
     check = read_gate(tiny_llava, fitted.eraser, parts.check).pooled
     held = read_gate(tiny_llava, fitted.eraser, parts.held_out).pooled

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from worlds import close, cloud, moments
 
-from mllmeraser.erasure.gates import Gate, identity_gate, site_lens
-from mllmeraser.erasure.gates.gate import RIVALRY
-from mllmeraser.erasure.statistics import Moments
+from mllmeraser.erasure.gates import Gate, discriminant_basis, subject_gate
+from mllmeraser.erasure.gates.base import RIVALRY
+from mllmeraser.erasure.states.statistics import Moments
 from mllmeraser.samples import InputError
 
 WIDTH = 10
@@ -32,8 +32,8 @@ def world(seed: int = 0) -> tuple[list[Tensor], list[Tensor]]:
 def gate_of(kept: list[Tensor], forget: list[Tensor], *, cohort: bool = True, rank: int = 6) -> Gate:
     people = [Moments.from_states(states) for states in kept]
     subjects = [Moments.from_states(states) for states in forget]
-    lens = site_lens(Moments.from_states(torch.cat(kept)), people, rank=rank)
-    return identity_gate(lens, subjects, people if cohort else ())
+    basis = discriminant_basis(Moments.from_states(torch.cat(kept)), people, rank=rank)
+    return subject_gate(basis, subjects, people if cohort else ())
 
 
 @pytest.mark.parametrize("cohort", [False, True])
@@ -101,7 +101,7 @@ def test_moments_merged_from_shards_give_the_same_gate():
         retain = retain + Moments.from_states(states)
     people, subjects = [merged(states) for states in kept], [merged(states) for states in forget]
     states = cloud(40, WIDTH, 3, centre=1.0)
-    sharded = identity_gate(site_lens(retain, people, rank=6), subjects, people)
+    sharded = subject_gate(discriminant_basis(retain, people, rank=6), subjects, people)
     close(sharded.scores(states), gate_of(kept, forget).scores(states))
 
 
@@ -121,28 +121,30 @@ def test_a_subject_left_out_does_not_move_the_others(out):
 def test_a_subject_without_states_never_scores():
     kept, forget = world()
     people, none = [Moments.from_states(states) for states in kept], Moments.zeros(WIDTH)
-    lens = site_lens(Moments.from_states(torch.cat(kept)), people)
-    gate = identity_gate(lens, [none, Moments.from_states(forget[0])])
+    basis = discriminant_basis(Moments.from_states(torch.cat(kept)), people)
+    gate = subject_gate(basis, [none, Moments.from_states(forget[0])])
     assert (gate.scores(torch.cat(forget))[:, 0] == 0).all()
 
 
 def test_a_lens_needs_somebody_with_several_states():
     one = [moments(1, WIDTH, k) for k in range(4)]
     with pytest.raises(InputError, match="several states"):
-        site_lens(moments(30, WIDTH, 9), one)
+        discriminant_basis(moments(30, WIDTH, 9), one)
     with pytest.raises(InputError, match="retain states"):
-        site_lens(Moments.zeros(WIDTH), [moments(5, WIDTH, 1)])
+        discriminant_basis(Moments.zeros(WIDTH), [moments(5, WIDTH, 1)])
     with pytest.raises(InputError, match="fitted together"):
         Gate.stack([gate_of(*world()), gate_of(*world(1))])
 
 
 def test_a_subject_has_rivals_of_its_own():
     kept, forget = world()
-    lens = site_lens(Moments.from_states(torch.cat(kept)), [Moments.from_states(states) for states in kept], rank=6)
+    basis = discriminant_basis(
+        Moments.from_states(torch.cat(kept)), [Moments.from_states(states) for states in kept], rank=6
+    )
     subjects, states = [Moments.from_states(s) for s in forget], torch.cat([*kept, *forget])
-    rivals = torch.stack([lens.seen(kept[k][:2]) for k in range(3)])
-    plain, gate = identity_gate(lens, subjects), identity_gate(lens, subjects, rivals=rivals)
-    nearest = torch.stack([(lens.seen(states) @ rivals[k].T).amax(1) for k in range(3)], dim=1)
+    rivals = torch.stack([basis.seen(kept[k][:2]) for k in range(3)])
+    plain, gate = subject_gate(basis, subjects), subject_gate(basis, subjects, rivals=rivals)
+    nearest = torch.stack([(basis.seen(states) @ rivals[k].T).amax(1) for k in range(3)], dim=1)
     expected = plain.scores(states) + RIVALRY * (plain.scores(states) - nearest).clamp_max(0.0)
     close(gate.scores(states), expected, 1e-2)  # rivals are held in float16
     close(gate.select([2]).scores(states), gate.scores(states)[:, [2]])

@@ -22,14 +22,14 @@ from steering_kit import (
 from torch import Tensor
 from worlds import close
 
-from mllmeraser.erasure.anchors import Anchors, name_ends
+from mllmeraser.erasure.fit.discriminants import named_states
 from mllmeraser.erasure.gates import Gate
-from mllmeraser.erasure.lens import named_states
-from mllmeraser.erasure.plan import IDENTITY_SITES, SteeringPlan
 from mllmeraser.erasure.policy import SUBJECT
-from mllmeraser.erasure.readings import read_gate
-from mllmeraser.erasure.site_scores import NOWHERE
-from mllmeraser.erasure.steering import attach
+from mllmeraser.erasure.states.state_cache import PromptStateCache, name_ends
+from mllmeraser.erasure.steering.attach import attach
+from mllmeraser.erasure.steering.plan import IDENTITY_SITES, SteeringPlan
+from mllmeraser.erasure.steering.score_prompts import read_gate
+from mllmeraser.erasure.steering.site_scores import NOWHERE
 from mllmeraser.models.capture import hidden_of
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
@@ -39,12 +39,12 @@ from mllmeraser.samples import AttachError, Sample
 def subject_plan(model: MultimodalModel, samples: list[Sample], *, threshold: float | None = None) -> SteeringPlan:
     """A plan with identity gates around states that the samples do have; some of them fire."""
     plan = make_plan(model, SUBJECT, threshold=ALWAYS)
-    anchors = Anchors(model, plan.reads, ()).of(samples)
+    cache = PromptStateCache(model, plan.reads, ()).of(samples)
     generator = torch.Generator().manual_seed(4)
     draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
     gates: dict[int, Gate] = {}
     for site, layer in zip(IDENTITY_SITES, plan.reads, strict=True):
-        centre = torch.cat([states_at(site, anchor) for anchor in anchors]).mean(0)
+        centre = torch.cat([states_at(site, prompt) for prompt in cache]).mean(0)
         if site == "last":
             weight = draw(2, len(centre)) / 4
             gates[layer] = Gate("soft", {"weight": weight}).affine(torch.ones(2), 0.3 - weight @ centre)
@@ -53,7 +53,7 @@ def subject_plan(model: MultimodalModel, samples: list[Sample], *, threshold: fl
         tensors["weight"] = torch.nn.functional.normalize(tensors["weight"], dim=-1)
         if site == "image":
             tensors["cohort"] = torch.nn.functional.normalize(draw(3, 6), dim=-1)
-        gates[layer] = Gate("identity", tensors)
+        gates[layer] = Gate("subject", tensors)
     plan = replace(plan, gates=gates)
     return replace(
         plan, threshold=middle_gap(expected_scores(model, plan, samples)) if threshold is None else threshold
@@ -170,19 +170,19 @@ def test_sites_are_text_tokens_the_last_one_and_the_whole_picture(tiny_model, sa
     """Padding, placeholders and other rows have no part in it, whatever the batch."""
     plan = subject_plan(tiny_model, samples)
     assert tuple(plan.site(layer) for layer in plan.reads) == IDENTITY_SITES
-    anchors = Anchors(tiny_model, plan.reads, (3,), batch_size=4).of(samples, shifted=samples)
+    cache = PromptStateCache(tiny_model, plan.reads, (3,), batch_size=4).of(samples, shifted=samples)
     readings = read_gate(tiny_model, plan, samples, batch_size=4)
     for row, sample in enumerate(samples):
         by_hand = sites_by_hand(tiny_model, sample, plan.reads)
         for site, layer, states in zip(IDENTITY_SITES, plan.reads, by_hand, strict=True):
-            close(states_at(site, anchors[row]), states, 1e-4)
+            close(states_at(site, cache[row]), states, 1e-4)
             best = plan.gates[layer].scores(states).amax(0) if len(states) else torch.full((2,), NOWHERE)
             close(readings.layers[layer][row], best, 1e-4)
     anchored = site_scores(tiny_model, plan, samples)
     for layer in plan.reads:
         close(readings.layers[layer], anchored[layer], 1e-4)
     close(readings.pooled, plan.policy.pool(list(readings.layers.values())), 1e-6)
-    last = torch.stack([anchor.shifts[0] for anchor in anchors])
+    last = torch.stack([prompt.shifts[0] for prompt in cache])
     close(last, tiny_model.states(samples, [HookPoint(3)])[HookPoint(3)], 1e-4)
 
 
@@ -201,15 +201,15 @@ def test_a_name_is_found_after_a_blank_and_at_the_start(tiny_model):
 
 
 def test_what_was_captured_once_is_not_captured_again(tiny_model, samples):
-    anchors = Anchors(tiny_model, (0, 1, 2), (3,))
+    cache = PromptStateCache(tiny_model, (0, 1, 2), (3,))
     passes: list[int] = []
     hook = tiny_model.hf.register_forward_pre_hook(lambda *_: passes.append(1))
     try:
-        first = anchors.of(samples[:4])
+        first = cache.of(samples[:4])
         before = len(passes)
-        again = anchors.of([samples[2], samples[0], samples[2]])
+        again = cache.of([samples[2], samples[0], samples[2]])
         assert before and len(passes) == before
-        anchors.of(samples)
+        cache.of(samples)
         assert len(passes) > before
     finally:
         hook.remove()
@@ -223,13 +223,13 @@ def test_a_pass_ends_where_the_last_wanted_layer_is(tiny_model, samples):
         for number, layer in enumerate(tiny_model.layers)
     ]
     try:
-        gates = Anchors(tiny_model, (0, 1, 2), (3,), batch_size=8)
+        gates = PromptStateCache(tiny_model, (0, 1, 2), (3,), batch_size=8)
         alone = gates.of(samples)
         assert set(ran) == {0, 1, 2}
         before = len(ran)
         some = gates.of(samples, shifted=samples[1:3])
         assert set(ran[before:]) == {0, 1, 2, 3}, "what is wanted now and was not read is read again"
-        assert [len(anchor.shifts) for anchor in some] == [int(number in (1, 2)) for number in range(len(samples))]
+        assert [len(prompt.shifts) for prompt in some] == [int(number in (1, 2)) for number in range(len(samples))]
         before = len(ran)
         assert all(some[n].kept["text"] is alone[n].kept["text"] for n in (1, 2)), "what was read stays to the bit"
         assert gates.of(samples[1:3]) == some[1:3] == gates.of(samples[1:3], shifted=samples[1:3])
@@ -237,7 +237,7 @@ def test_a_pass_ends_where_the_last_wanted_layer_is(tiny_model, samples):
     finally:
         for hook in hooks:
             hook.remove()
-    whole = Anchors(tiny_model, (0, 1, 2), (3,), batch_size=8).of(samples, shifted=samples)
+    whole = PromptStateCache(tiny_model, (0, 1, 2), (3,), batch_size=8).of(samples, shifted=samples)
     for one, other in zip(alone, whole, strict=True):
         for name in ("text", "last", "image"):
             assert torch.equal(getattr(one, name), getattr(other, name)), "to the bit: the blocks behind change nothing"
@@ -246,19 +246,21 @@ def test_a_pass_ends_where_the_last_wanted_layer_is(tiny_model, samples):
 
 def test_the_states_of_a_name_are_those_at_its_last_token(tiny_model):
     samples = [Sample("Where was Jonas Ferrick born?"), Sample("Hi"), Sample("Jonas Ferrick is not Nobody Else.")]
-    anchors = Anchors(tiny_model, (0, 1, 2), ()).of(samples)
-    states = named_states(tiny_model, anchors, ("Jonas Ferrick", "Nobody Else"))
+    cache = PromptStateCache(tiny_model, (0, 1, 2), ()).of(samples)
+    states = named_states(tiny_model, cache, ("Jonas Ferrick", "Nobody Else"))
     ids = tiny_model.encode(samples[:1])["input_ids"][0].tolist()
     every, *_ = sites_by_hand(tiny_model, samples[0], (0, 1, 2))
     close(states[0], every[name_ends(tiny_model, ids, "Jonas Ferrick")], 1e-4)
     assert [len(rows) for rows in states] == [1, 0, 2], "a name that is not said has no position"
-    assert len(named_states(tiny_model, anchors, ())[1]) == tiny_model.encode(samples[1:2])["input_ids"].shape[1]
+    assert len(named_states(tiny_model, cache, ())[1]) == tiny_model.encode(samples[1:2])["input_ids"].shape[1]
 
 
 def test_text_alone_is_not_searched_for_pictures(tiny_model, samples, monkeypatch):
     """`generate` hands on an empty mapping of features, which is none."""
     plan, inputs = subject_plan(tiny_model, samples), tiny_model.encode(text_samples())
-    monkeypatch.setattr("mllmeraser.erasure.image_runs.run_means", lambda *_: pytest.fail("pictures were looked for"))
+    monkeypatch.setattr(
+        "mllmeraser.erasure.states.image_spans.run_means", lambda *_: pytest.fail("pictures were looked for")
+    )
     with attach(tiny_model, plan), torch.no_grad():
         tiny_model.hf(**inputs)
         generated(tiny_model, inputs)

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mllmeraser.erasure import image_runs
-from mllmeraser.erasure.image_runs import run_means
+from mllmeraser.erasure.states import image_spans
+from mllmeraser.erasure.states.image_spans import run_means
 
 ROWS = st.integers(1, 12).flatmap(
     lambda length: st.lists(st.lists(st.booleans(), min_size=length, max_size=length), min_size=1, max_size=3)
@@ -23,7 +23,7 @@ def test_each_run_has_its_mean(rows: list[list[bool]], most: int, seed: int, loo
     states = 3 + torch.randn(*image.shape, 4, generator=torch.Generator().manual_seed(seed))
     states[~image] = torch.inf  # what is no picture has no part in it
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(image_runs, "may_look", lambda _: looks)
+        patch.setattr(image_spans, "may_look", lambda _: looks)
         means, there = run_means(states, image, most)
     if looks:  # no more than there are, and one that nobody has where there is none
         most = min(most, max(1, *(len([k for k, _ in groupby(row) if k]) for row in rows)))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mllmeraser.erasure.lens import asks
-from mllmeraser.erasure.mentions import (
+from mllmeraser.erasure.fit.background_prompts import (
     NAMES,
     OPEN_QUESTIONS,
     PICTURES,
@@ -12,6 +11,7 @@ from mllmeraser.erasure.mentions import (
     mentions,
     open_questions,
 )
+from mllmeraser.erasure.fit.discriminants import asks
 from mllmeraser.portraits import wordings
 from mllmeraser.samples import Sample
 from mllmeraser.studies.open_prompts import EVERYTHING

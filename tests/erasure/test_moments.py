@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import cloud, layer_statistics, moments
 
-from mllmeraser.erasure.statistics import LayerStatistics, Moments, Statistics
+from mllmeraser.erasure.states.statistics import LayerStatistics, Moments, Statistics
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.samples import ArtifactError, InputError, NumericalError
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from worlds import close, cloud
 
 from mllmeraser.erasure import Eraser, fit
-from mllmeraser.erasure.consolidate import consolidate
-from mllmeraser.erasure.gates import Gate, Pairs, SiteLens, identity_gate, look_alike_pairs, site_lens
+from mllmeraser.erasure.artifact.consolidate import consolidate
+from mllmeraser.erasure.gates import DiscriminantBasis, Gate, Pairs, discriminant_basis, look_alike_pairs, subject_gate
 from mllmeraser.erasure.gates.look_alikes import LOOK_ALIKES, ROOM
-from mllmeraser.erasure.statistics import Moments
+from mllmeraser.erasure.states.statistics import Moments
 from mllmeraser.samples import InputError
 
 WIDTH = 12
@@ -28,28 +28,28 @@ def face(seed: int, n: int = 8, shift: float = 0.0) -> Tensor:
     return states
 
 
-def lens_of(kept: list[Tensor], rank: int = 4) -> SiteLens:
-    return site_lens(Moments.from_states(torch.cat(kept)), [Moments.from_states(s) for s in kept], rank=rank)
+def lens_of(kept: list[Tensor], rank: int = 4) -> DiscriminantBasis:
+    return discriminant_basis(Moments.from_states(torch.cat(kept)), [Moments.from_states(s) for s in kept], rank=rank)
 
 
-def pairs_of(lens: SiteLens, own: Tensor, held: Tensor, kept: list[Tensor]) -> Pairs:
-    pairs = look_alike_pairs(lens, [own], [held], [states.double().mean(0) for states in kept])
+def pairs_of(basis: DiscriminantBasis, own: Tensor, held: Tensor, kept: list[Tensor]) -> Pairs:
+    pairs = look_alike_pairs(basis, [own], [held], [states.double().mean(0) for states in kept])
     assert pairs is not None
     return pairs
 
 
-def gate_of(lens: SiteLens, own: Tensor, pairs: Pairs | None) -> Gate:
-    return identity_gate(lens, [Moments.from_states(own)], pairs=pairs)
+def gate_of(basis: DiscriminantBasis, own: Tensor, pairs: Pairs | None) -> Gate:
+    return subject_gate(basis, [Moments.from_states(own)], pairs=pairs)
 
 
 def test_the_weights_are_fishers_discriminants_of_the_nearest():
     kept, own = [face(k) for k in range(7)], face(50).double()
-    lens = lens_of(kept)
-    pairs = pairs_of(lens, own, own[:0], kept)
+    basis = lens_of(kept)
+    pairs = pairs_of(basis, own, own[:0], kept)
     mean, means = own.numpy().mean(0), [states.double().numpy().mean(0) for states in kept]
-    look = lambda m: (v := (m - lens.centre.numpy()) @ lens.projection.numpy()) / np.linalg.norm(v)  # noqa: E731
+    look = lambda m: (v := (m - basis.centre.numpy()) @ basis.projection.numpy()) / np.linalg.norm(v)  # noqa: E731
     nearest = sorted(means, key=lambda m: -look(m) @ look(mean))[:LOOK_ALIKES]
-    within = lens.root.numpy() @ lens.root.numpy().T
+    within = basis.root.numpy() @ basis.root.numpy().T
     for column, other in enumerate(nearest):
         weight = np.linalg.solve(within, mean - other)
         weight /= weight @ (mean - other)
@@ -72,20 +72,20 @@ def test_no_picture_that_it_was_made_of_is_lost(seed: int, shift: float) -> None
     own, held = face(seed, 6, shift), face(seed, 9, shift)[6:]
     twin = face(seed, 6) + 0.05
     kept = [*(face(seed + k) for k in range(1, 6)), twin]
-    lens = lens_of(kept)
-    pairs = pairs_of(lens, own, held, kept)
-    with_pairs, plain = gate_of(lens, own, pairs), gate_of(lens, own, None)
+    basis = lens_of(kept)
+    pairs = pairs_of(basis, own, held, kept)
+    with_pairs, plain = gate_of(basis, own, pairs), gate_of(basis, own, None)
     states = torch.cat([own, held])
     close(with_pairs.scores(states), plain.scores(states), 1e-9)
 
 
 def test_a_look_alike_whom_the_lens_does_not_see_is_told_apart():
-    """The lens has one direction; what sets the two apart lies across it."""
+    """The basis has one direction; what sets the two apart lies across it."""
     kept = [face(k) for k in range(6)]
-    lens = lens_of(kept, rank=1)
+    basis = lens_of(kept, rank=1)
     own, twin = face(30, 8, shift=4.0), face(30, 8, shift=0.0)
-    pairs = pairs_of(lens, own, own[:0], [*kept, twin])
-    plain, gate = gate_of(lens, own, None), gate_of(lens, own, pairs)
+    pairs = pairs_of(basis, own, own[:0], [*kept, twin])
+    plain, gate = gate_of(basis, own, None), gate_of(basis, own, pairs)
     fresh_own, fresh_twin = face(30, 40, shift=4.0)[8:], face(30, 40, shift=0.0)[8:]
     overlap = (plain.scores(fresh_twin)[None, :, 0] >= plain.scores(fresh_own)[:, 0, None]).double().mean()
     apart = (gate.scores(fresh_twin)[None, :, 0] >= gate.scores(fresh_own)[:, 0, None]).double().mean()
@@ -94,11 +94,11 @@ def test_a_look_alike_whom_the_lens_does_not_see_is_told_apart():
 
 def test_a_subject_without_pictures_is_told_from_nobody():
     kept = [face(k) for k in range(6)]
-    lens, none = lens_of(kept), torch.empty(0, WIDTH)
-    pairs = pairs_of(lens, none, none, kept)
+    basis, none = lens_of(kept), torch.empty(0, WIDTH)
+    pairs = pairs_of(basis, none, none, kept)
     states = torch.cat(kept)
-    close(gate_of(lens, states, pairs).scores(states), gate_of(lens, states, None).scores(states), 1e-9)
-    assert look_alike_pairs(lens, [states], [none], []) is None
+    close(gate_of(basis, states, pairs).scores(states), gate_of(basis, states, None).scores(states), 1e-9)
+    assert look_alike_pairs(basis, [states], [none], []) is None
 
 
 def test_one_retained_person_makes_one_pair():

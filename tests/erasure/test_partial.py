@@ -10,7 +10,7 @@ from test_identity_fit import identity_request, identity_settings
 from worlds import quick, small_request
 
 from mllmeraser.erasure import fit
-from mllmeraser.erasure.readings import read_gate
+from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
 from mllmeraser.samples.request import Request
@@ -42,7 +42,9 @@ def test_the_topic_is_that_of_the_attribute(tiny_llava: MultimodalModel) -> None
     topics, others = part.eraser.tensors["gate.1.weight"], whole.eraser.tensors["gate.1.weight"]
     # the same prompts in batches with others: the same states but for their last bits
     assert torch.allclose(topics[1], others[1], atol=1e-4) and not torch.allclose(topics[0], others[0], atol=1e-2)
-    assert torch.equal(part.eraser.tensors["gate.0.centre"], whole.eraser.tensors["gate.0.centre"]), "one lens for both"
+    assert torch.equal(part.eraser.tensors["gate.0.centre"], whole.eraser.tensors["gate.0.centre"]), (
+        "one basis for both"
+    )
     first = request.subjects[0].samples
     lives, works = ([s for s in first if s.attribute == asked] for asked in ("residence", "work"))
     topic = {id(s): x for s, x in zip(first, read_gate(tiny_llava, part.eraser, first).layers[1][:, 0], strict=True)}
@@ -59,5 +61,5 @@ def test_nobody_else_asks_for_it(tiny_llava: MultimodalModel) -> None:
 def test_other_gates_know_no_attributes(tiny_llava: MultimodalModel) -> None:
     request = small_request()
     part = replace(request, subjects=tuple(replace(s, attributes=("residence",)) for s in request.subjects))
-    with pytest.raises(InputError, match="only the gate 'identity'"):
+    with pytest.raises(InputError, match="only the gate 'subject'"):
         fit(tiny_llava, part, quick())

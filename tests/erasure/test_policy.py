@@ -12,7 +12,7 @@ def test_presets_are_what_they_say():
         "per-layer",
         "prompt",
         False,
-        "identity",
+        "linear",
     )
     assert (TAIL.read, TAIL.positions, TAIL.decode, TAIL.phi) == ("request", "last", False, "threshold")
     assert (PERSISTENT.read, PERSISTENT.positions, PERSISTENT.decode, PERSISTENT.phi) == (
@@ -22,7 +22,7 @@ def test_presets_are_what_they_say():
         "threshold",
     )
     assert {name: preset(name) for name in PRESETS} == PRESETS
-    assert (SUBJECT.read, SUBJECT.positions, SUBJECT.pooling) == ("request", "last", "identity")
+    assert (SUBJECT.read, SUBJECT.positions, SUBJECT.pooling) == ("request", "last", "subject")
     assert SUBJECT.whole_prompt and PAPER.whole_prompt and not TAIL.whole_prompt and not PERSISTENT.whole_prompt
 
 

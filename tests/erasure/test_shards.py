@@ -14,19 +14,19 @@ from test_identity_fit import identity_request, identity_settings
 from worlds import quick, small_request
 
 from mllmeraser.erasure import Eraser, FitSettings, fit
-from mllmeraser.erasure.anchors import Anchors
-from mllmeraser.erasure.shards import SUFFIX, Shards, work_folder
-from mllmeraser.erasure.share import share_capture
-from mllmeraser.erasure.team import Team, TeamError, joined
+from mllmeraser.erasure.fit.distributed import share_capture
+from mllmeraser.erasure.states.checkpoint import SUFFIX, CaptureCheckpoint, work_folder
+from mllmeraser.erasure.states.processes import ProcessGroup, TeamError, process_group
+from mllmeraser.erasure.states.state_cache import PromptStateCache
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
 from mllmeraser.samples.request import Request
 
-CASES = {"identity": (identity_request, identity_settings), "tail": (small_request, quick)}
+CASES = {"subject": (identity_request, identity_settings), "tail": (small_request, quick)}
 
 
 @dataclass(frozen=True)
-class Alone(Team):
+class Alone(ProcessGroup):
     """One of several, with nobody to speak to."""
 
     def agree(self, what: object) -> None: ...
@@ -71,13 +71,13 @@ def test_a_fit_goes_on_where_it_was_killed(
     request, settings = case
     with passes(tiny_llava) as bare:
         whole = fit(tiny_llava, request, settings).eraser
-    fit(tiny_llava, request, settings, shards=Shards(tmp_path / "w"))
+    fit(tiny_llava, request, settings, checkpoint=CaptureCheckpoint(tmp_path / "w"))
     gone = sorted((tmp_path / "w").iterdir())[::3]  # as if these had not been finished
     for path in gone:
         path.unlink()
     lines: list[str] = []
     with passes(tiny_llava) as again:
-        resumed = fit(tiny_llava, request, settings, shards=Shards(tmp_path / "w", lines.append)).eraser
+        resumed = fit(tiny_llava, request, settings, checkpoint=CaptureCheckpoint(tmp_path / "w", lines.append)).eraser
     assert 0 < len(again) == len(gone) < len(bare)
     told = [line.removesuffix(f" batches are in {tmp_path / 'w'} already").split(" of ") for line in lines]
     assert [sum(int(n) for n in column) for column in zip(*told, strict=True)] == [len(bare) - len(gone), len(bare)]
@@ -89,10 +89,12 @@ def test_shards_of_something_else_are_ignored_with_a_line(tiny_llava: Multimodal
 
     def capture(*rest: Sample, reads: tuple[int, ...] = (0, 1, 2), batch_size: int = 4) -> tuple[int, list[str]]:
         lines: list[str] = []
-        shards = Shards(tmp_path, lines.append)
+        checkpoint = CaptureCheckpoint(tmp_path, lines.append)
         with passes(tiny_llava) as found:
-            Anchors(tiny_llava, reads, (3,), batch_size=batch_size, shards=shards).of([*samples, *rest])
-        shards.tell_ignored()
+            PromptStateCache(tiny_llava, reads, (3,), batch_size=batch_size, checkpoint=checkpoint).of(
+                [*samples, *rest]
+            )
+        checkpoint.tell_ignored()
         return len(found), lines
 
     assert capture() == (2, [f"0 of 2 batches are in {tmp_path} already"])
@@ -112,52 +114,56 @@ def test_shards_of_something_else_are_ignored_with_a_line(tiny_llava: Multimodal
 
 def test_a_file_that_cannot_be_used_is_replaced(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
     samples = [Sample(f"Who is number {i}?") for i in range(8)]
-    before = Anchors(tiny_llava, (0, 1, 2), (3,), batch_size=4, shards=Shards(tmp_path)).of(samples)
-    kept = [anchor.text.clone() for anchor in before]
+    before = PromptStateCache(tiny_llava, (0, 1, 2), (3,), batch_size=4, checkpoint=CaptureCheckpoint(tmp_path)).of(
+        samples
+    )
+    kept = [prompt.text.clone() for prompt in before]
     one, two = sorted(tmp_path.iterdir())
     one.write_bytes(one.read_bytes()[:-100])
     two.write_bytes(one.read_bytes()[:4])
     lines: list[str] = []
     with passes(tiny_llava) as found:
-        after = Anchors(tiny_llava, (0, 1, 2), (3,), batch_size=4, shards=Shards(tmp_path, lines.append)).of(samples)
+        after = PromptStateCache(
+            tiny_llava, (0, 1, 2), (3,), batch_size=4, checkpoint=CaptureCheckpoint(tmp_path, lines.append)
+        ).of(samples)
     assert len(found) == 2 and sum("ignored" in line for line in lines) == 2
-    assert all(torch.equal(anchor.text, text) for anchor, text in zip(after, kept, strict=True))
+    assert all(torch.equal(prompt.text, text) for prompt, text in zip(after, kept, strict=True))
 
 
 def test_the_folder_is_private_and_emptied_when_all_went_well(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
-    def capture(shards: Shards | None) -> None:
-        Anchors(tiny_llava, (0, 1, 2), (3,), shards=shards).of([Sample("Who is Jane Doe?")])
+    def capture(checkpoint: CaptureCheckpoint | None) -> None:
+        PromptStateCache(tiny_llava, (0, 1, 2), (3,), checkpoint=checkpoint).of([Sample("Who is Jane Doe?")])
 
     place = tmp_path / "deep" / "work"
-    with pytest.raises(RuntimeError), work_folder(place) as shards:
-        capture(shards)
+    with pytest.raises(RuntimeError), work_folder(place) as checkpoint:
+        capture(checkpoint)
         raise RuntimeError
     assert len(files(place)) == 1 and next(iter(files(place))).endswith(SUFFIX)
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     assert b"Jane" not in next(place.iterdir()).read_bytes()
     (place / f"{'0' * 64}.1.states.partial").write_bytes(b"half")
-    with work_folder(place, keep=True) as shards:
-        capture(shards)
+    with work_folder(place, keep=True) as checkpoint:
+        capture(checkpoint)
     assert len(files(place)) == 2
     (place / "mine.txt").write_text("not ours")
-    with work_folder(place, Team(1, 2)) as shards:
-        capture(shards)
+    with work_folder(place, ProcessGroup(1, 2)) as checkpoint:
+        capture(checkpoint)
     assert len(files(place)) == 3, "the first process alone deletes"
-    with work_folder(place) as shards:
-        capture(shards)
+    with work_folder(place) as checkpoint:
+        capture(checkpoint)
     assert files(place) == {"mine.txt"}
     (place / "mine.txt").unlink()
-    with work_folder(place) as shards:
-        capture(shards)
+    with work_folder(place) as checkpoint:
+        capture(checkpoint)
     assert not place.exists()
-    with work_folder(None) as shards:
-        assert shards is None
+    with work_folder(None) as checkpoint:
+        assert checkpoint is None
 
 
 def test_a_work_folder_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="work folder"):
-        Shards(tmp_path / "file")
+        CaptureCheckpoint(tmp_path / "file")
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -175,37 +181,37 @@ def test_shares_are_the_batches_of_one_process_dealt_out(
     assert sorted(size for some in shared for size in some) == sorted(alone), "no batch twice, none left out"
     assert max(map(len, shared)) - min(map(len, shared)) <= 1
     with passes(tiny_llava) as fitting:
-        assert same(whole, fit(tiny_llava, request, settings, shards=Shards(tmp_path / "w")).eraser)
+        assert same(whole, fit(tiny_llava, request, settings, checkpoint=CaptureCheckpoint(tmp_path / "w")).eraser)
     assert not fitting
 
 
-class _Unmet(Shards):
+class _Unmet(CaptureCheckpoint):
     """Does not wait for the others to see the folder."""
 
-    def _meet(self, team: Team) -> None: ...
+    def _meet(self, team: ProcessGroup) -> None: ...
 
 
 def test_a_lens_of_its_own_sets_is_shared_first(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
-    from mllmeraser.erasure.lens import fit_lens
+    from mllmeraser.erasure.fit.discriminants import fit_shared_basis
 
     request, settings = identity_request(), identity_settings(batch_size=16)
     sets = (request.retain, request.strangers)
-    share_capture(tiny_llava, request, settings, Alone(0, 1), _Unmet(tmp_path), lens=sets)
+    share_capture(tiny_llava, request, settings, Alone(0, 1), _Unmet(tmp_path), basis=sets)
     with passes(tiny_llava) as found:
-        anchors = Anchors(tiny_llava, (0, 1, 2), (3, 4), batch_size=16, shards=Shards(tmp_path))
-        lens = fit_lens(anchors, *sets, settings.gate)
-        fit(tiny_llava, request, settings, anchors=anchors, lens=lens)
+        cache = PromptStateCache(tiny_llava, (0, 1, 2), (3, 4), batch_size=16, checkpoint=CaptureCheckpoint(tmp_path))
+        basis = fit_shared_basis(cache, *sets, settings.gate)
+        fit(tiny_llava, request, settings, cache=cache, basis=basis)
     assert not found
 
 
 def test_one_process_is_a_team_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined() as team:
-        assert team == Team() and team.first and team.device() is None
+    with process_group() as team:
+        assert team == ProcessGroup() and team.first and team.device() is None
         team.agree(["x"])
         team.wait()
         assert team.as_first([True, False]) == [True, False]
-    with pytest.raises(InputError, match="2 processes were asked for, and 1 started"), joined(2):
+    with pytest.raises(InputError, match="2 processes were asked for, and 1 started"), process_group(2):
         pass
 
 
@@ -213,5 +219,5 @@ def test_processes_that_find_nobody_say_so(monkeypatch: pytest.MonkeyPatch) -> N
     for name in ("MASTER_ADDR", "MASTER_PORT", "RANK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(TeamError, match="do not find one another"), joined():
+    with pytest.raises(TeamError, match="do not find one another"), process_group():
         pass

@@ -7,8 +7,8 @@ from test_identity_fit import identity_request, identity_settings
 from worlds import quick, small_request
 
 from mllmeraser.erasure import FitSettings, GateSettings, fit
-from mllmeraser.erasure.gates.identity import COHORT
-from mllmeraser.erasure.size import artifact_bytes
+from mllmeraser.erasure.fit.size import artifact_bytes
+from mllmeraser.erasure.gates.subject import COHORT
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError
 

@@ -16,10 +16,10 @@ from steering_kit import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mllmeraser.erasure import image_runs
 from mllmeraser.erasure.policy import PAPER, PERSISTENT, PRESETS, SUBJECT, TAIL
-from mllmeraser.erasure.steering import ErasurePack, attach, attach_all
-from mllmeraser.erasure.steering_pass import SteeringPass
+from mllmeraser.erasure.states import image_spans
+from mllmeraser.erasure.steering.attach import ErasurePack, attach, attach_all
+from mllmeraser.erasure.steering.forward_pass import SteeringPass
 from mllmeraser.models.capture import hidden_of
 from mllmeraser.models.intervention import Intervention
 from mllmeraser.samples import AttachError, InputError
@@ -340,7 +340,7 @@ class _NoWaiting(TorchDispatchMode):
 @by_name
 def test_the_shift_does_not_wait_for_the_device(tiny_model, samples, policy, monkeypatch):
     """As on a GPU: on the CPU shapes may depend on values."""
-    monkeypatch.setattr(image_runs, "may_look", lambda device: False)
+    monkeypatch.setattr(image_spans, "may_look", lambda device: False)
     plain = SteeringPass.after_block
 
     def watched(self, layer, states):
@@ -360,7 +360,7 @@ def test_looking_at_values_changes_none(tiny_model, samples, monkeypatch):
     plan = make_plan(tiny_model, SUBJECT)
     with attach(tiny_model, plan) as handle:
         looked, seen = logits(tiny_model, samples), handle.readings.pooled
-        monkeypatch.setattr(image_runs, "may_look", lambda device: False)
+        monkeypatch.setattr(image_spans, "may_look", lambda device: False)
         blind = logits(tiny_model, samples)
         torch.testing.assert_close(handle.readings.pooled, seen, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(looked, blind, atol=2e-4, rtol=2e-4)

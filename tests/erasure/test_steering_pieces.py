@@ -17,7 +17,7 @@ from steering_kit import (
 )
 
 from mllmeraser.erasure.policy import PAPER, PERSISTENT, PRESETS, TAIL
-from mllmeraser.erasure.steering import attach
+from mllmeraser.erasure.steering.attach import attach
 from mllmeraser.models.intervention import declare_prompt, declared_prompt
 from mllmeraser.samples import AttachError, InputError
 
@@ -138,7 +138,7 @@ def test_an_answer_to_be_scored_is_not_part_of_the_prompt(tiny_model, policy):
 
     But for a prompt that is hidden: what goes through with it still sees it.
     """
-    policy = replace(policy, hide_prompt=False)
+    policy = replace(policy, masks_prompt=False)
     samples = text_samples()
     answer = torch.tensor([[50, 60, 70]])
     with attach(tiny_model, make_plan(tiny_model, policy, samples=samples)) as handle, torch.no_grad():

@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import cloud, moments
 
-from mllmeraser.erasure.calibrate import calibrate, choose, degenerate
-from mllmeraser.erasure.config import GridPoint
+from mllmeraser.erasure.artifact.manifest import GridPoint
+from mllmeraser.erasure.calibration.linear import calibrate, choose, degenerate
 from mllmeraser.erasure.gates import Gate, pooled, soft_gate
-from mllmeraser.erasure.policy import PAPER, TAIL, Policy
-from mllmeraser.erasure.threshold import (
+from mllmeraser.erasure.gates.conformal import (
     auc,
     conformal_rank,
     conformal_threshold,
@@ -24,6 +23,7 @@ from mllmeraser.erasure.threshold import (
     upper_tail,
     wilson,
 )
+from mllmeraser.erasure.policy import PAPER, TAIL, Policy
 from mllmeraser.samples import InputError, NumericalError
 
 

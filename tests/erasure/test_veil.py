@@ -7,12 +7,12 @@ import torch
 from steering_kit import ALWAYS, NEVER, make_plan, text_samples
 
 from mllmeraser.erasure.policy import SUBJECT, TAIL, Policy
-from mllmeraser.erasure.steering import attach, attach_all
-from mllmeraser.erasure.veil import without
+from mllmeraser.erasure.steering.attach import attach, attach_all
+from mllmeraser.erasure.steering.prompt_masking import without
 from mllmeraser.samples import AttachError, InputError
 
 TOKENS = 4
-SEEN = replace(SUBJECT, hide_prompt=False)
+SEEN = replace(SUBJECT, masks_prompt=False)
 
 
 @torch.no_grad()
@@ -156,4 +156,4 @@ def test_masks_keep_their_form():
 
 def test_hiding_needs_a_decision_over_the_whole_prompt():
     with pytest.raises(InputError, match="whole prompt"):
-        Policy("mine", "request", "last", False, "threshold", hide_prompt=True)
+        Policy("mine", "request", "last", False, "threshold", masks_prompt=True)

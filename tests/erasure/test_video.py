@@ -9,10 +9,10 @@ import torch
 from steering_kit import ALWAYS, make_plan
 from torch import Tensor
 
-from mllmeraser.erasure.plan import SteeringPlan
 from mllmeraser.erasure.policy import SUBJECT, TAIL
-from mllmeraser.erasure.shown import frame_starts
-from mllmeraser.erasure.steering import attach
+from mllmeraser.erasure.steering.attach import attach
+from mllmeraser.erasure.steering.media_inputs import frame_starts
+from mllmeraser.erasure.steering.plan import SteeringPlan
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import AttachError, Sample
 from tiny import picture

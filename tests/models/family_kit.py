@@ -13,9 +13,9 @@ from torch import Tensor
 from zoo import ZOO, build, write
 
 from mllmeraser.erasure.gates import Gate
-from mllmeraser.erasure.plan import SteeringPlan
 from mllmeraser.erasure.policy import SUBJECT, TAIL
-from mllmeraser.erasure.steering import attach
+from mllmeraser.erasure.steering.attach import attach
+from mllmeraser.erasure.steering.plan import SteeringPlan
 from mllmeraser.models import MultimodalModel, contract, load_model
 from mllmeraser.models.weights import Placement, load_weights
 from mllmeraser.samples import InputError, Sample

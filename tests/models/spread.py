@@ -20,9 +20,10 @@ import torch
 import torch.distributed as dist
 from steering_kit import ALWAYS, count_hooks, logits, make_plan
 
-from mllmeraser.erasure import Eraser, agreement
+from mllmeraser.erasure import Eraser
 from mllmeraser.erasure.policy import PERSISTENT
-from mllmeraser.erasure.steering import attach, attach_all
+from mllmeraser.erasure.steering import tensor_parallel as agreement
+from mllmeraser.erasure.steering.attach import attach, attach_all
 from mllmeraser.models import MultimodalModel, load_model
 from mllmeraser.models.capture import hidden_of
 from mllmeraser.models.fingerprint import precision_of

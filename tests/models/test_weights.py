@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from steering_kit import logits, make_plan
 
-from mllmeraser.erasure.steering import attach
+from mllmeraser.erasure.steering.attach import attach
 from mllmeraser.models import load_model
 from mllmeraser.models.fingerprint import precision_of
 from mllmeraser.models.model import MultimodalModel

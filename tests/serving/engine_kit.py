@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from mllmeraser.erasure.plan import Steerable
+from mllmeraser.erasure.steering.plan import Steerable
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample
 from mllmeraser.serving.engine import BatchReport, Choose, Engine, EngineSettings, Prompt, Sampling, Ticket

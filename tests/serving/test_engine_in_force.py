@@ -12,7 +12,7 @@ from engine_kit import SOON, answers, ask, only, running
 from steering_kit import ALWAYS, NEVER, count_hooks, make_plan
 
 from mllmeraser.erasure import Eraser, EraserConfig
-from mllmeraser.erasure.config import Calibration, subject_key
+from mllmeraser.erasure.artifact.manifest import Calibration, subject_key
 from mllmeraser.erasure.policy import PAPER, PERSISTENT, SUBJECT, TAIL, Policy
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import ArtifactError, AttachError, InputError, Sample

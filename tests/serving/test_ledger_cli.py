@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from mllmeraser.cli.app import app
 from mllmeraser.cli.ledger import keys, ledger
-from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.samples.errors import ArtifactError, InputError
 from mllmeraser.serving.ledger import Ledger
 from mllmeraser.serving.ledger.erasers import artifact_from_folder, artifact_of, eraser_of

@@ -29,7 +29,10 @@ def test_the_report(name: str, report: Run) -> None:
     assert found["command"].startswith(f"python benchmarks/capture_full_size.py {name} --layers 4")
     model, linear, passed, in_all = found["results"]
     assert (model["layers"], model["width"]) == (4, 128) and model["weight_bytes"] > 0
-    assert linear["prompts"] > 500 > 0 < linear["pictures"] and linear["anchor_bytes"] > linear["text_tokens"] * 4 * 128
+    assert (
+        linear["prompts"] > 500 > 0 < linear["pictures"]
+        and linear["prompt_state_bytes"] > linear["text_tokens"] * 4 * 128
+    )
     kinds = ("gates and direction", "gates alone")
     assert passed["prompts"] == 6 and 0 < passed["pictures"] < 6
     assert all(is_ratio(passed["overhead_percent"][kind]) for kind in kinds)

@@ -8,8 +8,8 @@ from ablation_kit import PAPER, TAIL, SmallLab
 from worlds import close
 
 from mllmeraser.erasure import DirectionSettings, PGDSettings
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.readings import read_gate
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
 from mllmeraser.studies.ablation.edits import Exchanged, Only, Open, Raised, Shifted, Strength, layer_of

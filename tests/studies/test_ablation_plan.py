@@ -12,9 +12,9 @@ import torch
 from ablation_kit import TAIL, SmallLab, scored
 
 from mllmeraser.benchmarks.registry import load_benchmark
-from mllmeraser.erasure.config import EraserConfig
-from mllmeraser.erasure.direction import Direction
-from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.artifact.manifest import EraserConfig
+from mllmeraser.erasure.directions.direction import Direction
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.request import Request
@@ -73,14 +73,14 @@ def test_every_row_has_a_name_of_its_own_and_there_are_rows_of_every_kind() -> N
     kinds = {edit.direction.kind for row in ROWS for edit in row.edits if isinstance(edit, Exchanged)}
     assert kinds == {"text-only", "clean-image", "refusal", "idk", "unknown"}
     gates = {row.settings.gate.kind for row in ROWS if row.settings}
-    assert gates == {"identity", "soft", "hard", "quadratic", "neural"}
+    assert gates == {"subject", "soft", "hard", "quadratic", "neural"}
     assert {row.section for row in ROWS if row.settings is None} == {"policies"}
     assert sum(row.alone for row in ROWS) == 1
 
 
 def test_changed_settings_are_checked_and_leave_the_rest() -> None:
     other = changed(DEFAULT, gate={"rank": 7}, strength=2.0)
-    assert (other.gate.rank, other.gate.kind, other.strength, other.policy) == (7, "identity", 2.0, DEFAULT.policy)
+    assert (other.gate.rank, other.gate.kind, other.strength, other.policy) == (7, "subject", 2.0, DEFAULT.policy)
     assert changed(DEFAULT) == DEFAULT and hash(changed(DEFAULT)) == hash(DEFAULT)
     with pytest.raises(ValueError, match="strength"):
         changed(DEFAULT, strength=-1.0)

@@ -10,10 +10,10 @@ import pytest
 from mllmeraser.benchmarks.benchmark import Benchmark, thin
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.embedded import BENCHMARK
-from mllmeraser.erasure.consolidate import consolidate
-from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.artifact.consolidate import consolidate
+from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.steering import ErasurePack
+from mllmeraser.erasure.steering.attach import ErasurePack
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.studies import many
@@ -80,7 +80,7 @@ def test_costs_and_revocation_are_reported(model, benchmark, crowd, erasers, set
     assert report["take one out"]["largest_relative_difference"] < 1e-6
     every = [*erasers.values(), *crowd.nobody(2)]
     few, all_of_them = (many.cost(model, some, sets["test"][:4], repeats=1) for some in (every[:1], every))
-    assert few["bytes_attached"] < all_of_them["bytes_attached"] < 5 * few["bytes_attached"], "the lens is shared"
+    assert few["bytes_attached"] < all_of_them["bytes_attached"] < 5 * few["bytes_attached"], "the basis is shared"
     assert all_of_them["bytes_on_disk"] == sum(e.nbytes for e in every)
     many.alarms(report, model, benchmark, erasers, tuple(erasers))
     told_of = {entry["key"]: entry for entry in json.loads((tmp_path / "many.json").read_text())["results"]}

@@ -7,10 +7,10 @@ import torch
 from worlds import quick, small_request
 
 from mllmeraser.erasure import fit
-from mllmeraser.erasure.config import DirectionSettings
-from mllmeraser.erasure.contrast import ContrastSet, contrast_states
-from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.directions.contrast_states import ContrastSet, contrast_states
 from mllmeraser.erasure.policy import PERSISTENT, TAIL
+from mllmeraser.erasure.settings import DirectionSettings
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.prompts import contrast_prompts
@@ -31,7 +31,7 @@ def test_persistent_is_tail_that_also_decides_while_decoding() -> None:
 
 def test_in_sight_is_the_default_that_hides_nothing() -> None:
     shown, default = settings_of(IN_SIGHT, 3), settings_of("default", 3)
-    assert default.policy.hide_prompt and not shown.policy.hide_prompt
+    assert default.policy.masks_prompt and not shown.policy.masks_prompt
     assert shown.model_copy(update={"policy": default.policy}) == default
     with pytest.raises(InputError, match="unknown preset"):
         settings_of("bare", 0)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.gates import Gate, SiteLens, identity_gate, look_alike_pairs
+from mllmeraser.erasure.gates import DiscriminantBasis, Gate, look_alike_pairs, subject_gate
 from mllmeraser.erasure.gates.look_alikes import ROOM
-from mllmeraser.erasure.statistics import Moments
+from mllmeraser.erasure.states.statistics import Moments
 from mllmeraser.portraits.people import World
-from mllmeraser.studies.room import decided, doubles, in_hindsight, taken, with_room
+from mllmeraser.studies.room import decided, doubles, in_hindsight, taken, with_margin
 
 OWN, OTHER = torch.eye(3, dtype=torch.float64)[0], torch.tensor([0.9, 0.1, 0.0], dtype=torch.float64)
 
@@ -24,20 +24,20 @@ def at(place: float) -> Tensor:
 
 @pytest.fixture
 def gate() -> Gate:
-    lens = SiteLens(torch.zeros(3).double(), torch.eye(3).double(), torch.eye(3).double())
+    basis = DiscriminantBasis(torch.zeros(3).double(), torch.eye(3).double(), torch.eye(3).double())
     views = OWN.expand(4, 3)
-    pairs = look_alike_pairs(lens, [views], [views[:0]], [OTHER])
-    made = identity_gate(lens, [Moments.from_states(views)], pairs=pairs)
+    pairs = look_alike_pairs(basis, [views], [views[:0]], [OTHER])
+    made = subject_gate(basis, [Moments.from_states(views)], pairs=pairs)
     return made.affine(torch.ones(1), torch.full((1,), -0.5))
 
 
 def test_faces_beyond_the_middle_are_taken_only_with_room(gate: Gate) -> None:
     for room, furthest in ((0.0, 0.5), (ROOM, 0.7), (0.4, 0.9)):
-        moved = with_room(gate, room)
+        moved = with_margin(gate, room)
         assert taken(moved, at(furthest - 0.05)) == [True], room
         assert taken(moved, at(furthest + 0.05)) == [False], room
-    assert taken(with_room(gate, math.inf), at(2.0)) == [True]
-    assert taken(gate, at(0.65)) == taken(with_room(gate, ROOM), at(0.65))
+    assert taken(with_margin(gate, math.inf), at(2.0)) == [True]
+    assert taken(gate, at(0.65)) == taken(with_margin(gate, ROOM), at(0.65))
 
 
 def test_missed_and_taken_are_counted_for_each_person(gate: Gate) -> None:

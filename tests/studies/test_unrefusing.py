@@ -7,8 +7,8 @@ import torch
 from steering_kit import count_hooks, make_plan
 
 from mllmeraser.erasure.gates import Gate
-from mllmeraser.erasure.plan import SteeringPlan
-from mllmeraser.erasure.steering import ErasurePack
+from mllmeraser.erasure.steering.attach import ErasurePack
+from mllmeraser.erasure.steering.plan import SteeringPlan
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample

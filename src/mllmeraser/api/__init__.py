@@ -6,8 +6,8 @@ from mllmeraser.api.making import describe_eraser, erase, erase_together, forget
 from mllmeraser.api.scoring import evaluate, write_records
 from mllmeraser.api.settings import set_seed, set_threads
 from mllmeraser.api.shipped import check_model, demo, list_families
-from mllmeraser.erasure.shards import work_folder
-from mllmeraser.erasure.team import joined
+from mllmeraser.erasure.states.checkpoint import work_folder
+from mllmeraser.erasure.states.processes import process_group
 from mllmeraser.models.loading import load_model
 from mllmeraser.samples.files import check_target
 
@@ -26,7 +26,7 @@ __all__ = [
     "exhibit",
     "first_model",
     "forget_split",
-    "joined",
+    "process_group",
     "list_families",
     "load_model",
     "read_request",

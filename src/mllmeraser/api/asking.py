@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.steering import attach_all
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.steering.attach import attach_all
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError

@@ -9,15 +9,15 @@ from typing import Any
 
 from mllmeraser.benchmarks.defaults import Completed, complete
 from mllmeraser.benchmarks.registry import load_benchmark
-from mllmeraser.erasure.anchors import Anchors
-from mllmeraser.erasure.contrast import ContrastSet
-from mllmeraser.erasure.direction import CONTRAST_KINDS
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.fit import FitSettings, fit
-from mllmeraser.erasure.lens import Lens, fit_lens
-from mllmeraser.erasure.shards import Shards
-from mllmeraser.erasure.share import share_capture
-from mllmeraser.erasure.team import Team
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.directions.contrast_states import ContrastSet
+from mllmeraser.erasure.directions.direction import CONTRAST_KINDS
+from mllmeraser.erasure.fit.discriminants import SharedBasis, fit_shared_basis
+from mllmeraser.erasure.fit.distributed import share_capture
+from mllmeraser.erasure.fit.linear import FitSettings, fit
+from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
+from mllmeraser.erasure.states.processes import ProcessGroup
+from mllmeraser.erasure.states.state_cache import PromptStateCache
 from mllmeraser.models.fingerprint import is_spread
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
@@ -58,8 +58,8 @@ def erase(
     seed: int = 0,
     progress: Progress | None = None,
     say: Say | None = None,
-    shared: tuple[Anchors, Lens] | None = None,
-    work: Shards | None = None,
+    shared: tuple[PromptStateCache, SharedBasis] | None = None,
+    work: CaptureCheckpoint | None = None,
 ) -> Eraser:
     """Make an eraser for a request: complete it with views, wordings and default sets, then fit.
 
@@ -71,7 +71,7 @@ def erase(
         seed: Of everything random.
         progress: Told how far the work is.
         say: Called with one line for everything that was added without being asked for.
-        shared: What `shipped_lens` gave for this model and these settings, to make many erasers; used where the request
+        shared: What `shipped_basis` gave for this model and these settings, to make many erasers; used where the request
             brings no retain set and no strangers.
         work: Where captured batches are kept, to go on after a kill (see `work_folder`); None: in memory alone.
 
@@ -86,8 +86,8 @@ def erase_together(
     request: Request,
     preset: str | FitSettings = "default",
     *,
-    team: Team,
-    work: Shards | None = None,
+    team: ProcessGroup,
+    work: CaptureCheckpoint | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     say: Say | None = None,
@@ -115,9 +115,9 @@ def erase_together(
         assert work is not None
         if speak is not None:
             speak(f"{team.size} processes capture states")
-        lens = _shipped_sets(seed) if made.completed.shipped else None
+        basis = _shipped_sets(seed) if made.completed.shipped else None
         share_capture(
-            loaded, made.completed.request, made.settings, team, work, progress, lens=lens, contrast=made.contrast
+            loaded, made.completed.request, made.settings, team, work, progress, basis=basis, contrast=made.contrast
         )
     return _fitted(made, seed, progress, None, work) if team.first else None
 
@@ -155,42 +155,42 @@ def _fitted(
     made: _Prepared,
     seed: int,
     progress: Progress | None,
-    shared: tuple[Anchors, Lens] | None,
-    work: Shards | None,
+    shared: tuple[PromptStateCache, SharedBasis] | None,
+    work: CaptureCheckpoint | None,
 ) -> Eraser:
-    anchors = lens = None
-    if made.completed.shipped and made.settings.gate.kind == "identity":
-        anchors, lens = shared or shipped_lens(made.model, made.settings, seed, progress, work=work)
+    cache = basis = None
+    if made.completed.shipped and made.settings.gate.kind == "subject":
+        cache, basis = shared or shipped_basis(made.model, made.settings, seed, progress, work=work)
     found = fit(
         made.model, made.completed.request, made.settings, progress,
-        contrast=made.contrast, anchors=anchors, lens=lens, shards=work,
+        contrast=made.contrast, cache=cache, basis=basis, checkpoint=work,
     )  # fmt: skip
     return found.eraser
 
 
-def shipped_lens(
+def shipped_basis(
     model: MultimodalModel,
     settings: FitSettings,
     seed: int = 0,
     progress: Progress | None = None,
     *,
-    work: Shards | None = None,
-) -> tuple[Anchors, Lens]:
-    """The lens of a model made from the shipped sets, whoever is to be forgotten: so that erasers can be put together.
+    work: CaptureCheckpoint | None = None,
+) -> tuple[PromptStateCache, SharedBasis]:
+    """The basis of a model made from the shipped sets, whoever is to be forgotten: so that erasers can be put together.
 
     Returns:
-        The states behind it, which a fit on this model need not capture again, and the lens.
+        The states behind it, which a fit on this model need not capture again, and the basis.
 
     Raises:
-        InputError: The settings do not suit the model, or are not of the gate `identity`.
+        InputError: The settings do not suit the model, or are not of the gate `subject`.
     """
     reads, (shifts, *_) = settings.layers(model.num_layers)
-    anchors = Anchors(model, reads, shifts, batch_size=settings.batch_size, shards=work)
-    return anchors, fit_lens(anchors, *_shipped_sets(seed), settings.gate, progress)
+    cache = PromptStateCache(model, reads, shifts, batch_size=settings.batch_size, checkpoint=work)
+    return cache, fit_shared_basis(cache, *_shipped_sets(seed), settings.gate, progress)
 
 
 def _shipped_sets(seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Retain samples and strangers behind the lens that many erasers share."""
+    """Retain samples and strangers behind the basis that many erasers share."""
     world = World("dev", seed)
     return default_retain(world), default_strangers(world)
 

@@ -9,8 +9,8 @@ from typing import Any
 from mllmeraser.api.asking import load_erasers
 from mllmeraser.benchmarks.benchmark import thin
 from mllmeraser.benchmarks.registry import load_benchmark
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.steering import ErasurePack
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.steering.attach import ErasurePack
 from mllmeraser.evaluation.protocols import default_protocol, get_protocol
 from mllmeraser.evaluation.records import Record
 from mllmeraser.evaluation.records import write_scores as _write_scores

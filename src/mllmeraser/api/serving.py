@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mllmeraser.api.making import erase, shipped_lens
-from mllmeraser.erasure.anchors import Anchors
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.lens import Lens
+from mllmeraser.api.making import erase, shipped_basis
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.fit.discriminants import SharedBasis
 from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.states.state_cache import PromptStateCache
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.progress import Progress
@@ -37,12 +37,12 @@ class Fitting:
     def __init__(self, preset: str = "default", seed: int = 0) -> None:
         """See `erase`."""
         self._settings, self._seed = FitSettings.preset(preset), seed
-        self._shared: tuple[Anchors, Lens] | None = None
+        self._shared: tuple[PromptStateCache, SharedBasis] | None = None
 
     def __call__(self, model: MultimodalModel, request: Request, progress: Progress) -> Eraser:
         """The eraser of a request."""
-        if self._shared is None and self._settings.gate.kind == "identity":
-            self._shared = shipped_lens(
+        if self._shared is None and self._settings.gate.kind == "subject":
+            self._shared = shipped_basis(
                 model, self._settings.model_copy(update={"seed": self._seed}), self._seed, progress
             )
         return erase(model, request, self._settings, seed=self._seed, progress=progress, shared=self._shared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mllmeraser.erasure.self_test import check_hooks
+from mllmeraser.erasure.fit.hook_check import check_hooks
 from mllmeraser.models import contract
 from mllmeraser.models.families import families
 from mllmeraser.models.loading import load_model

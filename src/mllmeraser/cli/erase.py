@@ -65,14 +65,14 @@ def erase(
     api.check_target(out, force=force)
     request = api.read_request(forget, retain=retain, strangers=strangers, name=name)
     prepare(model, threads, seed)
-    with api.joined(processes) as team, api.work_folder(work, team, keep=keep_work, say=note) as shards:
+    with api.process_group(processes) as team, api.work_folder(work, team, keep=keep_work, say=note) as checkpoint:
         with progress_bar(show=team.first) as progress:
             eraser = api.erase_together(
                 load(model, device=team.device()),
                 request,
                 preset,
                 team=team,
-                work=shards,
+                work=checkpoint,
                 seed=seed,
                 progress=progress,
                 say=note,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mllmeraser.benchmarks.thinning import thin
 from mllmeraser.comparison.cells import Activations, Cloud
-from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError

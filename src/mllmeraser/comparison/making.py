@@ -15,10 +15,10 @@ from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.comparison.rows import GUARDS, Row
 from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.demo import forget_request
-from mllmeraser.erasure.contrast import ContrastSet
-from mllmeraser.erasure.direction import CONTRAST_KINDS
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.fit import fit
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.directions.contrast_states import ContrastSet
+from mllmeraser.erasure.directions.direction import CONTRAST_KINDS
+from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.methods.block_list import BlockListProduct
 from mllmeraser.methods.registry import load_method

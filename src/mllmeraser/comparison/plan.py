@@ -15,7 +15,7 @@ from mllmeraser.comparison.making import Made, Requests, make, size_of
 from mllmeraser.comparison.recipe import ModelEntry, Recipe
 from mllmeraser.comparison.rows import HOOK_OFF, OURS, RETAIN_ONLY, VANILLA, Row, seeds_of
 from mllmeraser.comparison.twin import NoTwin, Recital, Twin, answered_sets, find_twin
-from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.evaluation.protocols import Protocol
 from mllmeraser.evaluation.records import EvaluationResult
 from mllmeraser.evaluation.runner import evaluate

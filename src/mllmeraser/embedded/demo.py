@@ -18,13 +18,13 @@ from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.twins import retain_only
-from mllmeraser.erasure.contrast import ContrastSet
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.fit import FitResult, fit
-from mllmeraser.erasure.readings import read_gate
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.directions.contrast_states import ContrastSet
+from mllmeraser.erasure.fit.linear import FitResult, fit
+from mllmeraser.erasure.gates.conformal import auc, wilson
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.site_scores import NOWHERE
-from mllmeraser.erasure.threshold import auc, wilson
+from mllmeraser.erasure.steering.score_prompts import read_gate
+from mllmeraser.erasure.steering.site_scores import NOWHERE
 from mllmeraser.evaluation.outcomes import judge
 from mllmeraser.evaluation.records import EvaluationResult, Record, write_scores
 from mllmeraser.evaluation.runner import evaluate
@@ -212,7 +212,7 @@ def gate_panels(demo: Demo, eraser: Eraser) -> tuple[tuple[GatePanel, ...], Fals
     seen = {name: read_gate(demo.model, eraser, samples) for name, samples in groups.items()}
     threshold = eraser.config.threshold
     panels = [_panel("decision: the gates together", {g: r.pooled for g, r in seen.items()}, threshold)]
-    identity = eraser.config.policy.pooling == "identity"
+    identity = eraser.config.policy.pooling == "subject"
     for i, layer in enumerate(eraser.config.read_layers):
         title = f"layer {layer}" + (f": {SITES[i]}" if identity else "")
         panels.append(_panel(title, {g: r.layers[layer].amax(-1) for g, r in seen.items()}, None))

@@ -18,8 +18,8 @@ import torch
 from mllmeraser.benchmarks.benchmark import Benchmark
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.embedded import BENCHMARK, NAMES, checkpoint_path
-from mllmeraser.erasure.adversary import perturb
-from mllmeraser.erasure.config import PGDSettings
+from mllmeraser.erasure.directions.pgd import perturb
+from mllmeraser.erasure.settings import PGDSettings
 from mllmeraser.evaluation.intervals import share_interval
 from mllmeraser.evaluation.records import Item
 from mllmeraser.evaluation.runner import evaluate

@@ -13,8 +13,8 @@ from mllmeraser.samples.errors import InputError
 
 Read = Literal["per-layer", "request"]
 Positions = Literal["prompt", "last"]
-Phi = Literal["identity", "clamp", "threshold"]
-Pooling = Literal["mean", "identity"]
+Phi = Literal["linear", "clamp", "threshold"]
+Pooling = Literal["mean", "subject"]
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Policy:
         positions: `"last"`: shift the last real prompt token alone, so that the cached states of all earlier
             positions stay those of the bare model. `"prompt"`: shift every real prompt position.
         decode: Whether decoded tokens are steered too, each by a decision read from its own states.
-        phi: From score to amplitude a: `"identity"` a = score, `"clamp"` a = min(max(score, 0), 1),
+        phi: From score to amplitude a: `"linear"` a = score, `"clamp"` a = min(max(score, 0), 1),
             `"threshold"` a = 1 if score > threshold else 0.
         pooling: How a request's scores of several layers become one. `"mean"`: the mean over layers per subject,
-            then the maximum over subjects. `"identity"`: the first layer looks for a name at every text token, the
+            then the maximum over subjects. `"subject"`: the first layer looks for a name at every text token, the
             third for a face in the mean over the tokens of every image, the second asks at the last prompt token
             whether a fact about a person is wanted; it takes, for each subject, the larger of the first and the
             third, and never more than the second.
-        hide_prompt: Whether the answer to a prompt that fired attends to nothing of it but its first and last token
+        masks_prompt: Whether the answer to a prompt that fired attends to nothing of it but its first and last token
             (`veil.py`); for decisions over a whole prompt. The passes that carry a prompt are as without.
     """
 
@@ -45,7 +45,7 @@ class Policy:
     decode: bool
     phi: Phi
     pooling: Pooling = "mean"
-    hide_prompt: bool = False
+    masks_prompt: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that no rule knows (artifacts are read from disk).
@@ -57,17 +57,17 @@ class Policy:
             "read": ("per-layer", "request"),
             "positions": ("prompt", "last"),
             "decode": (False, True),
-            "phi": ("identity", "clamp", "threshold"),
-            "pooling": ("mean", "identity"),
-            "hide_prompt": (False, True),
+            "phi": ("linear", "clamp", "threshold"),
+            "pooling": ("mean", "subject"),
+            "masks_prompt": (False, True),
         }
         for field, values in known.items():
             if getattr(self, field) not in values:
                 options = ", ".join(map(repr, values))
                 value = getattr(self, field)
                 raise InputError(f"policy {self.name!r}: {field} is one of {options}, not {value!r}")
-        if self.hide_prompt and self.pooling != "identity":
-            raise InputError(f"policy {self.name!r}: hide_prompt needs a decision over the whole prompt")
+        if self.masks_prompt and self.pooling != "subject":
+            raise InputError(f"policy {self.name!r}: masks_prompt needs a decision over the whole prompt")
 
     @property
     def whole_prompt(self) -> bool:
@@ -76,14 +76,14 @@ class Policy:
         Shifting early positions needs the state of the last one, which a piece does not have yet; a decision that
         looks for a person anywhere in the prompt has to see all of it.
         """
-        return self.positions == "prompt" or self.pooling == "identity"
+        return self.positions == "prompt" or self.pooling == "subject"
 
     def amplitude(self, scores: Tensor, threshold: float | Tensor) -> Tensor:
         """The amplitude phi(score) of scores, any shape, in their dtype; no host synchronisation.
 
         A tensor of thresholds has one for each of the last axis.
         """
-        if self.phi == "identity":
+        if self.phi == "linear":
             return scores
         if self.phi == "clamp":
             return scores.clamp(0.0, 1.0)
@@ -98,7 +98,7 @@ class Policy:
 
         The mean over layers; where every layer thresholds by itself, the maximum.
         """
-        if self.pooling == "identity":
+        if self.pooling == "subject":
             name, topic, face = scores
             return torch.minimum(torch.maximum(name, face), topic)
         layers = torch.stack(tuple(scores))
@@ -107,7 +107,7 @@ class Policy:
 
 
 #: The paper (arXiv 2510.04217): gate and shift per layer, at prefill, whole prompt, amplitude h_last . g.
-PAPER = Policy("paper", read="per-layer", positions="prompt", decode=False, phi="identity")
+PAPER = Policy("paper", read="per-layer", positions="prompt", decode=False, phi="linear")
 #: One calibrated decision per request; only the last prompt token's state moves.
 TAIL = Policy("tail", read="request", positions="last", decode=False, phi="threshold")
 #: As `TAIL`, and the decision is read again at every decoded token, from that token's own states.
@@ -116,7 +116,7 @@ PERSISTENT = Policy("persistent", read="request", positions="last", decode=True,
 #: One decision per request from who is asked about, wherever in the prompt, and whether a fact is asked for; the answer
 #: then no longer sees who it was.
 SUBJECT = Policy(
-    "subject", read="request", positions="last", decode=False, phi="threshold", pooling="identity", hide_prompt=True
+    "subject", read="request", positions="last", decode=False, phi="threshold", pooling="subject", masks_prompt=True
 )
 PRESETS: dict[str, Policy] = {policy.name: policy for policy in (PAPER, TAIL, PERSISTENT, SUBJECT)}
 

@@ -4,11 +4,79 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mllmeraser.erasure.config import DirectionSettings, Frozen, GateSettings
 from mllmeraser.erasure.policy import PAPER, SUBJECT, TAIL, Policy
 from mllmeraser.samples.errors import InputError
+
+
+class Frozen(BaseModel):
+    """Base of the settings: immutable, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GateSettings(Frozen):
+    """Kind of the gate and its numbers; each kind reads its own and ignores the rest.
+
+    Attributes:
+        kind: `hard` (the paper), `soft`, `quadratic`, `neural`, or `subject` (who is asked about, wherever in the
+            prompt; needs the policy `subject`).
+        per_subject: One gate per subject and the maximum over them, or one gate for all (key `all`).
+        ratio: Share of the width that counts as null space (`hard`).
+        gamma: Ridge (`hard`: against sums of states; `soft`: against means), shrinkage of the retain
+            covariance (`quadratic`).
+        beta: Weight of the retain energy (`soft`).
+        shrink: Shrinkage of a subject's covariance towards the retain covariance (`quadratic`).
+        rank: Directions of the quadratic form that are kept, None for all (`quadratic`).
+        hidden: Hidden units (`neural`).
+        ridge: Share of the retain covariance added to the variation within a person (`subject`).
+        miss_rate: Share of the fact questions that the topic gate may let pass unsteered (`subject`).
+    """
+
+    kind: str = "soft"
+    per_subject: bool = True
+    ratio: float = Field(default=0.3, gt=0, le=1)
+    gamma: float = Field(default=0.01, ge=0)
+    beta: float = Field(default=1.0, ge=0)
+    shrink: float = Field(default=0.5, gt=0, le=1)
+    rank: int | None = Field(default=32, ge=1)
+    hidden: int = Field(default=128, ge=1)
+    ridge: float = Field(default=0.05, gt=0)
+    miss_rate: float = Field(default=0.005, gt=0, lt=1)
+
+
+class PGDSettings(Frozen):
+    """Projected gradient descent on pixels. Sizes are on the 0 to 1 scale of a picture.
+
+    Attributes:
+        epsilon: Largest change of a pixel.
+        step: Change per step.
+        steps: Number of steps.
+        flip_tokens: How many tokens of the complying text greedy decoding has to reproduce for a pair to
+            count as flipped; None for all of it.
+        batch_size: Pictures attacked together.
+    """
+
+    epsilon: float = Field(default=16 / 255, gt=0)
+    step: float = Field(default=2 / 255, gt=0)
+    steps: int = Field(default=40, ge=1)
+    flip_tokens: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+
+
+class DirectionSettings(Frozen):
+    """Kind of the direction, and what only some kinds need.
+
+    Attributes:
+        kind: `refusal`, `unknown`, `idk`, `text-only` or `clean-image`.
+        pgd: Settings of the perturbed images (`refusal`).
+        idk_answer: The answer that is put after the forget questions (`idk`).
+    """
+
+    kind: str = "unknown"
+    pgd: PGDSettings = PGDSettings()
+    idk_answer: str = "I do not know this person."
 
 
 class LayerRange(Frozen):
@@ -69,7 +137,7 @@ class FitSettings(Frozen):
         utility_budget: Largest share of held-out retain answers that a chosen point of the grid may change.
         tune_prompts: Held-out prompts per side that each point of the grid is tried on.
         max_new_tokens: Length of the answers generated for it.
-        false_alarm_rate: Promised share of retain prompts above the threshold. With the gate `identity` the
+        false_alarm_rate: Promised share of retain prompts above the threshold. With the gate `subject` the
             thresholds are each subject's own: a face takes a twentieth of the rate, a name what the number of
             calibration prompts allows, and the artifact states the sum over its subjects.
         calibration_share: Share of the retain prompts that set the threshold.
@@ -147,7 +215,7 @@ EVERY = LayerRange(start=0.0, stop=1.0)
 PRESETS: dict[str, FitSettings] = {
     "default": FitSettings(
         policy=SUBJECT,
-        gate=GateSettings(kind="identity", rank=60),
+        gate=GateSettings(kind="subject", rank=60),
         # name in the first block, topic and face in the middle; of six blocks 0, 2 and 3, shifted after 4 and 5
         read_layers=LayerPicks(at=(0.0, 0.4, 0.6)),
         shift_layers=LayerRange(start=0.7, stop=1.0),

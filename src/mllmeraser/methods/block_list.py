@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mllmeraser.erasure.threshold import conformal_threshold
+from mllmeraser.erasure.gates.conformal import conformal_threshold
 from mllmeraser.methods.interception import intercept
 from mllmeraser.methods.method import MethodSettings, checked
 from mllmeraser.methods.pictures import distinct_pictures, nearest, picture_features

@@ -19,7 +19,7 @@ class Subject:
         names: Every name the subject goes by; text-only questions are made from them.
         samples: What is known to ask about the subject.
         attributes: What is to be forgotten about the subject (`Sample.attribute`), for example `("residence",)`; none:
-            everything. Needs the gate `identity`.
+            everything. Needs the gate `subject`.
     """
 
     key: str

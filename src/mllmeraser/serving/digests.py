@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mllmeraser.erasure.split import salted_digest
+from mllmeraser.erasure.fit.split import salted_digest
 from mllmeraser.samples.request import Request
 
 

@@ -1,4 +1,4 @@
-"""Requests for one person each, on one model: every fit sees through one lens and reads shared prompts once."""
+"""Requests for one person each, on one model: every fit sees through one basis and reads shared prompts once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from PIL import Image
 
 from mllmeraser.benchmarks.benchmark import Benchmark
-from mllmeraser.erasure.anchors import Anchors
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.fit import fit
-from mllmeraser.erasure.lens import fit_lens
-from mllmeraser.erasure.result import FitResult
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.fit.discriminants import fit_shared_basis
+from mllmeraser.erasure.fit.linear import fit
+from mllmeraser.erasure.fit.result import FitResult
 from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.states.state_cache import PromptStateCache
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World, strangers
 from mllmeraser.portraits.prompts import (
@@ -37,12 +37,12 @@ class Crowd:
     def __init__(
         self, model: MultimodalModel, benchmark: Benchmark, settings: FitSettings, *, per_person: int = 14
     ) -> None:
-        """Make the lens from everybody, ``per_person`` prompts each; who is to be forgotten is only not retained."""
+        """Make the basis from everybody, ``per_person`` prompts each; who is to be forgotten is only not retained."""
         self.model, self.benchmark, self.settings, self.world = model, benchmark, settings, World("dev")
         reads, (shifts, *_) = settings.layers(model.num_layers)
-        self.anchors = Anchors(model, reads, shifts, batch_size=settings.batch_size)
+        self.cache = PromptStateCache(model, reads, shifts, batch_size=settings.batch_size)
         self.retain, self.strangers = default_retain(self.world, per_person=per_person), default_strangers(self.world)
-        self.lens = fit_lens(self.anchors, self.retain, self.strangers, settings.gate)
+        self.basis = fit_shared_basis(self.cache, self.retain, self.strangers, settings.gate)
 
     def group(self, keys: Sequence[str], pictures: int = 4, *, gone: Sequence[str] = ()) -> FitResult:
         """A request for several people of the world; nobody in ``gone`` is retained, for they are forgotten already."""
@@ -77,4 +77,4 @@ class Crowd:
         seen = perception_prompts([picture for _, _, pictures in people for picture in pictures], stream)
         retain = [sample for sample in self.retain if sample.subject not in gone]
         request = Request(tuple(subjects), (*retain, *seen), tuple(self.strangers))
-        return fit(self.model, request, self.settings, anchors=self.anchors, lens=self.lens)
+        return fit(self.model, request, self.settings, cache=self.cache, basis=self.basis)

@@ -11,15 +11,14 @@ from torch import Tensor
 from mllmeraser.benchmarks.benchmark import Benchmark
 from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.embedded.demo import forget_request
-from mllmeraser.erasure.adversary import perturb
-from mllmeraser.erasure.config import DirectionSettings
-from mllmeraser.erasure.contrast import ContrastSet, contrast_states
-from mllmeraser.erasure.direction import CONTRAST_KINDS, erasure_direction
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.fit import fit
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.directions.contrast_states import ContrastSet, contrast_states
+from mllmeraser.erasure.directions.direction import CONTRAST_KINDS, erasure_direction
+from mllmeraser.erasure.directions.pgd import perturb
+from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.policy import PERSISTENT
-from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.statistics import ERASE, RECALL, LayerStatistics, Moments
+from mllmeraser.erasure.settings import DirectionSettings, FitSettings
+from mllmeraser.erasure.states.statistics import ERASE, RECALL, LayerStatistics, Moments
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World
@@ -40,7 +39,7 @@ def settings_of(preset: str, seed: int) -> FitSettings:
     chosen = FitSettings.preset({"persistent": "tail", IN_SIGHT: "default"}.get(preset, preset))
     policy = PERSISTENT if preset == "persistent" else chosen.policy
     if preset == IN_SIGHT:
-        policy = replace(policy, hide_prompt=False)
+        policy = replace(policy, masks_prompt=False)
     return chosen.model_copy(update={"policy": policy, "seed": seed, "salt": "study"})
 
 

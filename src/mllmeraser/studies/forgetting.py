@@ -15,11 +15,11 @@ from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.demo import Sizes, forget_request, scored_sets
-from mllmeraser.erasure.anchors import Anchors
-from mllmeraser.erasure.fit import fit
-from mllmeraser.erasure.readings import read_gate
+from mllmeraser.erasure.fit.linear import fit
+from mllmeraser.erasure.gates.conformal import auc, wilson
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.threshold import auc, wilson
+from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.studies.record import report_of, study_parser
@@ -35,13 +35,13 @@ def study(
     split: str,
     fold: int,
     settings: FitSettings,
-    anchors: Anchors | None,
+    cache: PromptStateCache | None,
 ) -> dict[str, Any]:
     """Fit on one split and fold, and score with and without the eraser; ``bare`` is the model before."""
     seed = settings.seed
     sets = scored_sets(benchmark, split, Sizes(retain_heldout=240, celebrity=24, general=10**6, holdout=24), fold)
     request = complete(forget_request(benchmark, split, fold), seed=seed).request
-    made = fit(model, request, settings, anchors=anchors)
+    made = fit(model, request, settings, cache=cache)
     seen = {name: read_gate(model, made.eraser, samples).pooled for name, samples in sets.items()}
     threshold = made.eraser.config.threshold or 0.0
     fired = {name: int((scores > threshold).sum()) for name, scores in seen.items()}
@@ -70,12 +70,12 @@ def study(
     }  # fmt: skip
 
 
-def _anchors(model: MultimodalModel, settings: FitSettings) -> Anchors | None:
+def _anchors(model: MultimodalModel, settings: FitSettings) -> PromptStateCache | None:
     """States that all rows share, for the gate that knows how to keep them: most prompts are in every request."""
-    if settings.gate.kind != "identity":
+    if settings.gate.kind != "subject":
         return None
     reads, (shifts, *_) = settings.layers(model.num_layers)
-    return Anchors(model, reads, shifts, batch_size=settings.batch_size)
+    return PromptStateCache(model, reads, shifts, batch_size=settings.batch_size)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -87,11 +87,11 @@ def main(argv: list[str] | None = None) -> None:
     model, benchmark = load_model(args.model), load_benchmark(BENCHMARK)
     report = report_of(parser, args, model, preset=args.preset)
     settings = FitSettings.preset(args.preset).model_copy(update={"seed": args.seed, "salt": "study"})
-    bare, anchors = Remembers(model), _anchors(model, settings)
+    bare, cache = Remembers(model), _anchors(model, settings)
     for split, fold in PLAN:
         key = f"{split}, fold {fold}"
         if key not in report:
-            report.add(key, study(model, bare, benchmark, split, fold, settings, anchors))
+            report.add(key, study(model, bare, benchmark, split, fold, settings, cache))
             print(key, {name: report[key][name] for name in ("auc", "detected", "forget_outcomes")},
                   flush=True)  # fmt: skip
 

@@ -14,7 +14,7 @@ import torch
 
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.embedded import BENCHMARK
-from mllmeraser.erasure.readings import read_gate
+from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.evaluation.intervals import share_interval
 from mllmeraser.models.loading import load_model
 from mllmeraser.portraits.people import World

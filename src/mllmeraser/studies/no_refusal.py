@@ -17,7 +17,7 @@ from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.benchmarks.thinning import thin
 from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.demo import Sizes, scored_sets
-from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.models.intervention import Intervention
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel

@@ -17,8 +17,8 @@ from mllmeraser.benchmarks.benchmark import Benchmark
 from mllmeraser.benchmarks.mllmu import evaluation_samples
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.embedded import BENCHMARK
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.readings import read_gate
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.evaluation.outcomes import OUTCOMES, judge
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel

@@ -15,10 +15,10 @@ from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.demo import forget_request
-from mllmeraser.erasure.anchors import Anchors
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.fit import fit
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.states.state_cache import PromptStateCache
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.studies.many import Sets
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     report = report_of(parser, args, model, split=args.split, fold=args.fold)
     settings = FitSettings.preset("default").model_copy(update={"seed": args.seed, "salt": "partial"})
     reads, (shifts, *_) = settings.layers(model.num_layers)
-    anchors, bare = Anchors(model, reads, shifts, batch_size=settings.batch_size), Remembers(model)
+    cache, bare = PromptStateCache(model, reads, shifts, batch_size=settings.batch_size), Remembers(model)
     everything = benchmark.samples("test", args.split, args.fold)
     others: Sets = {
         name: thin(benchmark.samples(name, args.split, args.fold), size)
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         }
         request = forget_request(benchmark, args.split, args.fold)
         request = replace(request, subjects=tuple(replace(s, attributes=(attribute,)) for s in request.subjects))
-        made = fit(model, complete(request, seed=args.seed).request, settings, anchors=anchors)
+        made = fit(model, complete(request, seed=args.seed).request, settings, cache=cache)
         ways: dict[str, tuple[MultimodalModel | Remembers, Eraser | None]] = {
             "bare": (bare, None),
             "erased": (model, made.eraser),

@@ -19,7 +19,7 @@ from mllmeraser.benchmarks.benchmark import Benchmark
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.benchmarks.thinning import thin
 from mllmeraser.embedded import BENCHMARK
-from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.evaluation.gibberish import gibberish
 from mllmeraser.evaluation.intervals import cluster_bootstrap, paired_difference, share_interval
 from mllmeraser.models.loading import load_model

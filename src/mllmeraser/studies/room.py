@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.embedded import BENCHMARK
-from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.gates import Gate
 from mllmeraser.erasure.gates.look_alikes import ROOM
 from mllmeraser.erasure.settings import FitSettings
@@ -49,7 +49,7 @@ def doubles(world: World, gone: Sequence[str]) -> dict[str, Person]:
     return {key: other for key, other in found.items() if other.key not in gone}
 
 
-def with_room(gate: Gate, room: float) -> Gate:
+def with_margin(gate: Gate, room: float) -> Gate:
     """A face gate as fitted with another room."""
     return Gate(gate.kind, {**gate.tensors, "least": gate.tensors["least"] + ROOM - room})
 
@@ -71,7 +71,7 @@ def decided(
         room: Below the boundary.
         seed: Of the intervals, over people.
     """
-    moved = {key: with_room(gate, room) for key, gate in gates.items()}
+    moved = {key: with_margin(gate, room) for key, gate in gates.items()}
     return _counted(moved, faces, alike, seed)
 
 
@@ -83,13 +83,13 @@ def in_hindsight(
     Room below 0 puts the boundary beyond the subject's own pictures. What is still taken then, the face gate cannot
     tell apart, whatever the rule that sets its boundary.
     """
-    moved = {key: with_room(gate, _least_room(gate, faces[key])) for key, gate in gates.items()}
+    moved = {key: with_margin(gate, _least_room(gate, faces[key])) for key, gate in gates.items()}
     return _counted(moved, faces, alike, seed)
 
 
 def _least_room(gate: Gate, own: Tensor) -> float:
     rooms = [STEP * step for step in range(-200, 201)]
-    enough = (room for room in rooms if taken(with_room(gate, room), own).count(False) <= MAY_MISS * len(own))
+    enough = (room for room in rooms if taken(with_margin(gate, room), own).count(False) <= MAY_MISS * len(own))
     return next(enough, math.inf)
 
 
@@ -118,8 +118,8 @@ def faces_of(crowd: Crowd, people: Sequence[Person], count: int) -> dict[str, Te
     found = {}
     for person in people:
         shown = pictures_of(person, crowd.world.stream.child("room", person.key), count)
-        anchors = crowd.anchors.of([Sample("Who is this?", picture) for picture in shown])
-        found[person.key] = torch.cat([anchor.image for anchor in anchors])
+        cache = crowd.cache.of([Sample("Who is this?", picture) for picture in shown])
+        found[person.key] = torch.cat([prompt.image for prompt in cache])
     return found
 
 

@@ -11,10 +11,10 @@ import torch
 from mllmeraser.benchmarks.benchmark import thin
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.embedded import BENCHMARK
-from mllmeraser.erasure.consolidate import consolidate
-from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.artifact.consolidate import consolidate
+from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.steering import ErasurePack
+from mllmeraser.erasure.steering.attach import ErasurePack
 from mllmeraser.models.intervention import Intervention
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from mllmeraser.erasure.gates import Gate, soft_gate
-from mllmeraser.erasure.plan import SteeringPlan
 from mllmeraser.erasure.policy import Policy
-from mllmeraser.erasure.statistics import Moments
-from mllmeraser.erasure.steering import ErasurePack
+from mllmeraser.erasure.states.statistics import Moments
+from mllmeraser.erasure.steering.attach import ErasurePack
+from mllmeraser.erasure.steering.plan import SteeringPlan
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.intervention import Attachment, Intervention
 from mllmeraser.models.model import MultimodalModel
@@ -30,7 +30,7 @@ from mllmeraser.portraits.scenes import emblem
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.samples.sample import Sample
 
-ALWAYS = Policy("unrefusing", read="per-layer", positions="last", decode=False, phi="identity")
+ALWAYS = Policy("unrefusing", read="per-layer", positions="last", decode=False, phi="linear")
 
 
 def unrefusing(model: MultimodalModel, *, pairs: int = 64, others: int = 6, seed: int = 0) -> ErasurePack:

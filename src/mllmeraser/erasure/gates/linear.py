@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.gates.gate import Gate, finite
-from mllmeraser.erasure.statistics import Moments, require_finite
+from mllmeraser.erasure.gates.base import Gate, finite
+from mllmeraser.erasure.states.statistics import Moments, require_finite
 from mllmeraser.samples.errors import InputError, NumericalError
 
 ADVICE = "use a larger gamma (the ridge), or more samples"

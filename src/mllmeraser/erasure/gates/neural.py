@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mllmeraser.erasure.gates.gate import Gate, finite
-from mllmeraser.erasure.statistics import require_finite
+from mllmeraser.erasure.gates.base import Gate, finite
+from mllmeraser.erasure.states.statistics import require_finite
 from mllmeraser.samples.errors import InputError
 
 ADVICE = "use a smaller learning rate"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.gates.gate import Gate, finite
-from mllmeraser.erasure.statistics import Moments
+from mllmeraser.erasure.gates.base import Gate, finite
+from mllmeraser.erasure.states.statistics import Moments
 from mllmeraser.samples.errors import InputError, NumericalError
 
 ADVICE = "use a larger gamma (the shrinkage of the retain covariance), or more samples"

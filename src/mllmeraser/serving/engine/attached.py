@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.plan import Steerable, SteeringPlan
-from mllmeraser.erasure.steering import Readings, SteeringAttachment, attach_all
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.steering.attach import Readings, SteeringAttachment, attach_all
+from mllmeraser.erasure.steering.plan import Steerable, SteeringPlan
 from mllmeraser.models.fingerprint import taken_once
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import AttachError

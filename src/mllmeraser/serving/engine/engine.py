@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from mllmeraser.erasure.plan import Steerable
+from mllmeraser.erasure.steering.plan import Steerable
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import AttachError, InputError
 from mllmeraser.serving.engine.attached import Applied, EraserSetView, InForce

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 
-from mllmeraser.erasure.steering import Readings
+from mllmeraser.erasure.steering.attach import Readings
 from mllmeraser.serving.engine.attached import Applied
 from mllmeraser.serving.engine.rows import Row
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from mllmeraser.erasure.steering import Readings
+from mllmeraser.erasure.steering.attach import Readings
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError, MLLMEraserError
 from mllmeraser.serving.engine.errors import EngineError, TimedOut

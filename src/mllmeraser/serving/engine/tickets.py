@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from mllmeraser.erasure.steering import Readings
+from mllmeraser.erasure.steering.attach import Readings
 from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.serving.engine.logprobs import TokenLogprob
 from mllmeraser.serving.engine.sampling import Sampling

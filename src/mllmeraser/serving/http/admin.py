@@ -8,8 +8,8 @@ from fastapi import APIRouter, File, Form, Request, UploadFile
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from mllmeraser.erasure.eraser import CONFIG_FILE, TENSOR_FILE
-from mllmeraser.erasure.site_scores import NOWHERE
+from mllmeraser.erasure.artifact.eraser import CONFIG_FILE, TENSOR_FILE
+from mllmeraser.erasure.steering.site_scores import NOWHERE
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.engine import Busy, EngineError, Sampling, Ticket
 from mllmeraser.serving.http.chat import chooser, wanted_of

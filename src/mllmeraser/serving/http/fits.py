@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.samples.progress import Progress

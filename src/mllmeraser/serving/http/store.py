@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.samples.errors import ArtifactError
 from mllmeraser.serving.ledger import ActiveEraser, Ledger
 from mllmeraser.serving.ledger.artifacts import checksums

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mllmeraser.erasure.config import EraserConfig
-from mllmeraser.erasure.eraser import CONFIG_FILE, TENSOR_FILE, Eraser
+from mllmeraser.erasure.artifact.eraser import CONFIG_FILE, TENSOR_FILE, Eraser
+from mllmeraser.erasure.artifact.manifest import EraserConfig
 from mllmeraser.samples.errors import ArtifactError
 from mllmeraser.serving.ledger.entries import Entry
 from mllmeraser.serving.ledger.ledger import Ledger

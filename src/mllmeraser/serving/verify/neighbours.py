@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.readings import read_gate
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import Person
 from mllmeraser.portraits.stream import Stream
@@ -35,6 +35,6 @@ def nearest(
     asked = [person_prompts(person, stream.child(person.key), 2)[1 if by_name else 0] for person in people]
     seen = read_gate(model, eraser, asked, progress=progress)
     scores = seen.pooled
-    if eraser.config.policy.pooling == "identity":
+    if eraser.config.policy.pooling == "subject":
         scores = seen.layers[eraser.config.read_layers[NAME if by_name else FACE]].amax(-1)
     return [people[row] for row in scores.argsort(descending=True)[:n].tolist()]

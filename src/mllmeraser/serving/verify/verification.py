@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from mllmeraser.benchmarks.defaults import complete
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.readings import read_gate
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import Person, World
 from mllmeraser.portraits.stream import Stream

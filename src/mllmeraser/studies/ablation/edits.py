@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.config import DirectionSettings
-from mllmeraser.erasure.direction import Direction
-from mllmeraser.erasure.eraser import Eraser
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.directions.direction import Direction
+from mllmeraser.erasure.settings import DirectionSettings
 
 if TYPE_CHECKING:
     from mllmeraser.studies.ablation.lab import Lab

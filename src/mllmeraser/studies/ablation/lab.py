@@ -10,18 +10,17 @@ from functools import cached_property
 from mllmeraser.benchmarks.benchmark import Benchmark
 from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.embedded.demo import forget_request
-from mllmeraser.erasure.adversary import AdversarialBatch, perturb
-from mllmeraser.erasure.anchors import Anchors
-from mllmeraser.erasure.closed_form import directions_from
-from mllmeraser.erasure.config import DirectionSettings, PGDSettings
-from mllmeraser.erasure.contrast import ContrastSet, contrast_states
-from mllmeraser.erasure.direction import CONTRAST_KINDS, Direction
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.fit import fit
-from mllmeraser.erasure.gather import States, answer_states, gather, statistics_of
-from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.split import Parts, split, unit_hash
-from mllmeraser.erasure.statistics import ERASE, FORGET, RECALL, STRANGERS
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.directions.contrast_states import ContrastSet, contrast_states
+from mllmeraser.erasure.directions.direction import CONTRAST_KINDS, Direction
+from mllmeraser.erasure.directions.pgd import AdversarialBatch, perturb
+from mllmeraser.erasure.fit.closed_form import directions_from
+from mllmeraser.erasure.fit.linear import fit
+from mllmeraser.erasure.fit.split import DataSplit, split, unit_hash
+from mllmeraser.erasure.settings import DirectionSettings, FitSettings, PGDSettings
+from mllmeraser.erasure.states.collect import States, answer_states, gather, statistics_of
+from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.states.statistics import ERASE, FORGET, RECALL, STRANGERS
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.portraits.people import World
 from mllmeraser.portraits.prompts import contrast_prompts
@@ -69,7 +68,7 @@ class Lab:
         self._fits: dict[tuple[FitSettings, Shown], Eraser] = {}
         self._directions: dict[DirectionSettings, dict[int, Direction]] = {}
         self._pairs: dict[PGDSettings, AdversarialBatch] = {}
-        self._anchors: dict[tuple[tuple[int, ...], tuple[int, ...]], Anchors] = {}
+        self._anchors: dict[tuple[tuple[int, ...], tuple[int, ...]], PromptStateCache] = {}
 
     @cached_property
     def people(self) -> tuple[str, ...]:
@@ -103,7 +102,7 @@ class Lab:
         return settings.model_copy(update={"seed": self.seed, "salt": SALT})
 
     @cached_property
-    def parts(self) -> Parts:
+    def parts(self) -> DataSplit:
         """How the fits of all presets split the request with four pictures and the names."""
         return split(self.request(Shown()), self.settings(FitSettings()), SALT)
 
@@ -112,16 +111,16 @@ class Lab:
         key = settings, shown or Shown()
         if key not in self._fits:
             contrast = self.contrast if settings.direction.kind in CONTRAST_KINDS else None
-            anchors = self._anchors_of(settings) if settings.gate.kind == "identity" else None
+            cache = self._cache_of_settings(settings) if settings.gate.kind == "subject" else None
             self._fits[key] = fit(
-                self.model, self.request(key[1]), self.settings(settings), contrast=contrast, anchors=anchors
+                self.model, self.request(key[1]), self.settings(settings), contrast=contrast, cache=cache
             ).eraser
         return self._fits[key]
 
-    def _anchors_of(self, settings: FitSettings) -> Anchors:
+    def _cache_of_settings(self, settings: FitSettings) -> PromptStateCache:
         """Where the states of the default gate are kept, for fits that read and shift at the same layers."""
         reads, (shifts, *_) = settings.layers(self.model.num_layers)
-        return self._anchors.setdefault((reads, shifts), Anchors(self.model, reads, shifts))
+        return self._anchors.setdefault((reads, shifts), PromptStateCache(self.model, reads, shifts))
 
     def pairs(self, settings: PGDSettings) -> AdversarialBatch:
         """The prompts that the model refuses over a picture, perturbed until it complies."""
@@ -161,7 +160,7 @@ class Lab:
         samples = {f"{FORGET}/{key}": rows for key, rows in parts.forget.items()}
         return gather(self.model, samples | {STRANGERS: parts.strangers}, points)
 
-    def _answered(self, parts: Parts, idk: str) -> dict[str, States]:
+    def _answered(self, parts: DataSplit, idk: str) -> dict[str, States]:
         """Forget questions with their true answers, and with "I don't know": the only rows given private facts."""
         points = self.model.hookpoints()
         facts = {person.key: {**person.facts, "identity": person.name} for person in World("dev").people}

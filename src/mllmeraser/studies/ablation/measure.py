@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.threshold import auc
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.gates.conformal import auc
 from mllmeraser.evaluation.intervals import share_interval, wilson
 from mllmeraser.evaluation.records import Item
 from mllmeraser.samples.errors import InputError, NumericalError

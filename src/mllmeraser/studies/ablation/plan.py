@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import chain
 
-from mllmeraser.erasure.config import DirectionSettings, PGDSettings
 from mllmeraser.erasure.policy import PAPER as PER_LAYER
 from mllmeraser.erasure.policy import PERSISTENT, Policy
 from mllmeraser.erasure.policy import TAIL as ONE_DECISION
-from mllmeraser.erasure.settings import FitSettings, resolve_layers
+from mllmeraser.erasure.settings import DirectionSettings, FitSettings, PGDSettings, resolve_layers
 from mllmeraser.studies.ablation.edits import Exchanged, Only, Open, Raised, Shifted, Strength
 from mllmeraser.studies.ablation.lab import Shown
 from mllmeraser.studies.ablation.rows import Row, changed
@@ -119,7 +118,7 @@ def gates(_depth: int) -> list[Row]:
     """From score to amplitude, and gates that are not linear."""
     rows = []
     for preset, settings, policy in (("tail", TAIL, ONE_DECISION), ("paper", PAPER, PER_LAYER)):
-        for phi in ("identity", "clamp", "threshold"):
+        for phi in ("linear", "clamp", "threshold"):
             name = f"{preset}, amplitude by {phi}"
             if phi == policy.phi:
                 rows.append(Row("gates", name, settings))

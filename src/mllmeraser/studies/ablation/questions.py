@@ -8,8 +8,8 @@ from collections.abc import Hashable, Mapping, Sequence
 import torch
 
 from mllmeraser.benchmarks.benchmark import Benchmark
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.readings import GateReadings, read_gate
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.steering.score_prompts import GateReadings, read_gate
 from mllmeraser.evaluation.records import Item
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.sample import Sample

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mllmeraser.erasure.adversary import AdversarialBatch
-from mllmeraser.erasure.closed_form import directions_from, gates_from
-from mllmeraser.erasure.eraser import Eraser
-from mllmeraser.erasure.gather import gather, statistics_of
-from mllmeraser.erasure.statistics import FORGET, RETAIN, Statistics
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.directions.pgd import AdversarialBatch
+from mllmeraser.erasure.fit.closed_form import directions_from, gates_from
+from mllmeraser.erasure.states.collect import gather, statistics_of
+from mllmeraser.erasure.states.statistics import FORGET, RETAIN, Statistics
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.samples.errors import InputError
 from mllmeraser.studies.ablation.edits import Only

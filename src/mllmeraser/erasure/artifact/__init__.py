@@ -1,0 +1,1 @@
+"""The eraser as an artifact: manifest, tensors, folder, hub."""

@@ -1,0 +1,161 @@
+"""What an eraser says about itself: `eraser_config.json`. It never holds a name, a question or an answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from mllmeraser.erasure.policy import Policy
+from mllmeraser.erasure.settings import DirectionSettings, Frozen, GateSettings
+from mllmeraser.samples.errors import ArtifactError
+
+FORMAT_VERSION: Literal[2] = 2
+"""2: the face gate of the policy `subject` reads the mean over an image, no longer its last token."""
+
+
+class DataDigests(Frozen):
+    """Salted SHA-256 digests of the data and how many samples there were. The salt is not in the artifact."""
+
+    forget: str = ""
+    retain: str = ""
+    strangers: str = ""
+    contrast: str = ""
+    counts: dict[str, int] = {}
+
+
+class GridPoint(Frozen):
+    """One point of the calibration curve, measured by generating on held-out prompts.
+
+    Attributes:
+        strength: Strength tried.
+        shift_layers: Layers shifted.
+        forget_kept: Share of forget prompts whose answer is still the bare model's.
+        forget_reached: Share answered like a stranger's prompt, where the direction has strangers.
+        degenerate: Share of forget answers that are empty or repeat themselves.
+        retain_changed: Share of retain prompts whose answer differs from the bare model's: the utility spent.
+    """
+
+    strength: float
+    shift_layers: tuple[int, ...]
+    forget_kept: float
+    forget_reached: float | None = None
+    degenerate: float = 0.0
+    retain_changed: float = 0.0
+
+
+class Calibration(Frozen):
+    """How the threshold and the strength were chosen, and what the decision does on data neither fit nor
+    chose it.
+
+    Attributes:
+        false_alarm_target: Rate promised on retain prompts (alpha), None where there is no threshold.
+        n: Held-out retain prompts behind the threshold.
+        n_check: Retain prompts of the third set.
+        false_alarms: Rate measured on the third set, with its 95 % Wilson interval.
+        detected: Share of held-out forget prompts above the threshold.
+        auc: Area under the curve of the decision, held-out forget against the third set.
+        mean_forget: Mean score on held-out forget prompts.
+        mean_retain: Mean score on the third set.
+        flip_rate: Share of contrast pairs whose perturbed image made the model comply.
+        utility_budget: Largest share of retained answers that may change.
+        curve: The grid that was tried.
+    """
+
+    false_alarm_target: float | None = None
+    n: int = 0
+    n_check: int = 0
+    false_alarms: float | None = None
+    false_alarms_interval: tuple[float, float] | None = None
+    detected: float | None = None
+    auc: float | None = None
+    mean_forget: float | None = None
+    mean_retain: float | None = None
+    flip_rate: float | None = None
+    utility_budget: float | None = None
+    curve: tuple[GridPoint, ...] = ()
+
+
+class EraserConfig(Frozen):
+    """The manifest of an eraser.
+
+    `subjects` are opaque keys in the order of the gates' rows, `counts` the samples behind each one's
+    share of the direction.
+    `tensors_sha256` binds the tensor file; `derived_from` is the digest of the eraser a revocation started
+    from.
+    """
+
+    format_version: Literal[1, 2] = FORMAT_VERSION
+    package_version: str
+    created: str
+    base_model: str
+    revision: str | None = None
+    fingerprint: str
+    dtype: str
+    prompt_hash: str
+    hidden_size: int = Field(gt=0)
+    num_layers: int = Field(gt=0)
+    read_layers: tuple[int, ...] = Field(min_length=1)
+    shift_layers: tuple[int, ...] = Field(min_length=1)
+    policy: Policy
+    gate: GateSettings = GateSettings()
+    direction: DirectionSettings = DirectionSettings()
+    strength: float = Field(default=1.0, ge=0)
+    threshold: float | None = None
+    subjects: tuple[str, ...] = Field(min_length=1)
+    counts: tuple[int, ...] = ()
+    data: DataDigests = DataDigests()
+    calibration: Calibration = Calibration()
+    verification: dict[str, float] = {}
+    tensors_sha256: str = ""
+    derived_from: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EraserConfig:
+        for layer in (*self.read_layers, *self.shift_layers):
+            if not 0 <= layer < self.num_layers:
+                raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {self.num_layers - 1}")
+        if self.format_version == 1 and self.policy.pooling == "subject":
+            raise ValueError("made before format 2, its gate looks elsewhere than this package: fit the eraser again")
+        if self.policy.phi == "threshold" and self.threshold is None:
+            raise ValueError("the policy decides by a threshold, and there is none")
+        return self
+
+    def to_json(self) -> str:
+        """The text of `eraser_config.json`."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> EraserConfig:
+        """Read a manifest; `source` names it in errors.
+
+        Raises:
+            ArtifactError: If it is no manifest, is inconsistent, or has a newer format.
+        """
+        try:
+            content: Any = json.loads(text)
+        except ValueError as error:
+            raise ArtifactError(f"{source}: not JSON ({error})") from error
+        version = content.get("format_version") if isinstance(content, dict) else None
+        if not isinstance(version, int):
+            raise ArtifactError(f"{source}: not the configuration of an eraser")
+        if version > FORMAT_VERSION:
+            raise ArtifactError(
+                f"{source}: format {version} is newer than this package reads ({FORMAT_VERSION}): upgrade mllmeraser"
+            )
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "configuration"
+            raise ArtifactError(f"{source}: {place}: {first['msg']}") from error
+
+
+def subject_key(subject: str, salt: str) -> str:
+    """Opaque key of a subject: 16 hex digits of SHA-256 over the salt and its key in the request.
+
+    Without the salt, which the artifact does not hold, a key cannot be tested against a guessed name.
+    """
+    return hashlib.sha256(f"{salt}\0{subject}".encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Thresholds and strengths, chosen on held-out prompts."""

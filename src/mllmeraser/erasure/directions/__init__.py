@@ -1,0 +1,1 @@
+"""Erasure directions: one record per kind, and the contrast samples that some need."""

@@ -1,0 +1,5 @@
+"""Fit an eraser."""
+
+from mllmeraser.erasure.fit.linear import FitResult, fit
+
+__all__ = ["FitResult", "fit"]

@@ -1,0 +1,119 @@
+"""Putting an artifact together from what a fit has found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+import torch
+from torch import Tensor
+
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.artifact.manifest import DataDigests, EraserConfig, GridPoint
+from mllmeraser.erasure.artifact.remove_subject import RATES, TAIL
+from mllmeraser.erasure.calibration.linear import Decision
+from mllmeraser.erasure.directions.contrast_states import ContrastSet
+from mllmeraser.erasure.directions.direction import Direction
+from mllmeraser.erasure.fit.closed_form import ALL_SUBJECTS
+from mllmeraser.erasure.fit.split import DataSplit, salted_digest
+from mllmeraser.erasure.gates.base import HALF
+from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.states.statistics import Statistics
+from mllmeraser.models.fingerprint import precision_of
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples.request import Request
+from mllmeraser.version import __version__
+
+
+def describe(
+    model: MultimodalModel,
+    request: Request,
+    parts: DataSplit,
+    settings: FitSettings,
+    contrast: ContrastSet | None,
+    salt: str,
+    decision: Decision,
+    flip_rate: float | None,
+    statistics: Statistics,
+) -> EraserConfig:
+    """The configuration, still with all candidate layers and the default strength."""
+    reads, shifts = settings.layers(model.num_layers)
+    counts = [len(rows) for rows in parts.forget.values()]
+    one = not settings.gate.per_subject
+    sides = contrast.recall if contrast is not None else ()
+    digests = {
+        "forget": salted_digest(request.forget, salt),
+        "retain": salted_digest(request.retain, salt),
+        "strangers": salted_digest(request.strangers, salt),
+        "contrast": salted_digest(sides, salt),
+    }
+    sizes = {
+        "forget": sum(counts), "forget_held_out": len(parts.held_out), "retain": len(parts.retain),
+        "calibration": len(parts.calibration), "check": len(parts.check), "strangers": len(parts.strangers),
+        "contrast": len(sides),
+    }  # fmt: skip
+    return EraserConfig(
+        package_version=__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        base_model=model.name,
+        revision=model.revision,
+        fingerprint=model.fingerprint(),
+        dtype=precision_of(model.hf),
+        prompt_hash=model.prompt_hash(),
+        hidden_size=model.hidden_size,
+        num_layers=model.num_layers,
+        read_layers=reads,
+        shift_layers=tuple(sorted({layer for shift in shifts for layer in shift})),
+        policy=settings.policy,
+        gate=settings.gate,
+        direction=settings.direction,
+        strength=settings.strength,
+        threshold=decision.threshold,
+        subjects=(ALL_SUBJECTS,) if one else statistics.subjects,
+        counts=(sum(counts),) if one else tuple(counts),
+        data=DataDigests(**digests, counts=sizes),
+        calibration=decision.calibration.model_copy(update={"flip_rate": flip_rate}),
+    )
+
+
+def assemble(
+    manifest: EraserConfig,
+    decision: Decision,
+    directions: Mapping[int, Direction],
+    strength: float,
+    layers: tuple[int, ...],
+    curve: tuple[GridPoint, ...] = (),
+    budget: float | None = None,
+) -> Eraser:
+    """The artifact for one strength and one set of shift layers."""
+    reads = layers if manifest.policy.read == "per-layer" else manifest.read_layers
+    counts = manifest.counts
+    tensors: dict[str, Tensor] = {}
+    for layer in reads:
+        gate = decision.gates[layer]
+        half = HALF.get(gate.kind, ())
+        tensors.update({f"gate.{layer}.{n}": t.half() if n in half else t for n, t in gate.tensors.items()})
+    for layer in layers:
+        tensors[f"direction.{layer}"] = directions[layer].vector
+        if manifest.gate.per_subject and directions[layer].shares:
+            shares = directions[layer].shares.values()
+            tensors[f"share.{layer}"] = torch.stack([share for _, share in shares])
+            counts = tuple(n for n, _ in shares)
+    if decision.tail is not None:
+        tensors[TAIL] = decision.tail
+    if decision.rates is not None:
+        tensors[RATES] = decision.rates
+    calibration = manifest.calibration.model_copy(update={"curve": curve, "utility_budget": budget})
+    changes: dict[str, object] = {
+        "read_layers": reads,
+        "shift_layers": layers,
+        "strength": strength,
+        "counts": counts,
+        "calibration": calibration,
+    }
+    small = {name: _small(tensor.detach().cpu()).contiguous() for name, tensor in tensors.items()}
+    return Eraser(manifest.model_copy(update=changes), small)
+
+
+def _small(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float16 else tensor.float()

@@ -1,0 +1,125 @@
+"""Threshold of a gate from held-out retain prompts, and how well the gate separates: small exact
+statistics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.states.statistics import require_finite
+from mllmeraser.samples.errors import InputError
+
+# Guards the ceiling against 200 * 0.995 = 199.00000000000003.
+ROUNDING = 1e-9
+# Gates are calibrated in float64 and applied in float32: the prompt on the threshold must not fall over it.
+MARGIN = 1e-5
+
+
+def prompts_needed(alpha: float) -> int:
+    """The smallest number of held-out prompts with which a false-alarm rate of `alpha` can be promised."""
+    if not 0.0 < alpha < 1.0:
+        raise InputError(f"a false-alarm rate lies between 0 and 1, not {alpha}")
+    return max(1, math.ceil(1.0 / alpha - 1.0 - ROUNDING))
+
+
+def conformal_rank(n: int, alpha: float) -> int:
+    """Rank k = ceil((n + 1)(1 - alpha)) of the threshold among `n` held-out scores.
+
+    Raises:
+        InputError: If `n` is too small for `alpha`; the message says how many prompts are needed.
+    """
+    needed = prompts_needed(alpha)
+    if n < needed:
+        raise InputError(
+            f"a false-alarm rate of {alpha:g} needs at least {needed} held-out retain prompts for "
+            f"calibration, and there are {n}: give more retain samples or allow a higher rate"
+        )
+    return math.ceil((n + 1) * (1.0 - alpha) - ROUNDING)
+
+
+def conformal_threshold(scores: Tensor, alpha: float) -> float:
+    """The k-th smallest of held-out retain scores (n,), k = `conformal_rank`, and a hair more for rounding.
+
+    A fresh exchangeable retain prompt scores above it with probability at most `alpha`.
+
+    Raises:
+        InputError: If there are too few scores for `alpha`.
+        NumericalError: If a score is not finite.
+    """
+    rank = conformal_rank(scores.numel(), alpha)
+    return _above(float(require_finite(scores, "gate scores").flatten().sort().values[rank - 1]))
+
+
+def upper_tail(scores: Tensor, alpha: float) -> Tensor:
+    """Rows of per-subject scores (n, S) from which the threshold of *any* subset of subjects can be computed.
+
+    The threshold is the j-th largest of the maxima over subjects, j = n - k + 1, and every row that ranks
+    there is among the j largest of some subject. So (at most j * S) rows are enough to recompute it after a
+    revocation.
+    """
+    j = scores.shape[0] - conformal_rank(scores.shape[0], alpha) + 1
+    rows = scores.topk(j, dim=0).indices.flatten().unique()
+    return scores[rows]
+
+
+def tail_threshold(tail: Tensor, n: int, alpha: float) -> float:
+    """The conformal threshold of `n` scores of which `tail` (m, S) is the `upper_tail`."""
+    j = n - conformal_rank(n, alpha) + 1
+    return _above(float(tail.amax(1).sort(descending=True).values[j - 1]))
+
+
+def _above(score: float) -> float:
+    return score + MARGIN * max(1.0, abs(score))
+
+
+def standardised(gates: Mapping[int, Gate], held_out: Mapping[int, Tensor], *, pooled: bool) -> dict[int, Gate]:
+    """Gates whose scores have mean 0 and deviation 1 on held-out retain states, per subject, so that they
+    compare.
+
+    With `pooled`, it is the mean over the layers that gets deviation 1: one decision per request. `held_out`
+    maps each layer to the states (n, d). Constant scores keep deviation 1 as their divisor.
+
+    Raises:
+        NumericalError: If a score is not finite.
+    """
+    scales: dict[int, Tensor] = {}
+    offsets: dict[int, Tensor] = {}
+    columns = []
+    for layer, gate in gates.items():
+        raw = require_finite(gate.raw(held_out[layer]), "gate scores")
+        mean, spread = raw.mean(0), _spread(raw)
+        scales[layer], offsets[layer] = 1.0 / spread, -mean / spread
+        columns.append((raw - mean) / spread)
+    divisor = _spread(torch.stack(columns).mean(0)) if pooled else torch.ones_like(columns[0][0])
+    return {layer: gate.affine(scales[layer] / divisor, offsets[layer] / divisor) for layer, gate in gates.items()}
+
+
+def _spread(scores: Tensor) -> Tensor:
+    """(S,) standard deviation over rows, 1 where the scores are constant."""
+    spread = scores.std(0, unbiased=False)
+    return torch.where(spread > 1e-12 * scores.abs().amax(0).clamp_min(1e-300), spread, torch.ones_like(spread))
+
+
+def wilson(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Wilson score interval of a rate, 95 % by default; (0, 1) for n = 0."""
+    if n == 0:
+        return 0.0, 1.0
+    rate, square = successes / n, z * z
+    centre = (rate + square / (2 * n)) / (1 + square / n)
+    half = z * math.sqrt(rate * (1 - rate) / n + square / (4 * n * n)) / (1 + square / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def auc(forget: Tensor | Sequence[float], retain: Tensor | Sequence[float]) -> float | None:
+    """Probability that a forget score exceeds a retain score, ties counted half; None if a side is empty."""
+    high, low = (torch.as_tensor(s, dtype=torch.float64).flatten() for s in (forget, retain))
+    if not high.numel() or not low.numel():
+        return None
+    low = low.sort().values
+    below = torch.searchsorted(low, high, right=False) + torch.searchsorted(low, high, right=True)
+    return float(below.double().mean() / (2 * low.numel()))

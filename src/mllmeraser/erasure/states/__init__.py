@@ -1,0 +1,1 @@
+"""States of prompts: read from the model, kept, summed."""

@@ -1,0 +1,60 @@
+"""What a capture holds in memory beyond the model and its plain forward passes, in bytes.
+
+Nothing else is held: states are reduced on the model's device as the blocks pass, and what that takes in between is
+less than what a block takes itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mllmeraser.erasure.states.moments import block_rows
+
+
+def prompt_state_bytes(
+    *, prompts: int, text_tokens: int, pictures: int, width: int, shifts: int, itemsize: int = 4
+) -> int:
+    """What `PromptStateCache` keep (gate `subject`): rows, since thresholds are set on scores of gates not yet fitted.
+
+    Of every prompt the states at its text tokens and at its last token in the topic layer, of those behind a direction
+    also at their last token in every shifted layer, in the model's dtype; the mean over each picture in float32; token
+    ids and two counts. With a work folder these bytes lie in files that are mapped: the system may drop them from
+    memory at any time.
+
+    Args:
+        prompts: Distinct prompts.
+        text_tokens: Their tokens without image placeholders, chat format included.
+        pictures: Their pictures.
+        width: Length d of a state.
+        shifts: States at shifted layers: their number times that of the prompts behind a direction (about the people to
+            be forgotten, and about strangers).
+        itemsize: Bytes of a number in the model's dtype: 4 for float32, 2 for bfloat16 and float16.
+    """
+    states = itemsize * width * (text_tokens + prompts + shifts) + 4 * width * pictures
+    return states + 4 * text_tokens + 8 * prompts
+
+
+def moment_bytes(
+    *, gated: Sequence[int], averaged: Sequence[int], kept: Sequence[int], width: int, read_layers: int, layers: int
+) -> int:
+    """What `gather_sums` holds at most (all other gates): a block of states or a sum per group and layer.
+
+    Args:
+        gated: States in each group that a gate is fitted on (retain, forget by subject).
+        averaged: States in each group that is only averaged (strangers).
+        kept: States in each group that is kept as it is, at read layers: calibration, check and held-out prompts.
+        width: Length d of a state.
+        read_layers: Layers whose gates are fitted.
+        layers: Layers captured, the read ones among them.
+    """
+    block = block_rows(width)
+
+    def group(n: int, gram: bool) -> int:
+        return 4 * width * min(n, block) + 8 * width + (8 * width**2 if gram and n >= min(width, block) else 0)
+
+    at_reads = sum(group(n, True) for n in gated) + 4 * width * sum(kept)
+    elsewhere = sum(group(n, False) for n in gated)
+    everywhere = sum(group(n, False) for n in averaged)
+    # one block at a time is put in order, widened to float64, multiplied and added
+    folding = 16 * width * min(max([*gated, *averaged], default=0), block) + 24 * width**2
+    return at_reads * read_layers + elsewhere * (layers - read_layers) + everywhere * layers + folding

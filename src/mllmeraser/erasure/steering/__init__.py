@@ -1,0 +1,1 @@
+"""Attach erasers to a model, shift its states, detach."""

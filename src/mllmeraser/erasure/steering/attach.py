@@ -1,0 +1,329 @@
+"""Attach, shift, detach: h <- h + s a v after the decoder blocks of a frozen model.
+
+The forward path of a request: `SteeringAttachment._before` finds the prompt in the pass
+(`prompt_tracker.py`, `prompt_geometry.py`), the hook of each block reads the gates (`site_scores.py`) and shifts
+the state (`steering_pass.py`), `_after` closes the pass. Several erasers are stacked (`stack.py`); all gates of a
+layer are read before anything is shifted there. Not thread-safe: one forward pass at a time.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mllmeraser.erasure.gates.tensor_pool import distinct_bytes
+from mllmeraser.erasure.steering.forward_pass import SteeringPass
+from mllmeraser.erasure.steering.generate_hook import GenerateCall, GenerateTap
+from mllmeraser.erasure.steering.media_inputs import media_inputs
+from mllmeraser.erasure.steering.plan import Steerable, SteeringPlan, check_plans
+from mllmeraser.erasure.steering.plan_stack import PlanStack
+from mllmeraser.erasure.steering.prompt_masking import hidden_tokens, without
+from mllmeraser.erasure.steering.prompt_tracker import PromptTracker, Span
+from mllmeraser.erasure.steering.site_scores import Readings
+from mllmeraser.erasure.steering.tensor_parallel import TensorParallelCheck, meet
+from mllmeraser.models.capture import hidden_of, with_hidden
+from mllmeraser.models.families import Family, family_for
+from mllmeraser.models.fingerprint import active_adapters, taken_once
+from mllmeraser.models.intervention import Attachment, Rows, unwrap
+from mllmeraser.samples.errors import AttachError, InputError
+
+__all__ = ["ErasurePack", "Readings", "SteeringAttachment", "SteeringPlan", "attach", "attach_all"]
+
+
+OUTSIDE = (
+    "a decoder block ran outside a forward pass of the attached model: call the model itself, not its language model, "
+    "and from one thread at a time"
+)
+TRACED = -1
+"""Owner of a pass of a compiled model, in whose graph threads cannot be told apart."""
+Steerables = Sequence[Steerable] | Mapping[str, Steerable]
+
+
+def attach(model: Any, eraser: Steerable) -> SteeringAttachment:
+    """Attach one eraser; see `attach_all`."""
+    return attach_all(model, [eraser])
+
+
+def attach_all(model: Any, erasers: Steerables) -> SteeringAttachment:
+    """Attach several erasers at once: h <- h + sum_k s_k a_k v_k, chosen per row with `Attachment.select`.
+
+    Args:
+        model: A `MultimodalModel` or a transformers `PreTrainedModel` of a known family.
+        erasers: Erasers, or steering plans. A mapping gives them the names by which rows select them; in a
+            sequence the names of their plans have to differ.
+
+    Returns:
+        The handle; use it as a context manager, or call `detach()`.
+
+    Raises:
+        InputError: If there is none, two have the same name, or a layer or width does not fit the model.
+        AttachError: If it could not be attached everywhere; the model is then as it was. So if processes that share
+            the model are not about to attach the same.
+    """
+    hf = unwrap(model)
+    family = family_for(hf.config, hf)
+    layers = family.decoder_layers(hf)
+    agreement = meet(hf)
+    try:
+        if agreement is not None:
+            agreement.on_erasers(erasers)
+        plans = _named_plans(model, erasers)
+        check_plans(plans, len(layers), int(family.text_config(hf).hidden_size))
+        family.check_hooks(hf, [layer for plan in plans for layer in (*plan.reads, *plan.shift_layers)])
+        if agreement is not None:
+            agreement.on_plans(plans)
+        return SteeringAttachment(hf, family, layers, plans, agreement)
+    except BaseException:
+        if agreement is not None:
+            agreement.end()
+        raise
+
+
+def _named_plans(model: Any, erasers: Steerables) -> tuple[SteeringPlan, ...]:
+    with taken_once():
+        if isinstance(erasers, Mapping):
+            return tuple(replace(eraser.plan(model), name=name) for name, eraser in erasers.items())
+        return tuple(eraser.plan(model) for eraser in erasers)
+
+
+class ErasurePack:
+    """Several erasers as one Intervention."""
+
+    def __init__(self, erasers: Steerables) -> None:
+        """Hold `erasers`, to be attached together (see `attach_all`)."""
+        self.erasers = erasers
+
+    def attach(self, model: Any) -> SteeringAttachment:
+        """See `attach_all`."""
+        return attach_all(model, self.erasers)
+
+    def attached(self, model: Any) -> SteeringAttachment:
+        """See `attach_all`; the handle is a context manager."""
+        return self.attach(model)
+
+
+class SteeringAttachment(Attachment):
+    """Handle of attached erasers."""
+
+    def __init__(
+        self,
+        hf: nn.Module,
+        family: Family,
+        layers: nn.ModuleList,
+        plans: Sequence[SteeringPlan],
+        agreement: TensorParallelCheck | None = None,
+    ) -> None:
+        """Attach `plans` to `layers`, the blocks of `hf`, all or nothing; `attach_all` checks them first.
+
+        Raises:
+            AttachError: If a hook could not be placed; those placed before are removed.
+        """
+        self._readings: Readings | None = None
+        self._unread: SteeringPass | None = None
+        self._hf, self._family = hf, family
+        self._adapters, self._agreement = active_adapters(hf), agreement
+        self._open: dict[str, object] = {}
+        self._owner = 0
+        self._stack = PlanStack(plans)
+        self._tracker = PromptTracker(whole_prompt=any(plan.policy.whole_prompt for plan in plans))
+        self._parameters = tuple(inspect.signature(hf.forward).parameters)
+        self._selection: Tensor | None = None
+        self._pass: SteeringPass | None = None
+        self._idle = False
+        self._hidden: Tensor | None = None
+        self._veiled = False
+        self._flash = "flash" in str(family.text_config(hf)._attn_implementation)
+        with ExitStack() as undo:
+            undo.callback(self._reset)
+            try:
+                self._place(hf, family.decoder(hf), layers, undo)
+            except Exception as error:
+                raise AttachError(f"could not attach {', '.join(p.name for p in plans)}: {error}") from error
+            super().__init__(undo.pop_all().close, [plan.name for plan in plans])
+
+    def _place(self, hf: nn.Module, decoder: nn.Module, layers: nn.ModuleList, undo: ExitStack) -> None:
+        undo.callback(hf.register_forward_pre_hook(self._before, with_kwargs=True).remove)
+        undo.callback(hf.register_forward_hook(self._after, with_kwargs=True, always_call=True).remove)
+        for layer in self._stack.layers:
+            undo.callback(layers[layer].register_forward_hook(self._block_hook(layer)).remove)
+        if self._stack.hiders:
+            undo.callback(decoder.register_forward_pre_hook(self._veil, with_kwargs=True).remove)
+        undo.callback(GenerateTap.listen(hf, self))
+        if self._agreement is not None:
+            undo.callback(self._agreement.end)
+
+    def _reset(self) -> None:
+        self._tracker.forget()
+        self._pass, self._idle, self._hidden = None, False, None
+        self._owner = 0
+        self._open.clear()
+
+    @property
+    def readings(self) -> Readings | None:
+        """Gate scores and amplitudes of the last batch of prompts; None before the first."""
+        if self._unread is not None:
+            self._readings, self._unread = self._unread.readings(self._readings), None
+        return self._readings
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the attached erasers hold where the model is, once a prompt went through; shared ones once."""
+        return distinct_bytes([tensor for bundle in self._stack.bundles for tensor in bundle.tensors()])
+
+    def __enter__(self) -> SteeringAttachment:
+        return self
+
+    def select(self, rows: Rows | None) -> None:
+        """Choose per row which erasers apply to the batches that follow; None: all of them, to every row.
+
+        Args:
+            rows: For each row of a request the names, or a boolean matrix (rows, erasers). With beams or
+                several returned sequences a row stands for all of its copies.
+
+        Raises:
+            InputError: If a name is unknown or the matrix has another width.
+        """
+        if rows is None:
+            self._selection = None
+        elif isinstance(rows, Tensor):
+            if rows.dim() != 2 or rows.shape[1] != len(self.names):
+                raise InputError(f"a selection has shape (rows, {len(self.names)}), not {tuple(rows.shape)}")
+            self._selection = rows.to(torch.bool)
+        else:
+            self._selection = torch.tensor([self._choice(row) for row in rows]).reshape(-1, len(self.names))
+
+    def _choice(self, row: Any) -> list[bool]:
+        chosen = {row} if isinstance(row, str) else set(row)
+        unknown = sorted(chosen - set(self.names))
+        if unknown:
+            known = ", ".join(self.names)
+            raise InputError(f"no eraser called {unknown[0]!r} is attached: there are {known}")
+        return [name in chosen for name in self.names]
+
+    @contextmanager
+    def during_generate(self, call: GenerateCall) -> Iterator[None]:
+        """Follow one call of `generate`; refuses modes whose prompt cannot be followed."""
+        if self._tracker.session is not None:
+            raise AttachError("generate was called inside generate: detach first")
+        call.refuse_unknown_modes()
+        call.run_eagerly()
+        if self._stack.hiders:
+            call.need_cache()
+        if self._tracker.whole_prompt:
+            call.feed_whole_prompt()
+        self._tracker.session = call.session()
+        try:
+            yield
+        finally:
+            self._tracker.session = None
+
+    def _before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._claim(_module)
+        inputs = {**dict(zip(self._parameters, args, strict=False)), **kwargs} if args else kwargs
+        self._span = span = self._tracker.locate(inputs)
+        # Most passes decode a token under a policy that leaves those alone: nothing is made for them.
+        self._idle = not span.has_prompt and not self._stack.steers_decoding
+        self._veiled, self._hidden = False, None
+        if self._stack.hiders and not span.has_prompt:
+            self._hidden = self._tracker.hidden(span, inputs.get("past_key_values"))
+        if span.has_prompt:
+            self._check_adapters()
+        if self._agreement is not None and (span.has_prompt or self._stack.hiders or self._stack.steers_decoding):
+            self._agreement.on_rows(self._selection)
+        self._pass = None if self._idle else self._make_pass(span, inputs)
+
+    def _claim(self, module: nn.Module) -> None:
+        """Take the model for one pass: what two threads write into one attachment, neither could rely on."""
+        if module is not self._hf:
+            raise AttachError("a copy of the attached model ran (DataParallel?): attach to each copy by itself")
+        if torch.compiler.is_compiling():
+            self._owner = TRACED
+            return
+        token = object()
+        if self._open.setdefault("pass", token) is not token:  # in one step, where a lock could not be copied
+            raise AttachError("two passes at once through one attached model: let one thread run it")
+        self._owner = threading.get_ident()
+
+    def _is_ours(self) -> bool:
+        if torch.compiler.is_compiling():
+            return True
+        return self._owner == threading.get_ident() or self._owner == TRACED
+
+    def _check_adapters(self) -> None:
+        if active_adapters(self._hf) != self._adapters:
+            raise AttachError("another PEFT adapter is active than when the erasers were attached: attach them again")
+
+    def _make_pass(self, span: Span, inputs: Mapping[str, Any]) -> SteeringPass:
+        shown = None
+        if span.has_prompt and self._stack.looks:
+            session = self._tracker.session
+            given = {} if session is None else session.given
+            shown = media_inputs(inputs, span, given, self._hf, self._family)
+        return SteeringPass(self._stack, self._tracker, span, inputs, self._selection, shown)
+
+    def _veil(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._veiled = True
+        if self._hidden is None:
+            return None
+        mask = without(kwargs.get("attention_mask"), self._hidden, self._span.stop, flash=self._flash)
+        return args, {**kwargs, "attention_mask": mask}
+
+    def _block_hook(self, layer: int) -> Callable[[nn.Module, Any, Any], Any]:
+        def after_block(_module: nn.Module, _args: Any, output: Any) -> Any:
+            if not self._is_ours():
+                raise AttachError(OUTSIDE)
+            if self._idle:
+                return None
+            if self._pass is None:
+                raise AttachError(OUTSIDE)
+            return with_hidden(output, self._pass.after_block(layer, hidden_of(output)))
+
+        return after_block
+
+    def _after(self, _module: nn.Module, _args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
+        if not self._is_ours():
+            if output is not None:
+                raise AttachError(OUTSIDE)
+            return  # it was not let in, and must not disturb the pass that runs
+        try:
+            self._close(kwargs, output)
+        finally:
+            self._owner = 0
+            self._open.pop("pass", None)
+
+    def _close(self, kwargs: Mapping[str, Any], output: Any) -> None:
+        (done, idle), (self._pass, self._idle) = (self._pass, self._idle), (None, False)
+        if output is None:
+            return
+        if done is None and not idle:
+            raise AttachError("a pass ended that this attachment has not begun: attach before the model runs")
+        if done is not None and done.missed:
+            raise AttachError(
+                f"blocks {done.missed} ran without the erasers: this model was compiled or captured before they were "
+                "attached; attach first, and compile after"
+            )
+        hidden, self._hidden = self._hidden, None
+        if self._stack.hiders:
+            if not self._veiled:
+                raise AttachError("the prompt was not hidden: attach before this model is compiled or captured")
+            if done is not None and done.sites is not None:
+                hidden = hidden_tokens(done.sites, done.fired())
+        self._tracker.remember(self._span, _cache_of(output, kwargs), hidden)
+        if done is not None and done.sites is not None:
+            # put together when somebody looks, which most do not; of a prompt in pieces, piece by piece
+            self._readings = None if done.span.fresh else self.readings
+            self._unread = done
+
+
+def _cache_of(output: Any, kwargs: Mapping[str, Any]) -> Any:
+    cache = getattr(output, "past_key_values", None)
+    if cache is None and isinstance(output, tuple):
+        cache = next((part for part in output if hasattr(part, "get_seq_length")), None)
+    return kwargs.get("past_key_values") if cache is None else cache

@@ -1,0 +1,135 @@
+"""The SteeringPlan: what steering has to know of an eraser, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from mllmeraser.erasure.policy import Policy
+from mllmeraser.samples.errors import InputError
+
+Site = Literal["last", "text", "image"]
+#: Where the three read layers of an identity decision look, first layer first.
+IDENTITY_SITES: tuple[Site, Site, Site] = ("text", "last", "image")
+
+
+class LayerGate(Protocol):
+    """The gates of all subjects at one layer, as `erasure.gates.Gate` is one; pure tensor code."""
+
+    def scores(self, states: Tensor) -> Tensor:
+        """(n, subjects) scores of states (n, d), float32, on their device; no host synchronisation."""
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LayerGate:
+        """The same gates on another device or in another dtype."""
+
+
+@dataclass(frozen=True)
+class SteeringPlan:
+    """Directions, gates and policy of one eraser, ready to be attached.
+
+    Attributes:
+        name: By which a row selects it; unique among what is attached together.
+        read_layers: Layers whose gates make the decision of a request; ignored by a per-layer policy, which
+            reads each layer that it shifts.
+        shift_layers: Layers after which the state is moved.
+        directions: Layer -> v (d,), for every shift layer.
+        gates: Layer -> gates, for every layer that is read.
+        policy: When the gate is read and where the shift is applied.
+        strength: s >= 0 in h + s a v; 0 leaves the model bit-identical.
+        threshold: Above which a pooled score fires, for policies whose phi is `"threshold"`.
+        image_token: Id of the image placeholder, for policies that look for a person anywhere in the prompt.
+    """
+
+    name: str
+    read_layers: tuple[int, ...]
+    shift_layers: tuple[int, ...]
+    directions: Mapping[int, Tensor]
+    gates: Mapping[int, LayerGate]
+    policy: Policy
+    strength: float
+    threshold: float = 0.0
+    image_token: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a plan that could not do what it says.
+
+        Raises:
+            InputError: If layers are missing, or a decision would be read where it is already acted on.
+        """
+        if not self.shift_layers:
+            raise InputError(f"{self.name}: no layer to shift")
+        if not self.strength >= 0.0:
+            raise InputError(f"{self.name}: a strength is 0 or more, not {self.strength}")
+        if self.policy.read == "request":
+            if not self.read_layers:
+                raise InputError(f"{self.name}: no layer to read the gate in")
+            if max(self.read_layers) >= min(self.shift_layers):
+                raise InputError(
+                    f"{self.name}: the decision is read in layers {list(self.read_layers)}, which have to "
+                    f"come before the first shifted layer, {min(self.shift_layers)}"
+                )
+        if self.policy.pooling == "subject" and (len(self.reads) != 3 or self.image_token is None):
+            raise InputError(f"{self.name}: this policy reads three layers and needs the id of the image token")
+        for kind, have, need in (
+            ("direction", self.directions, self.shift_layers),
+            ("gate", self.gates, self.reads),
+        ):
+            missing = sorted(set(need) - set(have))
+            if missing:
+                raise InputError(f"{self.name}: no {kind} for layers {missing}")
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """Layers that are read: the shifted ones themselves under a per-layer policy. Sorted, each once."""
+        layers = self.shift_layers if self.policy.read == "per-layer" else self.read_layers
+        return tuple(sorted(set(layers)))
+
+    def site(self, layer: int) -> Site:
+        """Where the gates of a read layer look."""
+        if self.policy.pooling == "subject":
+            return IDENTITY_SITES[self.reads.index(layer)]
+        return "last"
+
+    def plan(self, model: Any) -> SteeringPlan:
+        """Itself: so that erasers and plans can be attached together."""
+        return self
+
+
+class Steerable(Protocol):
+    """What `attach_all` takes: an eraser, or a plan."""
+
+    def plan(self, model: Any) -> SteeringPlan:
+        """The plan for `model`.
+
+        Raises:
+            ArtifactError: If it was made for another model.
+        """
+
+
+def check_plans(plans: Sequence[SteeringPlan], num_layers: int, width: int) -> None:
+    """Check names, layers and widths of plans against a decoder.
+
+    Raises:
+        InputError: If one does not fit.
+    """
+    if not plans:
+        raise InputError("nothing to attach: give at least one eraser")
+    names = [plan.name for plan in plans]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"two erasers are called {twice[0]!r}: names have to differ")
+    for plan in plans:
+        for layer in (*plan.reads, *plan.shift_layers):
+            if not 0 <= layer < num_layers:
+                last = num_layers - 1
+                raise InputError(f"{plan.name}: layer {layer} does not exist, the model has 0 to {last}")
+        for layer, direction in plan.directions.items():
+            if direction.shape != (width,):
+                raise InputError(
+                    f"{plan.name}: the direction of layer {layer} has shape {tuple(direction.shape)}, "
+                    f"the model's width is {width}"
+                )

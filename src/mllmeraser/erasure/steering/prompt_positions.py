@@ -1,0 +1,115 @@
+"""Where, in one forward pass, the real prompt tokens and the last of them are: as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mllmeraser.erasure.steering.prompt_tracker import Span, tokens_of
+from mllmeraser.samples.errors import AttachError
+
+
+@dataclass(frozen=True)
+class PromptSites:
+    """Prompt positions of a pass, as tensors on the device of the input.
+
+    Attributes:
+        prompt: (rows, length) bool, real prompt tokens.
+        index: (rows,) position within the pass of the last real prompt token; any position where `found` is false.
+        found: (rows,) bool, whether it is in this pass.
+        complete: Whether it is known that all of every prompt is in this pass.
+    """
+
+    prompt: Tensor
+    index: Tensor
+    found: Tensor
+    complete: bool = False
+
+
+def prompt_sites(span: Span, inputs: Mapping[str, Any], given: Tensor | None) -> PromptSites:
+    """Prompt positions of a pass.
+
+    Args:
+        span: Columns the pass carries, and where the prompt ends.
+        inputs: Arguments of the top model's forward.
+        given: Mask of the whole prompt (requests, columns) where it is known before the pass, else None.
+
+    Raises:
+        AttachError: If the mask cannot be read, or a row's last real prompt token went by unseen.
+    """
+    mask = _mask(span, inputs, given)
+    device = tokens_of(inputs).device
+    if span.start == 0 and set(span.ends) == {span.stop}:
+        return _whole(span, mask, device)
+    ends = torch.tensor(span.ends, device=device)
+    columns = torch.arange(max(span.stop, max(span.ends)), device=device)
+    prompt = columns < ends[:, None]
+    if mask is not None:
+        real = mask.to(device=device, dtype=torch.bool)[:, : columns.numel()]
+        prompt = prompt & pad(real, (0, columns.numel() - real.shape[1]))
+    last = torch.where(prompt, columns, -1).amax(1)
+    if mask is not None and mask.shape[1] < max(span.ends):
+        # The mask of a piece says nothing about the columns after it.
+        last = torch.where(ends <= span.stop, last, -1)
+    if span.start > 0 and mask is not None:
+        # Earlier pieces were only read at their last real token if the mask of all pieces was known by then.
+        _refuse_unseen(span, last, ends, span.start if given is None else span.origin)
+    found = (last >= span.start) & (last < span.stop)
+    return PromptSites(
+        prompt=prompt[:, span.start : span.stop],
+        index=(last - span.start).clamp(0, span.length - 1),
+        found=found,
+    )
+
+
+def _whole(span: Span, mask: Tensor | None, device: torch.device) -> PromptSites:
+    """Sites of prompts that make up the whole pass, as nearly all do."""
+    if mask is None:
+        prompt = torch.ones(span.rows, span.stop, dtype=torch.bool, device=device)
+    else:
+        prompt = mask[:, : span.stop].to(device=device, dtype=torch.bool)
+    columns = torch.arange(span.stop, device=device)
+    index = (prompt * columns).argmax(1)
+    return PromptSites(prompt, index, prompt.any(1), complete=True)
+
+
+def _mask(span: Span, inputs: Mapping[str, Any], given: Tensor | None) -> Tensor | None:
+    """(rows, columns) mask that tells real prompt tokens, or None where all are."""
+    if given is not None:
+        if span.rows % given.shape[0]:
+            raise AttachError(f"the prompt's mask has {given.shape[0]} rows, the batch {span.rows}")
+        return given.repeat_interleave(span.rows // given.shape[0], dim=0)
+    mask = inputs.get("attention_mask")
+    if mask is None:
+        return None
+    if not isinstance(mask, Tensor) or mask.dim() != 2:
+        raise AttachError("cannot read a prepared mask: pass the two-dimensional attention_mask")
+    if mask.shape[0] != span.rows or mask.shape[1] < span.stop:
+        raise AttachError(f"the attention mask {tuple(mask.shape)} does not cover the batch ({span.rows}, {span.stop})")
+    return mask
+
+
+def _refuse_unseen(span: Span, last: Tensor, ends: Tensor, first: int) -> None:
+    """Only where a prompt is in pieces: the one place where the host waits for the device."""
+    complete = (ends <= span.stop) & (ends > span.start)
+    if bool((complete & (last < first)).any()):
+        raise AttachError(
+            "the last real prompt token of a row is in a cached prefix that was not steered: pad on the "
+            "left, or declare the mask of the whole prompt from the first piece on"
+        )
+
+
+def decoded_sites(span: Span, inputs: Mapping[str, Any]) -> Tensor:
+    """(rows, length) bool: real tokens after the prompt."""
+    device = tokens_of(inputs).device
+    columns = torch.arange(span.start, span.stop, device=device)
+    decoded = columns >= torch.tensor(span.ends, device=device)[:, None]
+    mask = inputs.get("attention_mask")
+    if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] >= span.stop:
+        decoded = decoded & mask[:, span.start : span.stop].to(device=device, dtype=torch.bool)
+    return decoded

@@ -1,0 +1,54 @@
+"""What the gates of an eraser say about many prompts, by the very code that steers, without steering."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mllmeraser.erasure.steering.attach import attach_all
+from mllmeraser.erasure.steering.plan import Steerable
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.sample import Sample
+
+
+@dataclass(frozen=True)
+class GateReadings:
+    """Scores of prompts: ``pooled`` (n,), and ``layers`` from layer to (n, subjects)."""
+
+    pooled: Tensor
+    layers: dict[int, Tensor]
+
+
+@torch.no_grad()
+def read_gate(
+    model: MultimodalModel,
+    eraser: Steerable,
+    samples: Sequence[Sample],
+    *,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> GateReadings:
+    """Read the gates of an eraser (or of a plan) on samples, with strength 0."""
+    plan = replace(eraser.plan(model), strength=0.0)
+    pooled = torch.zeros(len(samples))
+    layers = {layer: torch.zeros(0) for layer in plan.reads}
+    done = 0
+    with attach_all(model, [plan]) as attachment:
+        for rows in model.prompts.plan(samples, batch_size):
+            batch = model.encode([samples[r] for r in rows])
+            model.hf(**batch, use_cache=False, logits_to_keep=1)
+            seen = attachment.readings
+            assert seen is not None
+            pooled[rows] = seen.pooled[:, 0].float().cpu()
+            for layer, scores in seen.per_layer[plan.name].items():
+                if not len(layers[layer]):
+                    layers[layer] = torch.zeros(len(samples), scores.shape[-1])
+                layers[layer][rows] = scores.float().cpu()
+            done += len(rows)
+            if progress is not None:
+                progress("read the gate", done, len(samples))
+    return GateReadings(pooled, layers)
