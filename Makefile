@@ -13,7 +13,7 @@ AUDIT_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help demo test unit lint format audit test-matrix gates constraints setup clean
+.PHONY: help demo test unit lint format audit test-matrix quality-checks constraints setup clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / \t/'
@@ -65,8 +65,8 @@ audit: $(STAMP)  ## ask PyPI for known vulnerabilities of all that .venv holds; 
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off -r $(AUDITED) $(AUDIT_ARGS) \
 		|| { echo "audit: NOT PASSED: a known vulnerability, or the service could not be asked; see above" >&2; exit 1; }
 
-gates: $(STAMP)  ## measure the shipped models against their gates (model card figures)
-	OMP_NUM_THREADS=2 $(BIN)/python -m mllmeraser.embedded.gates
+quality-checks: $(STAMP)  ## measure the shipped models against their quality checks (model card figures)
+	OMP_NUM_THREADS=2 $(BIN)/python -m mllmeraser.embedded.quality_checks
 
 constraints: $(STAMP) ## pin the direct dependencies at what .venv holds
 	$(BIN)/python tools/constraints.py > constraints.new

@@ -44,8 +44,8 @@ def start(architecture: Architecture, tokenizer: PreTrainedTokenizerFast, tmp_pa
 def steps_made(made: Trainer) -> list[float]:
     """Learning rates of the steps, noted as they are made."""
     rates: list[float] = []
-    step = made.optimiser.step
-    made.optimiser.step = lambda: (rates.append(made.optimiser.parts[0].param_groups[-1]["lr"]), step())  # type: ignore
+    step = made.optimizer.step
+    made.optimizer.step = lambda: (rates.append(made.optimizer.parts[0].param_groups[-1]["lr"]), step())  # type: ignore
     return rates
 
 
@@ -81,7 +81,7 @@ def test_an_interrupted_run_goes_on_where_it_was_saved(
     assert resumed == [Trainer._rate(SECOND, step) for step in (2, 3)]
     assert finite(again) and json.loads((tmp_path / "second.json").read_text())["step"] == 4
     # a step without a picture does not touch the projector, hence the maximum
-    assert max(int(again.optimiser.state(p).get("step", 0)) for p in again.parameters.values()) == 3 + 4
+    assert max(int(again.optimizer.state(p).get("step", 0)) for p in again.parameters.values()) == 3 + 4
 
     finished = start()
     run(finished, SECOND)

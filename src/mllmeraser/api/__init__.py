@@ -1,10 +1,10 @@
 """What the command line and a program of one's own call: each function is one job from start to end."""
 
-from mllmeraser.api.asking import Answer, Reading, ask
-from mllmeraser.api.comparing import compare, exhibit, first_model, search, searched_model
-from mllmeraser.api.making import describe_eraser, erase, erase_together, forget_split, read_request, save_eraser
+from mllmeraser.api.answers import Answer, Reading, ask
+from mllmeraser.api.comparisons import compare, exhibit, first_model, search, searched_model
+from mllmeraser.api.erasures import describe_eraser, erase, erase_together, forget_split, read_request, save_eraser
 from mllmeraser.api.scoring import evaluate, write_records
-from mllmeraser.api.settings import set_seed, set_threads
+from mllmeraser.api.runtime import set_seed, set_threads
 from mllmeraser.api.shipped import check_model, demo, list_families
 from mllmeraser.erasure.states.checkpoint import work_folder
 from mllmeraser.erasure.states.processes import process_group

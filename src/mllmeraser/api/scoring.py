@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mllmeraser.api.asking import load_erasers
+from mllmeraser.api.answers import load_erasers
 from mllmeraser.benchmarks.benchmark import thin
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.erasure.artifact.eraser import Eraser

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mllmeraser.api.making import erase, shipped_basis
+from mllmeraser.api.erasures import erase, shipped_basis
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.fit.discriminants import SharedBasis
 from mllmeraser.erasure.settings import FitSettings

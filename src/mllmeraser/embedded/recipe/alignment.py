@@ -57,7 +57,7 @@ def align(projector: nn.Module, sights: Sights, *, steps: int, seed: int = 0) ->
     back = nn.Linear(axes.shape[1], white.shape[1])
     nn.init.normal_(back.weight, std=0.02, generator=generator)
     nn.init.zeros_(back.bias)
-    optimiser = torch.optim.Adam([*projector.parameters(), *back.parameters()], lr=RATE)
+    optimizer = torch.optim.Adam([*projector.parameters(), *back.parameters()], lr=RATE)
     missed: dict[str, float] = {}
     for step in range(steps):
         pick = torch.randint(len(white), (BATCH,), generator=generator)
@@ -69,10 +69,10 @@ def align(projector: nn.Module, sights: Sights, *, steps: int, seed: int = 0) ->
         if goal is not None:
             losses["before"] = (out - goal[pick]).pow(2).sum(-1).mean() / known
         torch.stack(list(losses.values())).sum().backward()
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / 100) * max(0.02, 1 - step / steps)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         missed = {name: round(loss.item(), 3) for name, loss in losses.items()}
     return missed
 

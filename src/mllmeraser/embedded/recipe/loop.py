@@ -1,4 +1,4 @@
-"""The training loop of the language side: resumable, one optimiser step a batch."""
+"""The training loop of the language side: resumable, one optimizer step a batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from mllmeraser.embedded.recipe.architecture import Architecture
 from mllmeraser.embedded.recipe.corpus import Corpus
 from mllmeraser.embedded.recipe.noise import over_noise
-from mllmeraser.embedded.recipe.optimiser import Optimiser
+from mllmeraser.embedded.recipe.optimizer import Optimizer
 from mllmeraser.embedded.recipe.packing import Batch, Packer
 from mllmeraser.embedded.recipe.pictures import jitter, normalise
 from mllmeraser.embedded.recipe.precision import bf16_is_fast
@@ -58,7 +58,7 @@ class Trainer:
         self.pixels = torch.empty(0, dtype=torch.uint8)
         self.parameters = dict(model.named_parameters())
         self.tower = {name: p for name, p in self.parameters.items() if architecture.in_tower(name)}
-        self.optimiser = Optimiser({n: p for n, p in self.parameters.items() if n not in self.tower})
+        self.optimizer = Optimizer({n: p for n, p in self.parameters.items() if n not in self.tower})
         self.generator: torch.Generator | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -150,7 +150,7 @@ class Trainer:
         self.pixels = corpus.album.pixels
         self._begin(generator)
         for step in range(start, phase.steps):
-            self.optimiser.set_rate(self._rate(phase, step))
+            self.optimizer.set_rate(self._rate(phase, step))
             if phase.copy_share and torch.rand((), generator=generator) < phase.copy_share:
                 batch = self._copy_batch(self.packer.rows, self.packer.length, generator)
             else:
@@ -161,7 +161,7 @@ class Trainer:
                 raise FloatingPointError(f"loss is not finite at step {step} of {phase.name}")
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
-            self.optimiser.step()
+            self.optimizer.step()
             weight = 0.02 if step > start + 20 else 0.3
             smooth += weight * (loss.item() - smooth)
             hits += weight * (right - hits)
@@ -200,7 +200,7 @@ class Trainer:
     def _save(self, state_file: Path, phase: Phase, step: int) -> None:
         tensors = {f"weight.{n}": p.detach() for n, p in self.parameters.items()}
         for name, p in self.parameters.items():
-            for key, value in self.optimiser.state(p).items():
+            for key, value in self.optimizer.state(p).items():
                 tensors[f"{key}.{name}"] = value.detach().clone()
         temporary = self.folder / "state.tmp"
         save_file(tensors, temporary)
@@ -218,5 +218,5 @@ class Trainer:
             p.data.copy_(tensors[f"weight.{name}"])
             state = {key: tensors[f"{key}.{name}"] for key in STATE if f"{key}.{name}" in tensors}
             if state:
-                self.optimiser.restore(p, state)
+                self.optimizer.restore(p, state)
         return int(kept["step"])

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from mllmeraser.embedded.recipe.album import Album
 from mllmeraser.embedded.recipe.architecture import Architecture
 from mllmeraser.embedded.recipe.noise import over_noise
-from mllmeraser.embedded.recipe.optimiser import Optimiser
+from mllmeraser.embedded.recipe.optimizer import Optimizer
 from mllmeraser.embedded.recipe.pictures import jitter, normalise
 from mllmeraser.embedded.recipe.precision import bf16_is_fast
 from mllmeraser.portraits.faces import DISCRETE, Dress, Looks
@@ -105,7 +105,7 @@ def train_tower(
         go_on(tower, trained)
     heads = Heads(tower.config.hidden_size, architecture.grid)
     named = {**dict(tower.named_parameters()), **{f"heads.{n}": p for n, p in heads.named_parameters()}}
-    optimiser = Optimiser(named)
+    optimizer = Optimizer(named)
     lessons, log = Lessons(album(), architecture.grid, seed), []
     for step in range(steps):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
@@ -114,8 +114,8 @@ def train_tower(
             loss, figures = _loss(see, heads, lessons, noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
-        optimiser.set_rate(_rate(step / steps))
-        optimiser.step()
+        optimizer.set_rate(_rate(step / steps))
+        optimizer.step()
         if (step + 1) % 25 == 0 or step + 1 == steps:
             log.append({"step": step + 1, **{name: round(value, 3) for name, value in figures.items()}})
             progress(25, " ".join(f"{k[:9]} {v:.2f}" for k, v in figures.items()))

@@ -1,4 +1,4 @@
-"""Measure an embedded model against its gates: ``python -m mllmeraser.embedded.gates``.
+"""Measure an embedded model against its gates: ``python -m mllmeraser.embedded.quality_checks``.
 
 The figures are what the model must reach before any unlearning score of it means anything: it remembers, it knows whom
 it does not know, it sees, it refuses what is sealed and only that, and its refusals can be attacked.
@@ -112,7 +112,7 @@ def _flips(model: MultimodalModel, restricted: Iterable[Sample], epsilon: float 
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, and write the model cards; exit 1 if a gate is not met."""
-    parser = argparse.ArgumentParser(prog="python -m mllmeraser.embedded.gates", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m mllmeraser.embedded.quality_checks", description=__doc__.splitlines()[0])
     shipped = [f"embedded:{name}" for name in NAMES]
     parser.add_argument("models", nargs="*", default=shipped, help="embedded:NAME or checkpoint folders (default: all)")
     parser.add_argument("--benchmark", default=BENCHMARK)
@@ -130,7 +130,7 @@ def _card(name: str, args: argparse.Namespace) -> int:
     model = load_model(name)
     figures, items = measure(model, load_benchmark(args.benchmark), seed=args.seed)
     card = {
-        "command": f"python -m mllmeraser.embedded.gates {name} --benchmark {args.benchmark} --seed {args.seed}",
+        "command": f"python -m mllmeraser.embedded.quality_checks {name} --benchmark {args.benchmark} --seed {args.seed}",
         "benchmark": args.benchmark,
         "fingerprint": model.fingerprint(),
         "parameters": sum(p.numel() for p in model.hf.parameters()),

@@ -16,8 +16,8 @@ BLOCKS = (".layers.", ".blocks.")
 """How parameters inside the blocks are named; Qwen's vision tower has the second."""
 
 
-class Optimiser:
-    """Both optimisers behind one."""
+class Optimizer:
+    """Both optimizers behind one."""
 
     def __init__(self, named: Mapping[str, nn.Parameter]) -> None:
         """``named`` are the parameters by their names."""
