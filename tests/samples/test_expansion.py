@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from mllmeraser.samples import (
     ExpansionSettings,
     InputError,
     Sample,
     Subject,
+    ViewSettings,
     default_library,
     expand_subject,
     read_library,
@@ -133,3 +135,13 @@ def test_of_somebody_some_attributes_alone(face: Image.Image) -> None:
     assert not any("Who is this" in s.question for s in expanded.samples)
     with pytest.raises(InputError, match="unknown attribute 'shoe size'; known are birthplace"):
         expand_subject(replace(subject, attributes=("shoe size",)), ExpansionSettings())
+
+
+def test_view_settings_bound_the_views(face: Image.Image) -> None:
+    still = ViewSettings(crop=0, rotation=0, shift=0, colour=0, blur=0)
+    assert {view.tobytes() for view in views(face, 4, 0, still)} == {face.tobytes()}
+    own = Subject("s", ("Jane Doe",), (Sample("Who?", image=face, subject="s"),))
+    expanded = expand_subject(own, ExpansionSettings(views=3, view_settings=still))
+    assert {s.image.tobytes() for s in expanded.samples if s.image is not None} == {face.tobytes()}
+    with pytest.raises(ValidationError):
+        ViewSettings(crop=1)

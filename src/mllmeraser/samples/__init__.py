@@ -1,4 +1,4 @@
-"""Samples and requests: what is put to a model, and what somebody wants forgotten."""
+"""Samples and requests: questions for a model, and the data to forget."""
 
 from mllmeraser.samples.errors import (
     ArtifactError,
@@ -8,7 +8,7 @@ from mllmeraser.samples.errors import (
     NumericalError,
     UnknownFamilyError,
 )
-from mllmeraser.samples.expansion import ExpansionSettings, expand_subject, views
+from mllmeraser.samples.expansion import ExpansionSettings, ViewSettings, expand_subject, views
 from mllmeraser.samples.images import decode_image, open_image
 from mllmeraser.samples.questions import QuestionLibrary, Wording, default_library, read_library
 from mllmeraser.samples.readers import read_samples
@@ -30,6 +30,7 @@ __all__ = [
     "Subject",
     "Task",
     "UnknownFamilyError",
+    "ViewSettings",
     "Wording",
     "decode_image",
     "default_library",

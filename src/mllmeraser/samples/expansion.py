@@ -1,29 +1,49 @@
 """Expansion: from a few pictures and names to the many prompts a gate is fitted on.
 
-A gate must open for the person, not for one picture or one wording, so every picture is shown in several
-views and asked about in many wordings; names are asked about without a picture.
+A gate must recognize the person, not one picture or one wording. Every picture is therefore shown in several
+views and asked about in many wordings. Names are asked about without a picture.
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from PIL import Image, ImageEnhance, ImageFilter, ImageStat
+from pydantic import BaseModel, ConfigDict, Field
 
 from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.hashing import hash64
 from mllmeraser.samples.images import pixel_digest
 from mllmeraser.samples.questions import QuestionLibrary, Wording, default_library
 from mllmeraser.samples.sample import Modality, Sample, Task
 from mllmeraser.samples.subject import Subject
 
-MAX_CROP = 0.08
-MAX_ROTATION = 8.0
-MAX_SHIFT = 0.04
-MAX_COLOUR = 0.15
-MAX_BLUR = 0.008
+
+class ViewSettings(BaseModel):
+    """The largest changes that make a view of a picture.
+
+    They imitate another crop, scan or recompression of the same picture. Larger values make the gate tolerate more,
+    but may remove the person's face or turn it into a look-alike of someone else.
+
+    Attributes:
+        crop: Share of each side cut off. 8 % takes background from a portrait and leaves the face whole.
+        rotation: Degrees, either way. 8 degrees covers a tilted camera or scan.
+        shift: Share of each side, either way. 4 % keeps a centred face inside the frame, also after the crop.
+        colour: Relative change of brightness, contrast and saturation. 15 % imitates another light or camera
+            and keeps hair and skin recognizable.
+        blur: Radius of the Gaussian blur as a share of the shorter side. 0.8 % imitates a rescaled picture;
+            fine marks of a face stay visible.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    crop: float = Field(default=0.08, ge=0, lt=1)
+    rotation: float = Field(default=8.0, ge=0, le=180)
+    shift: float = Field(default=0.04, ge=0, lt=1)
+    colour: float = Field(default=0.15, ge=0, le=1)
+    blur: float = Field(default=0.008, ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -36,10 +56,11 @@ class ExpansionSettings:
         name_wordings: Wordings for every name, asked without a picture.
         other_wordings: Wordings for every picture of the retain and stranger samples, so that a gate cannot
             tell forget from retain by the wording; 0 leaves those samples as they are.
-        modalities: Which kinds of prompt are made.
-        tasks: Which forms of question are made.
-        attributes: What is asked about (None: everything in the library).
+        modalities: The kinds of prompts to make.
+        tasks: The forms of questions to make.
+        attributes: The attributes to ask about (None: all of the library).
         seed: Of views, wordings and options; the same seed gives the same samples.
+        view_settings: How far a view may differ from its picture.
     """
 
     views: int = 6
@@ -50,25 +71,25 @@ class ExpansionSettings:
     tasks: tuple[Task, ...] = ("generation", "cloze", "classification")
     attributes: tuple[str, ...] | None = None
     seed: int = 0
+    view_settings: ViewSettings = field(default_factory=ViewSettings)
 
 
-def views(image: Image.Image, n: int, seed: int) -> list[Image.Image]:
+def views(image: Image.Image, n: int, seed: int, settings: ViewSettings = ViewSettings()) -> list[Image.Image]:
     """`n` views of a picture, of the same size; the first is the picture itself.
 
-    The others are cropped (at most 8 % of a side), rotated (at most 8 degrees) and shifted (at most 4 % of a
-    side) with the margin filled by the colour of the edge, changed in brightness, contrast and colour (at
-    most 15 %), and slightly blurred. The same seed gives the same views.
+    The others are cropped, rotated, shifted, changed in brightness, contrast and colour, and blurred, within the
+    limits of `settings`. The colour of the edge fills the margin. The same seed gives the same views.
     """
     original = image if image.mode == "RGB" else image.convert("RGB")
     rng = random.Random(f"views/{seed}")
-    return [original, *(_view(original, rng) for _ in range(n - 1))][: max(n, 0)]
+    return [original, *(_view(original, rng, settings) for _ in range(n - 1))][: max(n, 0)]
 
 
 def expand_subject(subject: Subject, settings: ExpansionSettings, library: QuestionLibrary | None = None) -> Subject:
     """The subject with its own samples, its questions repeated on every view, and the library's wordings.
 
-    Samples that put the same thing to the model twice are kept once. Of a subject of whom only some attributes are to
-    be forgotten, only questions for those are kept, and the user's own, which name none.
+    Duplicates are dropped. If only some attributes of the subject are to be forgotten, the samples that ask about
+    another attribute are dropped as well.
 
     Raises:
         InputError: An attribute is not in the library.
@@ -102,7 +123,7 @@ def name_samples(subject: Subject, settings: ExpansionSettings, library: Questio
     chosen = library or default_library().select(settings.tasks, settings.attributes)
     samples = []
     for number, name in enumerate(subject.names):
-        rng = _rng(settings.seed, "name", subject.key, number)
+        rng = random.Random(hash64(settings.seed, "name", subject.key, number))
         for index, wording in enumerate(chosen.draw(settings.name_wordings, rng, by_name=True)):
             item = f"{subject.key}/name{number}/{index}"
             samples.append(_wording_sample(wording, name, None, subject.key, item, rng))
@@ -118,8 +139,8 @@ def expand_others(
 ) -> tuple[Sample, ...]:
     """Retain or stranger samples with the library's wordings added to each of their pictures.
 
-    Pictures whose pixel digest is in `keep_off` (those of the people to forget) get no wordings: a question
-    about a forgotten person must not become something to retain.
+    Pictures with a pixel digest in `keep_off` (pictures of the people to forget) get no wordings: a question
+    about a forgotten person must not become a retain sample.
     """
     avoided = set(keep_off)
     chosen = (library or default_library()).select(settings.tasks, settings.attributes)
@@ -129,9 +150,9 @@ def expand_others(
         image = group[0].image
         if image is None or pixel_digest(image) in avoided:
             continue
-        seed = _seed(settings.seed, "other", group[0].subject or "", number)
+        seed = hash64(settings.seed, "other", group[0].subject or "", number)
         rng = random.Random(seed)
-        pair = views(image, 2, seed)
+        pair = views(image, 2, seed, settings.view_settings)
         for index, wording in enumerate(chosen.draw(settings.other_wordings, rng)):
             who = rng.choice(chosen.image_forms)
             item = f"{group[0].id}/other/{index}"
@@ -145,9 +166,9 @@ def _picture_samples(
     key, image = subject.key, group[0].image
     if image is None:
         return []
-    seed = _seed(settings.seed, "picture", key, number)
+    seed = hash64(settings.seed, "picture", key, number)
     rng = random.Random(seed)
-    shown = views(image, settings.views, seed)
+    shown = views(image, settings.views, seed, settings.view_settings)
     drawn = library.draw(settings.wordings * len(shown), rng)
     samples = []
     for view_number, view in enumerate(shown):
@@ -190,28 +211,28 @@ def _by_picture(samples: Iterable[Sample]) -> list[list[Sample]]:
 def _distinct(samples: Iterable[Sample]) -> list[Sample]:
     kept: dict[tuple[str, int | None], Sample] = {}
     for sample in samples:
-        # Views are objects of their own; equal pixels in two objects are caught by their groups before.
+        # Identity of the image object is enough: `_by_picture` has already merged equal pixels.
         kept.setdefault((sample.prompt, None if sample.image is None else id(sample.image)), sample)
     return list(kept.values())
 
 
-def _view(image: Image.Image, rng: random.Random) -> Image.Image:
+def _view(image: Image.Image, rng: random.Random, settings: ViewSettings) -> Image.Image:
     width, height = image.size
-    keep = 1 - rng.uniform(0, MAX_CROP)
+    keep = 1 - rng.uniform(0, settings.crop)
     inner_width, inner_height = max(1, round(width * keep)), max(1, round(height * keep))
     left, top = rng.randint(0, width - inner_width), rng.randint(0, height - inner_height)
     view = image.crop((left, top, left + inner_width, top + inner_height))
     view = view.resize((width, height), Image.Resampling.BICUBIC)
-    shift_x, shift_y = (round(rng.uniform(-MAX_SHIFT, MAX_SHIFT) * side) for side in (width, height))
+    shift_x, shift_y = (round(rng.uniform(-settings.shift, settings.shift) * side) for side in (width, height))
     view = view.rotate(
-        rng.uniform(-MAX_ROTATION, MAX_ROTATION),
+        rng.uniform(-settings.rotation, settings.rotation),
         resample=Image.Resampling.BICUBIC,
         translate=(shift_x, shift_y),
         fillcolor=_edge_colour(image),
     )
     for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        view = enhancer(view).enhance(1 + rng.uniform(-MAX_COLOUR, MAX_COLOUR))
-    return view.filter(ImageFilter.GaussianBlur(rng.uniform(0, MAX_BLUR) * min(width, height)))
+        view = enhancer(view).enhance(1 + rng.uniform(-settings.colour, settings.colour))
+    return view.filter(ImageFilter.GaussianBlur(rng.uniform(0, settings.blur) * min(width, height)))
 
 
 def _edge_colour(image: Image.Image) -> tuple[int, int, int]:
@@ -222,12 +243,3 @@ def _edge_colour(image: Image.Image) -> tuple[int, int, int]:
     # The median of the strips ignores the one edge (usually the lower) that the person touches.
     red, green, blue = (sorted(int(m[channel]) for m in medians)[2] for channel in range(3))
     return red, green, blue
-
-
-def _seed(seed: int, *parts: object) -> int:
-    text = "/".join(map(str, (seed, *parts)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
-def _rng(seed: int, *parts: object) -> random.Random:
-    return random.Random(_seed(seed, *parts))

@@ -1,12 +1,13 @@
-"""How long work tells where it stands."""
+"""Progress reports of long work."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called with the name of the stage, the steps done and the steps in all; must be cheap.
+    """Called with the name of the stage, the steps done and all steps; must be cheap.
 
     A function that takes `progress: Progress | None = None` calls it at least once at the end of its stage.
     """
@@ -14,3 +15,16 @@ class Progress(Protocol):
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Report that `done` of `total` steps of `stage` are done."""
         ...
+
+
+def counting(progress: Progress | None, stage: str, total: int) -> Callable[[int], None]:
+    """Return a callback that takes the steps done since its last call and reports their sum to `progress`."""
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None:
+            progress(stage, done, total)
+
+    return count
