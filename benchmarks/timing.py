@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -70,22 +69,8 @@ def speed_report(parser: ArgumentParser, args: Namespace, **stated: object) -> R
     torch.set_num_threads(args.threads)
     more = "".join(f" --{name.replace('_', '-')} {value}" for name, value in stated.items() if value is not None)
     command = f"{parser.prog}{more} --threads {args.threads} --seed {args.seed}"
-    report = Report(args.out or RESULTS / args.file, command, args.seed, None, fresh=True)
-    report.head["hardware"] = f"{processor(str(stated.get('device', 'cpu')))}, {report.head['hardware']}"
-    return report
-
-
-def processor(device: str = "cpu") -> str:
-    """Name of the GPU, or of the CPU with the number of its cores."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(torch.device(device))
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass  # not Linux, or a CPU that does not say
-    return f"{name} ({os.cpu_count()} cores)"
+    device = str(stated.get("device", "cpu"))
+    return Report(args.out or RESULTS / args.file, command, args.seed, None, fresh=True, device=device)
 
 
 def synchronise(device: str) -> Callable[[], None]:

@@ -30,6 +30,7 @@ WITHOUT_MODEL = (
     "docs/studies.md",
     "docs/families.md",
     "docs/large-models.md",
+    "docs/results.md",
 )
 
 

@@ -34,8 +34,10 @@ def tried() -> dict[str, Any]:
     import transformers
     from family_kit import ZOO, outcome  # type: ignore[import-not-found]
 
+    from mllmeraser.evaluation.provenance import BLOCK, provenance
+
     return {
-        "command": "python tools/family_table.py",
+        BLOCK: provenance("python tools/family_table.py", 0),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "families": {name: outcome(name) for name in ZOO},

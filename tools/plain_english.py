@@ -23,7 +23,8 @@ PLACES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "src", "tools"
 LONGEST = 30
 """Words in a sentence that is still read once."""
 WORDS = re.compile(
-    r"\b(whoever|whomever|whose|nobody|anew|(?:is|are|was|were|be) told|made new|bears|stands? in|thereof|therein|whereof)\b",
+    r"\b(whoever|whomever|whose|nobody|anew|(?:is|are|was|were|be) told|made new|bears|stands? in"
+    r"|thereof|therein|whereof)\b",
     re.IGNORECASE,
 )
 ITEM = re.compile(r"^\s*(?:[-*]|\d+\.|[A-Za-z_*`][\w`*, .]*:(?=\s))\s*")

@@ -1,7 +1,7 @@
 """Fill the README's tables from committed results: ``python tools/readme_tables.py``.
 
-Each stands between ``<!-- table: NAME -->`` and ``<!-- /table -->``. With ``--check`` nothing is written, and the exit
-code is 1 if the README says anything else than the results.
+Each table is between ``<!-- table: NAME -->`` and ``<!-- /table -->``. ``--check`` writes nothing; its exit code is
+1 if the README differs from the results. ``--demo`` first takes ``out/demo/scores.json`` over into the results.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS, WEIGHTS = ROOT / "benchmarks" / "results", ROOT / "src" / "mllmeraser" / "embedded" / "weights"
 MODELS = ("llava", "qwen2.5-vl")
 PAPERS = tuple(name for name in MODELS if (RESULTS / f"paper-{name}").is_dir())
+DEMO = RESULTS / "demo-llava.json"
 OPEN_ANSWERS = ("generation", "cloze")
 DEMO_ROWS = (
     ("forgotten people, generation and cloze, picture and name", "test", OPEN_ANSWERS),
@@ -41,7 +42,7 @@ def markdown(rows: Iterable[Sequence[str]]) -> str:
 
 def demo_table() -> str:
     """What ``make demo`` measured: sets by methods."""
-    records = json.loads((RESULTS / "demo-llava.json").read_text(encoding="utf-8"))
+    records = json.loads(DEMO.read_text(encoding="utf-8"))["records"]
 
     def share(name: str, tasks: Sequence[str] | None, method: str, preset: str | None) -> str:
         found = [
@@ -193,8 +194,19 @@ def refresh(page: Path, tables: Mapping[str, Callable[[], str]], *, check: bool)
     return 0
 
 
+def keep_demo(scores: Path) -> None:
+    """Keep the scores that ``make demo`` wrote as a result, with its provenance."""
+    from mllmeraser.evaluation.provenance import BLOCK, provenance
+
+    records = json.loads(scores.read_text(encoding="utf-8"))
+    block = provenance(f"mllmeraser demo --force --out {scores.parent}", records[0]["seed"])
+    DEMO.write_text(json.dumps({BLOCK: block, "records": records}, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     """Write the README, or check it."""
+    if "--demo" in sys.argv[1:]:
+        keep_demo(Path("out/demo/scores.json"))
     return refresh(ROOT / "README.md", TABLES, check="--check" in sys.argv[1:])
 
 

@@ -65,9 +65,10 @@ def test_from_space_to_table(space_file: Write, tmp_path: Path, tiny_llava_path:
     assert done.exit_code == 0, (done.output, done.exception)
     assert done.stdout.strip() == str(out) and "5 cells: 5 run now" in done.stderr
     result = json.loads(out.read_text())
-    assert result["command"] == f"mllmeraser search {path} --out {out}" and "torch" in result["hardware"]
+    block = result["provenance"]
+    assert block["command"] == f"mllmeraser search {path} --out {out}" and "torch" in block["hardware"]
     assert (result["split"], result["fold"], result["seeds"], result["budget"]) == ("forget_5", 1, [0], 2)
-    assert result["version"] and result["fingerprint"] and result["criterion"]["within"] == 5
+    assert block["version"] and result["fingerprint"] and result["criterion"]["within"] == 5
     assert set(result["vanilla"]["sets"]) == {"perception"} and sum(result["vanilla"]["outcomes"].values()) == 4
     for title, found in result["methods"].items():
         figures = [one["figures"] for one in found["candidates"]]

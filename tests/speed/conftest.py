@@ -31,9 +31,10 @@ def report(tmp_path: Path, threads: None) -> Run:
         out = tmp_path / "deep" / "report.json"
         main([*map(str, arguments), "--out", str(out)])
         found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-        assert {"command", "version", "commit", "hardware", "seed", "results"} <= found.keys()
-        assert f"torch {torch.__version__}" in found["hardware"] and "1 threads" in found["hardware"]
-        assert "cores)" in found["hardware"], "a CPU is named, with its cores"
+        block = found["provenance"]
+        assert {"command", "version", "commit", "clean", "hardware", "seed"} <= block.keys() and "results" in found
+        assert f"torch {torch.__version__}" in block["hardware"] and "1 threads" in block["hardware"]
+        assert "cores)" in block["hardware"], "a CPU is named, with its cores"
         return found
 
     return run

@@ -26,7 +26,7 @@ def test_a_random_model_takes_prompts(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_report(name: str, report: Run) -> None:
     found = report(capture_full_size.main, name, *DRY)
-    assert found["command"].startswith(f"python benchmarks/capture_full_size.py {name} --layers 4")
+    assert found["provenance"]["command"].startswith(f"python benchmarks/capture_full_size.py {name} --layers 4")
     model, linear, passed, in_all = found["results"]
     assert (model["layers"], model["width"]) == (4, 128) and model["weight_bytes"] > 0
     assert (

@@ -45,7 +45,7 @@ def test_states_are_as_many_as_said_and_both_ways_give_the_same() -> None:
 
 def test_report(report: Run) -> None:
     found = report(main, "--widths", 24, 32, "--repeats", 3, "--seed", 5)
-    assert found["seed"] == 5 and "--widths 24 32 --repeats 3" in found["command"]
+    assert found["provenance"]["seed"] == 5 and "--widths 24 32 --repeats 3" in found["provenance"]["command"]
     assert [entry["key"] for entry in found["results"]] == ["d = 24", "d = 32"]
     for width, entry in zip((24, 32), found["results"], strict=True):
         assert (entry["width"], entry["retain_states"], entry["forget_states"]) == (width, 3 * width // 2, width // 8)

@@ -67,7 +67,7 @@ def test_decoding_says_what_generate_says(dry: Any, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", NAMES)
 def test_dry_run_of_a_full_size_model(name: str, report: Run) -> None:
     found = report(main, "--full-size", name, *DRY, "--eager-only")
-    assert f"--full-size {name}" in found["command"]
+    assert f"--full-size {name}" in found["provenance"]["command"]
     assert [entry["key"] for entry in found["results"]] == ["1 rows, eager", "2 rows, eager"]
     for entry in found["results"]:
         for stage in ("prefill", "decoding"):

@@ -85,7 +85,7 @@ def test_a_script_starts_anew_with_its_threads(tmp_path: Path) -> None:
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    report = json.loads(out.read_text(encoding="utf-8"))
+    report = json.loads(out.read_text(encoding="utf-8"))["provenance"]
     assert report["version"] == __version__ and ", 1 threads" in report["hardware"]
     assert done.stdout.startswith("d = 16: ")
     wanted = "python benchmarks/speed_algebra.py --widths 16 --repeats 1 --warmup 1 --threads 1 --seed 0"

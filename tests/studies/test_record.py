@@ -21,8 +21,19 @@ def test_entries_of_an_earlier_run_count_and_the_file_says_how_they_were_made(
     again.add("b", {"figure": 2})
     told = json.loads(out.read_text())
     assert [entry["key"] for entry in told["results"]] == ["a", "b"]
-    assert told["fingerprint"] == tiny_llava.fingerprint() and told["command"] == "do it" and told["seed"] == 0
-    assert {"commit", "hardware", "version"} <= told.keys()
+    assert told["fingerprint"] == tiny_llava.fingerprint()
+    block = told["provenance"]
+    assert (block["command"], block["seed"], block["recorded"]) == ("do it", 0, "by the run")
+    assert {"commit", "clean", "hardware", "version"} <= block.keys()
+
+
+def test_a_run_that_continues_names_the_commits_of_the_runs_before(tmp_path: Path, tiny_llava: MultimodalModel) -> None:
+    out = tmp_path / "study.json"
+    Report(out, "do it", 0, tiny_llava, fresh=False).add("a", {})
+    told = json.loads(out.read_text())
+    told["provenance"]["commit"] = "0000000"
+    out.write_text(json.dumps(told))
+    assert Report(out, "do it", 0, tiny_llava, fresh=False).head["provenance"]["earlier_commits"] == ["0000000"]
 
 
 @pytest.mark.parametrize("change", ["command", "seed", "weights", "fresh"])
@@ -44,5 +55,7 @@ def test_what_was_made_otherwise_is_measured_anew(
 def test_the_command_is_the_one_that_anybody_has_to_run(tiny_llava: MultimodalModel) -> None:
     parser = study_parser("forgetting", "What it is.", "embedded-NAME.json")
     report = report_of(parser, parser.parse_args(["--model", "embedded:llava"]), tiny_llava, preset="tail")
-    assert report.head["command"].endswith("studies.forgetting --model embedded:llava --preset tail --seed 0")
+    assert report.head["provenance"]["command"].endswith(
+        "studies.forgetting --model embedded:llava --preset tail --seed 0"
+    )
     assert report.out == Path("benchmarks/results/embedded-llava.json")

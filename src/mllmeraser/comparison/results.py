@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from mllmeraser.comparison.cells import Cell, read_cell
 from mllmeraser.comparison.gate import Verdict
 from mllmeraser.evaluation.outcomes import OUTCOMES
+from mllmeraser.evaluation.provenance import BLOCK
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.files import write_whole
-from mllmeraser.version import __version__
 
 COMPARISON, RESULTS, TABLE = "comparison.json", "results.json", "results.parquet"
 
@@ -94,6 +94,7 @@ def write_results(
     cells: Sequence[Cell],
     verdicts: Sequence[Verdict],
     refused: Mapping[tuple[str, str], str],
+    block: Mapping[str, Any],
 ) -> Run:
     """Write `results.json`, `results.parquet` and `comparison.json`, each whole or not at all."""
     run = Run(recipe, tuple(cells), tuple(verdicts), dict(refused))
@@ -101,7 +102,7 @@ def write_results(
     write_whole(out / RESULTS, json.dumps(records, indent=1, ensure_ascii=False) + "\n", force=True)
     _write_table(out / TABLE, records)
     content = {
-        "version": __version__,
+        BLOCK: dict(block),
         "recipe": dict(recipe),
         "cells": [{"digest": c.digest, "title": c.title, "status": c.status, "reason": c.reason} for c in cells],
         "verdicts": [verdict.model_dump() for verdict in verdicts],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from mllmeraser.comparison.recipe import Recipe, read_recipe
 from mllmeraser.comparison.results import RESULTS, check_folder, write_results
 from mllmeraser.comparison.rows import Row, rows_of
 from mllmeraser.evaluation.protocols import default_protocol, get_protocol
+from mllmeraser.evaluation.provenance import provenance
 from mllmeraser.models.loading import load_model, resolve
 from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.samples.progress import Progress
@@ -122,7 +124,10 @@ def run_recipe(
     found = verdicts(cells)
     left_out = {} if force else refused(found)
     outcome = Outcome(out, tuple(cells), ran, tuple(found), left_out)
-    run = write_results(out, recipe.model_dump(mode="json"), outcome.cells, outcome.verdicts, outcome.refused)
+    more = [*["--quick"] * quick, *["--force"] * force, *(word for change in changes for word in ("--set", change))]
+    command = shlex.join(["mllmeraser", "compare", str(path), "--out", str(out), *more])
+    block = provenance(command, recipe.seeds)
+    run = write_results(out, recipe.model_dump(mode="json"), outcome.cells, outcome.verdicts, outcome.refused, block)
     write_exhibits(run, out)
     return outcome
 

@@ -7,14 +7,11 @@ file with the figures of all candidates, the choices, and the settings that a re
 from __future__ import annotations
 
 import json
-import platform
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from mllmeraser.comparison.cells import Cell, cell_file
 from mllmeraser.comparison.choice import Figures, Judged, Rule, choose, figures_of
@@ -22,10 +19,10 @@ from mllmeraser.comparison.rows import VANILLA, Row
 from mllmeraser.comparison.run import prepare, run_cells
 from mllmeraser.comparison.searched import SETTINGS
 from mllmeraser.comparison.space import Candidate, SearchSpace, candidates_of, read_space
+from mllmeraser.evaluation.provenance import BLOCK, provenance
 from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.samples.files import check_target, write_whole
 from mllmeraser.samples.progress import Progress
-from mllmeraser.version import __version__
 
 FORMAT = 1
 
@@ -156,9 +153,7 @@ def _content(
 ) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "command": command,
-        "version": __version__,
-        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        BLOCK: provenance(command, space.seeds),
         "name": space.name,
         "model": one.model,
         "fingerprint": one.fingerprint,

@@ -1,11 +1,9 @@
-"""The file of a study: what was run where, and its entries; a run that was stopped goes on where it was."""
+"""The result file of a study: provenance and entries. A stopped run continues where it ended."""
 
 from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +11,16 @@ from typing import Any
 
 import torch
 
+from mllmeraser.benchmarks.benchmark import Benchmark
+from mllmeraser.benchmarks.registry import load_benchmark
+from mllmeraser.embedded import BENCHMARK
+from mllmeraser.evaluation.provenance import BLOCK, provenance
+from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.files import write_whole
-from mllmeraser.version import __version__
 
-SAME = ("command", "version", "fingerprint", "seed")
-"""What has to be alike for the entries of an earlier run to count."""
+SAME = ("command", "version", "seed")
+"""What must be equal, beside the fingerprint, before the entries of an earlier run count."""
 
 
 class Report:
@@ -26,36 +28,40 @@ class Report:
 
     Attributes:
         out: The file.
-        head: Command, version, commit, fingerprint of the weights, hardware and seed.
+        head: The block `provenance` and the fingerprint of the weights.
     """
 
-    def __init__(self, out: Path, command: str, seed: int, model: MultimodalModel | None, *, fresh: bool) -> None:
-        """Begin, or go on with what an earlier run of the same command on the same weights has left.
+    def __init__(
+        self, out: Path, command: str, seed: int, model: MultimodalModel | None, *, fresh: bool, device: str = "cpu"
+    ) -> None:
+        """Start, or continue after an earlier run of the same command on the same weights.
 
         Args:
             out: Where to write.
-            command: What anybody has to run for the same result.
+            command: The command that repeats the run.
             seed: Of everything random.
-            model: Whose weights it is about, if it is about any.
-            fresh: Whether to measure everything anew.
+            model: The model that is measured, if there is one.
+            fresh: Whether to measure everything again.
+            device: Where the run measures.
         """
         self.out = out
         self.head: dict[str, Any] = {
-            "command": command,
-            "version": __version__,
-            "commit": _commit(),
+            BLOCK: provenance(command, seed, device=device),
             "fingerprint": None if model is None else model.fingerprint(),
-            "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-            "seed": seed,
         }
         self._entries = {} if fresh else self._earlier()
 
     def _earlier(self) -> dict[str, dict[str, Any]]:
+        """The entries of an earlier run; the commits of those runs are added to the block."""
         if not self.out.exists():
             return {}
-        report = json.loads(self.out.read_text(encoding="utf-8"))
-        if any(report.get(key) != self.head[key] for key in SAME):
+        report, now = json.loads(self.out.read_text(encoding="utf-8")), self.head[BLOCK]
+        before = report.get(BLOCK, {})
+        if report.get("fingerprint") != self.head["fingerprint"] or any(before.get(k) != now[k] for k in SAME):
             return {}
+        commits = {*before.get("earlier_commits", ()), before["commit"]} - {now["commit"], None}
+        if commits:
+            now["earlier_commits"] = sorted(commits)
         return {entry["key"]: entry for entry in report["results"]}
 
     def __contains__(self, key: str) -> bool:
@@ -65,18 +71,18 @@ class Report:
         return self._entries[key]
 
     def add(self, key: str, entry: Mapping[str, Any]) -> None:
-        """Keep an entry, and write the file whole."""
+        """Keep an entry and write the file."""
         self._entries[key] = {"key": key, **entry}
         text = json.dumps({**self.head, "results": list(self._entries.values())}, indent=1)
         write_whole(self.out, text + "\n", force=True)
 
 
 def study_parser(module: str, doc: str | None, out: str) -> ArgumentParser:
-    """The arguments that every study has; ``out`` is the default file, in which NAME stands for the model."""
+    """The arguments of every study. ``out`` is the default file; NAME in it is replaced by the model's name."""
     parser = ArgumentParser(prog=f"python -m mllmeraser.studies.{module}", description=(doc or "").splitlines()[0])
     parser.add_argument("--model", default="embedded:llava")
     parser.add_argument("--out", type=Path, help=f"default: benchmarks/results/{out}")
-    parser.add_argument("--force", action="store_true", help="measure anew what OUT holds already")
+    parser.add_argument("--force", action="store_true", help="measure again what OUT already holds")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(file=out)
@@ -84,7 +90,7 @@ def study_parser(module: str, doc: str | None, out: str) -> ArgumentParser:
 
 
 def report_of(parser: ArgumentParser, args: Namespace, model: MultimodalModel, **stated: object) -> Report:
-    """The report that the arguments of a study ask for; ``stated`` are further arguments its command has."""
+    """The report for the arguments of a study; ``stated`` are further arguments of its command."""
     short = args.model.rpartition(":")[2].rpartition("/")[2]
     more = "".join(f" --{name.replace('_', '-')} {value}" for name, value in stated.items())
     command = f"{parser.prog} --model {args.model}{more} --seed {args.seed}"
@@ -92,17 +98,14 @@ def report_of(parser: ArgumentParser, args: Namespace, model: MultimodalModel, *
     return Report(out, command, args.seed, model, fresh=args.force)
 
 
-def _commit() -> str | None:
-    """The commit that is checked out, with a plus sign where files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
+def begin(
+    parser: ArgumentParser, argv: list[str] | None, *stated: str
+) -> tuple[Namespace, MultimodalModel, Benchmark, Report]:
+    """Parse the arguments, load model and benchmark, and open the report.
 
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        return git("rev-parse", "--short", "HEAD") + (
-            "+" if git("status", "--porcelain", "--", str(here.parent)) else ""
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    The command in the report names the arguments ``stated``, beside model and seed.
+    """
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    model, benchmark = load_model(args.model), load_benchmark(BENCHMARK)
+    return args, model, benchmark, report_of(parser, args, model, **{name: getattr(args, name) for name in stated})
