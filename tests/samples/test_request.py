@@ -151,7 +151,7 @@ def test_from_samples_groups_by_subject_with_names() -> None:
 
 def test_require_answers_counts_and_names_the_first() -> None:
     require_answers([Sample("q", answer="x"), Sample("q", keywords=("x",))])
-    with pytest.raises(InputError, match=r"2 sample\(s\) have none; the first is 'one'"):
+    with pytest.raises(InputError, match=r"2 sample\(s\) have none; first: 'one'"):
         require_answers([Sample("q", answer="x"), Sample("q", id="one"), Sample("q", id="two")])
 
 

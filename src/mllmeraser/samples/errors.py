@@ -1,7 +1,6 @@
-"""Every error this package raises on purpose.
+"""The deliberate errors of this package.
 
-The command line prints an `InputError` as one line and exits with code 2; anything else is a fault of the
-program and keeps its traceback.
+The command line prints an `InputError` as one line and exits with code 2. Other errors keep their traceback.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ class MLLMEraserError(Exception):
 
 
 class InputError(MLLMEraserError):
-    """Something the user gave cannot be used; the message says what, and what to do about it."""
+    """The user's input cannot be used; the message says why, and what to do about it."""
 
 
 class ArtifactError(InputError):
@@ -28,4 +27,4 @@ class UnknownFamilyError(InputError):
 
 
 class AttachError(MLLMEraserError):
-    """An intervention could not be attached everywhere, or was asked to steer something it cannot."""
+    """An intervention could not be attached everywhere, or cannot steer this model."""

@@ -105,12 +105,9 @@ def expand_subject(subject: Subject, settings: ExpansionSettings, library: Quest
 
 
 def _wanted(subject: Subject, library: QuestionLibrary, settings: ExpansionSettings) -> QuestionLibrary:
-    known = {wording.attribute for wording in library.wordings}
-    unknown = sorted(set(subject.attributes) - known)
-    if unknown:
-        raise InputError(
-            f"subject {subject.key}: unknown attribute {unknown[0]!r}; known are {', '.join(sorted(known))}"
-        )
+    known = sorted(library.attributes)
+    for attribute in sorted(set(subject.attributes) - set(known)):
+        raise InputError(f"subject {subject.key}: unknown attribute {attribute!r}; known are {', '.join(known)}")
     return library.select(None, subject.attributes or settings.attributes)
 
 
@@ -186,25 +183,18 @@ def _picture_samples(
 def _wording_sample(
     wording: Wording, who: str, image: Image.Image | None, key: str | None, item: str, rng: random.Random
 ) -> Sample:
-    return Sample(
-        question=wording.render(who),
-        image=image,
-        task=wording.task,
-        options=wording.options(rng),
-        subject=key,
-        id=item,
-        attribute=wording.attribute,
-    )
+    text, options = wording.render(who), wording.options(rng)
+    return Sample(text, image, task=wording.task, options=options, subject=key, id=item, attribute=wording.attribute)
 
 
 def _by_picture(samples: Iterable[Sample]) -> list[list[Sample]]:
     groups: dict[str, list[Sample]] = {}
-    digests: dict[int, str] = {}  # many samples share one image object; each is hashed once
+    digests: dict[int, str] = {}  # many samples share one image object: hash each object once
     for sample in samples:
         if sample.image is not None:
-            digest = digests.setdefault(id(sample.image), "") or pixel_digest(sample.image)
-            digests[id(sample.image)] = digest
-            groups.setdefault(digest, []).append(sample)
+            if id(sample.image) not in digests:
+                digests[id(sample.image)] = pixel_digest(sample.image)
+            groups.setdefault(digests[id(sample.image)], []).append(sample)
     return list(groups.values())
 
 

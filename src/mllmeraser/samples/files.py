@@ -1,4 +1,4 @@
-"""Writing results whole or not at all."""
+"""Atomic writes: a result appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from mllmeraser.samples.errors import InputError
 
 OURS = ("eraser_config.json", "product_config.json", "report.html", "scores.json")
-"""A folder that holds one of these was written by this package and may be replaced on request."""
+"""This package wrote a folder that holds one of these files, and `force` may replace it."""
 
 
 def check_target(path: Path, *, force: bool = False) -> Path:
-    """Return `path` if a result may be written there; to be called before the work, not after it.
+    """Return `path` if a result may be written there; call this before the work starts.
 
     Raises:
-        InputError: If something stands there and `force` is off; if it is a folder that this package did not
-            write; if the folder above cannot be written to.
+        InputError: `path` exists and `force` is off; this package did not write the folder at `path`; or the
+            parent folder is not writable.
     """
     path = Path(path)
     if os.path.lexists(path):
@@ -28,9 +28,7 @@ def check_target(path: Path, *, force: bool = False) -> Path:
             raise InputError(f"{path} exists already: choose another place, or say --force to replace it")
         if path.is_dir() and any(path.iterdir()) and not any((path / name).exists() for name in OURS):
             raise InputError(f"{path} holds something that is not a result of this command: choose another place")
-    above = path.absolute().parent
-    while not above.exists():
-        above = above.parent
+    above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir():
         raise InputError(f"{path} cannot be written: {above} is not a folder")
     if not os.access(above, os.W_OK | os.X_OK):
@@ -40,9 +38,9 @@ def check_target(path: Path, *, force: bool = False) -> Path:
 
 @contextmanager
 def whole_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """Yield a place beside `path` that does not exist yet; move it to `path` if the block ends well.
+    """Yield a path beside `path` that does not exist yet; move it to `path` if the block raises no error.
 
-    If the block raises, nothing is left behind and what stood at `path` still stands.
+    After an error nothing new remains, and the old folder at `path` is unchanged.
 
     Raises:
         InputError: As `check_target`.
@@ -61,22 +59,29 @@ def whole_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def write_whole(path: Path, content: str | bytes, *, force: bool = False) -> None:
-    """Write `content` (text as UTF-8) to `path` in one step: readers see the old file or the new one.
+@contextmanager
+def whole_file(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield an empty file beside `path` to be written; it replaces `path` if the block raises no error.
 
     Raises:
-        InputError: As `check_target`.
+        InputError: As `check_target`, or `path` is a folder.
     """
     path = check_target(path, force=force)
     if path.is_dir():
         raise InputError(f"{path} is a folder: name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    beside = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+        yield beside
+        beside.chmod(0o644)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes, *, force: bool = False) -> None:
+    """Write `content` (text as UTF-8) to `path` in one step, as `whole_file`."""
+    with whole_file(path, force=force) as beside:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)

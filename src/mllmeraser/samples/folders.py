@@ -1,4 +1,4 @@
-"""Request folders: pictures of a person and, if wanted, a `request.yaml` with names and questions."""
+"""Request folders: pictures of a person and an optional `request.yaml` with names and questions."""
 
 from __future__ import annotations
 
@@ -22,13 +22,7 @@ GENERIC_NAME_QUESTION = "Who is {name}?"
 
 @dataclass(frozen=True)
 class Card:
-    """What a `request.yaml` says.
-
-    Attributes:
-        names: First to last.
-        questions: Of the user's own.
-        attributes: What alone is to be forgotten; none: everything.
-    """
+    """The content of a `request.yaml`: names, the user's questions, and the attributes to forget (empty for all)."""
 
     names: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
@@ -39,8 +33,7 @@ def read_subjects(path: str | Path) -> tuple[Subject, ...]:
     """Read a folder of pictures (one subject) or a folder of such folders (several).
 
     Raises:
-        InputError: The folder is missing, holds nothing usable, or mixes pictures and folders; a picture
-            cannot be read; `request.yaml` is malformed.
+        InputError: The folder is missing, empty, or mixes pictures and folders; or one of its files is unreadable.
     """
     root = Path(path)
     if not root.exists():
@@ -50,9 +43,7 @@ def read_subjects(path: str | Path) -> tuple[Subject, ...]:
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     has_own = bool(_images_of(root)) or _request_file(root) is not None
     if folders and has_own:
-        raise InputError(
-            f"{root}: holds both pictures (or a request.yaml) and folders; give one folder for each person"
-        )
+        raise InputError(f"{root}: mixes folders with pictures or a request.yaml; give one folder for each person")
     return tuple(read_subject(folder) for folder in folders) if folders else (read_subject(root),)
 
 
@@ -61,19 +52,17 @@ def read_subject(folder: Path) -> Subject:
     images = _images_of(folder)
     card = read_card(folder)
     if not images and not card.names:
-        raise InputError(f"{folder}: nothing to read here; put in at least one image (png, jpg, webp, ...)")
+        raise InputError(f"{folder}: is empty; put in at least one image (png, jpg, webp, ...)")
     key = folder.resolve().name
     samples = [*_image_samples(images, card, key), *_text_samples(card, key)]
     return Subject(key=key, names=card.names, samples=tuple(samples), attributes=card.attributes)
 
 
 def read_card(folder: Path) -> Card:
-    """Read `request.yaml` of a folder; a folder without one has an empty card."""
+    """Read `request.yaml` of a folder; without one, or if it is empty, return an empty card."""
     path = _request_file(folder)
-    if path is None:
-        return Card()
-    data = load_yaml(path)
-    if data is None:
+    data = None if path is None else load_yaml(path)
+    if path is None or data is None:
         return Card()
     if not isinstance(data, dict):
         raise InputError(f"{path}: must be a mapping with the keys {', '.join(REQUEST_KEYS)}")
@@ -85,7 +74,7 @@ def read_card(folder: Path) -> Card:
 
 
 def load_yaml(path: Path) -> Any:
-    """Parse a YAML file; a syntax error is one line with its position."""
+    """Parse a YAML file; the `InputError` of a syntax error is one line with its position."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -120,19 +109,17 @@ def _strings(value: Any, path: Path, key: str) -> list[str]:
 
 
 def _image_samples(images: list[Path], card: Card, key: str) -> list[Sample]:
-    questions = card.questions or (GENERIC_QUESTION,)
-    samples = []
-    for path in images:
-        image = open_image(path)
-        for index, question in enumerate(questions):
-            asked = None if card.questions else IDENTITY
-            samples.append(Sample(question, image=image, subject=key, id=f"{key}/{path.name}/{index}", attribute=asked))
-    return samples
+    attribute = None if card.questions else IDENTITY
+    return [
+        Sample(question, image, subject=key, id=f"{key}/{path.name}/{index}", attribute=attribute)
+        for path, image in ((path, open_image(path)) for path in images)
+        for index, question in enumerate(card.questions or (GENERIC_QUESTION,))
+    ]
 
 
 def _text_samples(card: Card, key: str) -> list[Sample]:
     generic = [GENERIC_NAME_QUESTION.format(name=name) for name in card.names]
-    # A question that says the name can be asked without a picture; one about "this person" cannot.
+    # A question with the name works without a picture; one about "this person" does not.
     named = [q for q in card.questions if any(name.casefold() in q.casefold() for name in card.names)]
     return [
         Sample(question, subject=key, id=f"{key}/text/{index}", attribute=IDENTITY if question in generic else None)

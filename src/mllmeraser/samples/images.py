@@ -10,26 +10,21 @@ from PIL import Image, ImageOps
 
 from mllmeraser.samples.errors import InputError
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".heic", ".heif"}
-)
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".heic", ".heif")
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether the name of a file says that it is a picture (hidden files are none)."""
+    """Whether a file has the suffix of a picture and is not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """The picture as it is looked at: camera orientation applied, transparency on white, mode RGB."""
+    """The picture upright as its EXIF data says, on white if transparent, mode RGB."""
     image = ImageOps.exif_transpose(image)
-    if image.mode == "RGB":
-        return image
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.mode != "RGB" and (image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info):
         layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -51,13 +46,13 @@ def decode_image(data: bytes, where: str) -> Image.Image:
             image.load()
             return as_rgb(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow reports an unknown format with the repr of a buffer, which tells the user nothing.
+        # Pillow's message for an unknown format is the repr of a buffer, which does not help the user.
         reason = "not a picture Pillow can read" if "BytesIO" in str(error) else str(error)
         raise InputError(f"{where}: unreadable image ({reason})") from None
 
 
 def pixel_digest(image: Image.Image) -> str:
-    """SHA-256 (hex) over size and RGB bytes: equal for the same picture, whatever the file format."""
+    """SHA-256 (hex) over size and RGB bytes: equal for the same picture in any file format."""
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     digest = hashlib.sha256(b"%dx%d\0" % rgb.size)
     digest.update(rgb.tobytes())

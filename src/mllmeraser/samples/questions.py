@@ -1,17 +1,17 @@
-"""The question library: generic questions about a person, in image form and in name form.
+"""The question library: generic questions about a person, with a picture or by name.
 
-A request can be fitted without a single private fact, because what is asked about a person is much the same
-for everybody. The shipped library (`data/questions.yaml`) holds the wordings; a library of one's own has the
-same keys.
+Questions about people are much alike, so a request needs no private fact. `data/questions.yaml` is the shipped
+library; a user's library has the same keys.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import as_file, files
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,10 @@ class Wording:
     """One way to ask about one attribute.
 
     Attributes:
-        attribute: What is asked for, such as `"occupation"`.
-        task: How it is asked; `"classification"` needs options from `values`.
+        attribute: The attribute in question, such as `"occupation"`.
+        task: The form of the question; `"classification"` needs options from `values`.
         template: The text with the placeholder `{who}`. Without it the wording suits pictures only.
-        values: Generic values of the attribute, from which options are drawn.
+        values: Generic values of the attribute, the pool of the options.
     """
 
     attribute: str
@@ -45,11 +45,11 @@ class Wording:
 
     @property
     def names_person(self) -> bool:
-        """Whether the wording can be asked by name, without a picture."""
+        """Whether the wording works by name, without a picture."""
         return WHO in self.template
 
     def render(self, who: str) -> str:
-        """The question about `who` ("this person", or a name), each sentence with a capital."""
+        """The question about `who` ("this person", or a name), with a capital at each start."""
         text = self.template.replace(WHO, who)
         head, colon, tail = text.partition(": ")
         if colon and BLANK in tail:
@@ -65,33 +65,32 @@ class Wording:
 
 @dataclass(frozen=True)
 class QuestionLibrary:
-    """Wordings about a person, and the phrases that stand for the person before a picture."""
+    """Wordings about a person, and the phrases for the person in a picture."""
 
     wordings: tuple[Wording, ...]
     image_forms: tuple[str, ...] = ("this person",)
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """The attributes asked about, in the order of the file."""
+        """The attributes of the wordings, in the order of the file."""
         return tuple(dict.fromkeys(wording.attribute for wording in self.wordings))
 
-    def select(self, tasks: Iterable[Task] | None = None, attributes: Iterable[str] | None = None) -> QuestionLibrary:
+    def select(
+        self, tasks: Collection[Task] | None = None, attributes: Collection[str] | None = None
+    ) -> QuestionLibrary:
         """The part of the library with these tasks and attributes (None: all)."""
-        wanted_tasks = None if tasks is None else set(tasks)
-        wanted = None if attributes is None else set(attributes)
-        kept = [
+        kept = tuple(
             wording
             for wording in self.wordings
-            if (wanted_tasks is None or wording.task in wanted_tasks)
-            and (wanted is None or wording.attribute in wanted)
-        ]
-        return QuestionLibrary(tuple(kept), self.image_forms)
+            if (tasks is None or wording.task in tasks) and (attributes is None or wording.attribute in attributes)
+        )
+        return QuestionLibrary(kept, self.image_forms)
 
     def draw(self, n: int, rng: random.Random, *, by_name: bool = False) -> list[Wording]:
         """Draw `n` wordings, spread evenly over tasks and attributes.
 
-        Within a task and attribute no wording comes twice before all have come. With `by_name` only wordings
-        that can be asked without a picture are drawn.
+        Within a task and attribute each wording comes once before any repeats. `by_name` leaves out wordings that
+        need a picture.
         """
         strata: dict[tuple[str, str], list[Wording]] = {}
         for wording in self.wordings:
@@ -100,11 +99,7 @@ class QuestionLibrary:
         for group in strata.values():
             rng.shuffle(group)
         order = _interleaved(list(strata), rng)
-        drawn: list[Wording] = []
-        for index in range(n if order else 0):
-            group = strata[order[index % len(order)]]
-            drawn.append(group[(index // len(order)) % len(group)])
-        return drawn
+        return [strata[stratum][turn % len(strata[stratum])] for turn in range(n) for stratum in order][:n]
 
 
 @lru_cache(maxsize=1)
@@ -118,8 +113,7 @@ def read_library(path: str | Path) -> QuestionLibrary:
     """Read a question library from YAML.
 
     Raises:
-        InputError: The file cannot be read, has unknown keys, or a multiple-choice wording has fewer than
-            four values to draw options from.
+        InputError: The file cannot be read, has unknown keys, or has multiple choice with fewer than four values.
     """
     path = Path(path)
     data = load_yaml(path)
@@ -144,7 +138,7 @@ def _attribute_wordings(attribute: str, entry: Mapping[str, Any], data: Mapping[
     if any(BLANK not in text for text in clozes):
         raise InputError(f"{where}: a cloze wording needs the blank {BLANK}")
     values = tuple(str(value) for value in entry.get("values") or ())
-    # Any open question can be asked with options; `choice` is for wordings that only make sense with them.
+    # Every open question also works with options; `choice` holds wordings that make sense only with options.
     choice = [*generation, *(entry.get("choice") or ())] if values else []
     if entry.get("choice") and not values or 0 < len(values) < 4:
         raise InputError(f"{where}: multiple choice needs at least four values")
@@ -153,16 +147,13 @@ def _attribute_wordings(attribute: str, entry: Mapping[str, Any], data: Mapping[
 
 
 def _interleaved(strata: list[tuple[str, str]], rng: random.Random) -> list[tuple[str, str]]:
-    """The strata in random order with the tasks taking turns, so that a short draw has all of them."""
+    """The strata in random order, the tasks in turn, so that a short draw has all tasks."""
     queues: dict[str, list[tuple[str, str]]] = {}
     for stratum in strata:
         queues.setdefault(stratum[0], []).append(stratum)
     for queue in queues.values():
         rng.shuffle(queue)
-    order: list[tuple[str, str]] = []
-    for turn in range(max((len(queue) for queue in queues.values()), default=0)):
-        order += [queue[turn] for queue in queues.values() if turn < len(queue)]
-    return order
+    return [stratum for turn in zip_longest(*queues.values()) for stratum in turn if stratum is not None]
 
 
 def _capital(text: str) -> str:

@@ -1,8 +1,7 @@
 """Samples from files: JSONL, parquet, and folders of pictures.
 
-Columns (all but `question` may be missing): image, question, answer, subject, task, options, keywords, id,
-attribute. In JSONL `image` is a path relative to the file; in parquet it is a struct of bytes and path, the
-way the Hugging Face hub stores pictures.
+The columns are those of `COLUMNS`; only `question` is required. In JSONL `image` is a path relative to the file. In
+parquet it is a struct of bytes and path, as on the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ def read_samples(path: str | Path) -> list[Sample]:
     """Read samples from a JSONL or parquet file, or from a folder of either or of pictures.
 
     Raises:
-        InputError: The path is missing or of another kind, a row is malformed (the message gives its number),
-            or a picture cannot be read (the message gives its name).
+        InputError: The path is missing or of another kind; or a row or a picture, named in the message, is malformed.
     """
     source = Path(path)
     if source.is_dir():
@@ -49,7 +47,7 @@ def read_samples(path: str | Path) -> list[Sample]:
 
 
 def sample_from_row(row: Mapping[str, Any], *, folder: Path = Path(), where: str = "row", number: int = 0) -> Sample:
-    """One sample from a mapping with the columns of this module; `number` is the id where there is none."""
+    """One sample from a mapping with these columns; `number` is the default id."""
     task: Any = row.get("task") or ("classification" if row.get("options") else "generation")
     if task not in TASKS:
         raise InputError(f"{where}: task {task!r} is none of {', '.join(TASKS)}")
@@ -82,14 +80,15 @@ def image_from(value: Any, folder: Path, where: str) -> Image.Image | None:
         return decode_image(bytes(value), where)
     if isinstance(value, Mapping):
         if value.get("bytes"):
-            return decode_image(bytes(value["bytes"]), _image_name(value, where))
+            return decode_image(
+                bytes(value["bytes"]), f"{where}, image {value['path']}" if value.get("path") else where
+            )
         value = value.get("path")
         if value is None:
             return None
     if isinstance(value, str) and value:
         return open_image(folder / value)
-    kind = type(value).__name__
-    raise InputError(f"{where}: image must be a path or a struct of bytes and path, not {kind}")
+    raise InputError(f"{where}: image must be a path or a struct of bytes and path, not {type(value).__name__}")
 
 
 def options_from(value: Any, where: str) -> tuple[tuple[str, str], ...]:
@@ -99,7 +98,8 @@ def options_from(value: Any, where: str) -> tuple[tuple[str, str], ...]:
     if isinstance(value, Mapping):
         pairs = [(str(letter), text) for letter, text in value.items() if text is not None]
     elif isinstance(value, list | tuple) and len(value) <= len(LETTERS):
-        pairs = [_pair(letter, entry) for letter, entry in zip(LETTERS, value, strict=False)]
+        lettered = zip(LETTERS, value, strict=False)
+        pairs = [(str(e[0]), e[1]) if isinstance(e, list | tuple) and len(e) == 2 else (a, e) for a, e in lettered]
     else:
         raise InputError(f"{where}: options must be a mapping {{A: ..., B: ...}} or a short list of texts")
     return tuple((letter.strip().upper(), str(text).strip()) for letter, text in pairs)
@@ -107,13 +107,12 @@ def options_from(value: Any, where: str) -> tuple[tuple[str, str], ...]:
 
 def text_or_none(value: Any) -> str | None:
     """The value as text without outer blanks; None for None and for empty text."""
-    text = "" if value is None else str(value).strip()
-    return text or None
+    return None if value is None else str(value).strip() or None
 
 
 def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a parquet file as plain Python values, a batch at a time."""
-    # Reading parquet costs a quarter of a second of import that most commands do not need.
+    # pyarrow takes a quarter of a second to import, and most commands do not need it.
     import pyarrow
     import pyarrow.parquet
 
@@ -148,16 +147,6 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: expected an object with the keys {', '.join(COLUMNS)}")
         yield row
-
-
-def _pair(letter: str, entry: Any) -> tuple[str, Any]:
-    if isinstance(entry, list | tuple) and len(entry) == 2:
-        return str(entry[0]), entry[1]
-    return letter, entry
-
-
-def _image_name(value: Mapping[str, Any], where: str) -> str:
-    return f"{where}, image {value['path']}" if value.get("path") else where
 
 
 def _keywords(value: Any, where: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The Request: what somebody wants forgotten, plus what must not move."""
+"""The Request: subjects to forget, and samples with answers that must stay the same."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Request:
 
     Attributes:
         subjects: The people or concepts to forget.
-        retain: Samples whose answers must not change.
-        strangers: Samples about people unknown to the model; what the `unknown` direction points at.
+        retain: Samples; the model's answers to them must stay the same.
+        strangers: Samples about people unknown to the model; the `unknown` direction points at their states.
     """
 
     subjects: tuple[Subject, ...]
@@ -43,17 +43,13 @@ class Request:
     ) -> Request:
         """Read a request from disk.
 
-        `path` is a folder of pictures with an optional `request.yaml` (name, other_names, questions), a
-        folder of such folders (several subjects), or a JSONL or parquet file; `retain` and `strangers`
-        likewise. No private fact is needed.
+        `path` is a folder of pictures with an optional `request.yaml` (name, other_names, questions, attributes), a
+        folder of such folders (several subjects), or a JSONL or parquet file. So are `retain` and `strangers`.
 
         Raises:
             InputError: Something cannot be read, or the request is not valid (see `validate`).
         """
-        if _is_table(path):
-            subjects = group_subjects(read_samples(path))
-        else:
-            subjects = read_subjects(path)
+        subjects = group_subjects(read_samples(path)) if _is_table(path) else read_subjects(path)
         request = cls(subjects, _samples_of(retain), _samples_of(strangers))
         request.validate()
         return request
@@ -67,9 +63,9 @@ class Request:
         *,
         names: Mapping[str, Sequence[str]] | None = None,
     ) -> Request:
-        """Make a request of samples; `Sample.subject` says which subject each belongs to.
+        """Make a request of samples, grouped by `Sample.subject`.
 
-        `names` gives the names of subjects, by key, from which text-only questions are made.
+        `names` maps keys of subjects to their names, for text-only questions.
 
         Raises:
             InputError: The request is not valid (see `validate`).
@@ -82,8 +78,8 @@ class Request:
         """Check the request.
 
         Raises:
-            InputError: Nothing is to be forgotten, a subject has no sample, two subjects have one key, or a
-                sample (same prompt, same picture) is to be forgotten and also retained, or a stranger's.
+            InputError: The forget set is empty; a subject has no sample, or the key of another one; or a forget
+                sample (same prompt and picture) is also in retain or strangers.
         """
         if not self.forget:
             raise InputError("the forget set is empty: give at least one image or one name to forget")
@@ -110,13 +106,9 @@ class Request:
 
 def require_answers(samples: Iterable[Sample], purpose: str = "scoring") -> None:
     """Raise an `InputError` if a sample has neither an answer nor keywords."""
-    missing = [sample for sample in samples if not sample.answer and not sample.keywords]
+    missing = [sample.id or sample.question for sample in samples if not sample.answer and not sample.keywords]
     if missing:
-        first = missing[0]
-        raise InputError(
-            f"{purpose} needs answers, but {len(missing)} sample(s) have none; "
-            f"the first is {first.id or first.question!r}"
-        )
+        raise InputError(f"{purpose} needs answers, but {len(missing)} sample(s) have none; first: {missing[0]!r}")
 
 
 def _is_table(path: str | Path) -> bool:
@@ -132,7 +124,7 @@ def _samples_of(path: str | Path | None) -> tuple[Sample, ...]:
     if _is_table(path):
         return tuple(read_samples(path))
     subjects = read_subjects(path)
-    # Names are lost when subjects become plain samples: the text-only questions are made here.
+    # Plain samples lose the names of their subjects, so their text-only questions are added here.
     by_name = [sample for subject in subjects for sample in name_samples(subject, ExpansionSettings())]
     return tuple([*(sample for subject in subjects for sample in subject.samples), *by_name])
 
@@ -142,6 +134,4 @@ def _refuse_shared(forget: Sequence[Sample], others: Sequence[Sample], name: str
     for sample in others:
         twin = known.get(sample.digest())
         if twin is not None:
-            raise InputError(
-                f"forget and {name} share a sample ({twin.id or twin.question!r}); remove it from one of them"
-            )
+            raise InputError(f"forget and {name} share a sample ({twin.id or twin.question!r}); remove one of the two")

@@ -12,27 +12,27 @@ Task = Literal["classification", "generation", "cloze"]
 Modality = Literal["image", "text"]
 
 IMPERSONAL = frozenset({"perception", "general"})
-"""Attributes of samples that ask for no fact about anybody: what a picture shows, or what everybody knows."""
+"""Attributes of samples that ask for no personal fact: the content of a picture, or general knowledge."""
 IDENTITY = "identity"
-"""Attribute of samples that ask who somebody is."""
+"""Attribute of samples that ask who a person is."""
 LETTER_INSTRUCTION = "Answer with one letter."
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One item: what is asked, about which image, and what the right answer is.
+    """One item: a question, its image, and the right answer.
 
     Attributes:
-        question: Full text put to the model; for classification without the options.
+        question: Full text of the question; for classification without the options.
         image: RGB picture, or None for a text-only question.
         answer: Gold sentence or value; for classification the letter.
         task: How the answer is scored.
         options: For classification, pairs of letter and value in the order shown: `(("A", "baker"), ...)`.
-        keywords: The item counts as recalled when one of them occurs as a whole word (generation and
-            cloze); for cloze the gold value.
+        keywords: For generation and cloze; the answer counts as recall if one occurs as a whole word. For cloze
+            the gold value.
         subject: Key of the person or concept the item is about.
         id: Stable identifier of the item within its source.
-        attribute: What is asked about the subject, for example `"occupation"`.
+        attribute: The attribute of the subject in question, for example `"occupation"`.
     """
 
     question: str
@@ -47,22 +47,19 @@ class Sample:
 
     @property
     def modality(self) -> Modality:
-        """`"image"` if the sample carries a picture, else `"text"`."""
+        """`"image"` with a picture, else `"text"`."""
         return "text" if self.image is None else "image"
 
     @property
     def prompt(self) -> str:
-        """The question as shown to the model, options included for classification."""
+        """The question as the model sees it, with the options of a classification."""
         if self.task != "classification" or not self.options:
             return self.question
         lines = [f"{letter}: {value}" for letter, value in self.options]
         return "\n".join([self.question, *lines, LETTER_INSTRUCTION])
 
     def digest(self) -> str:
-        """SHA-256 (hex) over the prompt, the size of the picture and its RGB bytes.
-
-        The answer is left out: two samples that put the same thing to the model have the same digest.
-        """
+        """SHA-256 (hex) over the prompt, the size of the picture and its RGB bytes, without the answer."""
         digest = hashlib.sha256(self.prompt.encode())
         if self.image is not None:
             image = self.image if self.image.mode == "RGB" else self.image.convert("RGB")

@@ -12,14 +12,14 @@ ANONYMOUS = "subject"
 
 @dataclass(frozen=True)
 class Subject:
-    """One person or concept to be forgotten; each gets a gate of its own.
+    """One person or concept to forget; each has its own gate.
 
     Attributes:
         key: Stable key, unique within a request (name of the folder, or ID in a benchmark).
-        names: Every name the subject goes by; text-only questions are made from them.
-        samples: What is known to ask about the subject.
-        attributes: What is to be forgotten about the subject (`Sample.attribute`), for example `("residence",)`; none:
-            everything. Needs the gate `subject`.
+        names: All names of the subject, for text-only questions.
+        samples: Known questions about the subject.
+        attributes: The attributes to forget (`Sample.attribute`), for example `("residence",)`; empty for all.
+            Needs the gate `subject`.
     """
 
     key: str
@@ -29,10 +29,7 @@ class Subject:
 
 
 def group_subjects(samples: Iterable[Sample], names: Mapping[str, Sequence[str]] | None = None) -> tuple[Subject, ...]:
-    """Group samples by `Sample.subject`, in order of first appearance.
-
-    Samples without a subject form one subject of their own.
-    """
+    """Group samples by `Sample.subject`, in order of first appearance; those without one form one subject."""
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
         groups.setdefault(sample.subject or ANONYMOUS, []).append(sample)

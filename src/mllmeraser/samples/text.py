@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_NUMERALS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-)  # fmt: skip
+_NUMERALS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _NUMBER_WORDS = {str(number): word for number, word in enumerate(_NUMERALS)}
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
@@ -28,7 +26,7 @@ def words(text: str) -> list[str]:
 
 
 def contains(text: str, value: str) -> bool:
-    """Whether the words of `value` stand in `text` one after the other; an empty value stands nowhere."""
+    """Whether the words of `value` occur in `text` in one run; False if `value` has no words."""
     return contains_words(words(text), words(value))
 
 
@@ -39,5 +37,5 @@ def contains_words(text: list[str], value: list[str]) -> bool:
 
 
 def content_words(text: str) -> list[str]:
-    """The words of a text that carry meaning: all but articles, pronouns, auxiliaries and the like."""
+    """The words of a text without articles, pronouns, auxiliaries and other function words."""
     return [word for word in words(text) if word not in FUNCTION_WORDS]
