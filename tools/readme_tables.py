@@ -60,7 +60,7 @@ def study_table(model: str) -> str:
     report = json.loads((RESULTS / f"embedded-{model}.json").read_text(encoding="utf-8"))
     head = (
         "people forgotten", "by picture", "by name", "choice by letter", 'clean "unknown"', "everyone else",
-        "celebrities", "general knowledge", "AUC of the decision", "false alarms (stated)", "kB",
+        "celebrities", "general knowledge", "lowest AUC of the decision", "false alarms (highest promised)", "kB",
     )  # fmt: skip
     by_split: dict[str, list[dict[str, Any]]] = {}
     for entry in report["results"]:
