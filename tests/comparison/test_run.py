@@ -12,8 +12,8 @@ import pytest
 
 from mllmeraser.comparison import plan, run
 from mllmeraser.comparison.cells import Cell, cell_file, write_cell
+from mllmeraser.comparison.recipe import MANDATORY
 from mllmeraser.comparison.results import read_run
-from mllmeraser.comparison.rows import MANDATORY
 from mllmeraser.comparison.run import run_recipe
 from mllmeraser.methods import registry
 from mllmeraser.samples import InputError

@@ -45,6 +45,7 @@ def outside_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_built_in_method_keeps_the_protocol(name: str) -> None:
     method = load_method(name)
     assert isinstance(method, Method) and method.name == name
+    assert method.trained == (name not in ("block-list", "system-prompt"))
     defaults = method.settings()
     assert defaults.model_config["extra"] == "forbid"
     if method.variants:
@@ -64,13 +65,14 @@ def test_an_outside_package_adds_a_method(monkeypatch: pytest.MonkeyPatch) -> No
     outside_package(monkeypatch)
     announce(monkeypatch, metadata.EntryPoint("outside", "outside_package:Outside", GROUP))
     assert "outside" in method_names() and "ga" in method_names()
-    assert isinstance(load_method("outside"), Outside)
+    made = load_method("outside")
+    assert isinstance(made, Outside) and isinstance(made, Method) and made.trained
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [("nowhere_package:Outside", "cannot be loaded"), ("outside_package:Gone", "cannot be loaded"),
-     ("outside_package:number", "is no method"), ("builtins:object", "is no method")],
+     ("outside_package:number", "is no method"), ("builtins:object", "is not a method")],
 )  # fmt: skip
 def test_what_is_no_method_is_refused(monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
     outside_package(monkeypatch)

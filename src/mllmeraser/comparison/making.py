@@ -12,12 +12,13 @@ from typing import Any
 
 from mllmeraser.benchmarks.benchmark import Benchmark
 from mllmeraser.benchmarks.defaults import complete
-from mllmeraser.comparison.rows import GUARDS, Row
+from mllmeraser.comparison.recipe import is_trained
+from mllmeraser.comparison.rows import Row
 from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.demo import forget_request
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
-from mllmeraser.erasure.directions.direction import CONTRAST_KINDS
+from mllmeraser.erasure.directions.kinds import CONTRAST_KINDS
 from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.methods.block_list import BlockListProduct
@@ -90,7 +91,7 @@ def make(
         if clock is not None:
             return Made(Eraser.from_pretrained(folder / "eraser"), clock["seconds"], clock["stages"])
         return _erased(model, row, requests.operators, folder, seed, progress)
-    request = requests.operators if row.method in GUARDS else requests.trained
+    request = requests.trained if is_trained(row.method) else requests.operators
     before = clock["seconds"] if clock is not None else 0.0
     began = time.perf_counter()
     try:

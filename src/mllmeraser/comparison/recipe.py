@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mllmeraser.comparison.searched import read_settings
+from mllmeraser.methods.registry import load_method
 from mllmeraser.samples.errors import InputError
 
 COMMITTED = "committed"
@@ -180,7 +181,7 @@ def _with_searched(recipe: Recipe, path: Path) -> Recipe:
     file = path.parent / recipe.settings_from
     found, rows = read_settings(file, path), []
     for entry in recipe.methods:
-        if entry.method not in (OURS, *MANDATORY):
+        if is_trained(entry.method):
             if entry.title not in found:
                 raise InputError(f"{path}: {file} has no settings of {entry.title}: search them, or leave out the row")
             entry = entry.model_copy(update={"settings": merged(found[entry.title], entry.settings)})
@@ -263,6 +264,15 @@ def label_of(entry: MethodEntry) -> str:
         return entry.label
     preset = entry.preset or ("default" if entry.method == OURS else None)
     return ", ".join(part for part in (entry.method, preset, entry.variant) if part)
+
+
+def is_trained(method: str) -> bool:
+    """Whether a method trains the model: then its settings are searched, and each seed makes another product.
+
+    Raises:
+        InputError: There is no such method.
+    """
+    return method not in (OURS, VANILLA, RETAIN_ONLY, HOOK_OFF) and load_method(method).trained
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

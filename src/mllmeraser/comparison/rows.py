@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from mllmeraser.comparison.recipe import (
     GUARDS,
     HOOK_OFF,
-    MANDATORY,
     OURS,
     RETAIN_ONLY,
     VANILLA,
     MethodEntry,
     Recipe,
+    is_trained,
     label_of,
     merged,
 )
@@ -50,7 +50,7 @@ class Row:
     @property
     def seeded(self) -> bool:
         """Whether another seed would make another product."""
-        return self.method not in MANDATORY
+        return self.method == OURS or is_trained(self.method)
 
     @property
     def erases(self) -> bool:

@@ -12,8 +12,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from mllmeraser.comparison.recipe import (
-    MANDATORY,
-    OURS,
     Count,
     MethodEntry,
     ModelEntry,
@@ -21,6 +19,7 @@ from mllmeraser.comparison.recipe import (
     Recipe,
     Strict,
     fitted,
+    is_trained,
     merged,
     read_mapping,
 )
@@ -77,7 +76,7 @@ class Tried(Strict):
     def _one_form(self) -> Tried:
         if (self.grid is None) == (self.candidates is None):
             raise ValueError("a method has either a grid or candidates")
-        if self.method in (OURS, *MANDATORY):
+        if not is_trained(self.method):
             raise ValueError(f"{self.method} is not trained: there is nothing to search")
         return self
 

@@ -117,6 +117,7 @@ class BlockList:
     name: ClassVar[str] = "block-list"
     variants: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[type[MethodSettings]] = BlockListSettings
+    trained: ClassVar[bool] = False
 
     def make(
         self,

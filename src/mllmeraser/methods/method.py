@@ -32,11 +32,13 @@ class Method(Protocol):
         name: By which it is found in the registry and stated in records.
         variants: Names of its variants, the default first; empty if there are none.
         settings: Class of its settings; an instance without arguments holds the defaults.
+        trained: Whether `make` trains the model.
     """
 
     name: ClassVar[str]
     variants: ClassVar[tuple[str, ...]]
     settings: ClassVar[type[MethodSettings]]
+    trained: ClassVar[bool]
 
     def make(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 from mllmeraser.methods.method import Method
 from mllmeraser.samples.errors import InputError
@@ -53,9 +53,11 @@ def load_method(name: str) -> Method:
     except (ImportError, AttributeError) as error:
         raise InputError(f"the method {name!r} cannot be loaded from {sources[name]}: {error}") from error
     made = make()
-    if not isinstance(made, Method):
-        raise InputError(f"{sources[name]} is no method: it needs name, variants, settings and make")
-    return made
+    if not all(hasattr(made, part) for part in ("name", "variants", "settings", "make")):
+        raise InputError(f"{sources[name]} is not a method: it needs name, variants, settings and make")
+    if not hasattr(made, "trained"):
+        made.trained = True  # other packages may have been written before this attribute
+    return cast(Method, made)
 
 
 def _sources() -> dict[str, str]:

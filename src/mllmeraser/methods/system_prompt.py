@@ -80,6 +80,7 @@ class SystemPrompt:
     name: ClassVar[str] = "system-prompt"
     variants: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[type[MethodSettings]] = SystemPromptSettings
+    trained: ClassVar[bool] = False
 
     def make(
         self,

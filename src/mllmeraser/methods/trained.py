@@ -79,6 +79,7 @@ class TrainedMethod(ABC):
     name: ClassVar[str]
     variants: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[type[MethodSettings]]
+    trained: ClassVar[bool] = True
 
     @abstractmethod
     def data(self, model: MultimodalModel, request: Request, settings: Any, seed: int) -> TrainingData:
