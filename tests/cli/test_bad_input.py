@@ -16,6 +16,7 @@ from worlds import quick, small_request
 from mllmeraser.cli.app import app
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.fit.linear import fit
+from mllmeraser.erasure.settings import PRESETS
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from tiny import build_llava, picture
@@ -200,8 +201,19 @@ def test_an_eraser_answers_and_reads_its_gate(tiny_llava_path: Path, eraser_fold
     assert Eraser.from_pretrained(eraser_folder).config.read_layers == tuple(int(k) for k in reading["layers"])
 
 
-def test_help_has_examples_everywhere() -> None:
-    for command in ("demo", "erase", "ask", "evaluate", "models list", "models check", "compare", "exhibit"):
-        result = run(*command.split(), "--help")
-        assert result.exit_code == 0
-        assert f"mllmeraser {command}" in " ".join(result.stdout.split()), command
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "erase", "ask", "evaluate", "models list", "models check", "compare", "search", "exhibit", "serve",
+     "gradio", "certificate check", "certificate print", "certificate key", "ledger add", "ledger keys list"],
+)  # fmt: skip
+def test_help_has_examples_everywhere(command: str) -> None:
+    result = run(*command.split(), "--help")
+    assert result.exit_code == 0
+    examples = " ".join(result.stdout.split("Examples:")[1].split())
+    assert f"mllmeraser {command}" in examples
+
+
+def test_help_names_every_preset_and_keeps_brackets() -> None:
+    assert all(f"{preset}" in run("erase", "--help").stdout for preset in PRESETS)
+    assert "pip install 'mllmeraser[demo]'" in run("gradio", "--help").stdout
+    assert "pip install 'mllmeraser[telemetry]'" in run("serve", "--help").stdout

@@ -26,8 +26,9 @@ def test_every_command_that_loads_a_model_has_the_options(command: list[str], mo
     monkeypatch.setenv("COLUMNS", "200")
     code, said, _ = run(*command, "--help")
     assert code == 0
-    for option in ("--revision", "--dtype", "--quantise", "--device", "--device-map", "--adapter"):
+    for option in ("--revision", "--dtype", "--quantization", "--device", "--device-map", "--adapter"):
         assert option in said
+    assert "--quantise" not in said
 
 
 def test_what_the_options_say_holds(tiny_llava_path: Path) -> None:
@@ -42,6 +43,7 @@ def test_what_the_options_say_holds(tiny_llava_path: Path) -> None:
     ("options", "said"),
     [
         (["--dtype", "int64"], "unknown dtype"),
+        (["--quantization", "int3"], "known are int8, nf4"),
         (["--quantise", "int3"], "known are int8, nf4"),
         (["--device", "abacus"], "unknown device"),
         (["--device", "cpu", "--device-map", "auto"], "not both"),

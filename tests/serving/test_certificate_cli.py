@@ -73,6 +73,8 @@ def test_it_is_printed(keys: Path, file: Path, tmp_path: Path) -> None:
         again = run("print", file, "--out", tmp_path / name)
         assert again.exit_code == 2 and "--force" in again.stderr
         assert "was not checked" in run("print", file, "--out", tmp_path / name, "--force").stderr
+        written = run("print", file, "--key", public, "--out", tmp_path / name, "--force", "--json")
+        assert json.loads(written.stdout) == {"path": str(tmp_path / name), "signature_checked": True}
     refused = run("print", file, "--out", tmp_path / "c.docx")
     assert refused.exit_code == 2 and ".pdf or .html" in refused.stderr
     file.write_text(file.read_text().replace('"seed": 0', '"seed": 1'))

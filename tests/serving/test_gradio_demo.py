@@ -86,10 +86,10 @@ def test_what_is_wrong_is_one_line(server: Running) -> None:
 
 
 def test_without_gradio_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mllmeraser.cli.gradio.find_spec", lambda name: None)
+    monkeypatch.setattr("mllmeraser.cli.serve.find_spec", lambda name: None)
     result = CliRunner().invoke(app, ["gradio", "--key", "x"])
     assert result.exit_code == 2 and result.stderr.splitlines() == [
-        "mllmeraser: gradio is missing: pip install 'mllmeraser[demo]', best in an environment of its own"
+        "mllmeraser: gradio is missing: pip install 'mllmeraser[demo]', best in its own environment"
     ]
 
 

@@ -1,4 +1,4 @@
-"""The command line: one file per command, and no logic of its own."""
+"""The command line. It has no logic of its own: each command calls `mllmeraser.api`."""
 
 from __future__ import annotations
 

@@ -8,24 +8,21 @@ import typer
 
 from mllmeraser.cli.ask import ask
 from mllmeraser.cli.certificate import certificate
-from mllmeraser.cli.compare import compare
+from mllmeraser.cli.compare import compare, exhibit, search
 from mllmeraser.cli.demo import demo
 from mllmeraser.cli.erase import erase
 from mllmeraser.cli.errors import OneLineErrors
 from mllmeraser.cli.evaluate import evaluate
-from mllmeraser.cli.exhibit import exhibit
-from mllmeraser.cli.gradio import gradio
 from mllmeraser.cli.ledger import ledger
 from mllmeraser.cli.models import models
-from mllmeraser.cli.search import search
-from mllmeraser.cli.serve import serve
+from mllmeraser.cli.serve import gradio, serve
 from mllmeraser.version import __version__
 
 app = typer.Typer(
     name="mllmeraser",
     cls=OneLineErrors,
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",  # keeps square brackets, as in mllmeraser[serve]
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -45,8 +42,8 @@ def root(
 ) -> None:
     """Make a frozen multimodal model answer as if it had never learnt something.
 
-    MODEL is [bold]embedded:llava[/bold], [bold]embedded:qwen2.5-vl[/bold], a hub id, or a folder. Bad input is one
-    line on standard error and exit code 2.
+    MODEL is embedded:llava, embedded:qwen2.5-vl, a hub id, or a folder. Bad input gives one line on standard error
+    and exit code 2. Start here: mllmeraser demo
     """
 
 

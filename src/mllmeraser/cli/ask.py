@@ -7,23 +7,21 @@ from typing import Annotated
 
 import typer
 
-from mllmeraser.cli.loading import Load, loads_model
-from mllmeraser.cli.options import Erasers, Json, Model, Seed, Threads
+from mllmeraser.cli.options import Erasers, Json, Load, Seed, loads_model
+from mllmeraser.cli.runtime import note, show_result
 
 
 @loads_model
 def ask(
     load: Load,
-    model: Model,
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)],
-    image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="Picture asked about.")] = None,
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question.", show_default=False)],
+    image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="Picture to ask about.")] = None,
     eraser: Erasers = None,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 32,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")] = 32,
     as_json: Json = False,
     seed: Seed = 0,
-    threads: Threads = None,
 ) -> None:
-    """One answer, and what the gate of each eraser read.
+    """Ask a model one question. With erasers: also show the score of each gate and whether it acted.
 
     Examples:
 
@@ -32,13 +30,8 @@ def ask(
         mllmeraser ask embedded:llava "Who is this?" --image jane.png --eraser jane.eraser --json
     """
     from mllmeraser import api
-    from mllmeraser.cli.runtime import note, prepare, print_json
 
-    prepare(model, threads, seed)
-    answer = api.ask(load(model), question, image=image, erasers=eraser or (), max_new_tokens=max_new_tokens)
-    if as_json:
-        print_json(answer.as_dict())
-        return
-    print(answer.answer)
-    for reading in answer.readings:
+    answer = api.ask(load(), question, image=image, erasers=eraser or (), max_new_tokens=max_new_tokens)
+    show_result(answer.as_dict(), as_json, answer.answer)
+    for reading in answer.readings if not as_json else ():
         note(reading.line())

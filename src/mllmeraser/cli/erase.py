@@ -7,49 +7,46 @@ from typing import Annotated
 
 import typer
 
-from mllmeraser.cli.loading import Load, loads_model
-from mllmeraser.cli.options import Force, Json, Model, Seed, Threads
+from mllmeraser.cli.options import Force, Json, Load, Seed, loads_model
+from mllmeraser.cli.runtime import note, progress_bar, show_result
 
 
 @loads_model
 def erase(
     load: Load,
-    model: Model,
     forget: Annotated[
         Path,
         typer.Option(
-            "--forget",
-            help="Folder of pictures (with request.yaml, if wanted), of such folders, JSONL or parquet.",
+            "--forget", help="Pictures (a folder, with or without request.yaml; or several), JSONL or parquet."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write the eraser to.")],
-    retain: Annotated[Path | None, typer.Option("--retain", help="What must not move. Default: a shipped set.")] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write the eraser to.")],
+    retain: Annotated[
+        Path | None, typer.Option("--retain", help="Prompts whose answers must stay the same. Default: a shipped set.")
+    ] = None,
     strangers: Annotated[
-        Path | None,
-        typer.Option("--strangers", help="People the model has never seen. Default: a shipped set."),
+        Path | None, typer.Option("--strangers", help="People the model has never seen. Default: a shipped set.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Name of the person, for the questions without a picture.")
+        str | None, typer.Option("--name", help="Name of the person, for questions without a picture.")
     ] = None,
-    preset: Annotated[str, typer.Option("--preset", help="default, or paper (as published).")] = "default",
+    preset: Annotated[
+        str,
+        typer.Option("--preset", help="default; tail: linear gates at the last prompt token; paper: as published."),
+    ] = "default",
     work: Annotated[
         Path | None,
-        typer.Option(
-            "--work",
-            help="Folder for captured states: a run that was killed goes on from there. Emptied in the end.",
-        ),
+        typer.Option("--work", metavar="DIR", help="Keep captured states here until done: a killed run resumes."),
     ] = None,
-    keep_work: Annotated[bool, typer.Option("--keep-work", help="Keep what is in --work.")] = False,
+    keep_work: Annotated[bool, typer.Option("--keep-work", help="Do not empty --work.")] = False,
     processes: Annotated[
-        int | None,
-        typer.Option("--processes", min=1, help="Fail unless exactly so many take part.", show_default=False),
+        int | None, typer.Option("--processes", min=1, help="Fail unless exactly this many processes take part.")
     ] = None,
     force: Force = False,
     as_json: Json = False,
     seed: Seed = 0,
-    threads: Threads = None,
 ) -> None:
-    """Make an eraser: the model, with it attached, answers as if it had never learnt this.
+    """Make an eraser. With it attached, the model answers as if it had never learnt what you list.
 
     Examples:
 
@@ -60,28 +57,18 @@ def erase(
         torchrun --nproc-per-node 2 -m mllmeraser erase MODEL --forget jane/ --out jane.eraser --work states/
     """
     from mllmeraser import api
-    from mllmeraser.cli.runtime import note, prepare, print_json, progress_bar
 
     api.check_target(out, force=force)
     request = api.read_request(forget, retain=retain, strangers=strangers, name=name)
-    prepare(model, threads, seed)
-    with api.process_group(processes) as team, api.work_folder(work, team, keep=keep_work, say=note) as checkpoint:
-        with progress_bar(show=team.first) as progress:
+    with api.process_group(processes) as group, api.work_folder(work, group, keep=keep_work, say=note) as checkpoint:
+        with progress_bar(show=group.first) as progress:
+            model = load(device=group.device())
             eraser = api.erase_together(
-                load(model, device=team.device()),
-                request,
-                preset,
-                team=team,
-                work=checkpoint,
-                seed=seed,
-                progress=progress,
-                say=note,
+                model, request, preset, team=group, work=checkpoint, seed=seed, progress=progress, say=note
             )
         if eraser is None:
             return
         api.save_eraser(eraser, out, force=force)
-    summary = {**api.describe_eraser(eraser, out), "processes": team.size}
-    if as_json:
-        print_json(summary)
-    else:
-        print(f"{summary['path']}: {summary['subjects']} forgotten, {summary['bytes'] / 1000:.1f} kB")
+    summary = {**api.describe_eraser(eraser, out), "processes": group.size}
+    text = f"{summary['path']}: {summary['subjects']} forgotten, {summary['bytes'] / 1000:.1f} kB"
+    show_result(summary, as_json, text)

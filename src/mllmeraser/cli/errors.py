@@ -1,8 +1,10 @@
-"""Deliberate errors become one line on standard error; faults of the program keep their traceback."""
+"""Deliberate errors become one line on standard error; all others keep their traceback."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import typer
@@ -14,15 +16,19 @@ from mllmeraser.samples.errors import InputError, MLLMEraserError
 UsageError = cast(type[Exception], typer.BadParameter.__mro__[1])
 
 
-def one_line(message: str) -> str:
-    """The message with line breaks and runs of blanks made single blanks."""
-    return " ".join(message.split())
-
-
 def fail(message: str, code: int) -> typer.Exit:
     """Print `message` as one line and return the exit to raise."""
-    print(f"mllmeraser: {one_line(message)}", file=sys.stderr)
+    print(f"mllmeraser: {' '.join(message.split())}", file=sys.stderr)
     return typer.Exit(code)
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """For imports: turn a missing package into one line that names the extra to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is missing: pip install 'mllmeraser[{extra}]'") from error
 
 
 class OneLineErrors(TyperGroup):

@@ -7,26 +7,26 @@ from typing import Annotated
 
 import typer
 
-from mllmeraser.cli.loading import Load, loads_model
-from mllmeraser.cli.options import Erasers, Force, Json, Model, Seed, Threads
+from mllmeraser.cli.options import Erasers, Force, Json, Load, Seed, loads_model
+from mllmeraser.cli.runtime import progress_bar, show_result
+from mllmeraser.cli.tables import score_table
 
 
 @loads_model
 def evaluate(
     load: Load,
-    model: Model,
     benchmark: Annotated[
-        str,
-        typer.Option("--benchmark", help="portraits:dev, or a folder or hub id in the schema of MLLMU-Bench."),
+        str, typer.Option("--benchmark", help="portraits:dev, or a folder or hub id in the schema of MLLMU-Bench.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="File to write the records to.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write the scores to.")],
     split: Annotated[str, typer.Option("--split", help="forget_5, forget_10 or forget_15.")] = "forget_5",
     fold: Annotated[int, typer.Option("--fold", min=0, help="Which people the split takes.")] = 0,
     sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Only this set (forget, test, retain, ...); may be given several times."),
+        list[str] | None, typer.Option("--set", help="Only this set (forget, test, retain, ...); repeatable.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many samples of each set.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="At most this many samples of each set, modality and task.")
+    ] = None,
     eraser: Erasers = None,
     protocol: Annotated[
         str | None,
@@ -40,9 +40,8 @@ def evaluate(
     force: Force = False,
     as_json: Json = False,
     seed: Seed = 0,
-    threads: Threads = None,
 ) -> None:
-    """Score a model, with or without erasers: accuracy with 95 % intervals, and how each answer ended.
+    """Score a model, with or without erasers: accuracy with 95 % intervals, and counts of each outcome.
 
     Examples:
 
@@ -53,26 +52,12 @@ def evaluate(
         mllmeraser evaluate MLLMMU/LLaVA_Vanilla --benchmark MLLMMU/MLLMU-Bench --protocol official --out official.json
     """
     from mllmeraser import api
-    from mllmeraser.cli.runtime import prepare, print_json, progress_bar
-    from mllmeraser.cli.tables import print_scores
 
     api.check_target(out, force=force)
-    prepare(model, threads, seed)
     with progress_bar() as progress:
         records = api.evaluate(
-            load(model),
-            benchmark,
-            split=split,
-            fold=fold,
-            sets=sets,
-            limit=limit,
-            erasers=eraser or (),
-            protocol=protocol,
-            seed=seed,
-            progress=progress,
-        )
+            load(), benchmark, split=split, fold=fold, sets=sets, limit=limit, erasers=eraser or (),
+            protocol=protocol, seed=seed, progress=progress,
+        )  # fmt: skip
     rows = api.write_records(records, out, force=force)
-    if as_json:
-        print_json(rows)
-    else:
-        print_scores(rows)
+    show_result(rows, as_json, score_table(rows))

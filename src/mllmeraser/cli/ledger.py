@@ -2,177 +2,199 @@
 
 from __future__ import annotations
 
+import getpass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mllmeraser.cli.ledger_common import DEFAULT_URL, By, Tenant, Url, installed, opened, table, tell, who
-from mllmeraser.cli.options import Json
+from mllmeraser.cli.errors import needs_extra
+from mllmeraser.cli.options import Command, Json, add_options
+from mllmeraser.cli.runtime import show_result
+from mllmeraser.cli.tables import record_lines, record_table
 
-ledger = typer.Typer(no_args_is_help=True, help="The record of erasures: what is in force, since when, and by whom.")
-keys = typer.Typer(no_args_is_help=True, help="The keys of clients and operators of the service.")
+if TYPE_CHECKING:
+    from mllmeraser.serving.ledger import Ledger
+
+ledger = typer.Typer(no_args_is_help=True, help="The record of erasures: which are in force, since when, by whom.")
+keys = typer.Typer(no_args_is_help=True, help="API keys of the service: make, list and revoke them.")
 ledger.add_typer(keys, name="keys")
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of an erasure.", show_default=False)]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the record; no personal data.", show_default=False)]
 
 ENTRY = ("name", "state", "tenant", "default", "passed", "starts_at", "expires_at", "id")
 EVENT = ("seq", "at", "by", "action", "version", "details")
 KEY = ("id", "label", "scope", "tenant", "created_at", "created_by", "revoked_at")
 SERVER = ("server", "version", "ready", "seen_at")
+DEFAULT_URL = "sqlite:///mllmeraser.db"
+URL_HELP = "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE."
+
+
+def login() -> str:
+    """The name to record where --by is missing."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody at the command line"
+
+
+Url = Annotated[str, typer.Option("--ledger", metavar="URL", envvar="MLLMERASER_LEDGER", help=URL_HELP)]
+By = Annotated[
+    str, typer.Option("--by", default_factory=login, help="Who does this. Default: your login.", show_default=False)
+]
+Tenant = Annotated[str | None, typer.Option("--tenant", help="Tenant it belongs to. Default: all.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of an erasure.", show_default=False)]
+Reason = Annotated[str, typer.Option("--reason", help="Reason, for the record; no personal data.", show_default=False)]
+
+
+@contextmanager
+def opened(url: str, *, create: bool = False) -> Iterator[Ledger]:
+    """Open the ledger at `url` and close it when the block ends; `create` makes a missing one."""
+    with needs_extra("serve"):
+        from mllmeraser.serving.ledger import Ledger
+    with Ledger.open(url, create=create) as book:
+        yield book
+
+
+def command(
+    path: str, *examples: str, columns: Sequence[str] = (), create: bool = False
+) -> Callable[[Command], Command]:
+    """Register a command that works on an open ledger, its argument `book`, and print what it returns.
+
+    The command also gets --ledger, --json, and its examples in the help.
+
+    Args:
+        path: Its name, for example `"show"` or `"keys add"`.
+        examples: The arguments of each example.
+        columns: Columns of the table, for a command that returns a list of records.
+        create: Whether to make a missing ledger.
+    """
+
+    def decorate(work: Command) -> Command:
+        def run(*, url: str, as_json: bool, **rest: Any) -> None:
+            with opened(url, create=create) as book:
+                result = work(book=book, **rest)
+            if isinstance(result, list):
+                records = [record.as_dict() for record in result]
+                show_result(records, as_json, record_table(records, columns))
+            else:
+                record = result if isinstance(result, dict) else result.as_dict()
+                show_result(record, as_json, record_lines(record))
+
+        add_options(work, run, hide="book", last={"url": (Url, DEFAULT_URL), "as_json": (Json, False)})
+        lines = (f"mllmeraser ledger {path} {example}".rstrip() for example in examples or ("",))
+        run.__doc__ = "\n\n        ".join([f"{work.__doc__}\n\n    Examples:", *lines])
+        (keys if path.startswith("keys ") else ledger).command(path.rpartition(" ")[2])(run)
+        return run
+
+    return decorate
 
 
 @ledger.command("add")
 def add(
+    *,
     eraser: Annotated[Path, typer.Option("--eraser", metavar="DIR", help="An eraser made by `erase`.")],
-    name: Annotated[str, typer.Option("--name", help="A label for it, in lower case; never the name of a person.")],
+    name: Annotated[str, typer.Option("--name", help="Label in lower case; never the name of a person.")],
     tenant: Tenant = None,
     on_request: Annotated[
-        bool, typer.Option("--on-request", help="Only for requests that ask for `model@name`. Default: for all.")
+        bool, typer.Option("--on-request", help="Apply only to requests for `model@name`. Default: to all requests.")
     ] = False,
-    by: By = None,
+    by: By,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """Put an eraser that was made elsewhere into the ledger. It is not in force before it is activated.
+    """Add an existing eraser to the ledger. It is not in force until you activate it.
 
     Examples:
 
         mllmeraser ledger add --eraser jane.eraser --name case-17
     """
-    with installed():
+    with needs_extra("serve"):
         from mllmeraser.serving.ledger import erasers
-    artifact = erasers.artifact_from_folder(eraser)  # before a ledger is made for it
+    artifact = erasers.artifact_from_folder(eraser)  # a bad eraser must not create a ledger
     with opened(url, create=True) as book:
-        entry = erasers.add(book, artifact, name, by=who(by), tenant=tenant, default=not on_request)
-        tell(entry.as_dict(), as_json)
+        entry = erasers.add(book, artifact, name, by=by, tenant=tenant, default=not on_request)
+    show_result(entry.as_dict(), as_json, record_lines(entry.as_dict()))
 
 
-@ledger.command("list")
+@command("list", "--state active", columns=ENTRY)
 def list_entries(
-    state: Annotated[str | None, typer.Option("--state", help="Only those in this state.", show_default=False)] = None,
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.", show_default=False)] = None,
-    url: Url = DEFAULT_URL,
-    as_json: Json = False,
-) -> None:
-    """Every erasure.
+    book: Ledger,
+    state: Annotated[str | None, typer.Option("--state", help="Only erasures in this state.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only erasures of this tenant.")] = None,
+) -> Any:
+    """List the erasures."""
+    from mllmeraser.serving.ledger.states import check_state
 
-    Examples:
-
-        mllmeraser ledger list --state active
-    """
-    with opened(url) as book:
-        from mllmeraser.serving.ledger.states import check_state
-
-        found = book.list(state=None if state is None else check_state(state), tenant=tenant)
-        table([entry.as_dict() for entry in found], ENTRY, as_json)
+    return book.list(state=None if state is None else check_state(state), tenant=tenant)
 
 
-@ledger.command("show")
-def show(name: Name, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
-    """One erasure, and what to look at before it is activated.
-
-    Examples:
-
-        mllmeraser ledger show case-17 --json
-    """
-    with opened(url) as book:
-        entry = book.get(name)
-        tell({**entry.as_dict(), "conflicts": book.conflicts(entry.id)}, as_json)
+@command("show", "case-17 --json")
+def show(book: Ledger, name: Name) -> Any:
+    """Show one erasure, and which active ones it conflicts with."""
+    entry = book.get(name)
+    return {**entry.as_dict(), "conflicts": book.conflicts(entry.id)}
 
 
-@ledger.command("history")
-def history(name: Name, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
-    """Everything that was done to an erasure, and by whom.
-
-    Examples:
-
-        mllmeraser ledger history case-17
-    """
-    with opened(url) as book:
-        table([event.as_dict() for event in book.history(name)], EVENT, as_json)
+@command("history", "case-17", columns=EVENT)
+def history(book: Ledger, name: Name) -> Any:
+    """List everything that was done to an erasure, and by whom."""
+    return book.history(name)
 
 
-@ledger.command("activate")
+@command("activate", "case-17", 'case-17 --force "checked by hand, see ticket 4711"')
 def activate(
+    book: Ledger,
     name: Name,
+    *,
     force: Annotated[
         str | None,
-        typer.Option("--force", metavar="REASON", help="Take it unverified or not passed; the reason is recorded."),
+        typer.Option("--force", metavar="REASON", help="Activate without a passed verification; the reason is kept."),
     ] = None,
-    by: By = None,
-    url: Url = DEFAULT_URL,
-    as_json: Json = False,
-) -> None:
-    """Bring an erasure into force, or, where its start lies ahead, leave it to the service to do so then.
-
-    Examples:
-
-        mllmeraser ledger activate case-17
-
-        mllmeraser ledger activate case-17 --force "checked by hand, see ticket 4711"
-    """
-    with opened(url) as book:
-        tell(book.activate(name, by=who(by), force=force).as_dict(), as_json)
+    by: By,
+) -> Any:
+    """Put an erasure in force, now or at its scheduled start."""
+    return book.activate(name, by=by, force=force)
 
 
-@ledger.command("suspend")
-def suspend(name: Name, reason: Reason, by: By = None, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
-    """Take an erasure out of force until it is activated again.
-
-    Examples:
-
-        mllmeraser ledger suspend case-17 --reason "too many false alarms"
-    """
-    with opened(url) as book:
-        tell(book.suspend(name, by=who(by), reason=reason).as_dict(), as_json)
+@command("suspend", 'case-17 --reason "too many false alarms"')
+def suspend(book: Ledger, name: Name, reason: Reason, by: By) -> Any:
+    """Take an erasure out of force until it is activated again."""
+    return book.suspend(name, by=by, reason=reason)
 
 
-@ledger.command("revoke")
-def revoke(name: Name, reason: Reason, by: By = None, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
-    """Take an erasure out of force for good.
-
-    Examples:
-
-        mllmeraser ledger revoke case-17 --reason "request withdrawn"
-    """
-    with opened(url) as book:
-        tell(book.revoke(name, by=who(by), reason=reason).as_dict(), as_json)
+@command("revoke", 'case-17 --reason "request withdrawn"')
+def revoke(book: Ledger, name: Name, reason: Reason, by: By) -> Any:
+    """Take an erasure out of force for good."""
+    return book.revoke(name, by=by, reason=reason)
 
 
-@ledger.command("schedule")
+@command("schedule", "case-17 --starts 2030-01-31T12:00:00+00:00 --expires 2031-01-31T12:00:00+00:00")
 def schedule(
+    book: Ledger,
     name: Name,
+    *,
     starts: Annotated[str | None, typer.Option("--starts", metavar="TIME", help="When it comes into force.")] = None,
-    expires: Annotated[str | None, typer.Option("--expires", metavar="TIME", help="When it goes out of it.")] = None,
-    by: By = None,
-    url: Url = DEFAULT_URL,
-    as_json: Json = False,
-) -> None:
-    """Set when an erasure comes into force and goes out of it; an end that is not given is taken away.
+    expires: Annotated[str | None, typer.Option("--expires", metavar="TIME", help="When it goes out of force.")] = None,
+    by: By,
+) -> Any:
+    """Set when an erasure comes into force and goes out of it. Leaving out an option removes that time."""
+    from mllmeraser.serving.ledger.states import parse_time
 
-    Examples:
-
-        mllmeraser ledger schedule case-17 --starts 2030-01-31T12:00:00+00:00 --expires 2031-01-31T12:00:00+00:00
-    """
-    with opened(url) as book:
-        from mllmeraser.serving.ledger.states import parse_time
-
-        begin, end = parse_time("--starts", starts), parse_time("--expires", expires)
-        tell(book.schedule(name, by=who(by), starts_at=begin, expires_at=end).as_dict(), as_json)
+    starts_at, expires_at = parse_time("--starts", starts), parse_time("--expires", expires)
+    return book.schedule(name, by=by, starts_at=starts_at, expires_at=expires_at)
 
 
 @ledger.command("verify")
 def verify(
     kept: Annotated[
         str | None,
-        typer.Option("--kept", metavar="SEQ:HASH", help="A head that an earlier run showed and you kept elsewhere."),
+        typer.Option("--kept", metavar="SEQ:HASH", help="Head that an earlier run printed and you kept elsewhere."),
     ] = None,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """Read the whole record again: was anything changed behind the ledger's back? Exit code 1 if so.
+    """Check the whole record for changes made outside mllmeraser. Exit code 1 if there are any.
 
     Examples:
 
@@ -184,76 +206,45 @@ def verify(
         from mllmeraser.serving.ledger.check import parse_head
 
         report = book.verify_chain(kept=None if kept is None else parse_head(kept))
-    if as_json:
-        tell(report.as_dict(), as_json)
-    elif report.ok:
-        print(f"{report.events} events, all as they were written; keep {report.head[0]}:{report.head[1]}")
-    else:
-        where = "" if report.bad is None else f"event {report.bad} "
-        print(f"TAMPERED WITH: {where}{report.why}")
+    where = "" if report.bad is None else f"event {report.bad} "
+    head = f"{report.head[0]}:{report.head[1]}"
+    good, bad = f"{report.events} events, all unchanged; keep {head}", f"TAMPERED WITH: {where}{report.why}"
+    show_result(report.as_dict(), as_json, good if report.ok else bad)
     if not report.ok:
         raise typer.Exit(1)
 
 
-@ledger.command("servers")
-def servers(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
-    """The servers seen within a day, and the version that each has in force.
-
-    Examples:
-
-        mllmeraser ledger servers
-    """
-    with opened(url) as book:
-        table([row.as_dict() for row in book.servers()], SERVER, as_json)
+@command("servers", columns=SERVER)
+def servers(book: Ledger) -> Any:
+    """List the servers seen within a day, and the version that each has in force."""
+    return book.servers()
 
 
-@keys.command("add")
+@command("keys add", '--label "web shop" --tenant shop', create=True)
 def add_key(
+    book: Ledger,
+    *,
     label: Annotated[str, typer.Option("--label", help="What the key is for.")],
     scope: Annotated[str, typer.Option("--scope", help="client, tenant-admin, or admin.")] = "client",
     tenant: Tenant = None,
-    by: By = None,
-    url: Url = DEFAULT_URL,
-    as_json: Json = False,
-) -> None:
-    """Make a key and show it, this once.
+    by: By,
+) -> Any:
+    """Make a key and show its secret, this once."""
+    from mllmeraser.serving.ledger.states import check_scope
 
-    Examples:
-
-        mllmeraser ledger keys add --label "web shop" --tenant shop
-    """
-    with opened(url, create=True) as book:
-        from mllmeraser.serving.ledger.states import check_scope
-
-        record, secret = book.add_key(label=label, scope=check_scope(scope), tenant=tenant, by=who(by))
-        tell({**record.as_dict(), "secret": secret}, as_json)
+    record, secret = book.add_key(label=label, scope=check_scope(scope), tenant=tenant, by=by)
+    return {**record.as_dict(), "secret": secret}
 
 
-@keys.command("list")
-def list_keys(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
-    """Every key, revoked ones too; never the secret.
-
-    Examples:
-
-        mllmeraser ledger keys list
-    """
-    with opened(url) as book:
-        found = book.keys()
-    table([record.as_dict() for record in found], KEY, as_json)
+@command("keys list", columns=KEY)
+def list_keys(book: Ledger) -> Any:
+    """List all keys, revoked ones too; never their secrets."""
+    return book.keys()
 
 
-@keys.command("revoke")
+@command("keys revoke", "1f3a9c04")
 def revoke_key(
-    key: Annotated[str, typer.Argument(metavar="ID", help="Its id: 8 hex digits.", show_default=False)],
-    by: By = None,
-    url: Url = DEFAULT_URL,
-    as_json: Json = False,
-) -> None:
-    """Stop a key for good, within a minute on every server.
-
-    Examples:
-
-        mllmeraser ledger keys revoke 1f3a9c04
-    """
-    with opened(url) as book:
-        tell(book.revoke_key(key, by=who(by)).as_dict(), as_json)
+    book: Ledger, key: Annotated[str, typer.Argument(metavar="ID", help="Id of the key: 8 hex digits.")], by: By
+) -> Any:
+    """Revoke a key for good, on every server within a minute."""
+    return book.revoke_key(key, by=by)

@@ -6,49 +6,43 @@ from typing import Annotated
 
 import typer
 
-from mllmeraser.cli.loading import Load, loads_model
-from mllmeraser.cli.options import Json, Model, Seed, Threads
+from mllmeraser.cli.options import Json, Load, Seed, loads_model
+from mllmeraser.cli.runtime import show_result
+from mllmeraser.cli.tables import check_table, family_table
 
-models = typer.Typer(no_args_is_help=True, help="Which models this works with, and whether one really does.")
+models = typer.Typer(no_args_is_help=True, help="List the supported model families, or test one model.")
 
 
 @models.command("list")
 def list_models(as_json: Json = False) -> None:
-    """The model families that have an adapter.
+    """List the supported model families.
 
     Examples:
 
         mllmeraser models list --json
     """
     from mllmeraser import api
-    from mllmeraser.cli.runtime import print_json
-    from mllmeraser.cli.tables import print_families
 
     families = api.list_families()
-    if as_json:
-        print_json(families)
-    else:
-        print_families(families)
+    show_result(families, as_json, family_table(families))
 
 
 @models.command("check")
 @loads_model
 def check_model(
     load: Load,
-    model: Model,
     thorough: Annotated[
         bool,
         typer.Option(
             "--thorough",
-            help="Also with pictures: every layer, both padding sides, mixed batches, cached decoding. "
-            "Three passes for each layer.",
+            help="Also test with pictures: every layer, both padding sides, mixed batches, cached decoding. "
+            "Takes three passes per layer.",
         ),
     ] = False,
     as_json: Json = False,
     seed: Seed = 0,
-    threads: Threads = None,
 ) -> None:
-    """Load a model and test that erasers can be attached to it and detached without a trace.
+    """Load a model and test that erasers attach to it and detach without a trace. Exit code 1 if not.
 
     Examples:
 
@@ -57,14 +51,8 @@ def check_model(
         mllmeraser models check MODEL --thorough
     """
     from mllmeraser import api
-    from mllmeraser.cli.runtime import prepare, print_json
-    from mllmeraser.cli.tables import print_check
 
-    prepare(model, threads, seed)
-    check = api.check_model(load(model), thorough=thorough)
-    if as_json:
-        print_json(check)
-    else:
-        print_check(check)
+    check = api.check_model(load(), thorough=thorough)
+    show_result(check, as_json, check_table(check))
     if not check["ok"]:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What every command does first and last: quiet libraries, threads, progress on stderr, results on stdout."""
+"""What every command does first and last: quiet libraries, set threads, show progress, print results."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.table import Table
+
 if TYPE_CHECKING:
     from mllmeraser.samples.progress import Progress
 
 
 def prepare(model: str, threads: int | None, seed: int) -> None:
-    """Silence the libraries' chatter (unless asked for by their own variables), set threads and seed."""
+    """Silence the libraries, unless their own environment variables say otherwise. Set threads and seed."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -35,8 +38,7 @@ def prepare(model: str, threads: int | None, seed: int) -> None:
 
 @contextmanager
 def progress_bar(*, show: bool = True) -> Iterator[Progress | None]:
-    """A bar per stage on standard error; None when `show` is off or nobody is looking."""
-    from rich.console import Console
+    """Show a bar per stage on standard error; None if `show` is off or standard error is no terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
@@ -44,12 +46,7 @@ def progress_bar(*, show: bool = True) -> Iterator[Progress | None]:
     if not show or not console.is_terminal:
         yield None
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bars(*columns, console=console) as bars:
         tasks: dict[str, Any] = {}
 
@@ -62,10 +59,15 @@ def progress_bar(*, show: bool = True) -> Iterator[Progress | None]:
 
 
 def note(message: str) -> None:
-    """One line for the person at the terminal, on standard error."""
+    """Print one line on standard error."""
     print(message, file=sys.stderr)
 
 
-def print_json(value: Any) -> None:
-    """`value` as indented JSON on standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+def show_result(value: Any, as_json: bool, text: str | Table) -> None:
+    """Print a result on standard output: `value` as indented JSON, or `text`."""
+    if as_json:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    elif isinstance(text, str):
+        print(text)
+    else:
+        Console().print(text)

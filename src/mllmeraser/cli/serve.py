@@ -1,61 +1,59 @@
-"""`mllmeraser serve`."""
+"""`mllmeraser serve` and `mllmeraser gradio`."""
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mllmeraser.cli.ledger_common import DEFAULT_URL, Url
-from mllmeraser.cli.loading import Load, loads_model
-from mllmeraser.cli.options import Erasers, Model, Threads
+from mllmeraser.cli.errors import fail, needs_extra
+from mllmeraser.cli.ledger import DEFAULT_URL, Url
+from mllmeraser.cli.options import Erasers, Load, loads_model
+from mllmeraser.cli.runtime import note
 
 
 @loads_model
 def serve(
     load: Load,
-    model: Model,
     ledger: Url = DEFAULT_URL,
     eraser: Erasers = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen at.")] = 8000,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name under which the model is served. Default: MODEL.")
-    ] = None,
-    engine: Annotated[str, typer.Option("--engine", help="transformers.")] = "transformers",
-    max_batch: Annotated[int, typer.Option("--max-batch", min=1, help="Answers made together at most.")] = 16,
-    max_queue: Annotated[int, typer.Option("--max-queue", min=1, help="Requests that may wait; more get 429.")] = 256,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8000,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the model for clients. Default: MODEL.")] = None,
+    engine: Annotated[str, typer.Option("--engine", hidden=True)] = "transformers",
+    max_batch: Annotated[int, typer.Option("--max-batch", min=1, help="Most answers generated together.")] = 16,
+    max_queue: Annotated[int, typer.Option("--max-queue", min=1, help="Most waiting requests; more get 429.")] = 256,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 512,
     request_seconds: Annotated[
-        float, typer.Option("--request-seconds", min=0.1, help="Time a request may take.")
+        float, typer.Option("--request-seconds", min=0.1, help="Time limit of a request.")
     ] = 60.0,
-    rate: Annotated[int, typer.Option("--rate", min=1, help="Requests per minute of one key.")] = 600,
+    rate: Annotated[int, typer.Option("--rate", min=1, help="Requests per minute and key.")] = 600,
     fetch_images: Annotated[
-        bool, typer.Option("--fetch-images", help="Also take pictures from public http(s) addresses.")
+        bool, typer.Option("--fetch-images", help="Also fetch pictures from public http(s) addresses.")
     ] = False,
     logprobs: Annotated[
-        bool,
-        typer.Option("--logprobs", help="Show log-probabilities to clients: they can tell who was deleted."),
+        bool, typer.Option("--logprobs", help="Give clients log-probabilities. They can reveal who was forgotten.")
     ] = False,
     origin: Annotated[
-        list[str] | None, typer.Option("--origin", help="Origin whose pages may call this server (CORS).")
+        list[str] | None, typer.Option("--origin", help="Origin of pages that may call this server (CORS); repeatable.")
     ] = None,
-    open_metrics: Annotated[bool, typer.Option("--open-metrics", help="/metrics without a key.")] = False,
+    open_metrics: Annotated[bool, typer.Option("--open-metrics", help="Serve /metrics without a key.")] = False,
     traces: Annotated[
-        bool, typer.Option("--traces", help="Send OpenTelemetry traces, without any content; see OTEL_... below.")
+        bool, typer.Option("--traces", help="Send OpenTelemetry traces, without content; see OTEL_... above.")
     ] = False,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page at /.")] = True,
-    issuer: Annotated[str, typer.Option("--issuer", help="Organisation that stands on certificates.")] = "",
-    threads: Threads = None,
+    issuer: Annotated[str, typer.Option("--issuer", help="Organisation named on certificates.")] = "",
 ) -> None:
-    """Serve a model, OpenAI-compatible, that forgets what the ledger says.
+    """Serve a model over an OpenAI-compatible API, with the erasures that the ledger has in force.
 
     The first start prints an admin's key. Erasers in force apply to every request; no client can switch them off.
-    Certificates are signed with the key in MLLMERASER_SIGNING_KEY (see mllmeraser certificate key).
-    Traces (pip install 'mllmeraser[telemetry]') go as OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT; the other standard
-    variables hold as well: OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS.
+    The key in MLLMERASER_SIGNING_KEY signs certificates (see mllmeraser certificate key).
+
+    Traces need pip install 'mllmeraser[telemetry]'. They go as OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT.
+    OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and OTEL_EXPORTER_OTLP_HEADERS work as usual.
 
     Examples:
 
@@ -63,30 +61,51 @@ def serve(
 
         mllmeraser serve llava-hf/llava-1.5-7b-hf --ledger postgresql://erasure@db/ledger --eraser jane.eraser
     """
-    from mllmeraser.cli.errors import fail
-    from mllmeraser.cli.runtime import note, prepare
-
     if engine != "transformers":
-        raise fail(f"unknown engine {engine!r}: transformers is the one there is", 2)
-    prepare(model, threads, 0)
-    try:
+        raise fail(f"unknown engine {engine!r}: the only engine is transformers", 2)
+    with needs_extra("serve"):
         from mllmeraser.api import serving
-    except ModuleNotFoundError as error:
-        raise fail(f"{error.name} is missing: pip install 'mllmeraser[serve]'", 2) from None
 
     serving.serve(
-        load(model),
+        load(),
         ledger=ledger,
         settings=serving.ServeSettings(
-            model_name=name or model, max_tokens=max_tokens, request_seconds=request_seconds,
+            model_name=name or load.name, max_tokens=max_tokens, request_seconds=request_seconds,
             requests_per_minute=rate, fetch_images=fetch_images, logprobs=logprobs, origins=tuple(origin or ()),
             open_metrics=open_metrics, page=page, issuer=issuer,
             signing_key=os.environ.get(serving.KEY_VARIABLE) or None,
         ),
         engine=serving.EngineSettings(max_batch=max_batch, max_queue=max_queue, max_tokens=max_tokens),
-        erasers=[Path(folder) for folder in eraser or ()],
-        host=host,
-        port=port,
-        traces=traces,
-        say=note,
+        erasers=[Path(folder) for folder in eraser or ()], host=host, port=port, traces=traces, say=note,
     )  # fmt: skip
+
+
+def gradio(
+    key: Annotated[
+        str,
+        typer.Option(
+            "--key",
+            envvar="MLLMERASER_API_KEY",
+            help="API key of the server. The variable is safer.",
+            show_default=False,
+        ),
+    ],
+    server: Annotated[
+        str, typer.Option("--server", metavar="URL", help="Address of a running mllmeraser serve.")
+    ] = "http://127.0.0.1:8000",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the page.")] = 7860,
+) -> None:
+    """Open a Gradio page for a running server: ask about a picture, before and after with an admin's key.
+
+    Everyone who opens the page uses this key, so the page listens on this machine only.
+    It needs pip install 'mllmeraser[demo]', best in its own environment.
+
+    Examples:
+
+        MLLMERASER_API_KEY=mk_... mllmeraser gradio --server http://127.0.0.1:8000
+    """
+    if find_spec("gradio") is None:
+        raise fail("gradio is missing: pip install 'mllmeraser[demo]', best in its own environment", 2)
+    from mllmeraser.serving.gradio_demo import Client, build, launch
+
+    launch(build(Client(server, key)), port)

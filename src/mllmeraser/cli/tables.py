@@ -2,48 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+TIME = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d{6}\+00:00$")
 
 
-def print_scores(rows: Sequence[Mapping[str, Any]]) -> None:
+def score_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """One line per record: method, set, modality, task, accuracy with its interval, and the outcomes."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("method", "set", "modality", "task"):
-        table.add_column(column)
-    for column in ("n", "accuracy", "95 %"):
-        table.add_column(column, justify="right")
-    table.add_column("outcomes")
+    table = _table("method", "set", "modality", "task", right=("n", "accuracy", "95 %"), last="outcomes")
     for row in rows:
         outcomes = sorted(row["outcomes"].items(), key=lambda pair: -pair[1])
         table.add_row(
-            row["method"],
-            row["set"],
-            row["modality"],
-            row["task"],
+            *(row[column] for column in ("method", "set", "modality", "task")),
             str(row["n"]),
             f"{row['accuracy']:.3f}",
             f"{row['ci_low']:.3f} to {row['ci_high']:.3f}",
             ", ".join(f"{name} {count}" for name, count in outcomes if count),
         )
-    Console().print(table)
+    return table
 
 
-def print_families(families: Sequence[Mapping[str, Any]]) -> None:
+def family_table(families: Iterable[Mapping[str, Any]]) -> Table:
     """One line per family."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("family", "model types", "embedded"):
-        table.add_column(column)
+    table = _table("family", "model types", "embedded")
     for family in families:
         table.add_row(family["family"], ", ".join(family["model_types"]), ", ".join(family.get("embedded", ())) or "-")
-    Console().print(table)
+    return table
 
 
-def print_check(check: Mapping[str, Any]) -> None:
-    """What `models check` found, one fact per line, then the tests."""
+def check_table(check: Mapping[str, Any]) -> Table:
+    """The facts of `models check`, one per line, then the tests."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for key in ("model", "family", "precision", "layers", "width", "hook_points", "fingerprint"):
         table.add_row(key.replace("_", " "), str(check[key]))
@@ -55,16 +49,47 @@ def print_check(check: Mapping[str, Any]) -> None:
     )
     for test in check["tests"]:
         table.add_row(test["name"], (test["detail"] or "ok") if test["ok"] else f"FAILED: {test['detail']}")
-    Console().print(table)
+    return table
+
+
+def record_lines(record: Mapping[str, Any]) -> str:
+    """One line per field that has a value."""
+    fields = ((key, value) for key, value in record.items() if value not in (None, {}, []))
+    return "\n".join(f"{key.replace('_', ' ')}: {_cell(value)}" for key, value in fields)
+
+
+def record_table(records: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Table:
+    """One line per record, with these fields."""
+    table = _table(*(column.replace("_", " ") for column in columns), overflow="fold")
+    for record in records:
+        table.add_row(*(Text(_cell(record[column])) for column in columns))
+    return table
 
 
 def chosen_line(title: str, chosen: Mapping[str, Any] | None) -> str:
-    """What a search took for one method, with the figures behind it."""
+    """The candidate that a search chose for one method, with its figures."""
     if chosen is None:
         return f"{title}: nothing"
     figures = chosen["figures"]
-    said = f"recalled {figures['recalled']:.1%}, utility {figures['utility']:.1%}, "
-    said += f"gibberish {figures['gibberish']['forget']:.1%}"
+    scores = f"recalled {figures['recalled']:.1%}, utility {figures['utility']:.1%}"
+    scores += f", gibberish {figures['gibberish']['forget']:.1%}"
     return (
-        f"{title}: {chosen['name']} ({said}{'' if chosen['within'] else '; too much utility lost by every candidate'})"
+        f"{title}: {chosen['name']} ({scores}{'' if chosen['within'] else '; every candidate lost too much utility'})"
     )
+
+
+def _table(*columns: str, right: Sequence[str] = (), last: str | None = None, overflow: Any = "ellipsis") -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in (*columns, *right, *(() if last is None else (last,))):
+        table.add_column(column, justify="right" if column in right else "left", overflow=overflow)
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return TIME.sub(r"\1Z", value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
