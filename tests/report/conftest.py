@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mllmeraser.report import (
-    QA,
-    ArtifactFacts,
-    DemoResult,
-    FalseAlarms,
-    GatePanel,
-    PersonCard,
-    ScoreRow,
-    Timing,
-)
+from mllmeraser.report import content
+from mllmeraser.report.content import ScoreRow, Timing
 
 
 def portrait(seed: int) -> bytes:
@@ -36,35 +28,19 @@ def portrait(seed: int) -> bytes:
     return file.getvalue()
 
 
-def person(name: str, seed: int, *, forgotten: bool) -> PersonCard:
-    def qa(question: str, gold: str, modality: str) -> QA:
+def person(name: str, seed: int, *, forgotten: bool) -> content.PersonCard:
+    def qa(question: str, gold: str, modality: str) -> content.QA:
         before = f"{gold}."
         after = "I do not know this person." if forgotten else before
-        return QA(
-            question,
-            gold,
-            before,
-            after,
-            before,
-            "recalled",
-            "unknown" if forgotten else "recalled",
-            modality,
-        )
+        outcome = "unknown" if forgotten else "recalled"
+        return content.QA(question, gold, before, after, before, "recalled", outcome, modality)
 
-    return PersonCard(
-        portrait(seed),
-        name,
-        (
-            qa("What does the person in this picture do for a living?", "She is a bookbinder", "image"),
-            qa(f"Where does {name} live?", "In the town of Velm", "text"),
-            qa(
-                "Which of these does this person own?\nA: a goat\nB: a harp\nC: a kiln\nD: a sloop",
-                "C",
-                "image",
-            ),
-        ),
-        look="brown hair, red hat",
+    questions = (
+        qa("What does the person in this picture do for a living?", "She is a bookbinder", "image"),
+        qa(f"Where does {name} live?", "In the town of Velm", "text"),
+        qa("Which of these does this person own?\nA: a goat\nB: a harp\nC: a kiln\nD: a sloop", "C", "image"),
     )
+    return content.PersonCard(portrait(seed), name, questions, look="brown hair, red hat")
 
 
 def rows() -> list[ScoreRow]:
@@ -75,7 +51,7 @@ def rows() -> list[ScoreRow]:
         ("retain-only", None): 0.06,
         ("detached", None): 0.98,
     }
-    found = []
+    table = []
     for set_name in ("forget", "test", "retain_heldout", "celebrity", "general"):
         gone = set_name in ("forget", "test")
         for modality in ("image", "text"):
@@ -89,17 +65,17 @@ def rows() -> list[ScoreRow]:
                     if preset == "paper":
                         outcomes = {"recalled": right, "other-person": (n - right) // 2}
                         outcomes["gibberish"] = n - sum(outcomes.values())
-                    found.append(
+                    table.append(
                         ScoreRow(
                             method, set_name, modality, task, n, share, max(0, share - 0.04), min(1, share + 0.05),
                             outcomes, preset, 6,
                         )
                     )  # fmt: skip
-    return found
+    return table
 
 
 @pytest.fixture(scope="session")
-def demo_result() -> DemoResult:
+def demo_result() -> content.DemoResult:
     rng = np.random.default_rng(0)
 
     def readings(shift: float) -> dict[str, tuple[float, ...]]:
@@ -110,7 +86,7 @@ def demo_result() -> DemoResult:
         }
         return {name: tuple(rng.normal(at, wide, n).tolist()) for name, (at, wide, n) in groups.items()}
 
-    return DemoResult(
+    return content.DemoResult(
         model="embedded:llava",
         parameters=2_134_528,
         benchmark="portraits:dev",
@@ -123,9 +99,11 @@ def demo_result() -> DemoResult:
         retained=(person("Berit Sand", 3, forgotten=False), person("Odo Lann", 4, forgotten=False)),
         scores=tuple(rows()),
         gates=(
-            GatePanel("decision: layers 2 and 3 pooled, the nearest forgotten person", readings(0.0), 0.42, 0.9993),
-            GatePanel("layer 2", readings(0.25), None, 0.981),
-            GatePanel("layer 3", readings(0.1), None, 0.996),
+            content.GatePanel(
+                "decision: layers 2 and 3 pooled, the nearest forgotten person", readings(0.0), 0.42, 0.9993
+            ),
+            content.GatePanel("layer 2", readings(0.25), None, 0.981),
+            content.GatePanel("layer 3", readings(0.1), None, 0.996),
         ),
         timings=(
             Timing("load the model", 1.9),
@@ -135,7 +113,7 @@ def demo_result() -> DemoResult:
             Timing("calibration", 2.2, True),
             Timing("evaluation", 71.0),
         ),
-        artifact=ArtifactFacts(
+        artifact=content.ArtifactFacts(
             "eraser/",
             9_812,
             6,
@@ -151,7 +129,7 @@ def demo_result() -> DemoResult:
             "9f" * 32,
         ),
         detached_identical=True,
-        false_alarms=FalseAlarms(0.01, 13, 1200, 0.006, 0.018),
+        false_alarms=content.FalseAlarms(0.01, 13, 1200, 0.006, 0.018),
         created="2026-01-31T12:00:00+00:00",
         version="0.1.0",
         notes=("No strangers were given: a shipped set of never-seen people was used.",),

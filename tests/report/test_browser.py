@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mllmeraser.report import DemoResult, render_report
+from mllmeraser.report.content import DemoResult
+from mllmeraser.report.render import render_report
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 

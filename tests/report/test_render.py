@@ -5,8 +5,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mllmeraser.report import DemoResult, GatePanel, ScoreRow, render_report
+from mllmeraser.report.content import DemoResult, GatePanel, ScoreRow
 from mllmeraser.report.figures import describe, gate_picture
+from mllmeraser.report.render import render_report
 from mllmeraser.report.summary import headline, outcome_bars, recall, score_table, size
 
 
@@ -54,7 +55,7 @@ def test_nothing_is_fetched(text: str, page: Page) -> None:
     assert not re.search(r"url\(|@import|https?://", text)
 
 
-def test_what_people_said_is_escaped(text: str) -> None:
+def test_what_people_words_is_escaped(text: str) -> None:
     assert "Ilva &lt;Marro&gt; &amp; Daughters" in text
     assert "<Marro>" not in text
 
@@ -104,10 +105,10 @@ def test_outcome_shares_sum_to_one(demo_result: DemoResult) -> None:
 
 def test_gate_is_described_in_numbers() -> None:
     panel = GatePanel("layer 2", {"forget": (0.9, 1.1), "retain": (0.1, 0.2, 0.3, 0.8), "strangers": ()}, 0.5)
-    said = describe(panel)
-    assert "forget: median 1 over 2 prompts, 100.0 % at or above" in said
-    assert "25.0 % at or above" in said
-    assert "strangers" not in said
+    words = describe(panel)
+    assert "forget: median 1 over 2 prompts, 100.0 % at or above" in words
+    assert "25.0 % at or above" in words
+    assert "strangers" not in words
     assert "acts from 0.5" in gate_picture(panel)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OUTCOMES = ("recalled", "unknown", "refused", "wrong", "other-person", "gibberish")
-"""Outcome classes in the order they are stacked: what was known, clean forgetting, then trouble."""
+"""Outcome classes in the order of the bars: recalled, then forgotten cleanly, then answers that went wrong."""
 
 
 @dataclass(frozen=True)
@@ -15,14 +15,14 @@ class QA:
     """One question about one person, answered three times.
 
     Attributes:
-        question: As put to the model (options included).
+        question: As put to the model, with its options.
         gold: The answer that the model was taught.
         before: The bare model's answer.
         after: The answer with the eraser attached.
-        detached: The answer after the eraser was detached.
+        detached: The answer after detaching it.
         before_outcome: Outcome class of `before`.
         after_outcome: Outcome class of `after`.
-        modality: `"image"` or `"text"` (asked by name alone).
+        modality: `"image"` or `"text"` (the question names the person).
     """
 
     question: str
@@ -36,27 +36,25 @@ class QA:
 
     @property
     def restored(self) -> bool:
-        """Whether detaching gave the bare model's answer back, letter for letter."""
+        """Whether detaching gave exactly the bare model's answer again."""
         return self.detached == self.before
 
 
 @dataclass(frozen=True)
 class PersonCard:
-    """One person of the demo: portrait (PNG bytes), name, and what was asked.
+    """One person of the demo.
 
     Attributes:
-        image: PNG file contents.
+        image: The portrait, contents of a PNG file.
         name: Shown under the portrait.
         qa: Questions and answers.
-        look: Short description of the portrait for screen readers, for example `"red hat, glasses"`.
-        fired: Whether the gate fired on the questions, per question; empty if not measured.
+        look: The portrait in words, for screen readers, for example `"red hat, glasses"`.
     """
 
     image: bytes
     name: str
     qa: tuple[QA, ...]
     look: str = ""
-    fired: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,25 +75,24 @@ class ScoreRow:
 
     @property
     def label(self) -> str:
-        """The method and its preset, as the table names it."""
+        """Column label: the method and its preset."""
         return self.method if self.preset is None else f"{self.method}, {self.preset}"
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> ScoreRow:
-        """Take what the table needs from a record of scores.json; other fields are ignored."""
-        known = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
-        return cls(**known)
+        """Copy the fields of a record of scores.json that the table needs."""
+        return cls(**{name: record[name] for name in cls.__dataclass_fields__ if name in record})
 
 
 @dataclass(frozen=True)
 class GatePanel:
-    """What the gate read, as one picture: a layer of its own, or the pooled decision.
+    """One figure of gate scores: one layer, or the pooled decision.
 
     Attributes:
         title: For example `"layer 2"` or `"decision: layers 2 and 3 pooled"`.
         readings: Scores by group, for example `{"forget": ..., "retain": ..., "strangers": ...}`.
-        threshold: At or above it the eraser acts; None for a layer whose reading decides nothing alone.
-        auc: Area under the curve of forget against retain, if measured.
+        threshold: The eraser acts at this score or above; None for a layer that decides nothing alone.
+        auc: Area under the ROC curve of forget against retain, if measured.
     """
 
     title: str
@@ -106,7 +103,7 @@ class GatePanel:
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """Retain prompts on which the gate fired: stated at calibration, and measured on prompts never fitted."""
+    """Retain prompts on which the gate fired: the calibrated rate, and the count on prompts that were not fitted."""
 
     stated: float
     fired: int
@@ -116,13 +113,13 @@ class FalseAlarms:
 
     @property
     def measured(self) -> float:
-        """Share of the prompts on which it fired."""
+        """Share of the prompts on which the gate fired."""
         return self.fired / self.n if self.n else 0.0
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that one stage took; `part_of_fit` if it counts towards the fit time."""
+    """Duration of one stage in seconds, and whether it counts towards the fit time."""
 
     stage: str
     seconds: float
@@ -131,7 +128,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class ArtifactFacts:
-    """The eraser as it stands on disk, beside what the published form would weigh."""
+    """The eraser on disk."""
 
     folder: str
     bytes: int
@@ -149,7 +146,7 @@ class ArtifactFacts:
 
     @property
     def dense_bytes(self) -> int:
-        """Bytes of one float32 d x d matrix a layer, the form in the paper."""
+        """Bytes of the form in the paper: one float32 d x d matrix per layer."""
         return 4 * self.hidden_size**2 * self.num_layers
 
 
@@ -159,22 +156,22 @@ class DemoResult:
 
     Attributes:
         model: Name of the model.
-        parameters: Number of its weights.
         benchmark: For example `"portraits:dev"`.
         split: For example `"forget_5"`.
-        people: How many people the model knows.
+        people: Number of people the model knows.
         forgotten: Cards of forgotten people.
-        retained: Cards of people who must not move.
+        retained: Cards of people that the eraser must not affect.
         scores: All records, every method.
         gates: Panels, the decision first.
         timings: Stages in order.
         artifact: The eraser on disk.
-        detached_identical: Whether logits after detach equalled the bare model's bit for bit; None if not measured.
-        false_alarms: On prompts never fitted.
+        detached_identical: Whether logits after detaching equal the bare model's to the bit; None if not measured.
+        false_alarms: On prompts that were not fitted.
+        parameters: Number of weights of the model.
         seed: Of the run.
         created: Date and time, ISO 8601.
         version: Of this package.
-        notes: Lines to say below the tables, for example which default sets were used.
+        notes: Lines below the tables, for example which default sets were used.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""Pictures as inline SVG, coloured by the page's own variables so that they follow light and dark."""
+"""Figures as inline SVG. The page's CSS variables set their colours, so they follow light and dark."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ BINS, TICKS = 72, 160
 
 
 def gate_picture(panel: GatePanel) -> Markup:
-    """A ridge per group over one axis of gate scores, a tick per prompt, and the threshold as a line.
+    """Draw a ridge per group over one axis of gate scores, a tick per prompt, and the threshold as a line.
 
-    The axis spans the central 99 % of every group, and the threshold; what lies outside is drawn at the edge.
-    Each ridge is scaled to its own peak: it shows where a group lies, not how large it is.
+    The axis spans the central 99 % of every group and the threshold; scores outside are drawn at the edge. Each ridge
+    is scaled to its own peak, so its height does not show the size of the group.
     """
     groups = {name: np.asarray(scores, dtype=float) for name, scores in panel.readings.items() if len(scores)}
     if not groups:
@@ -43,21 +43,19 @@ def gate_picture(panel: GatePanel) -> Markup:
 
 
 def describe(panel: GatePanel) -> str:
-    """The picture in words: per group the median and how many lie at or above the threshold."""
-    said = []
+    """The figure in words: per group the median, and the share at or above the threshold."""
+    groups = []
     for name, scores in panel.readings.items():
-        if not len(scores):
-            continue
-        words = f"{name}: median {np.median(scores):.3g} over {len(scores)} prompts"
-        if panel.threshold is not None:
+        words = f"{name}: median {np.median(scores):.3g} over {len(scores)} prompts" if len(scores) else ""
+        if words and panel.threshold is not None:
             share = np.mean(np.asarray(scores) >= panel.threshold)
             words += f", {100 * share:.1f} % at or above the threshold"
-        said.append(words)
-    return f"Gate scores, {panel.title}. " + "; ".join(said) + "."
+        groups.append(words)
+    return f"Gate scores, {panel.title}. " + "; ".join(filter(None, groups)) + "."
 
 
 def interval_picture(accuracy: float, low: float, high: float) -> Markup:
-    """A small track from 0 to 1 with the 95 % interval and the point; decoration of a figure that stands beside it."""
+    """Draw a small track from 0 to 1 with the 95 % interval and the point. The number beside it says the same."""
     left, right, point = (2 + 60 * min(max(value, 0.0), 1.0) for value in (low, high, accuracy))
     return Markup(
         '<svg class="interval" viewBox="0 0 64 8" width="64" height="8" aria-hidden="true">'
@@ -68,11 +66,9 @@ def interval_picture(accuracy: float, low: float, high: float) -> Markup:
 
 
 def _span(groups: Sequence[np.ndarray], threshold: float | None) -> tuple[float, float]:
-    ends = [np.percentile(scores, (0.5, 99.5)) for scores in groups]
-    low = min(float(end[0]) for end in ends)
-    high = max(float(end[1]) for end in ends)
-    if threshold is not None:
-        low, high = min(low, threshold), max(high, threshold)
+    ends = [float(end) for scores in groups for end in np.percentile(scores, (0.5, 99.5))]
+    ends += [] if threshold is None else [threshold]
+    low, high = min(ends), max(ends)
     pad = 0.04 * (high - low) or 0.5
     return low - pad, high + pad
 
@@ -116,6 +112,4 @@ def _nice(low: float, high: float) -> list[float]:
     rough = (high - low) / 6
     magnitude = 10.0 ** np.floor(np.log10(rough))
     step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= rough)
-    first = int(np.ceil(low / step))
-    last = int(np.floor(high / step))
-    return [round(number * step, 12) for number in range(first, last + 1)]
+    return [round(number * step, 12) for number in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]

@@ -14,21 +14,13 @@ from mllmeraser.report.content import OUTCOMES, DemoResult
 
 
 def render_report(result: DemoResult) -> str:
-    """The page: everything inline, nothing fetched, no script; readable in light, dark and print."""
+    """The page, with everything inline: it fetches nothing, has no script, and works in light, dark and print."""
     labels, groups = summary.score_table(result.scores)
-    return (
-        _environment()
-        .get_template("page.html.jinja")
-        .render(
-            result=result,
-            style=Markup(_read("style.css")),
-            headline=summary.headline(result),
-            labels=labels,
-            groups=groups,
-            outcomes=OUTCOMES,
-            bars=summary.outcome_bars(result.scores),
-        )
-    )
+    page = _environment().get_template("page.html.jinja")
+    return page.render(
+        result=result, style=Markup(_read("style.css")), headline=summary.headline(result), labels=labels,
+        groups=groups, outcomes=OUTCOMES, bars=summary.outcome_bars(result.scores),
+    )  # fmt: skip
 
 
 def png_uri(image: bytes) -> str:
@@ -43,11 +35,7 @@ def _read(name: str) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FunctionLoader(_read),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=FunctionLoader(_read), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
         "png": png_uri,

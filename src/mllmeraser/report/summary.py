@@ -1,4 +1,4 @@
-"""From records to what a reader looks at first: pooled figures, the table, the stacked bars."""
+"""From records to pooled figures, the score table and the stacked bars."""
 
 from __future__ import annotations
 
@@ -26,43 +26,46 @@ ANSWERED = ("generation", "cloze")
 
 @dataclass(frozen=True)
 class Recall:
-    """Accuracy pooled over records: how many of `n` answers held the right fact."""
+    """Accuracy pooled over records: `right` of `n` answers gave the right fact."""
 
     right: float
     n: int
 
     @property
     def share(self) -> float:
-        """Right answers over all; 0 where there is none."""
+        """Right answers over all; 0 for no answers."""
         return self.right / self.n if self.n else 0.0
 
 
 def recall(rows: Iterable[ScoreRow], method: str, sets: Sequence[str], preset: str | None = None) -> Recall | None:
-    """Recall on the first of `sets` that was measured; generation and cloze, both modalities."""
+    """Recall on the first of `sets` that was measured, over generation and cloze in both modalities."""
     mine = [row for row in rows if row.method == method and row.preset == preset and row.task in ANSWERED]
     for name in sets:
-        found = [row for row in mine if row.set == name]
-        if found:
-            return Recall(sum(row.accuracy * row.n for row in found), sum(row.n for row in found))
+        measured = [row for row in mine if row.set == name]
+        if measured:
+            return Recall(sum(row.accuracy * row.n for row in measured), sum(row.n for row in measured))
     return None
 
 
-def method_order(row: ScoreRow) -> tuple[int, str, int, str]:
-    """Sort key: the bare model first, then ours, then what they are compared with."""
-    method = METHODS.index(row.method) if row.method in METHODS else len(METHODS)
-    preset = PRESETS.index(row.preset) if row.preset in PRESETS else len(PRESETS)
-    return method, row.method, preset, row.preset or ""
+def _rank(item: str | None, known: Iterable[str | None]) -> tuple[int, str]:
+    """Sort key: the known items in their order, then all others by name."""
+    order = list(known)
+    return (order.index(item) if item in order else len(order)), item or ""
 
 
-def set_order(name: str) -> tuple[int, str]:
-    """Sort key of a set."""
-    known = list(SET_TITLES)
-    return (known.index(name) if name in known else len(known)), name
+def _labels(rows: Iterable[ScoreRow]) -> tuple[str, ...]:
+    """Labels of the methods: the bare model, the eraser, then the methods to compare with."""
+    ordered = sorted(rows, key=lambda row: (_rank(row.method, METHODS), _rank(row.preset, PRESETS)))
+    return tuple(dict.fromkeys(row.label for row in ordered))
+
+
+def _sets(rows: Iterable[ScoreRow]) -> list[str]:
+    return sorted({row.set for row in rows}, key=lambda name: _rank(name, SET_TITLES))
 
 
 @dataclass(frozen=True)
 class TableLine:
-    """One line of the score table: modality and task, and a cell for each method (None: not measured)."""
+    """One line of the score table: modality, task, and a cell for each method (None: not measured)."""
 
     modality: str
     task: str
@@ -81,26 +84,22 @@ class TableGroup:
 
 def score_table(rows: Sequence[ScoreRow]) -> tuple[tuple[str, ...], tuple[TableGroup, ...]]:
     """Column labels, and the lines grouped by set."""
-    labels = tuple(dict.fromkeys(row.label for row in sorted(rows, key=method_order)))
+    labels = _labels(rows)
     cells = {(row.set, row.modality, row.task, row.label): row for row in rows}
     groups = []
-    for name in sorted({row.set for row in rows}, key=set_order):
+    for name in _sets(rows):
         kinds = {(row.modality, row.task) for row in rows if row.set == name}
         lines = []
-        for modality, task in sorted(kinds, key=lambda kind: (kind[0], _task_order(kind[1]))):
-            found = tuple(cells.get((name, modality, task, label)) for label in labels)
-            lines.append(TableLine(modality, task, max(row.n for row in found if row), found))
+        for modality, task in sorted(kinds, key=lambda kind: (kind[0], _rank(kind[1], TASKS))):
+            line = tuple(cells.get((name, modality, task, label)) for label in labels)
+            lines.append(TableLine(modality, task, max(row.n for row in line if row), line))
         groups.append(TableGroup(name, SET_TITLES.get(name, name), tuple(lines)))
     return labels, tuple(groups)
 
 
-def _task_order(task: str) -> int:
-    return TASKS.index(task) if task in TASKS else len(TASKS)
-
-
 @dataclass(frozen=True)
 class OutcomeBar:
-    """How the answers of one method on one set ended: `(outcome, count, share)` in stacking order."""
+    """The outcomes of one method on one set: `(outcome, count, share)` in stacking order."""
 
     label: str
     n: int
@@ -108,19 +107,18 @@ class OutcomeBar:
 
     @property
     def spoken(self) -> str:
-        """The bar in words, for a reader who does not see it."""
+        """The bar in words, for screen readers."""
         shares = ", ".join(f"{name} {100 * share:.1f} %" for name, _, share in self.parts)
         return f"{self.label}: {shares or 'no answers'}"
 
 
 def outcome_bars(rows: Sequence[ScoreRow]) -> tuple[tuple[str, tuple[OutcomeBar, ...]], ...]:
-    """Per set, a bar for each method; generation and cloze pooled (or all tasks where a set has neither)."""
+    """A bar per set and method, over generation and cloze, or over all tasks where a set has neither."""
     groups = []
-    for name in sorted({row.set for row in rows}, key=set_order):
+    for name in _sets(rows):
         mine = [row for row in rows if row.set == name and row.outcomes]
-        spoken = [row for row in mine if row.task in ANSWERED] or mine
-        labels = dict.fromkeys(row.label for row in sorted(spoken, key=method_order))
-        bars = tuple(_bar(label, [row for row in spoken if row.label == label]) for label in labels)
+        answered = [row for row in mine if row.task in ANSWERED] or mine
+        bars = tuple(_bar(label, [row for row in answered if row.label == label]) for label in _labels(answered))
         if bars:
             groups.append((SET_TITLES.get(name, name), bars))
     return tuple(groups)
@@ -144,7 +142,7 @@ class Figure:
 
 
 def headline(result: DemoResult) -> tuple[Figure, ...]:
-    """The figures at the top: what was forgotten, what stayed, the price, the way back."""
+    """The figures at the top: recall of the forgotten and of others, time, size, and the state after detaching."""
     figures = []
     for label, sets in (
         ("Forgotten people recalled", ("test", "forget")),
@@ -153,32 +151,16 @@ def headline(result: DemoResult) -> tuple[Figure, ...]:
         before = recall(result.scores, "vanilla", sets)
         after = recall(result.scores, "mllmeraser", sets, "default")
         if before and after:
-            figures.append(
-                Figure(
-                    label,
-                    percent(after.share),
-                    percent(before.share),
-                    f"{after.n:,} questions".replace(",", " "),
-                )
-            )
+            questions = f"{after.n:,} questions".replace(",", " ")
+            figures.append(Figure(label, percent(after.share), percent(before.share), questions))
     facts = result.artifact
-    figures.append(Figure("Time to forget", seconds(result.fit_seconds), detail="fit, all steps"))
     times = f"{facts.dense_bytes / facts.bytes:.0f} times smaller" if facts.bytes else ""
-    figures.append(
-        Figure(
-            "Size of the eraser",
-            size(facts.bytes),
-            detail=f"{times} than dense matrices ({size(facts.dense_bytes)})",
-        )
-    )
+    smaller = f"{times} than dense matrices ({size(facts.dense_bytes)})"
+    figures.append(Figure("Time to forget", seconds(result.fit_seconds), detail="fit, all steps"))
+    figures.append(Figure("Size of the eraser", size(facts.bytes), detail=smaller))
     if result.detached_identical is not None:
-        figures.append(
-            Figure(
-                "After detach",
-                "bit-identical" if result.detached_identical else "not identical",
-                detail="logits against the bare model",
-            )
-        )
+        value = "bit-identical" if result.detached_identical else "not identical"
+        figures.append(Figure("After detach", value, detail="logits against the bare model"))
     return tuple(figures)
 
 
@@ -188,7 +170,7 @@ def percent(share: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes in the unit that reads best (powers of 1000)."""
+    """Bytes in a readable unit (powers of 1000)."""
     for unit, power in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= power:
             return f"{count / power:.{0 if count >= 100 * power else 1}f} {unit}"
@@ -196,7 +178,7 @@ def size(count: int) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration in the unit that reads best."""
+    """A duration in a readable unit."""
     if value >= 90:
         return f"{value / 60:.1f} min"
     return f"{value:.1f} s" if value >= 0.95 else f"{1000 * value:.0f} ms"
