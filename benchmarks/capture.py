@@ -43,7 +43,7 @@ from mllmeraser.erasure.fit.split import split
 from mllmeraser.erasure.fit.subject import shifted_samples
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.states.memory import prompt_state_bytes
-from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World

@@ -36,7 +36,7 @@ from mllmeraser.erasure.fit.discriminants import fit_shared_basis
 from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.states.memory import prompt_state_bytes
-from mllmeraser.erasure.states.state_cache import PromptStateCache, PromptStates
+from mllmeraser.erasure.states.prompt_states import PromptStateCache, PromptStates
 from mllmeraser.models.families.base import tokenize
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Request, Sample

@@ -25,7 +25,7 @@ from timing import interleaved, ratio, speed_parser, speed_report, start, told, 
 from torch import Tensor
 
 from mllmeraser.erasure.gates import hard_gate, soft_gate
-from mllmeraser.erasure.states.statistics import Moments
+from mllmeraser.erasure.states.moments import Moments
 
 RATIO, GAMMA = 0.4, 1.0
 """Share of the width that counts as null space, and ridge: the published values for Qwen2.5-VL-7B."""

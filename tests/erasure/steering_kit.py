@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mllmeraser.erasure.gates import Gate
 from mllmeraser.erasure.policy import TAIL, Policy
-from mllmeraser.erasure.states.state_cache import PromptStateCache, PromptStates
+from mllmeraser.erasure.states.prompt_states import PromptStateCache, PromptStates
 from mllmeraser.erasure.steering.plan import Site, SteeringPlan
 from mllmeraser.erasure.steering.site_scores import NOWHERE
 from mllmeraser.models.hookpoint import HookPoint

@@ -10,7 +10,7 @@ import torch
 from worlds import LayerRange, close, small_request
 
 from mllmeraser.erasure import Eraser, FitSettings, GateSettings, fit
-from mllmeraser.erasure.directions import direction
+from mllmeraser.erasure.directions import kinds
 from mllmeraser.erasure.fit.result import FitResult
 from mllmeraser.erasure.policy import SUBJECT
 from mllmeraser.erasure.states.statistics import LayerStatistics
@@ -128,15 +128,14 @@ def test_the_default_reads_three_layers_before_it_shifts(depth):
 def test_a_direction_from_outside_may_look_at_what_is_retained(
     tiny_llava: MultimodalModel, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(direction, "_BUILDERS", dict(direction._BUILDERS))
-    monkeypatch.setattr(direction, "_FROM_OUTSIDE", set())
+    monkeypatch.setattr(kinds, "_KINDS", dict(kinds._KINDS))
     seen: list[int] = []
 
-    def build(statistics: LayerStatistics) -> direction.Direction:
+    def build(statistics: LayerStatistics) -> kinds.Direction:
         seen.append(statistics["retain"].n)
-        return direction.Direction(statistics.strangers.mean - statistics["retain"].mean, {})
+        return kinds.Direction(statistics.strangers.mean - statistics["retain"].mean, {})
 
-    direction.register_direction(kind, build)
+    kinds.register_direction(kind, build)
     settings = identity_settings()
     settings = settings.model_copy(update={"direction": settings.direction.model_copy(update={"kind": kind})})
     fit(tiny_llava, identity_request(), settings)

@@ -10,7 +10,7 @@ from worlds import close, cloud, moments
 
 from mllmeraser.erasure.gates import Gate, discriminant_basis, subject_gate
 from mllmeraser.erasure.gates.base import RIVALRY
-from mllmeraser.erasure.states.statistics import Moments
+from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.samples import InputError
 
 WIDTH = 10
@@ -120,7 +120,7 @@ def test_a_subject_left_out_does_not_move_the_others(out):
 
 def test_a_subject_without_states_never_scores():
     kept, forget = world()
-    people, none = [Moments.from_states(states) for states in kept], Moments.zeros(WIDTH)
+    people, none = [Moments.from_states(states) for states in kept], Moments.from_states(torch.empty(0, WIDTH))
     basis = discriminant_basis(Moments.from_states(torch.cat(kept)), people)
     gate = subject_gate(basis, [none, Moments.from_states(forget[0])])
     assert (gate.scores(torch.cat(forget))[:, 0] == 0).all()
@@ -131,7 +131,7 @@ def test_a_lens_needs_somebody_with_several_states():
     with pytest.raises(InputError, match="several states"):
         discriminant_basis(moments(30, WIDTH, 9), one)
     with pytest.raises(InputError, match="retain states"):
-        discriminant_basis(Moments.zeros(WIDTH), [moments(5, WIDTH, 1)])
+        discriminant_basis(Moments.from_states(torch.empty(0, WIDTH)), [moments(5, WIDTH, 1)])
     with pytest.raises(InputError, match="fitted together"):
         Gate.stack([gate_of(*world()), gate_of(*world(1))])
 

@@ -25,7 +25,7 @@ from worlds import close
 from mllmeraser.erasure.fit.discriminants import named_states
 from mllmeraser.erasure.gates import Gate
 from mllmeraser.erasure.policy import SUBJECT
-from mllmeraser.erasure.states.state_cache import PromptStateCache, name_ends
+from mllmeraser.erasure.states.prompt_states import PromptStateCache, name_ends
 from mllmeraser.erasure.steering.attach import attach
 from mllmeraser.erasure.steering.plan import IDENTITY_SITES, SteeringPlan
 from mllmeraser.erasure.steering.score_prompts import read_gate

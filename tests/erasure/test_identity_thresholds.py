@@ -19,7 +19,7 @@ from mllmeraser.erasure.calibration.subject import (
     with_margin,
 )
 from mllmeraser.erasure.gates import DiscriminantBasis, subject_gate
-from mllmeraser.erasure.states.statistics import Moments
+from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.erasure.steering.site_scores import NOWHERE
 
 WIDTH = 8

@@ -1,4 +1,4 @@
-"""Sufficient statistics: additive, mergeable, subtractable."""
+"""Moments and statistics are additive, mergeable, and exact in a file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import cloud, layer_statistics, moments
 
-from mllmeraser.erasure.states.statistics import LayerStatistics, Moments, Statistics
+from mllmeraser.erasure.states.moments import Moments
+from mllmeraser.erasure.states.statistics import LayerStatistics, Statistics
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.samples import ArtifactError, InputError, NumericalError
 
-sizes = st.integers(1, 30)
 widths = st.integers(1, 12)
 seeds = st.integers(0, 10_000)
 
@@ -30,18 +30,11 @@ def close(a: Moments, b: Moments, rtol: float = 1e-8) -> bool:
 
 @settings(max_examples=40, deadline=None)
 @given(n=st.integers(2, 60), d=widths, seed=seeds, cut=st.floats(0.0, 1.0))
-def test_merged_shards_equal_the_whole(n: int, d: int, seed: int, cut: float) -> None:
+def test_merged_parts_equal_the_whole(n: int, d: int, seed: int, cut: float) -> None:
     states = cloud(n, d, seed, centre=3.0)
     at = int(cut * n)
     first, second = Moments.from_states(states[:at]), Moments.from_states(states[at:])
     assert close(first + second, Moments.from_states(states), 1e-12)
-
-
-@settings(max_examples=40, deadline=None)
-@given(n=sizes, m=sizes, d=widths, seed=seeds, scale=st.floats(0.01, 100.0))
-def test_subtracting_undoes_adding(n: int, m: int, d: int, seed: int, scale: float) -> None:
-    a, b = Moments.from_states(cloud(n, d, seed)), Moments.from_states(scale * cloud(m, d, seed + 1))
-    assert close((a + b) - b, a)
 
 
 def test_float32_states_are_summed_in_float64() -> None:
@@ -83,11 +76,9 @@ def test_impossible_arithmetic_is_refused() -> None:
     with pytest.raises(InputError):
         moments(3, 4, 0) + moments(3, 5, 0)
     with pytest.raises(InputError):
-        moments(3, 4, 0) - moments(4, 4, 0)
-    with pytest.raises(InputError):
         moments(3, 4, 0) + Moments.from_states(cloud(3, 4, 0), gram=False)
     with pytest.raises(InputError):
-        _ = Moments.zeros(4).mean
+        _ = Moments.from_states(torch.empty(0, 4)).mean
     with pytest.raises(InputError):
         _ = Moments.from_states(cloud(3, 4, 0), gram=False).second
 
@@ -102,7 +93,7 @@ def test_without_drops_every_group_of_a_subject_and_no_other() -> None:
         left.without("b")
 
 
-def test_merge_adds_shards_and_takes_over_new_subjects() -> None:
+def test_merge_adds_groups_and_takes_over_new_subjects() -> None:
     one = Statistics({HookPoint(0): LayerStatistics({"retain": moments(5, 4, 0), "forget/a": moments(3, 4, 1)})})
     two = Statistics({HookPoint(0): LayerStatistics({"retain": moments(6, 4, 2), "forget/b": moments(2, 4, 3)})})
     both = one.merge(two)

@@ -15,7 +15,7 @@ from mllmeraser.erasure import Eraser, fit
 from mllmeraser.erasure.artifact.consolidate import consolidate
 from mllmeraser.erasure.gates import DiscriminantBasis, Gate, Pairs, discriminant_basis, look_alike_pairs, subject_gate
 from mllmeraser.erasure.gates.look_alikes import LOOK_ALIKES, ROOM
-from mllmeraser.erasure.states.statistics import Moments
+from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.samples import InputError
 
 WIDTH = 12

@@ -7,7 +7,8 @@ from PIL import ImageEnhance
 from torch import Tensor
 
 from mllmeraser.erasure import DirectionSettings, FitSettings, GateSettings, LayerRange
-from mllmeraser.erasure.states.statistics import LayerStatistics, Moments
+from mllmeraser.erasure.states.moments import Moments
+from mllmeraser.erasure.states.statistics import LayerStatistics
 from mllmeraser.samples import Sample
 from mllmeraser.samples.request import Request
 from tiny import picture

@@ -8,7 +8,7 @@ from speed_algebra import GAMMA, RATIO, disagreement, gram, made_up, main, publi
 from speed_kit import Run, is_ratio, is_timing
 
 from mllmeraser.erasure.gates import hard_gate, paper_matrix
-from mllmeraser.erasure.states.statistics import Moments
+from mllmeraser.erasure.states.moments import Moments
 
 
 @pytest.mark.parametrize("width", [16, 48, 160])

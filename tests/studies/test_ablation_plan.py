@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 from ablation_kit import TAIL, SmallLab, scored
+from mllmeraser.erasure.directions.kinds import Direction
 
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.artifact.manifest import EraserConfig
-from mllmeraser.erasure.directions.direction import Direction
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.request import Request

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mllmeraser.erasure.gates import DiscriminantBasis, Gate, look_alike_pairs, subject_gate
 from mllmeraser.erasure.gates.look_alikes import ROOM
-from mllmeraser.erasure.states.statistics import Moments
+from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.portraits.people import World
 from mllmeraser.studies.room import decided, doubles, in_hindsight, taken, with_margin
 

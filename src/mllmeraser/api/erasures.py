@@ -11,13 +11,13 @@ from mllmeraser.benchmarks.defaults import Completed, complete
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
-from mllmeraser.erasure.directions.direction import CONTRAST_KINDS
+from mllmeraser.erasure.directions.kinds import CONTRAST_KINDS
 from mllmeraser.erasure.fit.discriminants import SharedBasis, fit_shared_basis
 from mllmeraser.erasure.fit.distributed import share_capture
 from mllmeraser.erasure.fit.linear import FitSettings, fit
 from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
 from mllmeraser.erasure.states.processes import ProcessGroup
-from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.models.fingerprint import is_spread
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel

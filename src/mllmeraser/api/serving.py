@@ -9,7 +9,7 @@ from mllmeraser.api.erasures import erase, shipped_basis
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.fit.discriminants import SharedBasis
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.progress import Progress

@@ -6,7 +6,8 @@ from mllmeraser.erasure.directions.contrast_states import ContrastSet
 from mllmeraser.erasure.fit import FitResult, fit
 from mllmeraser.erasure.policy import PAPER, PERSISTENT, TAIL, Policy
 from mllmeraser.erasure.settings import DirectionSettings, FitSettings, GateSettings, LayerRange, PGDSettings
-from mllmeraser.erasure.states.statistics import Moments, Statistics
+from mllmeraser.erasure.states.moments import Moments
+from mllmeraser.erasure.states.statistics import Statistics
 
 __all__ = [
     "PAPER",

@@ -12,7 +12,7 @@ from mllmeraser.erasure.fit.discriminants import fit_shared_basis
 from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.fit.result import FitResult
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World, strangers
 from mllmeraser.portraits.prompts import (

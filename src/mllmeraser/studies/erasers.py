@@ -13,12 +13,13 @@ from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.embedded.demo import forget_request
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.directions.contrast_states import ContrastSet, contrast_states
-from mllmeraser.erasure.directions.direction import CONTRAST_KINDS, erasure_direction
+from mllmeraser.erasure.directions.kinds import CONTRAST_KINDS, erasure_direction
 from mllmeraser.erasure.directions.pgd import perturb
 from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.policy import PERSISTENT
 from mllmeraser.erasure.settings import DirectionSettings, FitSettings
-from mllmeraser.erasure.states.statistics import ERASE, RECALL, LayerStatistics, Moments
+from mllmeraser.erasure.states.moments import Moments
+from mllmeraser.erasure.states.statistics import ERASE, RECALL, LayerStatistics
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World

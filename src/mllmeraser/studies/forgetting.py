@@ -18,7 +18,7 @@ from mllmeraser.embedded.demo import Sizes, forget_request, scored_sets
 from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.gates.conformal import auc, wilson
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel

@@ -18,7 +18,7 @@ from mllmeraser.embedded.demo import forget_request
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.studies.many import Sets

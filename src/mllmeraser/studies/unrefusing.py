@@ -16,7 +16,7 @@ from PIL import Image
 
 from mllmeraser.erasure.gates import Gate, soft_gate
 from mllmeraser.erasure.policy import Policy
-from mllmeraser.erasure.states.statistics import Moments
+from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.erasure.steering.attach import ErasurePack
 from mllmeraser.erasure.steering.plan import SteeringPlan
 from mllmeraser.models.hookpoint import HookPoint

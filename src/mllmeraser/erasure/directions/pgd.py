@@ -1,7 +1,7 @@
-"""Adversarially perturbed images: projected gradient descent until the model complies with what it refuses.
+"""Adversarial pictures: projected gradient descent until the model complies with a prompt that it refuses.
 
-The attack works in the processor's output space, on the very tensor the vision tower reads, so what is found
-is what the model sees; each pixel stays within epsilon of the clean picture and within black and white.
+The attack changes the processor's output, the tensor that the vision tower reads. Each pixel stays within epsilon of
+the clean picture, and between black and white.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import BatchFeature
 
 from mllmeraser.erasure.settings import PGDSettings
-from mllmeraser.erasure.states.capture_job import Job, captured
-from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
-from mllmeraser.models.capture import capture, check_finite, last_real_index
+from mllmeraser.erasure.states.capture_job import Job
+from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint, captured
+from mllmeraser.erasure.states.collect import collect_last_states
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.prompts import IGNORED
@@ -33,10 +33,9 @@ class AdversarialBatch:
 
     Attributes:
         samples: The samples, with their clean pictures.
-        pixels: For each sample its perturbed `pixel_values`, as the model's forward takes them for one
-            picture.
+        pixels: For each sample its perturbed `pixel_values`, as the model's forward takes them for one picture.
         complied: (n,) bool, whether the model already complied over the clean picture.
-        flipped: (n,) bool, whether it complies over the perturbed picture and did not before.
+        flipped: (n,) bool, whether it complies only over the perturbed picture.
     """
 
     samples: tuple[Sample, ...]
@@ -46,40 +45,22 @@ class AdversarialBatch:
 
     @property
     def flip_rate(self) -> float:
-        """Share of the samples that were refused at first for which the attack worked; 0 if none was
-        refused.
-        """
+        """Share of the refused samples that flipped; 0 if none was refused."""
         refused = int((~self.complied).sum())
         return int(self.flipped.sum()) / refused if refused else 0.0
 
     def inputs(self, model: MultimodalModel, rows: Sequence[int], padding_side: str = "right") -> BatchFeature:
-        """The batch of prompts of `rows` with their perturbed pictures in place of the clean ones."""
+        """Return the batch of prompts of `rows` over their perturbed pictures."""
         batch = model.encode([self.samples[row] for row in rows], padding_side)
         batch["pixel_values"] = torch.cat([self.pixels[row] for row in rows]).to(batch["pixel_values"])
         return batch
 
-    @torch.no_grad()
     def states(
-        self,
-        model: MultimodalModel,
-        points: Sequence[HookPoint],
-        rows: Sequence[int],
-        *,
-        batch_size: int = 16,
+        self, model: MultimodalModel, points: Sequence[HookPoint], rows: Sequence[int], *, batch_size: int = 16
     ) -> dict[HookPoint, Tensor]:
-        """States at the last real prompt token over the perturbed pictures: (rows, d) float32 on the CPU."""
-        found: dict[HookPoint, list[Tensor]] = {point: [] for point in points}
-        for start in range(0, len(rows), batch_size):
-            part = rows[start : start + batch_size]
-            batch = self.inputs(model, part)
-            ids = batch["input_ids"]
-            last = last_real_index(batch["attention_mask"], ids.shape[0], ids.shape[1], ids.device)
-            with capture(model.layers, points, last) as states:
-                model.hf(**batch, use_cache=False, logits_to_keep=1)
-            for point, state in states.items():
-                check_finite(state, point, part)
-                found[point].append(state.float().cpu())
-        return {point: torch.cat(parts) for point, parts in found.items()}
+        """Return the states (rows, d) float32 at the last prompt token over the perturbed pictures, on the CPU."""
+        plan = [list(range(start, min(start + batch_size, len(rows)))) for start in range(0, len(rows), batch_size)]
+        return collect_last_states(model, plan, lambda some: self.inputs(model, [rows[i] for i in some]), points)
 
 
 def perturb(
@@ -93,27 +74,26 @@ def perturb(
 ) -> AdversarialBatch:
     """Perturb the picture of each sample so that the model answers with its target text.
 
-    x <- Pi(x - step * sign(grad_x NLL(target))), Pi the projection on the epsilon ball around the clean
-    picture and on valid pixels. A row stops as soon as greedy decoding would say the target. The weights are
-    not touched.
+    x <- Pi(x - step * sign(grad_x NLL(target))). Pi projects on the epsilon ball around the clean picture and on valid
+    pixels. A row stops as soon as greedy decoding gives the target. The weights do not change.
 
     Args:
         model: The frozen model.
         samples: Prompts with a picture.
         targets: For each of them the text to be said.
-        settings: Of the descent.
-        progress: Told how far it is.
-        checkpoint: Where finished batches are kept, to go on after a kill; None: in memory alone.
+        settings: Settings of the descent.
+        progress: Receives the progress.
+        checkpoint: Keeps finished batches, so that an interrupted run can continue.
 
     Raises:
-        InputError: If a sample has no picture, or there are not as many targets as samples.
-        NumericalError: If the loss or its gradient is not finite.
+        InputError: A sample has no picture, or the numbers of samples and targets differ.
+        NumericalError: A gradient is not finite.
     """
     pixels: list[Tensor] = [torch.empty(0)] * len(samples)
     complied, now = (torch.zeros(len(samples), dtype=torch.bool) for _ in range(2))
-    for rows, found in captured(perturb_job(model, samples, targets, settings), checkpoint, progress):
-        complied[rows], now[rows] = found["complied"], found["complies"]
-        for row, part in zip(rows, found["pixels"].split(found["rows"].tolist()), strict=True):
+    for rows, tensors in captured(perturb_job(model, samples, targets, settings), checkpoint, progress):
+        complied[rows], now[rows] = tensors["complied"], tensors["complies"]
+        for row, part in zip(rows, tensors["pixels"].split(tensors["rows"].tolist()), strict=True):
             pixels[row] = part
     return AdversarialBatch(tuple(samples), tuple(pixels), complied, now & ~complied)
 
@@ -121,10 +101,12 @@ def perturb(
 def perturb_job(
     model: MultimodalModel, samples: Sequence[Sample], targets: Sequence[str], settings: PGDSettings | None = None
 ) -> Job:
-    """The batches of `perturb`: `pixels` of all samples, how many `rows` each has, whether it `complied`, `complies`.
+    """Describe the batches of `perturb`.
+
+    Their tensors are `pixels` of all samples, the number of `rows` of each, and whether it `complied` and `complies`.
 
     Raises:
-        InputError: If a sample has no picture, or there are not as many targets as samples.
+        InputError: A sample has no picture, or the numbers of samples and targets differ.
     """
     chosen = settings or PGDSettings()
     if len(samples) != len(targets):
@@ -148,7 +130,7 @@ def _with_target(sample: Sample) -> str:
 
 
 class _Attack:
-    """The descent of one batch."""
+    """Gradient descent on the pictures of one batch."""
 
     def __init__(
         self, model: MultimodalModel, samples: Sequence[Sample], targets: Sequence[str], settings: PGDSettings
@@ -156,7 +138,7 @@ class _Attack:
         batch = model.encode_answers(samples, targets, end=False)
         self.labels: Tensor = batch.pop("labels")
         self.dtype: torch.dtype = batch["pixel_values"].dtype
-        # Steps of 2/255 vanish in half precision: the picture is kept in float32.
+        # Steps of 2/255 vanish in half precision: the pictures stay in float32.
         self.clean: Tensor = batch.pop("pixel_values").float()
         self.pixels = self.clean.clone()
         self.space = model.family.pixel_bounds(model.processor, BatchFeature({"pixel_values": self.clean}))
@@ -164,7 +146,7 @@ class _Attack:
         self.model, self.batch, self.settings = model, batch, settings
 
     def run(self) -> tuple[Tensor, Tensor]:
-        """Descend; whether each row complied before and after, (rows,) bool on the CPU."""
+        """Descend, and return whether each row complied before and after: (rows,) bool on the CPU."""
         before: Tensor | None = None
         owner = torch.repeat_interleave(torch.arange(len(self.rows)), torch.tensor(self.rows)).to(self.clean.device)
         step = self.settings.step * 255.0 * self.space.scale
@@ -187,7 +169,7 @@ class _Attack:
         return (after if before is None else before).cpu(), after.cpu()
 
     def _loss(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum over rows of the mean NLL of the target, and whether greedy decoding says it, (rows,) bool."""
+        """Return the sum over rows of the target's mean NLL, and whether greedy decoding gives it: (rows,) bool."""
         first = int((self.labels != IGNORED).any(0).nonzero()[0, 0]) - 1
         kept = torch.arange(first, self.labels.shape[1] - 1, device=self.labels.device)
         inputs = {**self.batch, "pixel_values": pixels.to(self.dtype)}
@@ -203,17 +185,17 @@ class _Attack:
 
 
 def _rows_per_sample(batch: BatchFeature, samples: int, rows: int) -> list[int]:
-    """Rows of `pixel_values` that belong to each sample: one, or as many as it has patches."""
+    """Return how many rows of `pixel_values` each sample has: one, or one per patch."""
     grid = batch.get("image_grid_thw")
     counts = [1] * samples if grid is None else [int(n) for n in grid.prod(-1)]
     if len(counts) != samples or sum(counts) != rows:
-        raise InputError("the pictures of this model family cannot be told apart in pixel_values")
+        raise InputError("this model family mixes the pictures of a batch in pixel_values: they cannot be perturbed")
     return counts
 
 
 @contextmanager
 def _frozen(model: MultimodalModel) -> Iterator[None]:
-    """No weight takes a gradient inside the block; what took one before does so again after it."""
+    """Switch off the gradients of all weights inside the block."""
     learning = [p for p in model.hf.parameters() if p.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)

@@ -13,7 +13,7 @@ from mllmeraser.erasure.artifact.manifest import DataDigests, EraserConfig, Grid
 from mllmeraser.erasure.artifact.remove_subject import RATES, TAIL
 from mllmeraser.erasure.calibration.linear import Decision
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
-from mllmeraser.erasure.directions.direction import Direction
+from mllmeraser.erasure.directions.kinds import Direction
 from mllmeraser.erasure.fit.closed_form import ALL_SUBJECTS
 from mllmeraser.erasure.fit.split import DataSplit, salted_digest
 from mllmeraser.erasure.gates.base import HALF

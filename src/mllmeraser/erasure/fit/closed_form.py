@@ -11,10 +11,11 @@ from operator import add
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.directions.direction import Direction, erasure_direction
+from mllmeraser.erasure.directions.kinds import Direction, erasure_direction
 from mllmeraser.erasure.gates import Gate, hard_gate, neural_gate, quadratic_gate, soft_gate
 from mllmeraser.erasure.settings import GateSettings
-from mllmeraser.erasure.states.statistics import FORGET, RETAIN, Moments, Statistics
+from mllmeraser.erasure.states.moments import Moments
+from mllmeraser.erasure.states.statistics import FORGET, RETAIN, Statistics
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.samples.errors import InputError
 

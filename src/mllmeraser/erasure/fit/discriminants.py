@@ -17,9 +17,8 @@ from torch import Tensor
 from mllmeraser.erasure.fit.background_prompts import NAMES, mentions, open_questions
 from mllmeraser.erasure.gates import DiscriminantBasis, Gate, discriminant_basis, soft_gate
 from mllmeraser.erasure.settings import GateSettings
-from mllmeraser.erasure.states.moments import summed
-from mllmeraser.erasure.states.state_cache import PromptStateCache, PromptStates, name_ends
-from mllmeraser.erasure.states.statistics import Moments
+from mllmeraser.erasure.states.moments import Moments, summed
+from mllmeraser.erasure.states.prompt_states import PromptStateCache, PromptStates, name_ends
 from mllmeraser.erasure.steering.site_scores import NOWHERE
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.progress import Progress

@@ -14,7 +14,7 @@ from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
 from mllmeraser.erasure.states.collect import last_job
 from mllmeraser.erasure.states.processes import ProcessGroup
-from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request

@@ -11,7 +11,7 @@ from functools import partial
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.calibration.linear import calibrate, choose, tune
 from mllmeraser.erasure.directions.contrast_states import ContrastSet, contrast_states
-from mllmeraser.erasure.directions.direction import CONTRAST_KINDS
+from mllmeraser.erasure.directions.kinds import CONTRAST_KINDS
 from mllmeraser.erasure.fit.build import assemble, describe
 from mllmeraser.erasure.fit.closed_form import directions_from, gates_from, neural_gates
 from mllmeraser.erasure.fit.discriminants import SharedBasis
@@ -22,7 +22,7 @@ from mllmeraser.erasure.gates.conformal import prompts_needed
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
 from mllmeraser.erasure.states.collect import States, answer_states, gather_sums, statistics_of
-from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.erasure.states.statistics import ERASE, FORGET, RECALL, RETAIN, STRANGERS, Statistics
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel

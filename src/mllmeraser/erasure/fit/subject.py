@@ -26,7 +26,7 @@ from mllmeraser.erasure.calibration.subject import (
     topic_threshold,
     with_margin,
 )
-from mllmeraser.erasure.directions.direction import may_need_retain
+from mllmeraser.erasure.directions.kinds import may_need_retain
 from mllmeraser.erasure.fit.background_prompts import mentions
 from mllmeraser.erasure.fit.build import assemble, describe
 from mllmeraser.erasure.fit.closed_form import directions_from
@@ -47,9 +47,9 @@ from mllmeraser.erasure.gates import Gate, Pairs, look_alike_pairs, subject_gate
 from mllmeraser.erasure.gates.conformal import auc, wilson
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
-from mllmeraser.erasure.states.moments import summed
-from mllmeraser.erasure.states.state_cache import PromptStateCache
-from mllmeraser.erasure.states.statistics import FORGET, RETAIN, STRANGERS, LayerStatistics, Moments, Statistics
+from mllmeraser.erasure.states.moments import Moments, summed
+from mllmeraser.erasure.states.prompt_states import PromptStateCache
+from mllmeraser.erasure.states.statistics import FORGET, RETAIN, STRANGERS, LayerStatistics, Statistics
 from mllmeraser.erasure.steering.plan import IDENTITY_SITES
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mllmeraser.erasure.gates import Gate
-from mllmeraser.erasure.states.statistics import require_finite
+from mllmeraser.erasure.states.moments import require_finite
 from mllmeraser.samples.errors import InputError
 
 # Guards the ceiling against 200 * 0.995 = 199.00000000000003.

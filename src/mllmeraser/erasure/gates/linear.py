@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mllmeraser.erasure.gates.base import Gate, finite
-from mllmeraser.erasure.states.statistics import Moments, require_finite
+from mllmeraser.erasure.states.moments import Moments, require_finite
 from mllmeraser.samples.errors import InputError, NumericalError
 
 ADVICE = "use a larger gamma (the ridge), or more samples"

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mllmeraser.erasure.gates.base import Gate, finite
-from mllmeraser.erasure.states.statistics import require_finite
+from mllmeraser.erasure.states.moments import require_finite
 from mllmeraser.samples.errors import InputError
 
 ADVICE = "use a smaller learning rate"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mllmeraser.erasure.gates.base import Gate, finite
-from mllmeraser.erasure.states.statistics import Moments
+from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.samples.errors import InputError, NumericalError
 
 ADVICE = "use a larger gamma (the shrinkage of the retain covariance), or more samples"

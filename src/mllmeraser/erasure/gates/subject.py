@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mllmeraser.erasure.gates.base import Gate, finite
 from mllmeraser.erasure.gates.linear import ADVICE
-from mllmeraser.erasure.states.statistics import Moments
+from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.samples.errors import InputError, NumericalError
 
 COHORT = 160

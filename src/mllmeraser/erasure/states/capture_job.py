@@ -1,41 +1,96 @@
-"""Batches of prompts on their way through the model: read now, or found among the checkpoint of an earlier run."""
+"""Run a batch of prompts and keep the states that are wanted; describe a capture of many batches."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
 
+import torch
 from torch import Tensor
 
+from mllmeraser.erasure.states.moments import require_finite
+from mllmeraser.models.capture import hidden_of, last_real_index
+from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.sample import Sample
 from mllmeraser.version import __version__
 
-if TYPE_CHECKING:
-    from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
-
 FORMAT = 1
-"""Of what a batch gives; to be raised when its tensors change their meaning."""
-STAGE = "capture states"
+"""Version of the tensors of a batch; raise it when their meaning changes."""
+
+Reducer = Callable[[Tensor], Tensor]
+"""Takes the states (batch, length, d) after one layer and returns the part that is kept."""
+
+
+@torch.no_grad()
+def run_batch(
+    model: MultimodalModel, batch: Mapping[str, Tensor], reducers: Sequence[tuple[int, Reducer]]
+) -> list[Tensor]:
+    """Run one encoded batch and return the result of each (layer, reducer), on the CPU.
+
+    The pass ends after the last of these layers: later blocks do not run.
+
+    Raises:
+        NumericalError: A result is NaN or infinite.
+    """
+    kept: dict[int, Tensor] = {}
+    end = max(layer for layer, _ in reducers)
+    handles = [
+        model.layers[layer].register_forward_hook(partial(_keep, kept, number, reduce))
+        for number, (layer, reduce) in enumerate(reducers)
+    ]
+    handles.append(model.layers[end].register_forward_hook(_stop))
+    try:
+        with suppress(_EndOfPass):
+            model.hf(**batch, use_cache=False, logits_to_keep=1)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [require_finite(kept[n], f"states after layer {layer}").cpu() for n, (layer, _) in enumerate(reducers)]
+
+
+def _keep(kept: dict[int, Tensor], number: int, reduce: Reducer, _block: object, _args: object, output: object) -> None:
+    kept[number] = reduce(hidden_of(output))
+
+
+class _EndOfPass(Exception):  # noqa: N818
+    """Raised after the last layer that is read; `run_batch` catches it."""
+
+
+def _stop(_block: object, _args: object, _output: object) -> None:
+    raise _EndOfPass
+
+
+def at_last_token(batch: Mapping[str, Tensor]) -> Reducer:
+    """Return a reducer that keeps the states (b, d) at the last real token of each row."""
+    ids = batch["input_ids"]
+    last = last_real_index(batch["attention_mask"], ids.shape[0], ids.shape[1], ids.device)
+    rows = torch.arange(len(ids), device=ids.device)
+    return lambda states: states[rows.to(states.device), last.to(states.device)]
+
+
+def last_states(model: MultimodalModel, batch: Mapping[str, Tensor], points: Sequence[HookPoint]) -> Tensor:
+    """Return the states (b, points, d) at the last real token of each row, in the model's dtype, on the CPU."""
+    reduce = at_last_token(batch)
+    return torch.stack(run_batch(model, batch, [(p.check(model.num_layers).layer, reduce) for p in points]), 1)
 
 
 @dataclass(frozen=True)
 class Job:
-    """Prompts to read states of, or to do something else with that takes long.
+    """Prompts that pass through the model batch by batch.
 
     Attributes:
         model: The frozen model.
-        what: Which states, layers and settings among it: what beside model and prompts decides about the result.
+        what: States, layers and settings of the job: all that affects the tensors beside model and prompts.
         samples: The prompts.
-        plan: Row numbers of each batch. The batch is part of what is read: padding shows in the last digits.
-        read: The tensors of one batch.
-        stage: What progress is told that this is.
-        key: What of a sample decides about its tensors.
+        plan: Row numbers of each batch. The batch is part of the job: padding changes the last digits of states.
+        read: Returns the tensors of one batch.
+        stage: Name of the stage in progress reports.
+        key: Returns the part of a sample that affects its tensors.
     """
 
     model: MultimodalModel
@@ -43,38 +98,19 @@ class Job:
     samples: Sequence[Sample]
     plan: Sequence[Sequence[int]]
     read: Callable[[Sequence[Sample]], Mapping[str, Tensor]]
-    stage: str = STAGE
+    stage: str = "capture states"
     key: Callable[[Sample], str] = field(default=Sample.digest)
 
-    def batch(self, number: int) -> list[Sample]:
-        """The prompts of one batch."""
-        return [self.samples[row] for row in self.plan[number]]
+    def run(self, number: int) -> Mapping[str, Tensor]:
+        """Return the tensors of one batch."""
+        return self.read([self.samples[row] for row in self.plan[number]])
 
     @cached_property
     def digests(self) -> list[str]:
-        """For every batch a SHA-256 (hex) over all that its tensors depend on."""
+        """For every batch a SHA-256 (hex) of all that its tensors depend on."""
         model = self.model
         head = json.dumps([FORMAT, __version__, self.what, model.fingerprint(), model.prompt_hash(), str(model.dtype)])
-        found = []
-        for number in range(len(self.plan)):
-            digest = hashlib.sha256(head.encode())
-            for sample in self.batch(number):
-                digest.update(self.key(sample).encode())
-            found.append(digest.hexdigest())
-        return found
-
-
-def captured(
-    job: Job, checkpoint: CaptureCheckpoint | None, progress: Progress | None = None
-) -> Iterator[tuple[Sequence[int], Mapping[str, Tensor]]]:
-    """Row numbers and tensors of every batch, in order; with `checkpoint` kept there, and taken from there.
-
-    Raises:
-        NumericalError: A state is NaN or infinite.
-    """
-    done = 0
-    for number, rows in enumerate(job.plan):
-        yield rows, job.read(job.batch(number)) if checkpoint is None else checkpoint.of(job, number)
-        done += len(rows)
-        if progress is not None:
-            progress(job.stage, done, len(job.samples))
+        return [
+            hashlib.sha256("".join([head, *(self.key(self.samples[row]) for row in rows)]).encode()).hexdigest()
+            for rows in self.plan
+        ]

@@ -1,16 +1,15 @@
-"""Captured batches in a work folder: a run that was killed goes on where it was, several processes share the work.
+"""Captured batches in a work folder: an interrupted run continues there, and several processes share the work.
 
-A shard is one batch in one safetensors file, named by a digest of all that it depends on (prompts, weights, prompt
-format, layers, settings), so that it is found where it fits and nowhere else. CaptureCheckpoint hold states and token ids of
-prompts, those about the people to be forgotten among them: the folder is for its owner's eyes only, and what lies in
-it is deleted once the eraser is made.
+Each batch is one safetensors file. Its name is a digest of all that the batch depends on: prompts, weights, prompt
+format, layers, settings. The files hold states and token ids of prompts, also about the people to forget.
+Only the owner may read the folder, and the files are deleted once the eraser is made.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,21 +32,21 @@ class CaptureCheckpoint:
     """The captured batches of one run in one folder.
 
     Attributes:
-        folder: Where they lie.
+        folder: Where the files are.
     """
 
     def __init__(self, folder: str | Path, say: Say | None = None) -> None:
-        """Use `folder`, made if need be; one run at a time.
+        """Use `folder`, and create it if needed.
 
         Args:
-            folder: Of this run alone. Several processes have to see the same.
-            say: Told in one line what is found and what is ignored.
+            folder: Used by one run at a time; all processes of the run must see it.
+            say: Called with one line about batches that are reused or ignored.
 
         Raises:
-            InputError: The folder cannot be made, or written to.
+            InputError: The folder cannot be created or written to.
         """
         self.folder = Path(folder)
-        self._say = say or _silent
+        self._say = say or (lambda _line: None)
         self._known: set[str] = set()
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,81 +55,82 @@ class CaptureCheckpoint:
         if not os.access(self.folder, os.W_OK | os.X_OK):
             raise InputError(f"{folder} cannot be a work folder: no permission to write there")
 
-    def of(self, job: Job, number: int) -> Mapping[str, Tensor]:
-        """Tensors of one batch of a job, mapped from its file; read by the model and kept, if there is none that fits.
+    def batch(self, job: Job, number: int) -> Mapping[str, Tensor]:
+        """Return the tensors of one batch, mapped from its file; a missing file is captured first.
 
         Raises:
+            InputError: The new file cannot be read.
             NumericalError: A state is NaN or infinite.
         """
-        if number == 0:
-            self._tell(job)
         digest = job.digests[number]
+        if number == 0:
+            there = sum(self._path(each).exists() for each in job.digests)
+            self._say(f"{there} of {len(job.digests)} batches are in {self.folder} already")
         self._known.add(digest)
-        found = self._load(digest)
-        if found is None:
-            self._save(digest, job.read(job.batch(number)))
-            found = self._load(digest)
-        if found is None:
-            raise InputError(f"what was just written to {self.folder} cannot be read: is the disk full?")
-        return found
+        tensors = self._load(digest)
+        if tensors is None:
+            self._save(digest, job.run(number))
+            tensors = self._load(digest)
+        if tensors is None:
+            raise InputError(f"the file just written to {self.folder} cannot be read: is the disk full?")
+        return tensors
 
-    def share(self, job: Job, team: ProcessGroup, progress: Progress | None = None) -> None:
-        """Capture this process's share of what is missing of a job; returns when all processes are done.
+    def share(self, job: Job, processes: ProcessGroup, progress: Progress | None = None) -> None:
+        """Capture this process's share of the missing batches; return when all processes are done.
 
         Raises:
             NumericalError: A state is NaN or infinite.
-            TeamError: Another process has failed, or does not do the same job.
+            TeamError: Another process has failed, or has another job.
         """
-        self._meet(team)
-        team.agree(job.digests)
-        missing = team.as_first([team.first and self._load(digest) is None for digest in job.digests])
-        mine = [number for number, gone in enumerate(missing) if gone][team.rank :: team.size]
+        self._meet(processes)
+        processes.check_agreement(job.digests)
+        missing = processes.from_first([processes.first and self._load(digest) is None for digest in job.digests])
+        mine = [number for number, gone in enumerate(missing) if gone][processes.rank :: processes.size]
         total, done = sum(len(job.plan[number]) for number in mine), 0
         for number in mine:
-            self._save(job.digests[number], job.read(job.batch(number)))
+            self._save(job.digests[number], job.run(number))
             done += len(job.plan[number])
             if progress is not None:
                 progress(job.stage, done, total)
-        team.wait()
+        processes.wait()
 
     def clear(self) -> None:
-        """Delete every shard in the folder, whatever run it is of, and the folder if nothing else is in it."""
+        """Delete all batches in the folder, of any run, and the folder itself if it is then empty."""
         for path in self._files():
             path.unlink(missing_ok=True)
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 
-    def tell_ignored(self) -> None:
-        """Say how many checkpoint in the folder did not fit this run."""
+    def report_ignored(self) -> None:
+        """Say how many batches in the folder this run did not use."""
         others = sum(path.name.removesuffix(SUFFIX) not in self._known for path in self._files())
         if others:
             self._say(f"{others} batches in {self.folder} are ignored: of other prompts, another model or settings")
 
-    def _meet(self, team: ProcessGroup) -> None:
-        """Make sure that all processes see the same folder, before they work for hours."""
+    def _meet(self, processes: ProcessGroup) -> None:
+        """Check early that all processes see the same folder."""
         mark = self.folder / MARK
-        if team.first:
+        if processes.first:
             mark.write_text(secrets.token_hex(16), encoding="utf-8")
-        team.wait()
-        team.agree([mark.read_text(encoding="utf-8") if mark.exists() else "nothing"])
-        if team.first:
+        processes.wait()
+        processes.check_agreement([mark.read_text(encoding="utf-8") if mark.exists() else "nothing"])
+        if processes.first:
             mark.unlink()
-
-    def _tell(self, job: Job) -> None:
-        there = sum((self.folder / f"{digest}{SUFFIX}").exists() for digest in job.digests)
-        self._say(f"{there} of {len(job.digests)} batches are in {self.folder} already")
 
     def _files(self) -> list[Path]:
         return [path for path in self.folder.iterdir() if path.name.endswith((SUFFIX, PARTIAL))]
 
+    def _path(self, digest: str) -> Path:
+        return self.folder / f"{digest}{SUFFIX}"
+
     def _load(self, digest: str) -> dict[str, Tensor] | None:
-        path = self.folder / f"{digest}{SUFFIX}"
+        path = self._path(digest)
         if not path.exists():
             return None
         try:
             with safe_open(str(path), framework="pt") as file:
                 if (file.metadata() or {}).get("digest") != digest:
-                    raise ValueError("it is of something else")
+                    raise ValueError("it holds another batch")
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, ValueError) as error:
             self._say(f"{path.name} is ignored, it cannot be used ({error})")
@@ -138,20 +138,35 @@ class CaptureCheckpoint:
             return None
 
     def _save(self, digest: str, tensors: Mapping[str, Tensor]) -> None:
-        path = self.folder / f"{digest}{SUFFIX}"
         beside = self.folder / f"{digest}.{os.getpid()}{PARTIAL}"
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, {"digest": digest})
-        os.replace(beside, path)
+        os.replace(beside, self._path(digest))
+
+
+def captured(
+    job: Job, checkpoint: CaptureCheckpoint | None, progress: Progress | None = None
+) -> Iterator[tuple[Sequence[int], Mapping[str, Tensor]]]:
+    """Yield row numbers and tensors of every batch, in order; with `checkpoint` they are kept and reused.
+
+    Raises:
+        NumericalError: A state is NaN or infinite.
+    """
+    done = 0
+    for number, rows in enumerate(job.plan):
+        yield rows, job.run(number) if checkpoint is None else checkpoint.batch(job, number)
+        done += len(rows)
+        if progress is not None:
+            progress(job.stage, done, len(job.samples))
 
 
 @contextmanager
 def work_folder(
-    folder: Path | None, team: ProcessGroup | None = None, *, keep: bool = False, say: Say | None = None
+    folder: Path | None, processes: ProcessGroup | None = None, *, keep: bool = False, say: Say | None = None
 ) -> Iterator[CaptureCheckpoint | None]:
-    """CaptureCheckpoint in a folder for the time of the block; None for no folder.
+    """Yield a checkpoint in `folder`, or None without a folder.
 
-    They are deleted when the block ends well, unless they are to be kept; when it fails, they stay for the next run.
-    Of several processes the first alone speaks and deletes.
+    Its files are deleted when the block ends without an error, unless `keep` is set. After an error they stay for the
+    next run. Only the first of several processes writes lines and deletes.
 
     Raises:
         InputError: The folder cannot be used.
@@ -159,14 +174,10 @@ def work_folder(
     if folder is None:
         yield None
         return
-    first = team is None or team.first
+    first = processes is None or processes.first
     checkpoint = CaptureCheckpoint(folder, say if first else None)
     yield checkpoint
     if first:
-        checkpoint.tell_ignored()
-    if first and not keep:
-        checkpoint.clear()
-
-
-def _silent(_line: str) -> None:
-    """Nobody listens."""
+        checkpoint.report_ignored()
+        if not keep:
+            checkpoint.clear()

@@ -1,4 +1,4 @@
-"""States of all groups of samples at the last prompt token, in one pass over the model, and the sums made of them."""
+"""States of groups of samples at the last prompt token, and the statistics computed from them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.states.capture_job import Job, captured
-from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
-from mllmeraser.erasure.states.moments import MomentAccumulator
-from mllmeraser.erasure.states.statistics import FORGET, RETAIN, LayerStatistics, Moments, Statistics, require_finite
-from mllmeraser.models.capture import capture, check_finite, last_real_index
+from mllmeraser.erasure.states.capture_job import Job, last_states
+from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint, captured
+from mllmeraser.erasure.states.moments import MomentAccumulator, Moments
+from mllmeraser.erasure.states.statistics import FORGET, RETAIN, LayerStatistics, Statistics
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.progress import Progress
@@ -21,28 +20,16 @@ States = dict[HookPoint, Tensor]
 
 
 def gather(
-    model: MultimodalModel,
-    groups: Mapping[str, Sequence[Sample]],
-    points: Sequence[HookPoint],
-    *,
-    batch_size: int = 32,
-    progress: Progress | None = None,
+    model: MultimodalModel, groups: Mapping[str, Sequence[Sample]], points: Sequence[HookPoint], *, batch_size: int = 32
 ) -> dict[str, States]:
-    """States (n, d) of every group at every HookPoint; each sample passes through the model once.
+    """Return the states (n, d) of every group at every point; for studies, which need all states at once.
 
     Raises:
-        NumericalError: If a state is NaN or infinite.
+        NumericalError: A state is NaN or infinite.
     """
-    everything = [sample for samples in groups.values() for sample in samples]
-    tell = counting(progress, "capture states", len(everything))
-    states = model.states(everything, points, batch_size=batch_size, progress=tell)
-    found: dict[str, States] = {}
-    start = 0
-    for name, samples in groups.items():
-        stop = start + len(samples)
-        found[name] = {point: rows[start:stop] for point, rows in states.items()}
-        start = stop
-    return found
+    states = model.states([sample for some in groups.values() for sample in some], points, batch_size=batch_size)
+    parts = {point: rows.split([len(some) for some in groups.values()]) for point, rows in states.items()}
+    return {name: {point: split[i] for point, split in parts.items()} for i, name in enumerate(groups)}
 
 
 def gather_sums(
@@ -57,37 +44,34 @@ def gather_sums(
     progress: Progress | None = None,
     checkpoint: CaptureCheckpoint | None = None,
 ) -> tuple[Statistics, dict[str, States]]:
-    """What `statistics_of(gather(...))` gives, summed as the batches come: all states are never held at once.
-
-    What is held at most is stated by `moment_bytes` (see `footprint`).
+    """Compute `statistics_of(gather(...))` batch by batch: all states are never held at once (see `moment_bytes`).
 
     Args:
         model: The frozen model.
-        groups: Samples by the names of `LayerStatistics`, or by others in `only_kept`.
-        points: HookPoints of all layers that are read or shifted.
-        reads: Layers where a gate is read.
-        kept: Groups whose states at `reads` are needed themselves, as by a gate that is trained.
-        only_kept: Groups of which nothing else is needed: those that set and check a threshold.
+        groups: Samples by the group names of `LayerStatistics`; names in `only_kept` are free.
+        points: All layers that are read or shifted.
+        reads: Layers that a gate reads.
+        kept: Groups that also return their states at `reads`, for gates that are trained.
+        only_kept: Groups that return their states at `reads` alone, for thresholds.
         batch_size: Prompts in a batch.
-        progress: Told how far the capture is.
-        checkpoint: Where captured batches are kept, to go on after a kill.
+        progress: Receives the progress of the capture.
+        checkpoint: Keeps captured batches, so that an interrupted run can continue.
 
     Returns:
-        Statistics of all groups but `only_kept`, and states (n, d) float32 at `reads` of all that are kept.
+        Statistics of all groups but `only_kept`, and the states (n, d) float32 of the groups that are kept.
 
     Raises:
-        NumericalError: If a state is NaN or infinite.
+        NumericalError: A state is NaN or infinite.
     """
     width, device = model.hidden_size, model.device
-    read_points = [point for point in points if point.layer in reads]
     sums = {
         name: {p: MomentAccumulator(width, gram=_gated(name) and p.layer in reads, device=device) for p in points}
         for name in groups
         if name not in only_kept
     }
     rows = {
-        name: {p: torch.zeros(len(groups[name]), width) for p in read_points}
-        for name in groups
+        name: {p: torch.zeros(len(samples), width) for p in points if p.layer in reads}
+        for name, samples in groups.items()
         if name in kept or name in only_kept
     }
     owners = [(name, number) for name, samples in groups.items() for number in range(len(samples))]
@@ -101,7 +85,7 @@ def gather_sums(
                 states = tensors["states"][where, column]
                 if name in sums:
                     sums[name][point].add(states, numbers)
-                if name in rows and point in rows[name]:
+                if point in rows.get(name, ()):
                     rows[name][point][numbers] = states.float()
     by_point = {p: LayerStatistics({name: some[p].moments() for name, some in sums.items()}) for p in sorted(points)}
     return Statistics(by_point), rows
@@ -110,24 +94,42 @@ def gather_sums(
 def last_job(
     model: MultimodalModel, groups: Mapping[str, Sequence[Sample]], points: Sequence[HookPoint], batch_size: int = 32
 ) -> Job:
-    """The states of every group at the last prompt token: batches of `states` (b, points, d) in the model's dtype."""
+    """Describe the capture of `gather_sums`: batches of `states` (b, points, d) in the model's dtype."""
     samples = [sample for some in groups.values() for sample in some]
-
-    @torch.no_grad()
-    def read(batch: Sequence[Sample]) -> dict[str, Tensor]:
-        inputs = model.encode(batch, "right")
-        ids = inputs["input_ids"]
-        last = last_real_index(inputs["attention_mask"], ids.shape[0], ids.shape[1], ids.device)
-        with capture(model.layers, points, last) as found:
-            model.hf(**inputs, use_cache=False, logits_to_keep=1)
-        states = [require_finite(found[point].cpu(), f"states after layer {point.layer}") for point in points]
-        return {"states": torch.stack(states, 1)}
-
     what = f"states of layers {[point.layer for point in points]}"
-    return Job(model, what, samples, model.prompts.plan(samples, batch_size), read)
+    return Job(
+        model,
+        what,
+        samples,
+        model.prompts.plan(samples, batch_size),
+        lambda batch: {"states": last_states(model, model.encode(batch, "right"), points)},
+    )
 
 
-@torch.no_grad()
+def collect_last_states(
+    model: MultimodalModel,
+    plan: Sequence[Sequence[int]],
+    encode: Callable[[Sequence[int]], Mapping[str, Tensor]],
+    points: Sequence[HookPoint],
+) -> States:
+    """Return the states (n, d) float32 at the last token of each of n rows, on the CPU.
+
+    Args:
+        model: The frozen model.
+        plan: Row numbers of each batch; together 0 to n - 1.
+        encode: Returns the encoded batch of some rows.
+        points: Layers to read.
+
+    Raises:
+        NumericalError: A state is NaN or infinite.
+    """
+    states = {point: torch.zeros(sum(map(len, plan)), model.hidden_size) for point in points}
+    for rows in plan:
+        for point, batch in zip(points, last_states(model, encode(rows), points).unbind(1), strict=True):
+            states[point][rows] = batch.float()
+    return states
+
+
 def answer_states(
     model: MultimodalModel,
     samples: Sequence[Sample],
@@ -136,26 +138,20 @@ def answer_states(
     *,
     batch_size: int = 32,
 ) -> States:
-    """States (n, d) at the last token of a given answer after each prompt, float32 on the CPU."""
-    found = {point: torch.zeros(len(samples), model.hidden_size) for point in points}
-    for rows in model.prompts.plan(samples, batch_size):
-        batch = model.encode_answers([samples[r] for r in rows], [answers[r] for r in rows], end=False)
-        batch.pop("labels")
-        ids = batch["input_ids"]
-        last = last_real_index(batch["attention_mask"], ids.shape[0], ids.shape[1], ids.device)
-        with capture(model.layers, points, last) as states:
-            model.hf(**batch, use_cache=False, logits_to_keep=1)
-        for point, state in states.items():
-            check_finite(state, point, rows)
-            found[point][rows] = state.float().cpu()
-    return found
+    """Return the states (n, d) float32 at the last token of the answer after each prompt, on the CPU."""
+
+    def encode(rows: Sequence[int]) -> Mapping[str, Tensor]:
+        batch = model.encode_answers([samples[row] for row in rows], [answers[row] for row in rows], end=False)
+        del batch["labels"]
+        return batch
+
+    return collect_last_states(model, model.prompts.plan(samples, batch_size), encode, points)
 
 
 def statistics_of(groups: Mapping[str, States], read_layers: Collection[int]) -> Statistics:
-    """MomentAccumulator of every group at every HookPoint; second moments only where a gate may be fitted.
+    """Return the moments of every group at every point; second moments only where a gate may be fitted.
 
-    `groups` maps the names of `LayerStatistics` to states. Retain and forget groups at `read_layers` keep
-    second moments; everything else is only ever averaged.
+    Gates are fitted at `read_layers` on the retain and forget groups; other states are only averaged.
     """
     layers: dict[HookPoint, dict[str, Moments]] = {}
     for name, states in groups.items():
@@ -166,19 +162,5 @@ def statistics_of(groups: Mapping[str, States], read_layers: Collection[int]) ->
 
 
 def _gated(name: str) -> bool:
-    """Whether a gate is fitted on the second moments of this group."""
+    """Whether gates are fitted on the second moments of this group."""
     return name == RETAIN or name.startswith(FORGET)
-
-
-def counting(progress: Progress | None, stage: str, total: int) -> Callable[[int], None] | None:
-    """A callback for increments that reports sums to `progress`."""
-    if progress is None:
-        return None
-    done = 0
-
-    def tell(more: int) -> None:
-        nonlocal done
-        done += more
-        progress(stage, done, total)
-
-    return tell

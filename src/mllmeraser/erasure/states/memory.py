@@ -1,7 +1,6 @@
-"""What a capture holds in memory beyond the model and its plain forward passes, in bytes.
+"""Bytes that a capture holds beyond the model and its forward passes.
 
-Nothing else is held: states are reduced on the model's device as the blocks pass, and what that takes in between is
-less than what a block takes itself.
+States are reduced on the model's device as the blocks run. That takes less memory than a block itself.
 """
 
 from __future__ import annotations
@@ -14,20 +13,16 @@ from mllmeraser.erasure.states.moments import block_rows
 def prompt_state_bytes(
     *, prompts: int, text_tokens: int, pictures: int, width: int, shifts: int, itemsize: int = 4
 ) -> int:
-    """What `PromptStateCache` keep (gate `subject`): rows, since thresholds are set on scores of gates not yet fitted.
+    """Return the size of a `PromptStateCache` (gate `subject`); see `read_batch` for the tensors.
 
-    Of every prompt the states at its text tokens and at its last token in the topic layer, of those behind a direction
-    also at their last token in every shifted layer, in the model's dtype; the mean over each picture in float32; token
-    ids and two counts. With a work folder these bytes lie in files that are mapped: the system may drop them from
-    memory at any time.
+    With a work folder these bytes are in mapped files, which the system may drop from memory.
 
     Args:
         prompts: Distinct prompts.
         text_tokens: Their tokens without image placeholders, chat format included.
         pictures: Their pictures.
         width: Length d of a state.
-        shifts: States at shifted layers: their number times that of the prompts behind a direction (about the people to
-            be forgotten, and about strangers).
+        shifts: States at shifted layers: these layers times the prompts that the direction is made from.
         itemsize: Bytes of a number in the model's dtype: 4 for float32, 2 for bfloat16 and float16.
     """
     states = itemsize * width * (text_tokens + prompts + shifts) + 4 * width * pictures
@@ -37,15 +32,15 @@ def prompt_state_bytes(
 def moment_bytes(
     *, gated: Sequence[int], averaged: Sequence[int], kept: Sequence[int], width: int, read_layers: int, layers: int
 ) -> int:
-    """What `gather_sums` holds at most (all other gates): a block of states or a sum per group and layer.
+    """Return the most that `gather_sums` holds (all other gates): a block of states or a sum per group and layer.
 
     Args:
         gated: States in each group that a gate is fitted on (retain, forget by subject).
         averaged: States in each group that is only averaged (strangers).
         kept: States in each group that is kept as it is, at read layers: calibration, check and held-out prompts.
         width: Length d of a state.
-        read_layers: Layers whose gates are fitted.
-        layers: Layers captured, the read ones among them.
+        read_layers: Number of layers with a fitted gate.
+        layers: Number of captured layers, with the read ones.
     """
     block = block_rows(width)
 
@@ -55,6 +50,6 @@ def moment_bytes(
     at_reads = sum(group(n, True) for n in gated) + 4 * width * sum(kept)
     elsewhere = sum(group(n, False) for n in gated)
     everywhere = sum(group(n, False) for n in averaged)
-    # one block at a time is put in order, widened to float64, multiplied and added
+    # one block at a time is sorted, widened to float64, multiplied and added
     folding = 16 * width * min(max([*gated, *averaged], default=0), block) + 24 * width**2
     return at_reads * read_layers + elsewhere * (layers - read_layers) + everywhere * layers + folding

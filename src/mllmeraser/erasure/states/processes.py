@@ -1,13 +1,10 @@
-"""Several processes that make one eraser together: who they are, and what they have to agree on.
+"""The processes that make one eraser together, started by `torchrun`, `accelerate launch` or Slurm.
 
-Started by `torchrun`, or by anything else that sets the variables of `torch.distributed` (`accelerate launch`, a Slurm
-script). They speak through gloo, on the CPU, and only say what is to be done and that it is done: states go through the
-work folder.
+They connect by gloo, on the CPU, to coordinate the work only. States are exchanged through the work folder.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import threading
@@ -23,22 +20,33 @@ import torch.distributed as dist
 
 from mllmeraser.samples.errors import InputError, MLLMEraserError
 
-PATIENCE = timedelta(minutes=30)
-"""How long one process waits for the others, after its own equal share is done."""
+TIMEOUT = timedelta(minutes=30)
+"""How long a process waits for the others after its own, equal share is done."""
 
 
 class TeamError(MLLMEraserError):
     """Another process of the run has failed, or does something else."""
 
 
+def all_equal(item: object, group: dist.ProcessGroup | None = None) -> bool:
+    """Whether all processes of `group` (None: all) call this with equal items; every process must call it.
+
+    Raises:
+        RuntimeError: Another process has closed its connection or does not answer in time.
+    """
+    items: list[object] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(items, item, group)
+    return all(other == item for other in items)
+
+
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes of one run; as it stands, one alone.
+    """The processes of one run; by default a single one.
 
     Attributes:
         rank: Number of this process.
-        size: How many there are.
-        local_rank: Number of this process on its machine: which GPU is its own.
+        size: Number of processes.
+        local_rank: Number of this process on its machine, which selects its GPU.
     """
 
     rank: int = 0
@@ -47,67 +55,69 @@ class ProcessGroup:
 
     @property
     def first(self) -> bool:
-        """Whether this process fits and writes; the others capture states only."""
+        """Whether this process fits and writes; the others only capture states."""
         return self.rank == 0
 
     def device(self) -> str | None:
-        """The GPU of this process, or None where one process has its choice, or there is none."""
+        """Return the GPU of this process; None for a single process, or without GPUs."""
         if self.size == 1 or not torch.cuda.is_available():
             return None
         return f"cuda:{self.local_rank % torch.cuda.device_count()}"
 
-    def agree(self, what: Sequence[str]) -> None:
-        """Make sure that all processes are about to do the same.
+    def check_agreement(self, items: Sequence[str]) -> None:
+        """Check that all processes are about to do the same.
 
         Raises:
             TeamError: They are not, or one has failed.
         """
-        if self.size == 1:
-            return
-        own = torch.tensor(list(hashlib.sha256("\n".join(what).encode()).digest()), dtype=torch.uint8)
-        found = [torch.empty_like(own) for _ in range(self.size)]
-        with _together(self.size):
-            dist.all_gather(found, own)
-        if any(not torch.equal(own, other) for other in found):
+        with self._connected():
+            equal = self.size == 1 or all_equal(list(items))
+        if not equal:
             raise TeamError(
                 "the processes of this run were given different requests, models, settings or work folders: give all "
                 "of them the same, and a work folder that every machine sees"
             )
 
-    def as_first(self, flags: Sequence[bool]) -> list[bool]:
-        """The flags of the first process, equally many everywhere.
+    def from_first(self, flags: Sequence[bool]) -> list[bool]:
+        """Return the flags of the first process; every process passes equally many.
 
         Raises:
             TeamError: Another process has failed.
         """
-        if self.size == 1:
-            return list(flags)
-        told = torch.tensor(flags, dtype=torch.uint8)
-        with _together(self.size):
-            dist.broadcast(told, 0)
-        return [bool(flag) for flag in told]
+        shared = list(flags)
+        with self._connected():
+            if self.size > 1:
+                dist.broadcast_object_list(shared, 0)
+        return shared
 
     def wait(self) -> None:
-        """Until every process is here.
+        """Wait until every process is here.
 
         Raises:
-            TeamError: One has failed, or did not come for half an hour.
+            TeamError: One has failed, or did not come within half an hour.
         """
-        if self.size > 1:
-            with _together(self.size):
-                dist.all_reduce(torch.ones(1))
+        with self._connected():
+            if self.size > 1:
+                dist.barrier()
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # gloo: a connection closed by the other side, a time-out
+            raise _failed(self.size) from error
 
 
 @contextmanager
 def process_group(expected: int | None = None) -> Iterator[ProcessGroup]:
-    """The team that this process was started in, for the time of the block; alone, if it was started alone.
+    """Connect to the processes that were started with this one, for the time of the block.
 
     Args:
-        expected: How many processes there have to be: a launcher that quietly starts only one is found out.
+        expected: Required number of processes; it detects a launcher that started only one.
 
     Raises:
-        InputError: There are more, or fewer.
-        TeamError: The processes do not find one another; inside the block, when another one has failed.
+        InputError: There are more processes, or fewer.
+        TeamError: The processes cannot connect; inside the block: another one has failed.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if expected is not None and expected != size:
@@ -118,26 +128,18 @@ def process_group(expected: int | None = None) -> Iterator[ProcessGroup]:
     if size == 1:
         yield ProcessGroup()
         return
-    with _told_of_the_end(size):
+    with _sigterm_as_error(size):
         try:
-            dist.init_process_group("gloo", timeout=PATIENCE)
+            dist.init_process_group("gloo", timeout=TIMEOUT)
         except (RuntimeError, ValueError) as error:
-            raise TeamError(f"the {size} processes of this run do not find one another: {error}") from error
+            raise TeamError(f"the {size} processes of this run cannot connect to one another: {error}") from error
         try:
             yield ProcessGroup(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))
         finally:
             dist.destroy_process_group()
 
 
-@contextmanager
-def _together(size: int) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:  # gloo: a connection closed by the other side, a time-out
-        raise _broken(size) from error
-
-
-def _broken(size: int) -> TeamError:
+def _failed(size: int) -> TeamError:
     return TeamError(
         f"another of the {size} processes of this run has failed or does not answer; batches that were finished are "
         "kept in the work folder: start the same command again to go on"
@@ -145,15 +147,15 @@ def _broken(size: int) -> TeamError:
 
 
 @contextmanager
-def _told_of_the_end(size: int) -> Iterator[None]:
-    """A launcher ends the others with SIGTERM when one has failed: that is said, and not just died of."""
+def _sigterm_as_error(size: int) -> Iterator[None]:
+    """Turn the launcher's SIGTERM, sent when another process has failed, into a `TeamError`."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def end(_number: int, _frame: FrameType | None) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise _broken(size)
+        raise _failed(size)
 
     before = signal.signal(signal.SIGTERM, end)
     try:

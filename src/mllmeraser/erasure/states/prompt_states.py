@@ -1,54 +1,55 @@
-"""One prompt's states where a decision looks, read batch by batch; nothing else of a pass is ever copied."""
+"""States of prompts that the gate `subject` reads, and a cache that reads each prompt once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from mllmeraser.erasure.states.capture_job import Job, at_last_token, run_batch
+from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint, captured
 from mllmeraser.erasure.states.image_spans import run_means
-from mllmeraser.models.capture import hidden_of
+from mllmeraser.erasure.states.processes import ProcessGroup
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.samples.errors import NumericalError
+from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.sample import Sample
 
 
 @dataclass(frozen=True)
 class PromptStates:
-    """States of one prompt on the CPU, kept in the model's dtype and given out in float32.
+    """States of one prompt on the CPU, stored in the model's dtype and returned in float32.
 
     Attributes:
-        kept: What the properties give out; see `read_batch`.
+        kept: The stored tensors by the names of the properties.
     """
 
     kept: Mapping[str, Tensor]
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """Token ids of its text, image placeholders left out."""
+        """Token ids of the text, without image placeholders."""
         return tuple(self.kept["ids"].tolist())
 
     @property
     def text(self) -> Tensor:
-        """(tokens, d) at each of them, after the first read layer."""
+        """(tokens, d) at each of them, after the name layer."""
         return self.kept["text"].float()
 
     @property
     def last(self) -> Tensor:
-        """(d,) at the last prompt token, after the second read layer."""
+        """(d,) at the last prompt token, after the topic layer."""
         return self.kept["last"].float()
 
     @property
     def image(self) -> Tensor:
-        """(pictures, d) mean over the tokens of each picture, after the third read layer."""
+        """(pictures, d) mean over the tokens of each picture, after the face layer."""
         return self.kept["image"]
 
     @property
     def shifts(self) -> Tensor:
-        """(layers, d) at the last prompt token, after every shifted layer; (0, d) where they were not asked for."""
+        """(layers, d) at the last prompt token, after every shifted layer; (0, d) if they were not captured."""
         return self.kept["shifts"].float()
 
 
@@ -56,12 +57,18 @@ class PromptStates:
 def read_batch(
     model: MultimodalModel, samples: Sequence[Sample], reads: Sequence[int], shifts: Sequence[int]
 ) -> dict[str, Tensor]:
-    """States of one batch, reduced on the model's device as the blocks pass, then brought to the CPU.
+    """Return the states of one batch on the CPU.
+
+    Args:
+        model: The frozen model.
+        samples: The prompts of the batch.
+        reads: The name, topic and face layer.
+        shifts: The shifted layers, or none.
 
     Returns:
-        For b prompts with t text tokens and p pictures in all: `ids` (t,) and `text` (t, d) prompt after prompt,
-        `tokens` (b,) how many are whose; `last` (b, d); `image` (p, d) float32 and `pictures` (b,); `shifts`
-        (b, layers, d). States are in the model's dtype, so that nothing is lost and nothing wasted.
+        For b prompts with t text tokens and p pictures in all: `ids` (t,) and `text` (t, d), prompt after prompt;
+        `tokens` (b,) and `pictures` (b,), the counts of each prompt; `last` (b, d); `image` (p, d) float32; `shifts`
+        (b, layers, d). The other states are in the model's dtype.
 
     Raises:
         NumericalError: A state is NaN or infinite.
@@ -69,8 +76,7 @@ def read_batch(
     batch = model.encode(samples, padding_side="right")
     ids, mask = batch["input_ids"], batch["attention_mask"].bool()
     image = (ids == model.family.image_token_id(model.hf)) & mask
-    text, rows = mask & ~image, torch.arange(len(samples), device=ids.device)
-    ends = mask.sum(1) - 1
+    text = mask & ~image
     most = int((image[:, :1].sum(1) + (image[:, 1:] & ~image[:, :-1]).sum(1)).max())
     there = torch.zeros(len(samples), 0, dtype=torch.bool)
 
@@ -81,29 +87,31 @@ def read_batch(
         means, there = run_means(states, image.to(states.device), most)
         return means[there]
 
-    def last(states: Tensor) -> Tensor:
-        return states[rows.to(states.device), ends.to(states.device)]
-
+    last = at_last_token(batch)
     name, topic, face = reads
-    wanted: list[tuple[str, int, Callable[[Tensor], Tensor]]] = [
-        ("text", name, lambda states: states[text.to(states.device)]),
-        ("last", topic, last),
-        ("image", face, pictures),
-        *((f"shift {layer}", layer, last) for layer in shifts),
-    ]
-    found = _forward(model, batch, wanted)
-    at_shifts = [found.pop(f"shift {layer}")[:, None] for layer in shifts]
+    words, ends, faces, *at_shifts = run_batch(
+        model,
+        batch,
+        [
+            (name, lambda states: states[text.to(states.device)]),
+            (topic, last),
+            (face, pictures),
+            *((layer, last) for layer in shifts),
+        ],
+    )
     return {
-        **found,
+        "text": words,
+        "last": ends,
+        "image": faces,
         "ids": ids[text].int().cpu(),
         "tokens": text.sum(1).int().cpu(),
         "pictures": there.sum(1).int().cpu(),
-        "shifts": torch.cat([found["last"][:, None][:, :0], *at_shifts], 1),
+        "shifts": torch.stack(at_shifts, 1) if at_shifts else ends.new_empty(len(ends), 0, ends.shape[1]),
     }
 
 
 def unpacked(tensors: Mapping[str, Tensor]) -> list[PromptStates]:
-    """The cache of a batch, in its order: views of what `read_batch` gave, nothing is copied."""
+    """Split the tensors of `read_batch` into prompts, as views."""
     tokens, pictures = (tensors[name].tolist() for name in ("tokens", "pictures"))
     columns = {
         "ids": tensors["ids"].split(tokens),
@@ -115,38 +123,133 @@ def unpacked(tensors: Mapping[str, Tensor]) -> list[PromptStates]:
     return [PromptStates({name: parts[i] for name, parts in columns.items()}) for i in range(len(tokens))]
 
 
-def _forward(
-    model: MultimodalModel, batch: Mapping[str, Tensor], wanted: Sequence[tuple[str, int, Callable[[Tensor], Tensor]]]
-) -> dict[str, Tensor]:
-    """What is wanted of the states after each layer, on the CPU, from one forward pass; it ends at the last of them."""
-    found: dict[str, Tensor] = {}
-    last = max(layer for _, layer, _ in wanted)
+class PromptStateCache:
+    """States of prompts of one model; each prompt passes through the model once, for all fits that use the cache.
 
-    def keep(name: str, layer: int, reduce: Callable[[Tensor], Tensor]):  # type: ignore[no-untyped-def]
-        def hook(_module: object, _args: object, output: object) -> None:
-            states = reduce(hidden_of(output))
-            if not bool(torch.isfinite(states).all()):
-                raise NumericalError(
-                    f"a state after layer {layer} is not finite; load the model in a wider dtype (float32 or bfloat16)"
-                )
-            found[name] = states.cpu()
+    `prompt_state_bytes` states the size. With `checkpoint` the states are in mapped files, which the system loads when
+    they are read and drops when it needs the memory.
+    """
 
-        return hook
+    def __init__(
+        self,
+        model: MultimodalModel,
+        reads: Sequence[int],
+        shifts: Sequence[int],
+        *,
+        batch_size: int = 32,
+        checkpoint: CaptureCheckpoint | None = None,
+    ) -> None:
+        """Start empty.
 
-    handles = [model.layers[layer].register_forward_hook(keep(name, layer, reduce)) for name, layer, reduce in wanted]
-    handles.append(model.layers[last].register_forward_hook(_enough))
-    try:
-        with suppress(_Enough):
-            model.hf(**batch, use_cache=False, logits_to_keep=1)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
+        Args:
+            model: The frozen model.
+            reads: The name, topic and face layer.
+            shifts: Layers that are shifted.
+            batch_size: Prompts in a batch.
+            checkpoint: Keeps captured batches, so that an interrupted run can continue; None: memory alone.
+        """
+        self.model, self.reads, self.shifts = model, tuple(reads), tuple(shifts)
+        self._batch_size, self._checkpoint = batch_size, checkpoint
+        self._kept: dict[str, PromptStates] = {}
+        self._shared: dict[str, bool] = {}
+        self._digests: dict[int, tuple[Sample, str]] = {}
+
+    def of(
+        self, samples: Sequence[Sample], progress: Progress | None = None, *, shifted: Sequence[Sample] = ()
+    ) -> list[PromptStates]:
+        """Return the states of `samples`, in their order; missing ones are captured.
+
+        Args:
+            samples: Prompts.
+            progress: Receives the progress of the capture.
+            shifted: Those of them that also need states at the shifted layers. For the others the pass ends at the last
+                read layer.
+
+        Raises:
+            NumericalError: A state is NaN or infinite.
+        """
+        jobs = self._jobs(samples, shifted, self._is_shifted)
+        total, before = sum(len(job.samples) for job in jobs), 0
+        for job in jobs:
+            names = [self._digest(sample) for sample in job.samples]
+            for rows, tensors in captured(job, self._checkpoint, _part(progress, before, total)):
+                for row, prompt in zip(rows, unpacked(tensors), strict=True):
+                    self._keep(names[row], prompt)
+            before += len(names)
+        return [self._kept[self._digest(sample)] for sample in samples]
+
+    def share(
+        self,
+        samples: Sequence[Sample],
+        processes: ProcessGroup,
+        progress: Progress | None = None,
+        *,
+        shifted: Sequence[Sample] = (),
+    ) -> None:
+        """Capture this process's share of the batches of `of` into the checkpoint; keep nothing in memory.
+
+        Raises:
+            NumericalError: A state is NaN or infinite.
+            TeamError: Another process has failed.
+        """
+        assert self._checkpoint is not None
+        for job in self._jobs(samples, shifted, self._shared.get):
+            self._checkpoint.share(job, processes, progress)
+        moved = {self._digest(sample) for sample in shifted}
+        for sample in samples:
+            digest = self._digest(sample)
+            self._shared[digest] = digest in moved or self._shared.get(digest, not self.shifts)
+
+    def _keep(self, digest: str, prompt: PromptStates) -> None:
+        """Keep a prompt; states that are kept already do not change when another batch reads them again."""
+        old = self._kept.get(digest)
+        self._kept[digest] = prompt if old is None else PromptStates({**old.kept, "shifts": prompt.kept["shifts"]})
+
+    def _is_shifted(self, digest: str) -> bool | None:
+        """Whether the states of a prompt include the shifted layers; None if the prompt is not kept."""
+        prompt = self._kept.get(digest)
+        return None if prompt is None else len(prompt.kept["shifts"]) == len(self.shifts)
+
+    def _jobs(
+        self, samples: Sequence[Sample], shifted: Sequence[Sample], known: Callable[[str], bool | None]
+    ) -> list[Job]:
+        """Describe the captures that are missing; for `known` see `_is_shifted`."""
+        moved = {self._digest(sample) for sample in shifted} if self.shifts else set()
+        missing: dict[bool, dict[str, Sample]] = {True: {}, False: {}}
+        for sample in samples:
+            digest = self._digest(sample)
+            wanted, there = digest in moved, known(digest)
+            if there is None or (wanted and not there):
+                missing[wanted][digest] = sample
+        return [self._job(list(some.values()), self.shifts if at else ()) for at, some in missing.items() if some]
+
+    def _job(self, samples: Sequence[Sample], shifts: tuple[int, ...]) -> Job:
+        model, reads = self.model, self.reads
+        return Job(
+            model,
+            f"cache of layers {reads} and {shifts}",
+            samples,
+            model.prompts.plan(samples, self._batch_size),
+            lambda some: read_batch(model, some, reads, shifts),
+        )
+
+    def _digest(self, sample: Sample) -> str:
+        known = self._digests.get(id(sample))  # the sample is kept too: no other object can then have its id
+        if known is None:
+            known = self._digests[id(sample)] = (sample, sample.digest())
+        return known[1]
 
 
-class _Enough(Exception):  # noqa: N818
-    """Nothing behind this block is wanted: of 32 blocks the gates of the default read the first 20."""
+def _part(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """Return the progress of one job of several."""
+    return progress and (lambda stage, done, _total: progress(stage, before + done, total))
 
 
-def _enough(_module: object, _args: object, _output: object) -> None:
-    raise _Enough
+def name_ends(model: MultimodalModel, ids: Sequence[int], name: str) -> list[int]:
+    """Return the positions of the last token of every occurrence of a name, with or without a space before it."""
+    ends = set()
+    for spelling in (f" {name}", name):
+        part = model.processor.tokenizer(spelling, add_special_tokens=False)["input_ids"]
+        n = len(part)
+        ends |= {i + n - 1 for i in range(len(ids) - n + 1) if n and list(ids[i : i + n]) == list(part)}
+    return sorted(ends)

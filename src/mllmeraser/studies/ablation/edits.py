@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.directions.direction import Direction
+from mllmeraser.erasure.directions.kinds import Direction
 from mllmeraser.erasure.settings import DirectionSettings
 
 if TYPE_CHECKING:

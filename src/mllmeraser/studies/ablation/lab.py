@@ -12,14 +12,14 @@ from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.embedded.demo import forget_request
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.directions.contrast_states import ContrastSet, contrast_states
-from mllmeraser.erasure.directions.direction import CONTRAST_KINDS, Direction
+from mllmeraser.erasure.directions.kinds import CONTRAST_KINDS, Direction
 from mllmeraser.erasure.directions.pgd import AdversarialBatch, perturb
 from mllmeraser.erasure.fit.closed_form import directions_from
 from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.fit.split import DataSplit, split, unit_hash
 from mllmeraser.erasure.settings import DirectionSettings, FitSettings, PGDSettings
 from mllmeraser.erasure.states.collect import States, answer_states, gather, statistics_of
-from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.erasure.states.statistics import ERASE, FORGET, RECALL, STRANGERS
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.portraits.people import World

@@ -1,4 +1,4 @@
-"""Captured batches in a work folder: found again where they fit, nowhere else, and gone in the end."""
+"""Captured batches in a work folder are reused where they fit, nowhere else, and deleted in the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mllmeraser.erasure import Eraser, FitSettings, fit
 from mllmeraser.erasure.fit.distributed import share_capture
 from mllmeraser.erasure.states.checkpoint import SUFFIX, CaptureCheckpoint, work_folder
 from mllmeraser.erasure.states.processes import ProcessGroup, TeamError, process_group
-from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
 from mllmeraser.samples.request import Request
@@ -27,11 +27,11 @@ CASES = {"subject": (identity_request, identity_settings), "tail": (small_reques
 
 @dataclass(frozen=True)
 class Alone(ProcessGroup):
-    """One of several, with nobody to speak to."""
+    """One of several processes, without a connection to the others."""
 
-    def agree(self, what: object) -> None: ...
+    def check_agreement(self, items: object) -> None: ...
 
-    def as_first(self, flags: object) -> list[bool]:
+    def from_first(self, flags: object) -> list[bool]:
         return [True] * len(flags)  # type: ignore[arg-type]
 
     def wait(self) -> None: ...
@@ -79,12 +79,12 @@ def test_a_fit_goes_on_where_it_was_killed(
     with passes(tiny_llava) as again:
         resumed = fit(tiny_llava, request, settings, checkpoint=CaptureCheckpoint(tmp_path / "w", lines.append)).eraser
     assert 0 < len(again) == len(gone) < len(bare)
-    told = [line.removesuffix(f" batches are in {tmp_path / 'w'} already").split(" of ") for line in lines]
-    assert [sum(int(n) for n in column) for column in zip(*told, strict=True)] == [len(bare) - len(gone), len(bare)]
+    counts = [line.removesuffix(f" batches are in {tmp_path / 'w'} already").split(" of ") for line in lines]
+    assert [sum(int(n) for n in column) for column in zip(*counts, strict=True)] == [len(bare) - len(gone), len(bare)]
     assert same(whole, resumed)
 
 
-def test_shards_of_something_else_are_ignored_with_a_line(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
+def test_batches_of_another_capture_are_ignored_with_a_line(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
     samples = [Sample(f"Who is number {i}?") for i in range(8)]
 
     def capture(*rest: Sample, reads: tuple[int, ...] = (0, 1, 2), batch_size: int = 4) -> tuple[int, list[str]]:
@@ -94,7 +94,7 @@ def test_shards_of_something_else_are_ignored_with_a_line(tiny_llava: Multimodal
             PromptStateCache(tiny_llava, reads, (3,), batch_size=batch_size, checkpoint=checkpoint).of(
                 [*samples, *rest]
             )
-        checkpoint.tell_ignored()
+        checkpoint.report_ignored()
         return len(found), lines
 
     assert capture() == (2, [f"0 of 2 batches are in {tmp_path} already"])
@@ -188,10 +188,10 @@ def test_shares_are_the_batches_of_one_process_dealt_out(
 class _Unmet(CaptureCheckpoint):
     """Does not wait for the others to see the folder."""
 
-    def _meet(self, team: ProcessGroup) -> None: ...
+    def _meet(self, processes: ProcessGroup) -> None: ...
 
 
-def test_a_lens_of_its_own_sets_is_shared_first(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
+def test_a_basis_of_its_own_sets_is_shared_first(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
     from mllmeraser.erasure.fit.discriminants import fit_shared_basis
 
     request, settings = identity_request(), identity_settings(batch_size=16)
@@ -204,20 +204,20 @@ def test_a_lens_of_its_own_sets_is_shared_first(tiny_llava: MultimodalModel, tmp
     assert not found
 
 
-def test_one_process_is_a_team_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_is_a_group_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with process_group() as team:
-        assert team == ProcessGroup() and team.first and team.device() is None
-        team.agree(["x"])
-        team.wait()
-        assert team.as_first([True, False]) == [True, False]
+    with process_group() as processes:
+        assert processes == ProcessGroup() and processes.first and processes.device() is None
+        processes.check_agreement(["x"])
+        processes.wait()
+        assert processes.from_first([True, False]) == [True, False]
     with pytest.raises(InputError, match="2 processes were asked for, and 1 started"), process_group(2):
         pass
 
 
-def test_processes_that_find_nobody_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_cannot_connect_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MASTER_ADDR", "MASTER_PORT", "RANK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(TeamError, match="do not find one another"), process_group():
+    with pytest.raises(TeamError, match="cannot connect"), process_group():
         pass

@@ -50,7 +50,7 @@ def test_descent_stays_in_bounds_and_lowers_the_loss(tiny_model: MultimodalModel
         assert nll(tiny_model, found, row, moved) < nll(tiny_model, found, row, clean)
 
 
-def test_finished_batches_are_found_again(tiny_model: MultimodalModel, tmp_path: Path) -> None:
+def test_finished_batches_are_reused(tiny_model: MultimodalModel, tmp_path: Path) -> None:
     few = STRONG.model_copy(update={"steps": 2, "batch_size": 2})
     whole = perturb(tiny_model, PROMPTS, TARGETS, few)
     checkpoint = CaptureCheckpoint(tmp_path / "work")
@@ -76,7 +76,7 @@ def test_finished_batches_are_found_again(tiny_model: MultimodalModel, tmp_path:
 
 
 def test_a_picture_for_one_text_is_not_taken_for_another(tiny_llava: MultimodalModel, tmp_path: Path) -> None:
-    """What a prompt is aimed at is part of what its shard is of: twice the same prompt, and two that change places."""
+    """The target is part of the digest of a batch: the same prompt twice, and two prompts in another order."""
     few = STRONG.model_copy(update={"steps": 2, "batch_size": 1})
     twice, texts, work = [PROMPTS[0], PROMPTS[0]], ["She", "Jonas"], CaptureCheckpoint(tmp_path / "work")
     for samples, targets in ((twice, texts), (PROMPTS[:2], texts), (PROMPTS[1::-1], texts)):

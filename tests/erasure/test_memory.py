@@ -1,4 +1,4 @@
-"""What a capture holds in memory, against the stated formulas: every allocation of torch on the CPU is counted."""
+"""Memory of a capture against the stated formulas: every allocation of torch on the CPU is counted."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mllmeraser.erasure import fit
 from mllmeraser.erasure.fit.linear import samples_of
 from mllmeraser.erasure.fit.split import split
 from mllmeraser.erasure.fit.subject import subject_samples
-from mllmeraser.erasure.states import moments as sums
+from mllmeraser.erasure.states import moments
 from mllmeraser.erasure.states.collect import gather_sums
 from mllmeraser.erasure.states.memory import moment_bytes, prompt_state_bytes
-from mllmeraser.erasure.states.state_cache import PromptStateCache
+from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample
 from tiny import picture
@@ -62,7 +62,7 @@ def about(samples: list[Sample], model: MultimodalModel) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_anchors_take_what_the_formula_says(tiny_model: MultimodalModel, dtype: torch.dtype) -> None:
+def test_prompt_states_take_what_the_formula_says(tiny_model: MultimodalModel, dtype: torch.dtype) -> None:
     request, settings = identity_request(), identity_settings()
     parts = split(request, settings, "s")
     samples = subject_samples(request, parts, basis=False)[:72]
@@ -88,9 +88,9 @@ def test_anchors_take_what_the_formula_says(tiny_model: MultimodalModel, dtype: 
     assert most <= bare + stated + SLACK
 
 
-def test_sums_take_what_the_formula_says(tiny_llava: MultimodalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moments_take_what_the_formula_says(tiny_llava: MultimodalModel, monkeypatch: pytest.MonkeyPatch) -> None:
     width, block = tiny_llava.hidden_size, 20
-    monkeypatch.setattr(sums, "BLOCK_BYTES", block * 4 * width)
+    monkeypatch.setattr(moments, "BLOCK_BYTES", block * 4 * width)
     points = tiny_llava.hookpoints()
     retain = [Sample(f"{q} {i}", picture(i % 5)) for i in range(20) for q in QUESTIONS]
     groups = {"retain": retain, "forget/a": retain[:9], "strangers": retain[9:15], "check": retain[20:30]}
@@ -107,10 +107,10 @@ def test_sums_take_what_the_formula_says(tiny_llava: MultimodalModel, monkeypatc
 @pytest.mark.parametrize("gram", [True, False])
 def test_what_is_summed_does_not_grow(monkeypatch: pytest.MonkeyPatch, gram: bool) -> None:
     width, block = 96, 40
-    monkeypatch.setattr(sums, "BLOCK_BYTES", block * 4 * width)
+    monkeypatch.setattr(moments, "BLOCK_BYTES", block * 4 * width)
 
     def run(batches: int) -> None:
-        found = sums.MomentAccumulator(width, gram=gram)
+        found = moments.MomentAccumulator(width, gram=gram)
         for number in range(batches):
             found.add(torch.full((16, width), float(number)))
         assert found.moments().n == 16 * batches
@@ -131,7 +131,7 @@ def test_blocks_change_nothing_but_rounding(
     groups = samples_of(parts, settings)
     points, measured = tiny_llava.hookpoints(), ("calibration", "check", "held_out")
     states = {name: tiny_llava.states(list(some), points, batch_size=8) for name, some in groups.items()}
-    monkeypatch.setattr(sums, "BLOCK_BYTES", block * 4 * tiny_llava.hidden_size)
+    monkeypatch.setattr(moments, "BLOCK_BYTES", block * 4 * tiny_llava.hidden_size)
     found, rows = gather_sums(tiny_llava, groups, points, (1, 2), only_kept=measured, batch_size=8)
     assert set(rows) == set(measured)
     for point in points:
@@ -141,18 +141,18 @@ def test_blocks_change_nothing_but_rounding(
                 assert (point in rows[name]) == (point.layer in (1, 2))
                 assert point not in rows[name] or torch.allclose(rows[name][point].double(), whole, atol=1e-5)
                 continue
-            moments = found[point][name]
-            assert moments.n == len(whole) and torch.allclose(moments.total, whole.sum(0), atol=1e-4)
+            seen = found[point][name]
+            assert seen.n == len(whole) and torch.allclose(seen.total, whole.sum(0), atol=1e-4)
             gated = point.layer in (1, 2) and name != "strangers"
-            assert moments.squared == gated
-            assert not gated or torch.allclose(moments.second, whole.T @ whole, rtol=1e-5, atol=1e-4)
-            assert moments.rows is None or moments.n < tiny_llava.hidden_size
+            assert seen.squared == gated
+            assert not gated or torch.allclose(seen.second, whole.T @ whole, rtol=1e-5, atol=1e-4)
+            assert seen.rows is None or seen.n < tiny_llava.hidden_size
 
 
 def test_a_fit_in_small_blocks_is_the_fit_in_one(tiny_llava: MultimodalModel, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = identity_settings(batch_size=32)
     whole = fit(tiny_llava, identity_request(), settings).eraser
-    monkeypatch.setattr(sums, "BLOCK_BYTES", 37 * 4 * tiny_llava.hidden_size)
+    monkeypatch.setattr(moments, "BLOCK_BYTES", 37 * 4 * tiny_llava.hidden_size)
     blocks = fit(tiny_llava, identity_request(), settings).eraser
     for name, tensor in whole.tensors.items():
         gate, _, part = name.rpartition(".")

@@ -1,0 +1,205 @@
+"""Kinds of erasure direction: per layer, mean state of erasure samples minus mean state of recall samples.
+
+The strength is therefore always positive; the code published with the paper stores the opposite sign.
+
+To add a kind, write a function from `LayerStatistics` to `Direction`, and register it under a name:
+
+    register_direction(DirectionKind("towards-strangers", build, needs=frozenset({"strangers"})))
+
+The name can then be the `kind` of `DirectionSettings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mllmeraser.erasure.states.moments import Moments
+from mllmeraser.erasure.states.statistics import ERASE, RECALL, LayerStatistics
+from mllmeraser.samples.errors import InputError, NumericalError
+from mllmeraser.samples.sample import Sample
+
+
+@dataclass(frozen=True)
+class Direction:
+    """The direction v of one layer, as a sum from which a subject can be removed exactly.
+
+    v = base - sum_s n_s share_s / sum_s n_s. A direction that does not depend on the forget samples has no shares.
+
+    Attributes:
+        base: (d,) float64, the part without subjects.
+        shares: Subject -> (number of samples, (d,) float64 share).
+    """
+
+    base: Tensor
+    shares: Mapping[str, tuple[int, Tensor]]
+
+    @property
+    def vector(self) -> Tensor:
+        """(d,) float64, the direction v itself."""
+        if not self.shares:
+            return self.base
+        total = sum(n for n, _ in self.shares.values())
+        return self.base - torch.stack([n * share for n, share in self.shares.values()]).sum(0) / total
+
+
+Build = Callable[[LayerStatistics], Direction]
+Need = Literal["strangers", "contrast", "answers"]
+_ADVICE: dict[Need, str] = {
+    "strangers": "strangers: give samples of people the model has never seen",
+    "contrast": "contrast samples: give prompts that the model refuses",
+    "answers": "answers: give at least one prompt of every subject with its true answer",
+}
+LINEAR_GATES = frozenset({"hard", "soft", "quadratic", "neural"})
+
+
+@dataclass(frozen=True)
+class DirectionKind:
+    """How a direction is made, and what a fit must capture for it.
+
+    Attributes:
+        name: The `kind` of `DirectionSettings`.
+        build: Makes the direction of a layer from its statistics, which always hold the groups `forget/<subject>`.
+        needs: Samples that the fit requires, beside the forget samples. `strangers` give the group `strangers`;
+            `contrast` samples the groups `erase` and `recall`; `answers` (forget samples that have one) the groups
+            `erase/<subject>` and `recall/<subject>`.
+        retain: Whether `build` reads the group `retain`.
+        gates: Kinds of gate that this direction works with; None: all.
+    """
+
+    name: str
+    build: Build
+    needs: frozenset[Need] = frozenset()
+    retain: bool = False
+    gates: frozenset[str] | None = None
+
+
+def _contrast(statistics: LayerStatistics) -> Direction:
+    return Direction(statistics[ERASE].mean - statistics[RECALL].mean, {})
+
+
+def _unknown(statistics: LayerStatistics) -> Direction:
+    shares = {key: (m.n, m.mean) for key, m in statistics.forget.items()}
+    return Direction(statistics.strangers.mean, _require_shares(shares))
+
+
+def _idk(statistics: LayerStatistics) -> Direction:
+    erase, recall = statistics.by_subject(ERASE), statistics.by_subject(RECALL)
+    shares = _require_shares({key: _paired_share(erase[key], recall[key]) for key in recall})
+    return Direction(torch.zeros_like(next(iter(shares.values()))[1]), shares)
+
+
+def _paired_share(erase: Moments, recall: Moments) -> tuple[int, Tensor]:
+    if erase.n != recall.n:
+        raise InputError("the idk direction compares the same questions: the two sides differ in number")
+    return recall.n, recall.mean - erase.mean
+
+
+def _require_shares(shares: dict[str, tuple[int, Tensor]]) -> dict[str, tuple[int, Tensor]]:
+    if not shares:
+        raise InputError("this direction needs forget samples, and there are none")
+    return shares
+
+
+_KINDS: dict[str, DirectionKind] = {}
+
+
+def register_direction(kind: DirectionKind | str, build: Build | None = None) -> None:
+    """Add a kind of direction, or replace the one of the same name.
+
+    Args:
+        kind: The kind; or only its name, with `build`. Such a kind needs no samples, may read the group `retain`, and
+            works with all gates.
+        build: See `DirectionKind`.
+
+    Raises:
+        InputError: A name comes without `build`.
+    """
+    if isinstance(kind, str):
+        if build is None:
+            raise InputError(f"the direction {kind!r} has no function that builds it")
+        kind = DirectionKind(kind, build, retain=True)
+    _KINDS[kind.name] = kind
+
+
+for _name in ("refusal", "text-only", "clean-image"):
+    register_direction(DirectionKind(_name, _contrast, frozenset({"contrast"}), gates=LINEAR_GATES))
+register_direction(DirectionKind("unknown", _unknown, frozenset({"strangers"})))
+register_direction(DirectionKind("idk", _idk, frozenset({"answers"}), gates=LINEAR_GATES))
+
+
+def direction_kind(name: str) -> DirectionKind:
+    """Return the kind of this name.
+
+    Raises:
+        InputError: There is none.
+    """
+    if name not in _KINDS:
+        raise InputError(f"unknown direction {name!r}: known are {', '.join(_KINDS)}")
+    return _KINDS[name]
+
+
+def check_direction(
+    name: str,
+    gate: str,
+    *,
+    strangers: Sequence[Sample],
+    contrast: object | None,
+    forget: Mapping[str, Sequence[Sample]],
+) -> DirectionKind:
+    """Return the kind of this name if a fit can make it; to be called before the model runs.
+
+    Args:
+        name: The `kind` of `DirectionSettings`.
+        gate: The `kind` of `GateSettings`.
+        strangers: Strangers of the fit.
+        contrast: The `ContrastSet`, or None.
+        forget: Forget samples by subject.
+
+    Raises:
+        InputError: The kind is unknown, does not work with the gate, or lacks samples.
+    """
+    kind = direction_kind(name)
+    if kind.gates is not None and gate not in kind.gates:
+        gates = ", ".join(sorted(kind.gates))
+        raise InputError(f"the direction {name!r} does not work with the gate {gate!r}: choose the gate {gates}")
+    there = {
+        "strangers": bool(strangers),
+        "contrast": contrast is not None,
+        "answers": all(any(sample.answer for sample in samples) for samples in forget.values()),
+    }
+    for need, advice in _ADVICE.items():
+        if need in kind.needs and not there[need]:
+            raise InputError(f"the direction {name!r} needs {advice}")
+    return kind
+
+
+def erasure_direction(kind: str, statistics: LayerStatistics) -> Direction:
+    """Return the direction of `kind` at one layer, v = mean(erase) - mean(recall).
+
+    `refusal`, `text-only` and `clean-image` use the contrast samples. `unknown` points from the forget samples to the
+    strangers, without the private facts. `idk` compares the forget questions with an "I don't know" answer and with the
+    true one.
+
+    Raises:
+        InputError: The kind is unknown, or its groups of samples are missing.
+        NumericalError: Both sides are the same, so that there is no direction.
+    """
+    direction = direction_kind(kind).build(statistics)
+    vector = direction.vector
+    if not bool(torch.isfinite(vector).all()) or not bool(vector.norm() > 0):
+        raise NumericalError(f"the {kind} direction is zero or not finite: its two sides do not differ")
+    return direction
+
+
+# Until all callers use `direction_kind`:
+CONTRAST_KINDS = frozenset(name for name, kind in _KINDS.items() if "contrast" in kind.needs)
+
+
+def may_need_retain(kind: str) -> bool:
+    """Whether a direction reads the retain states."""
+    return direction_kind(kind).retain
