@@ -25,7 +25,7 @@ from mllmeraser.erasure import Eraser, fit
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.engine import EngineSettings
 from mllmeraser.serving.http.app import create_app
-from mllmeraser.serving.http.erasures import wanted_of
+from mllmeraser.serving.http.erasures import erasure_request
 from mllmeraser.serving.http.fits import Fitter
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.http.settings import ServeSettings
@@ -183,7 +183,7 @@ def left_fitted(server: Running, model: MultimodalModel, name: str, tenant: str 
     Each name has tensors of its own; `change` is of the eraser's config.
     """
     book = server.server.ledger
-    wanted = wanted_of(server.server, name, ["Vera Ostrander"], [], [png(picture(5))])
+    wanted = erasure_request(server.server, name, ["Vera Ostrander"], [], [png(picture(5))])
     entry = book.request(name, by="ann", tenant=tenant, inputs=pack_request(wanted))
     eraser = loud_eraser(model, direction=zlib.crc32(name.encode()))
     made = artifact_of(Eraser(eraser.config.model_copy(update=change), eraser.tensors))

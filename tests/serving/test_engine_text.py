@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from mllmeraser.serving.engine.logprobs import TokenLogprob, TokenNames
-from mllmeraser.serving.engine.text import UNFINISHED, Detokeniser, StopFilter, TextStream
+from mllmeraser.serving.engine.text import UNFINISHED, Detokenizer, StopFilter, TextStream
 from tiny import LLAVA_TEMPLATE, build_tokenizer
 
 BYTE_LEVEL = build_tokenizer(["<|user|>", "<image>", "<|end|>"], eos="<|end|>", template=LLAVA_TEMPLATE)
@@ -30,8 +30,8 @@ TOKENIZERS = pytest.mark.parametrize("tokenizer", [BYTE_LEVEL, SENTENCE_PIECE], 
 
 
 def streamed(tokenizer: PreTrainedTokenizerFast, tokens: list[int]) -> list[str]:
-    detokeniser = Detokeniser(tokenizer)
-    return [*(detokeniser.add(token) for token in tokens), detokeniser.end()]
+    detokenizer = Detokenizer(tokenizer)
+    return [*(detokenizer.add(token) for token in tokens), detokenizer.end()]
 
 
 @TOKENIZERS
@@ -90,7 +90,7 @@ def test_nothing_of_a_stop_text_is_let_out(parts: list[str], stops: list[str]) -
 
 def entries(tokens: list[int]) -> list[TokenLogprob]:
     names = TokenNames(BYTE_LEVEL)
-    return [TokenLogprob(*names.named(token, -1.0), ()) for token in tokens]
+    return [names.named(token, -1.0) for token in tokens]
 
 
 def test_log_probabilities_never_run_ahead_of_the_text() -> None:

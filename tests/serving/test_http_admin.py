@@ -250,7 +250,7 @@ def test_a_verification_that_was_cut_off_is_done_again(server, tiny_llava):
         assert [(e["action"], e["by"]) for e in entry["history"]][-1] == ("verified", WORKER)
         again = client.post(f"/v1/erasures/{id}/verify")
         assert again.status_code == 409 and again.json()["error"]["type"] == "conflict_error"
-        assert "cut-off is verified: whom to ask about is no longer kept" in again.json()["error"]["message"]
+        assert "cut-off is verified: its names and pictures are no longer kept" in again.json()["error"]["message"]
         client.post(f"/v1/erasures/{id}/revoke", json={"reason": "done"})
         assert client.post(f"/v1/erasures/{id}/verify").status_code == 409
 

@@ -17,6 +17,7 @@ from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.engine import EngineSettings, Piece, Ticket
 from mllmeraser.serving.http import chat
 from mllmeraser.serving.http.dialogue import ChatRequest
+from mllmeraser.serving.http.sync import Fault, Trouble
 
 BODY = ChatRequest.model_validate({"model": "tiny", "messages": asked("Who?"), "stream": True})
 CALL = chat.Call("chatcmpl-1", 0, "tiny")
@@ -92,7 +93,7 @@ def test_a_stream_of_which_nothing_can_be_sent_cancels_its_tickets() -> None:
 
 def test_nothing_is_compared_when_the_server_fails_meanwhile(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server.server, "check_ready", lambda: None)  # all was well when the request came
-    monkeypatch.setattr(server.server.keeper, "fault", lambda: "the ledger is away")
+    monkeypatch.setattr(server.server.sync, "fault", lambda: Fault(Trouble.LEDGER_AWAY, "the ledger is away"))
     with server.http() as client:
         response = client.post("/v1/compare", json={"messages": asked("Who?"), "max_tokens": 2})
         assert response.status_code == 503 and "the ledger is away" in response.text

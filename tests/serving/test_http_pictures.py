@@ -22,7 +22,7 @@ from server_kit import NoFitter, Running, asked, png, running, wait_for
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.engine import EngineSettings
 from mllmeraser.serving.http import pictures
-from mllmeraser.serving.http.erasures import wanted_of
+from mllmeraser.serving.http.erasures import erasure_request
 from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.pictures import Held, decode, from_url, public_address
 from mllmeraser.serving.http.settings import ServeSettings
@@ -47,7 +47,7 @@ def refused(files: list[bytes], questions: int = 1, **settings: int) -> Refusal:
     """How a request to forget is refused."""
     server: Any = SimpleNamespace(settings=ServeSettings(model_name="x", **settings))
     with pytest.raises(Refusal) as caught:
-        wanted_of(server, "jane", [], [f"Who is this, {n}?" for n in range(questions)], files)
+        erasure_request(server, "jane", [], [f"Who is this, {n}?" for n in range(questions)], files)
     return caught.value
 
 
@@ -69,7 +69,7 @@ def test_pictures_and_questions_are_counted_before_anything_is_looked_at(monkeyp
 
 def test_pictures_within_the_limits_are_taken() -> None:
     server: Any = SimpleNamespace(settings=SETTINGS)
-    wanted = wanted_of(server, "jane", [], ["Who?", "What?"], [png(picture(1)), b"", png(picture(2))])
+    wanted = erasure_request(server, "jane", [], ["Who?", "What?"], [png(picture(1)), b"", png(picture(2))])
     assert len(wanted.subjects[0].samples) == 4
 
 

@@ -86,7 +86,7 @@ def test_a_request_its_wait_and_its_batch(tiny_llava: MultimodalModel, tmp_path:
     assert queue.parent.span_id == request.context.span_id
     assert [link.context.span_id for link in batch.links] == [request.context.span_id]
     assert [link.context.span_id for link in queue.links] == [batch.context.span_id]
-    wanted = {"batch.rows": 1, "batch.failed": 0, "set.version": server.server.keeper.version, "set.erasers": 1}
+    wanted = {"batch.rows": 1, "batch.failed": 0, "set.version": server.server.sync.version, "set.erasers": 1}
     found = dict(batch.attributes)
     assert 1 <= found.pop("mllmeraser.batch.tokens") <= 4
     assert found == {f"mllmeraser.{name}": value for name, value in wanted.items()}

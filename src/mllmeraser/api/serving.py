@@ -92,7 +92,7 @@ def serve(
         add_erasers(book, erasers, say)
         server = Server(loaded, book, Fitting(), settings, engine=engine)
         server.start()
-        say(f"{settings.model_name} at http://{host}:{port} with version {server.keeper.version} of the eraser set")
+        say(f"{settings.model_name} at http://{host}:{port} with version {server.sync.version} of the eraser set")
         config = uvicorn.Config(
             create_app(server), host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=30,
             server_header=False, ws="none", limit_concurrency=CONNECTIONS,

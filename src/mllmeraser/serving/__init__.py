@@ -1,1 +1,1 @@
-"""The service: an OpenAI-compatible server that forgets, its ledger, its checks and its page."""
+"""The service: an OpenAI-compatible server that applies erasers, its ledger, its checks and its web page."""

@@ -1,4 +1,4 @@
-"""The zip file of a packed request: which files are in it, how large they may be, and nothing else."""
+"""The zip file of a packed request: allowed file names and size limits."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from mllmeraser.samples.errors import InputError
 REQUEST_FILE = "request.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _END = struct.Struct("<4s4H2LH")
-"""The record at the end of a zip; its sixth field is the size of the list of files."""
+"""End record of a zip; its sixth field is the size of the directory."""
 _ENTRY = 128
-"""Bytes of an entry of that list, at most."""
+"""Most bytes of a directory entry."""
 
 
 @dataclass(frozen=True)
 class PackingLimits:
-    """How large a packed request may be.
+    """Size limits of a packed request.
 
     Attributes:
         pixels: Pixels of one picture.
         all_pixels: Pixels of all pictures.
-        member: Bytes of one file in it, unpacked.
-        members: Files in it.
+        member: Bytes of one file, unpacked.
+        members: Number of files.
         total: Bytes of all files, unpacked; also of the packed request.
-        samples: Prompts of a request.
+        samples: Number of prompts.
     """
 
     pixels: int = 25_000_000
@@ -40,15 +40,15 @@ class PackingLimits:
 
 
 def picture_name(number: int) -> str:
-    """Name of a picture in the file."""
+    """Name of a picture in the zip."""
     return f"images/{number:05d}.png"
 
 
 def zipped(files: dict[str, bytes], limits: PackingLimits) -> bytes:
-    """The files, always in the same bytes.
+    """Pack files; equal files give equal bytes.
 
     Raises:
-        InputError: There are too many, or they are too large.
+        InputError: There are too many files, or they are too large.
     """
     _check_sizes([(name, len(data)) for name, data in files.items()], limits)
     buffer = io.BytesIO()
@@ -60,10 +60,10 @@ def zipped(files: dict[str, bytes], limits: PackingLimits) -> bytes:
 
 
 def unzipped(data: bytes, limits: PackingLimits) -> dict[str, bytes]:
-    """The files by name; every name is the one that it must have, so none is a path to somewhere else.
+    """Unpack files by name; only expected names pass, so no name is a path outside.
 
     Raises:
-        InputError: It is no sound zip file of this kind, or breaks a limit.
+        InputError: The zip is damaged, of another kind, or breaks a limit.
     """
     _check_directory(data, limits)
     try:
@@ -75,22 +75,21 @@ def unzipped(data: bytes, limits: PackingLimits) -> dict[str, bytes]:
             _check_sizes([(member.filename, member.file_size) for member in members], limits)
             return {member.filename: _unzipped_member(archive, member) for member in members}
     except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError):
-        raise InputError("the packed request is no sound zip file") from None
+        raise InputError("the packed request is not a sound zip file") from None
 
 
 def _check_directory(data: bytes, limits: PackingLimits) -> None:
-    """Refuse a long list of files before it is read: each entry costs far more memory than it has bytes."""
+    """Refuse a long directory before it is read: each entry takes far more memory than its bytes."""
     end = data[-_END.size :]
     plain = len(end) == _END.size and end[:4] == b"PK\5\6" and end[-2:] == b"\0\0"
-    if not plain or data[-_END.size - 20 :][:4] == b"PK\6\7":  # a comment, or the record of the larger format
-        raise InputError("the packed request is no sound zip file")
-    size = _END.unpack(end)[5]
-    if size > limits.members * _ENTRY:
+    if not plain or data[-_END.size - 20 :][:4] == b"PK\6\7":  # a comment, or a zip64 record
+        raise InputError("the packed request is not a sound zip file")
+    if _END.unpack(end)[5] > limits.members * _ENTRY:
         raise InputError(f"the packed request holds too many files: {limits.members} are allowed")
 
 
 def _unzipped_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """What a file holds; never more than it states, which was checked."""
+    """Unpack a file, never beyond its stated size, which has been checked."""
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InputError("the packed request is compressed in a way that is not used for requests")
     with archive.open(member) as file:
@@ -105,9 +104,9 @@ def _check_names(names: list[str], limits: PackingLimits) -> None:
         raise InputError(f"the packed request holds {len(names)} files, and {limits.members} are allowed")
     pictures = sorted(name for name in names if name != REQUEST_FILE)
     if len(pictures) != len(names) - 1:
-        raise InputError(f"the packed request has to hold {REQUEST_FILE} once")
+        raise InputError(f"the packed request must hold {REQUEST_FILE} once")
     if pictures != [picture_name(i) for i in range(len(pictures))]:
-        raise InputError(f"the packed request holds something else than {REQUEST_FILE} and numbered pictures")
+        raise InputError(f"the packed request holds files other than {REQUEST_FILE} and numbered pictures")
 
 
 def _check_sizes(sizes: list[tuple[str, int]], limits: PackingLimits) -> None:
@@ -116,6 +115,5 @@ def _check_sizes(sizes: list[tuple[str, int]], limits: PackingLimits) -> None:
     for name, size in sizes:
         if size > limits.member:
             raise InputError(f"{name} in the packed request has {size} bytes, and {limits.member} are allowed")
-    total = sum(size for _, size in sizes)
-    if total > limits.total:
+    if (total := sum(size for _, size in sizes)) > limits.total:
         raise InputError(f"the packed request holds {total} bytes, and {limits.total} are allowed")

@@ -1,6 +1,6 @@
-"""A Gradio page in front of a running server: a conversation about a picture, and for admins before and after.
+"""A Gradio page for a running server: a conversation about a picture, and for admins a before-and-after comparison.
 
-It knows the server's HTTP API alone, so what is forgotten is decided there, and the key decides what is shown.
+The page uses only the server's HTTP API. So the server decides what is forgotten, and the API key what is shown.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ if TYPE_CHECKING:
 
 SECONDS = 120.0
 KEPT_SECONDS = 600
-"""Gradio writes uploaded pictures to a folder; after this they are deleted from it."""
+"""Gradio writes uploaded pictures to a folder and deletes them after this time."""
 Turn = dict[str, Any]
 
 
 class Client:
-    """A server, asked with one key."""
+    """Calls a server with one API key."""
 
     def __init__(self, server: str, key: str) -> None:
-        """Look whether `server` answers `key`.
+        """Check that `server` accepts `key`.
 
         Raises:
             InputError: It does not.
         """
         self._http = httpx.Client(base_url=server, headers={"authorization": f"Bearer {key}"}, timeout=SECONDS)
         try:
-            found = self._http.get("/v1/models")
-            self.models: list[str] = [model["id"] for model in _checked(found).json()["data"]]
+            models = _checked(self._http.get("/v1/models")).json()["data"]
+            self.models: list[str] = [model["id"] for model in models]
             self.admin = self._http.get("/v1/servers").status_code == 200
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, MLLMEraserError) as error:
             reason = error if isinstance(error, MLLMEraserError) else type(error).__name__
             raise InputError(f"{server} cannot be asked: {reason}; give the address and a key of a server") from None
 
     def answer(self, model: str, turns: Sequence[Turn]) -> Iterator[str]:
-        """The answer to a conversation as it grows.
+        """Yield the growing answer to a conversation.
 
         Raises:
             MLLMEraserError: The server refuses.
         """
-        said = ""
+        text = ""
         body = {"model": model, "messages": list(turns), "stream": True}
         with self._http.stream("POST", "/v1/chat/completions", json=body) as response:
             if response.status_code != 200:
@@ -62,21 +62,21 @@ class Client:
                 piece = json.loads(data)
                 if "error" in piece:
                     raise MLLMEraserError(piece["error"]["message"])
-                said += "".join(choice["delta"].get("content") or "" for choice in piece["choices"])
-                yield said
+                text += "".join(choice["delta"].get("content") or "" for choice in piece["choices"])
+                yield text
 
     def compare(self, model: str, turns: Sequence[Turn]) -> tuple[str, str]:
-        """The answer without any eraser, and under those in force; for admins.
+        """Return the answers without erasers and with those in force; for admins.
 
         Raises:
             MLLMEraserError: The server refuses.
         """
-        found = _checked(self._http.post("/v1/compare", json={"model": model, "messages": list(turns)})).json()
-        return found["before"], found["after"]
+        body = _checked(self._http.post("/v1/compare", json={"model": model, "messages": list(turns)})).json()
+        return body["before"], body["after"]
 
 
 def conversation(turns: Sequence[Turn], picture: Image.Image | None) -> list[Turn]:
-    """The turns with the picture in front of the first question."""
+    """The turns, with the picture before the first question."""
     if picture is None or not turns:
         return list(turns)
     data = io.BytesIO()
@@ -87,7 +87,7 @@ def conversation(turns: Sequence[Turn], picture: Image.Image | None) -> list[Tur
 
 
 def build(client: Client) -> gradio.Blocks:
-    """The page; nothing is served yet."""
+    """Build the page without serving it."""
     import gradio as gr
 
     def ask(question: str, picture: Image.Image | None, model: str, turns: list[Turn]) -> Iterator[tuple[Any, Any]]:
@@ -116,24 +116,23 @@ def build(client: Client) -> gradio.Blocks:
                 turns = gr.State([])
                 chat = gr.Chatbot(label="Conversation", render_markdown=False, buttons=[])
                 with gr.Row(visible=client.admin):
-                    before = gr.Textbox(label="Before: without any eraser", lines=6)
-                    after = gr.Textbox(label="After: under those in force", lines=6)
+                    before = gr.Textbox(label="Before: without erasers", lines=6)
+                    after = gr.Textbox(label="After: with the erasers in force", lines=6)
                 both = gr.Button("Before and after", visible=client.admin)
         submitted = question.submit(ask, [question, picture, model, turns], [chat, turns], api_name="ask")
         submitted.success(lambda: "", None, question, api_visibility="private")
-        # One picture in a conversation: another begins a new one.
-        gr.on(
-            [again.click, chat.clear, picture.change], lambda: ([], []), None, [chat, turns], api_visibility="private"
-        )
+        # A conversation has one picture: a new picture starts a new conversation.
+        restarts = [again.click, chat.clear, picture.change]
+        gr.on(restarts, lambda: ([], []), None, [chat, turns], api_visibility="private")
         if client.admin:
             both.click(compare, [question, picture, model], [before, after], api_name="compare")
     return page
 
 
 def launch(page: gradio.Blocks, port: int, *, wait: bool = True) -> str:
-    """Serve the page on this machine alone; its address, at once unless it is to ``wait`` for the end.
+    """Serve the page on this machine only, and return its address; with ``wait``, after the server has stopped.
 
-    Prompts and answers are kept nowhere: Gradio's history of runs, which the browser would store, is off.
+    Prompts and answers are not stored: Gradio's run history, which the browser would keep, is off.
     """
     os.environ["GRADIO_RUN_HISTORY"] = "False"
     _, url, _ = page.launch(

@@ -1,26 +1,26 @@
-"""A request as one file and back: a zip of `request.json` and its pictures as PNG, every picture once.
+"""Pack a request into one file and back: a zip of `request.json` and its pictures as PNG, every picture once.
 
-What is unpacked may come from anywhere: names, counts, sizes and pixels are checked before anything is decoded. A
-packed request is personal data; nothing of it is written to any log, and errors quote none of it.
+A packed file may come from anywhere: names, counts, sizes and pixels are checked before anything is decoded. A
+packed request is personal data: its content appears in no log and in no error message.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from typing import Literal
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mllmeraser.erasure.fit.split import salted_digest
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import as_rgb, pixel_digest
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample, Task
 from mllmeraser.samples.subject import Subject
 from mllmeraser.serving.archive import REQUEST_FILE, PackingLimits, picture_name, unzipped, zipped
-from mllmeraser.serving.digests import request_digests
 
 __all__ = ["PackingLimits", "pack_request", "request_digests", "unpack_request"]
 
@@ -62,31 +62,43 @@ class _Request(_Strict):
         yield from (*self.retain, *self.strangers)
 
 
+def request_digests(request: Request, salt: str) -> dict[str, str]:
+    """Salted digests and counts of a request, by label: all that a ledger or certificate keeps of it.
+
+    A holder of the request and the salt can prove that they match. Without the salt, guesses cannot be tested.
+    """
+    digests = {"subjects": str(len(request.subjects))}
+    for label, samples in (("forget", request.forget), ("retain", request.retain), ("strangers", request.strangers)):
+        if samples:
+            digests[f"{label}_prompts"] = str(len(samples))
+            digests[f"{label}_digest"] = salted_digest(samples, salt)
+    return digests
+
+
 # -- packing ---------------------------------------------------------------------------------------------
 
 
-@dataclass
 class _Album:
-    """Pictures in order of first use, each once."""
+    """Distinct pictures in order of first use."""
 
-    images: list[Image.Image] = field(default_factory=list)
-    places: dict[str, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.images: list[Image.Image] = []
+        self._places: dict[str, int] = {}
 
     def place(self, image: Image.Image | None) -> int | None:
         if image is None:
             return None
-        digest = pixel_digest(image)
-        if digest not in self.places:
-            self.places[digest] = len(self.images)
+        place = self._places.setdefault(pixel_digest(image), len(self.images))
+        if place == len(self.images):
             self.images.append(image)
-        return self.places[digest]
+        return place
 
 
 def pack_request(request: Request, limits: PackingLimits | None = None) -> bytes:
-    """Pack a request; the same request gives the same bytes.
+    """Pack a request; equal requests give equal bytes.
 
     Raises:
-        InputError: It is not valid, or larger than the limits, so that it could not be unpacked.
+        InputError: The request is invalid, or exceeds the limits for unpacking.
     """
     bounds, album = limits or PackingLimits(), _Album()
     request.validate()
@@ -102,7 +114,7 @@ def pack_request(request: Request, limits: PackingLimits | None = None) -> bytes
     try:
         text = described.model_dump_json(exclude_defaults=True).encode()
     except ValueError:  # a lone surrogate, for one
-        raise InputError("the request holds text that is no Unicode") from None
+        raise InputError("the request holds text that is not valid Unicode") from None
     _check_pixels([image.size for image in album.images], bounds)
     files = {REQUEST_FILE: text, **{picture_name(i): _png(image) for i, image in enumerate(album.images)}}
     _check_count(described, bounds)
@@ -121,9 +133,8 @@ def _described(samples: tuple[Sample, ...], album: _Album) -> tuple[_Sample, ...
 
 def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    # A copy of the pixels alone: a picture's own description may say where and when it was taken.
-    bare = Image.frombytes("RGB", image.size, image.convert("RGB").tobytes())
-    bare.save(buffer, format="PNG")
+    # A copy of the pixels alone: metadata may state where and when a picture was taken.
+    Image.frombytes("RGB", image.size, image.convert("RGB").tobytes()).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -131,10 +142,10 @@ def _png(image: Image.Image) -> bytes:
 
 
 def unpack_request(data: bytes, limits: PackingLimits | None = None) -> Request:
-    """Unpack what `pack_request` made.
+    """Unpack a file of `pack_request`.
 
     Raises:
-        InputError: It is no such file, breaks a limit, or the request in it is not valid.
+        InputError: The file is of another kind or breaks a limit, or its request is invalid.
     """
     bounds = limits or PackingLimits()
     if len(data) > bounds.total:
@@ -156,8 +167,7 @@ def unpack_request(data: bytes, limits: PackingLimits | None = None) -> Request:
 
 
 def _check_count(described: _Request, limits: PackingLimits) -> None:
-    n = sum(1 for _ in described.samples())
-    if n > limits.samples:
+    if (n := sum(1 for _ in described.samples())) > limits.samples:
         raise InputError(f"the request holds {n} prompts, and {limits.samples} are allowed")
 
 
@@ -165,8 +175,7 @@ def _check_pixels(sizes: list[tuple[int, int]], limits: PackingLimits) -> None:
     for width, height in sizes:
         if not 0 < width * height <= limits.pixels:
             raise InputError(f"a picture of {width} x {height} pixels: between 1 and {limits.pixels} are allowed")
-    total = sum(width * height for width, height in sizes)
-    if total > limits.all_pixels:
+    if (total := sum(width * height for width, height in sizes)) > limits.all_pixels:
         raise InputError(f"the pictures have {total} pixels in all, and {limits.all_pixels} are allowed")
 
 
@@ -181,30 +190,25 @@ def _parsed(text: bytes) -> _Request:
 
 
 def _decoded(files: dict[str, bytes], limits: PackingLimits) -> list[Image.Image]:
-    """The pictures, whose sizes are looked at before a single pixel is decoded."""
-    images = [_opened(files[picture_name(i)], i) for i in range(len(files))]
+    """Decode the pictures; all sizes are checked before the first pixel is decoded."""
+    images: list[Image.Image] = []
+    for number in range(len(files)):
+        with _sound(number):
+            images.append(Image.open(io.BytesIO(files[picture_name(number)]), formats=("PNG",)))
     _check_pixels([image.size for image in images], limits)
-    return [_loaded(image, i) for i, image in enumerate(images)]
-
-
-def _opened(data: bytes, number: int) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(data), formats=("PNG",))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise _unsound(number) from None
-
-
-def _loaded(image: Image.Image, number: int) -> Image.Image:
-    try:
-        with image:
+    for number, image in enumerate(images):
+        with _sound(number), image:
             image.load()
-            return as_rgb(image)
+            images[number] = as_rgb(image)
+    return images
+
+
+@contextmanager
+def _sound(number: int) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise _unsound(number) from None
-
-
-def _unsound(number: int) -> InputError:
-    return InputError(f"{picture_name(number)} in the packed request is no sound PNG picture")
+        raise InputError(f"{picture_name(number)} in the packed request is not a sound PNG picture") from None
 
 
 def _samples(described: tuple[_Sample, ...], images: list[Image.Image]) -> tuple[Sample, ...]:

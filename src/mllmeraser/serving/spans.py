@@ -1,7 +1,7 @@
-"""Spans for OpenTelemetry where a server was asked for them; elsewhere nothing is imported, and nothing measured.
+"""OpenTelemetry spans, if the server was started with traces; otherwise nothing is imported or measured.
 
-A span holds durations, counts, routes and kinds of errors. No text of an error: it may repeat what somebody wrote. The
-provider is this module's own, so that no other library's spans leave through it.
+A span holds durations, counts, routes and kinds of errors, but no error message: it may quote a client. The provider
+is private to this module, so no other library's spans are sent through it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def start(processor: SpanProcessor | None = None) -> None:
     """Make spans from now on; `stop` ends it.
 
     Args:
-        processor: Takes the spans that ended; by default they go out in the background as OTLP over HTTP, to where the
-            standard variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...) say.
+        processor: Receives ended spans. By default they are sent in the background as OTLP over HTTP, to the address
+            in the standard variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...).
 
     Raises:
         InputError: If the extra `telemetry` is not installed.
@@ -48,43 +48,43 @@ def start(processor: SpanProcessor | None = None) -> None:
 
 
 def stop() -> None:
-    """Send what is left, and make no more spans."""
+    """Send the remaining spans, and make no more."""
     global _provider, _tracer
-    found, _provider, _tracer = _provider, None, None
-    if found is not None:
-        found.shutdown()
+    provider, _provider, _tracer = _provider, None, None
+    if provider is not None:
+        provider.shutdown()
 
 
 def flush() -> None:
-    """Send what has ended so far."""
+    """Send all ended spans."""
     if _provider is not None:
         _provider.force_flush()
 
 
 def tracer() -> Tracer | None:
-    """What makes spans; None where nobody asked for them."""
+    """The tracer; None without traces."""
     return _tracer
 
 
 @contextmanager
 def span(name: str, **attributes: int) -> Iterator[None]:
-    """A span around what is done in the block, or around every call of a function that this decorates."""
+    """Wrap a span around a block, or, as a decorator, around every call of a function."""
     if _tracer is None:
         yield
         return
     with _tracer.start_as_current_span(
         name, attributes=attributes, record_exception=False, set_status_on_exception=False
-    ) as found:
+    ) as current:
         try:
             yield
         except BaseException as error:
-            note_error(found, error)
+            note_error(current, error)
             raise
 
 
-def note_error(found: Span, error: BaseException) -> None:
-    """Mark a span as failed, by the kind of the error alone."""
+def note_error(failed: Span, error: BaseException) -> None:
+    """Mark a span as failed, with the kind of the error only."""
     from opentelemetry.trace import StatusCode
 
-    found.set_attribute("error.type", type(error).__name__)
-    found.set_status(StatusCode.ERROR)
+    failed.set_attribute("error.type", type(error).__name__)
+    failed.set_status(StatusCode.ERROR)

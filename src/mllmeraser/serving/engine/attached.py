@@ -1,39 +1,30 @@
-"""The erasers in force: on the model, seen to be there, and seen to act."""
+"""The erasers in force: attach them, check that every hook is in place, and check that they change logits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.steering.attach import Readings, SteeringAttachment, attach_all
+from mllmeraser.erasure.steering import Readings, SteeringAttachment, attach_all
 from mllmeraser.erasure.steering.plan import Steerable, SteeringPlan
 from mllmeraser.models.fingerprint import taken_once
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import AttachError
 
 PROBE = "\0probe"
-"""Name of the copy of an eraser that always fires; no request selects it."""
+"""Name of the copy of an eraser that always fires; no request can select it."""
 ALWAYS = -1e9
 QUESTION = "Who is this?"
 
 
-class EraserSetView(Protocol):
-    """What is in force, as those who choose from it know it."""
-
-    @property
-    def version(self) -> int:
-        """Grows with every change."""
-
-
 @dataclass(frozen=True)
 class NamedSet:
-    """The view where none was given: version and names."""
+    """Default view of the erasers in force: version and names."""
 
     version: int
     names: frozenset[str]
@@ -41,37 +32,35 @@ class NamedSet:
 
 @dataclass(frozen=True)
 class Applied:
-    """What came into force.
+    """A set of erasers in force.
 
     Attributes:
-        version: Of the set.
-        names: Of its erasers, sorted.
+        version: Version of the set.
+        names: Names of the erasers, sorted.
         digests: Name -> SHA-256 of the eraser's tensors.
-        hooks: Hooks on the model.
-        at: When, in UTC.
+        hooks: Number of hooks on the model.
     """
 
     version: int
     names: tuple[str, ...]
     digests: Mapping[str, str]
     hooks: int
-    at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
 
 class InForce:
-    """A set of erasers on a model; nothing is attached where it is empty.
+    """A set of erasers on a model; an empty set attaches nothing.
 
     Attributes:
-        applied: What it is.
-        view: What is handed to those who choose from it.
+        applied: Description of the set.
+        view: Argument of the callables that choose erasers for a request.
     """
 
     def __init__(self, model: MultimodalModel, version: int, erasers: Mapping[str, Steerable], view: Any = None):
-        """Attach `erasers`, and beside them a copy of the first that always fires: the probe of all of them.
+        """Attach `erasers`, plus a copy of the first one that always fires: the probe.
 
         Raises:
-            InputError: If one does not fit the model.
-            AttachError: If one could not be attached, or is not seen to act; nothing is left on the model.
+            InputError: If an eraser does not fit the model.
+            AttachError: If an eraser cannot be attached or has no effect; nothing stays on the model.
         """
         self._model = model
         self._attachment: SteeringAttachment | None = None
@@ -84,7 +73,8 @@ class InForce:
 
     def _attach(self, version: int, erasers: Mapping[str, Steerable], view: Any) -> None:
         before = _hooks(self._model.hf)
-        plans = _plans(self._model, erasers)
+        with taken_once():
+            plans = {name: replace(eraser.plan(self._model), name=name) for name, eraser in erasers.items()}
         if plans:
             self._attachment = attach_all(self._model, {**plans, PROBE: _probe(plans[min(plans)])})
         self._hooks = {key: hook for key, hook in _hooks(self._model.hf).items() if key not in before}
@@ -94,48 +84,48 @@ class InForce:
         self.view = NamedSet(version, frozenset(plans)) if view is None else view
 
     def detach(self) -> None:
-        """Take everything off the model."""
+        """Remove everything from the model."""
         if self._attachment is not None:
             self._attachment.detach()
 
     def select(self, rows: Sequence[frozenset[str]]) -> None:
-        """Choose for each row of the batch that follows what applies to it."""
+        """Choose the erasers of each row of the next batch."""
         if self._attachment is not None:
             self._attachment.select(rows)
 
     @property
     def readings(self) -> Readings | None:
-        """Of the last batch, the column of the probe included; None where nothing is attached."""
+        """Gate readings of the last batch, including the probe's column; None if nothing is attached."""
         return None if self._attachment is None else self._attachment.readings
 
     def fresh_readings(self, before: Readings | None, rows: int) -> Readings | None:
-        """Of the batch of `rows` rows whose prompt has just been read, on the CPU; None where nothing is attached.
+        """Return the gate readings of the batch just read, on the CPU; None if nothing is attached.
 
         Raises:
-            AttachError: If the gates did not read that batch.
+            AttachError: If the gates did not read that batch of `rows` rows.
         """
         if self._attachment is None:
             return None
-        found = self._attachment.readings
-        if found is None or found is before or found.pooled.shape[0] != rows:
+        readings = self._attachment.readings
+        if readings is None or readings is before or readings.pooled.shape[0] != rows:
             raise AttachError("the erasers did not read the prompt")
         return replace(
-            found,
-            pooled=found.pooled.cpu(),
-            amplitudes=found.amplitudes.cpu(),
-            by_bundle=tuple({layer: scores.cpu() for layer, scores in read.items()} for read in found.by_bundle),
+            readings,
+            pooled=readings.pooled.cpu(),
+            amplitudes=readings.amplitudes.cpu(),
+            by_bundle=tuple({layer: scores.cpu() for layer, scores in read.items()} for read in readings.by_bundle),
         )
 
     @torch.no_grad()
     def probe(self) -> None:
-        """See that every hook is in place, every gate reads, and a shift reaches the row it is for and no other.
+        """Check that every hook is in place, every gate reads, and a shift reaches its own row only.
 
         Raises:
-            AttachError: If not.
+            AttachError: If one of the checks fails.
         """
         if self._attachment is None:
             return
-        self._check_hooks()
+        self._check_hooks(self._attachment)
         text = self._model.family.render(self._model.processor, QUESTION, False)
         inputs = self._model.encode_texts([text, text], [None, None])
         before = self.readings
@@ -152,13 +142,12 @@ class InForce:
         if not moved > 10 * still:
             raise AttachError("the erasers are attached and change nothing")
 
-    def _check_hooks(self) -> None:
-        assert self._attachment is not None
+    def _check_hooks(self, attachment: SteeringAttachment) -> None:
         present = _hooks(self._model.hf)
         lost = [key for key, hook in self._hooks.items() if present.get(key) is not hook]
         blocks = {id(block): layer for layer, block in enumerate(self._model.layers)}
-        held = {blocks[module] for module, *_ in self._hooks if module in blocks}
-        if lost or not self._attachment.attached or self._needed - held:
+        hooked = {blocks[module] for module, *_ in self._hooks if module in blocks}
+        if lost or not attachment.attached or self._needed - hooked:
             raise AttachError("hooks of the erasers are missing on the model")
         if not hasattr(self._model.hf.__dict__.get("generate"), "mllmeraser_tap"):
             raise AttachError("generate of the model was replaced: the erasers do not follow it")
@@ -170,13 +159,8 @@ class InForce:
         return logits[:, -1].float()
 
 
-def _plans(model: MultimodalModel, erasers: Mapping[str, Steerable]) -> dict[str, SteeringPlan]:
-    with taken_once():
-        return {name: replace(eraser.plan(model), name=name) for name, eraser in erasers.items()}
-
-
 def _probe(plan: SteeringPlan) -> SteeringPlan:
-    """The same plan with its gate open, whatever it reads."""
+    """Return the same plan with a gate that is always open."""
     policy = replace(plan.policy, phi="threshold")
     return replace(plan, name=PROBE, policy=policy, threshold=ALWAYS, strength=plan.strength or 1.0)
 

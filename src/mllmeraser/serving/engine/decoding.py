@@ -1,4 +1,4 @@
-"""One call of `generate`: chooses the token of every row, hands on what is said, and ends rows one by one."""
+"""One call of `generate`: choose a token for every row, pass it on, and end rows one by one."""
 
 from __future__ import annotations
 
@@ -15,23 +15,20 @@ from mllmeraser.serving.engine.logprobs import TokenNames, token_logprobs
 from mllmeraser.serving.engine.rows import Row
 from mllmeraser.serving.engine.sampling import pick
 
+Callback = Callable[[], None]
+
 
 class Decoding(LogitsProcessor):
-    """Greedy search takes the largest logit: what this leaves is -inf everywhere but at the token of its choice."""
+    """Make greedy search take the chosen token: all other logits become -inf."""
 
     def __init__(
-        self,
-        model: MultimodalModel,
-        rows: Sequence[Row],
-        names: TokenNames,
-        prompt_read: Callable[[], None],
-        step: Callable[[], None],
+        self, model: MultimodalModel, rows: Sequence[Row], names: TokenNames, prompt_read: Callback, step: Callback
     ) -> None:
         """Decode `rows`; `prompt_read` is called before the first token is chosen, `step` before each."""
         self.rows = rows
         self._names, self._prompt_read, self._step = names, prompt_read, step
         self.pad = int(model.processor.tokenizer.pad_token_id)
-        self._ends = end_tokens(model)
+        self._ends = _end_tokens(model)
         self._begun = False
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -40,8 +37,6 @@ class Decoding(LogitsProcessor):
             self._prompt_read()
             self._begun = True
         self._step()
-        for row in self.rows:
-            row.look()
         tokens = self._chosen(scores)
         forced = torch.full_like(scores, -torch.inf)
         return forced.scatter_(1, torch.tensor(tokens, device=scores.device)[:, None], 0.0)
@@ -50,28 +45,25 @@ class Decoding(LogitsProcessor):
         """One token per row; rows that ended get padding."""
         live = [row.ended is None for row in self.rows]
         draws = [row.draw if alive else None for row, alive in zip(self.rows, live, strict=True)]
-        sound = scores.amax(-1).isfinite()
-        # A row without sound logits has no distribution to draw from; it ends here.
-        tokens: list[int] = pick(torch.where(sound[:, None], scores, torch.zeros_like(scores)), draws).tolist()
+        finite = scores.amax(-1).isfinite()
+        # A row without finite logits has no distribution to draw from; it ends below.
+        tokens: list[int] = pick(torch.where(finite[:, None], scores, torch.zeros_like(scores)), draws).tolist()
         wanted = [row.waiting.sampling.logprobs if alive else None for row, alive in zip(self.rows, live, strict=True)]
         logprobs = token_logprobs(scores, tokens, wanted, self._names)
-        for number, good in enumerate(sound.tolist()):
-            row = self.rows[number]
-            if not live[number]:
-                tokens[number] = self.pad
-            elif not good:
-                tokens[number] = self.pad
-                row.fail(EngineError("the model gave no usable answer: its logits are not finite"))
-            else:
+        for number, (row, usable) in enumerate(zip(self.rows, finite.tolist(), strict=True)):
+            if live[number] and usable:
                 row.add(tokens[number], tokens[number] in self._ends, logprobs[number])
+                continue
+            tokens[number] = self.pad
+            row.fail(EngineError("the model gave no usable answer: its logits are not finite"))  # unless it has ended
         return tokens
 
 
 class Ended(StoppingCriteria):
-    """Which rows have ended."""
+    """Stop every row that has ended."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        """Look at `rows`."""
+        """Watch `rows`."""
         self._rows = rows
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
@@ -83,8 +75,8 @@ class Ended(StoppingCriteria):
 def decode(model: MultimodalModel, inputs: Any, decoding: Decoding) -> None:
     """Run `generate` until every row has ended.
 
-    The penalties of the checkpoint's generation settings are switched off, so that the logits are the model's own;
-    tokens that those settings suppress stay suppressed.
+    The penalties of the checkpoint's generation settings are off, so the logits are the model's own. Tokens that
+    those settings suppress stay suppressed.
     """
     model.hf.generate(
         **inputs,
@@ -105,9 +97,8 @@ def decode(model: MultimodalModel, inputs: Any, decoding: Decoding) -> None:
     )
 
 
-def end_tokens(model: MultimodalModel) -> frozenset[int]:
-    """Tokens that end an answer: those of the checkpoint's generation settings and of its tokenizer."""
-    given = getattr(model.hf.generation_config, "eos_token_id", None)
-    listed = [] if given is None else [given] if isinstance(given, int) else list(given)
-    own = model.processor.tokenizer.eos_token_id
-    return frozenset(int(token) for token in [*listed, *([] if own is None else [own])])
+def _end_tokens(model: MultimodalModel) -> frozenset[int]:
+    """Tokens that end an answer, from the checkpoint's generation settings and its tokenizer."""
+    listed = getattr(model.hf.generation_config, "eos_token_id", None)
+    tokens = [*(listed if isinstance(listed, (list, tuple)) else [listed]), model.processor.tokenizer.eos_token_id]
+    return frozenset(int(token) for token in tokens if token is not None)

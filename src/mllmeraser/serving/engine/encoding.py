@@ -1,4 +1,4 @@
-"""From rows to model inputs; a prompt that cannot be read does not hurt the others."""
+"""Encode rows as model inputs; an unreadable prompt does not affect the other rows."""
 
 from __future__ import annotations
 
@@ -8,27 +8,24 @@ from mllmeraser.models.families.base import tokenize
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.engine.errors import EngineError
-from mllmeraser.serving.engine.rows import Row
+from mllmeraser.serving.engine.rows import Row, too_long
 
 
 def check_context(model: MultimodalModel, text: str) -> None:
     """Refuse a prompt in the chat format that leaves no room for an answer; its picture counts as one placeholder.
 
-    For the threads of those who ask: a long text would hold up the engine's own, where it is looked at again.
+    Callers run this in their own thread: a long text would block the engine's thread, which checks again.
 
     Raises:
-        InputError: It is too long.
+        InputError: The prompt is too long.
     """
     context = _context(model)
-    if context is None:
-        return
-    length = len(tokenize(model.processor, [text])[0])
-    if length >= context:
-        raise InputError(f"the prompt has {length} tokens, the model reads {context - 1}: make it shorter")
+    if context is not None and (length := len(tokenize(model.processor, [text])[0])) >= context:
+        raise too_long(length, context)
 
 
 def encode_rows(model: MultimodalModel, rows: list[Row]) -> tuple[list[Row], BatchFeature | None]:
-    """The rows that can be answered, and their batch; the others have failed. None: there is none left."""
+    """Return the readable rows and their inputs, or None without any; unreadable rows fail."""
     try:
         inputs = _encoded(model, rows)
     except Exception:
@@ -43,16 +40,14 @@ def encode_rows(model: MultimodalModel, rows: list[Row]) -> tuple[list[Row], Bat
 
 
 def _context(model: MultimodalModel) -> int | None:
-    """Tokens of a prompt and its answer at most; None where the checkpoint does not say."""
+    """Most tokens of a prompt and its answer together; None if the checkpoint states no limit."""
     context: int | None = getattr(model.family.text_config(model.hf), "max_position_embeddings", None)
     return context
 
 
 def _encoded(model: MultimodalModel, rows: list[Row]) -> BatchFeature | None:
-    if not rows:
-        return None
     prompts = [row.waiting.prompt for row in rows]
-    return model.encode_texts([prompt.text for prompt in prompts], [prompt.image for prompt in prompts])
+    return model.encode_texts([p.text for p in prompts], [p.image for p in prompts]) if prompts else None
 
 
 def _readable(model: MultimodalModel, row: Row) -> bool:

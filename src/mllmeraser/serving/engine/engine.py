@@ -1,4 +1,4 @@
-"""One thread that owns the model: it answers batches, and changes what is in force between two of them."""
+"""One thread owns the model: it answers batches, and changes the erasers in force between two batches."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from typing import Any
 from mllmeraser.erasure.steering.plan import Steerable
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import AttachError, InputError
-from mllmeraser.serving.engine.attached import Applied, EraserSetView, InForce
-from mllmeraser.serving.engine.batch import Batch
+from mllmeraser.serving.engine.attached import Applied, InForce
+from mllmeraser.serving.engine.batch import Batch, BatchReport
 from mllmeraser.serving.engine.errors import EngineClosed, EngineError
 from mllmeraser.serving.engine.logprobs import TokenNames
 from mllmeraser.serving.engine.queue import Queue
-from mllmeraser.serving.engine.report import BatchReport, EngineStatus
 from mllmeraser.serving.engine.rows import Row
 from mllmeraser.serving.engine.sampling import Sampling
 from mllmeraser.serving.engine.tickets import Choose, Prompt, Ticket, Waiting
@@ -28,7 +27,7 @@ LOG = logging.getLogger(__name__)
 NOT_IN_FORCE = "this server gives no answers: the erasers that should be in force are not"
 STOPPED = "this server gives no more answers: it has stopped"
 GRACE_S = 5.0
-"""How long a batch that was told to end may take to do so."""
+"""Seconds for an aborted batch to end."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,9 @@ class EngineSettings:
 
     Attributes:
         max_batch: Most rows answered together.
-        max_wait_s: How long the first request of a batch waits for others.
-        max_queue: Most requests that wait.
-        max_tokens: Longest answer that may be asked for.
+        max_wait_s: Seconds that the first request of a batch waits for others.
+        max_queue: Most requests in the queue.
+        max_tokens: Longest answer a request may ask for.
     """
 
     max_batch: int = 16
@@ -48,20 +47,37 @@ class EngineSettings:
     max_tokens: int = 1024
 
     def __post_init__(self) -> None:
-        """Refuse sizes that cannot work.
+        """Check the ranges.
 
         Raises:
-            InputError: If one is out of range.
+            InputError: If a size is out of range.
         """
         if min(self.max_batch, self.max_queue, self.max_tokens) < 1 or not 0 <= self.max_wait_s <= 10:
             raise InputError("max_batch, max_queue and max_tokens are at least 1, max_wait_s is between 0 and 10")
 
 
+@dataclass(frozen=True)
+class EngineStatus:
+    """State of the engine.
+
+    Attributes:
+        applied: The set in force; None while the engine is closed.
+        closed: Why the engine refuses requests, else None. For operators: it may name erasers.
+        queued: Requests in the queue.
+        running: Requests in the current batch.
+    """
+
+    applied: Applied | None
+    closed: str | None
+    queued: int
+    running: int
+
+
 class Engine:
     """Answers prompts with the erasers in force, or not at all.
 
-    It is closed, and answers nothing, until a set of erasers has been applied, and again whenever one could not be,
-    or is seen not to act.
+    The engine is closed and refuses all requests until a set of erasers is applied. It closes again if a set cannot
+    be applied or stops acting.
     """
 
     def __init__(
@@ -70,7 +86,7 @@ class Engine:
         settings: EngineSettings | None = None,
         observe: Callable[[BatchReport], None] | None = None,
     ) -> None:
-        """Take over `model`, which nobody else may use or change from now on; `observe` is told of every batch."""
+        """Take over `model`, which only the engine may use from now on; `observe` receives a report of every batch."""
         self._model = model
         self._settings = settings or EngineSettings()
         self._observe = observe
@@ -87,7 +103,7 @@ class Engine:
     # -- from any thread -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to work; once.
+        """Start the thread.
 
         Raises:
             EngineError: If it was started before.
@@ -98,9 +114,9 @@ class Engine:
             raise EngineError("the engine was started before: make a new one") from error
 
     def stop(self, drain: bool = True, timeout_s: float = 30.0) -> bool:
-        """Take no more requests, finish those that came (or fail them, without `drain`), and take the erasers off.
+        """Refuse new requests, finish the queue (or fail it, without `drain`), and detach the erasers.
 
-        What is not finished after `timeout_s` fails. False if the engine is still busy after that.
+        Requests unfinished after `timeout_s` fail. Returns False if the engine is still busy after that.
         """
         error = EngineClosed(STOPPED)
         started = self._thread.ident is not None
@@ -116,26 +132,24 @@ class Engine:
             self._thread.join(GRACE_S)
         return not self._thread.is_alive()
 
-    def apply(
-        self, version: int, erasers: Mapping[str, Steerable], view: EraserSetView | None = None
-    ) -> Future[Applied]:
+    def apply(self, version: int, erasers: Mapping[str, Steerable], view: Any = None) -> Future[Applied]:
         """Put exactly these erasers in force, between two batches.
 
         Args:
-            version: Of the set; never lower than one applied before.
+            version: Version of the set; never lower than one applied before.
             erasers: By the names that requests choose; may be empty.
-            view: What is handed to `choose`; by default a `NamedSet`.
+            view: Argument of `choose`; by default a `NamedSet`.
 
         Returns:
-            Done once the erasers are in force and were seen to act. If it raises because they could not be attached
-            or do not act, the engine is closed: every request fails until a later set is in force. A version that
-            is too low raises `EngineError` and changes nothing.
+            Done once the erasers are in force and their effect was checked. If attaching or the check fails, it raises
+            and the engine closes until a later set is in force. A version that is too low raises `EngineError` and
+            changes nothing.
         """
-        held = dict(erasers)
-        return self._between(lambda: self._apply(version, held, view))
+        copied = dict(erasers)
+        return self._between(lambda: self._apply(version, copied, view))
 
     def probe(self) -> Future[Applied]:
-        """See, between two batches, that what is in force acts; if not, the engine is closed and this raises."""
+        """Check, between two batches, that the erasers in force act; if not, close the engine and raise."""
         return self._between(self._probe)
 
     def submit(self, prompt: Prompt, sampling: Sampling, choose: Choose, *, deadline_s: float) -> Ticket:
@@ -143,15 +157,15 @@ class Engine:
 
         Args:
             prompt: In the chat format.
-            sampling: How it is decoded.
-            choose: Called in the engine's thread with the view of what is in force, when the batch of this request
-                begins; gives the names of its erasers. What it raises, the answer raises.
-            deadline_s: Seconds after which an answer is of no use; then it fails with `TimedOut`.
+            sampling: Decoding settings.
+            choose: Returns the names of this request's erasers. It is called in the engine's thread when the batch
+                begins, with the view of the set in force. Its exceptions become the answer's.
+            deadline_s: Seconds after which the answer fails with `TimedOut`.
 
         Raises:
             Busy: If the queue is full.
-            EngineClosed: If nothing is answered.
-            InputError: If the answer may not be as long as it asks.
+            EngineClosed: If the engine refuses requests.
+            InputError: If the requested answer is too long for this engine.
         """
         if sampling.max_tokens > self._settings.max_tokens:
             raise InputError(f"max_tokens is at most {self._settings.max_tokens} on this server")
@@ -161,7 +175,7 @@ class Engine:
         return request.ticket
 
     def status(self) -> EngineStatus:
-        """The engine as it is."""
+        """Return the current state."""
         force = self._force
         running = sum(row.ended is None for row in self._running)
         return EngineStatus(force.applied if force else None, self._closed, len(self._queue), running)
@@ -178,11 +192,9 @@ class Engine:
             try:
                 if error is not None:
                     raise error
-                result = action()
+                future.set_result(action())
             except BaseException as problem:
                 future.set_exception(problem)
-            else:
-                future.set_result(result)
 
         self._queue.command(command)
         return future
@@ -198,7 +210,7 @@ class Engine:
             self._close("stopped")
 
     def _work_once(self) -> bool:
-        """Do what is next; False when there will be nothing more. No request is held while waiting for the next."""
+        """Do the next job; False once there are no more. A separate method, so that no request outlives its batch."""
         job = self._queue.next(self._settings.max_batch, self._settings.max_wait_s)
         if callable(job):
             job(None)
@@ -232,10 +244,6 @@ class Engine:
             raise
         return self._force.applied
 
-    def _look_again(self) -> None:
-        with suppress(Exception):  # what is wrong, `status` tells: the engine is closed then
-            self._probe()
-
     def _serve(self, requests: Sequence[Waiting]) -> None:
         if not requests:
             return
@@ -244,17 +252,18 @@ class Engine:
         try:
             batch.run()
         except BaseException as error:
-            if isinstance(error, AttachError):  # closed before anybody is told, who might ask again at once
+            if isinstance(error, AttachError):  # close before the requests fail, for a client may retry at once
                 self._close(f"the erasers failed while answering: {error}")
             batch.fail(error)
             if not isinstance(error, Exception):
                 raise
             if not isinstance(error, AttachError):
                 LOG.exception("a batch failed")
-                self._look_again()
+                with suppress(Exception):  # a failed probe closes the engine, and `status` states why
+                    self._probe()
         finally:
             self._running = ()
-        self._tell(batch.report(len(self._queue)))
+        self._report(batch.report(len(self._queue)))
 
     def _before_token(self, rows: Sequence[Row]) -> None:
         self._running = rows
@@ -263,7 +272,7 @@ class Engine:
             for row in rows:
                 row.fail(EngineClosed(STOPPED))
 
-    def _tell(self, report: BatchReport) -> None:
+    def _report(self, report: BatchReport) -> None:
         self._batch_s += 0.2 * (report.seconds - self._batch_s)
         if self._observe is not None:
             try:
@@ -272,7 +281,7 @@ class Engine:
                 LOG.exception("the observer of batches failed")
 
     def _close(self, reason: str) -> None:
-        """Answer nothing more; the model is bare, and nobody is let to it."""
+        """Refuse all requests and detach the erasers."""
         self._closed = reason
         self._queue.refuse(EngineClosed(NOT_IN_FORCE))
         self._detach()

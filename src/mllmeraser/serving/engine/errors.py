@@ -1,4 +1,4 @@
-"""What can go wrong with a request, apart from what it asks for."""
+"""Errors of the engine that are no fault of the request."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from mllmeraser.samples.errors import MLLMEraserError
 
 
 class EngineError(MLLMEraserError):
-    """A request that the engine could not answer."""
+    """The engine could not answer a request."""
 
 
 class EngineClosed(EngineError):
-    """The engine answers nothing: what should be in force is not, or it has stopped."""
+    """The engine refuses all requests: the required erasers are not in force, or it has stopped."""
 
 
 class TimedOut(EngineError):
@@ -18,18 +18,14 @@ class TimedOut(EngineError):
 
 
 class Busy(EngineError):
-    """The queue is full.
-
-    Attributes:
-        retry_after_s: When a place may be free again, in seconds.
-    """
+    """The queue is full; ``retry_after_s`` estimates in seconds when it has room again."""
 
     def __init__(self, retry_after_s: float) -> None:
-        """Say when to come again."""
+        """State when to try again."""
         super().__init__(f"the server is busy: try again in {retry_after_s:.1f} seconds")
         self.retry_after_s = retry_after_s
 
 
 def again(error: EngineError) -> EngineError:
-    """The same error for one more request: one that is raised twice would keep the frames of both."""
+    """Copy an error for one more request: raising the same one twice would keep the frames of both."""
     return type(error)(str(error))

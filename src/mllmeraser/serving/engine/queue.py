@@ -1,4 +1,4 @@
-"""The queue between those who ask and the one thread that answers."""
+"""The queue between the callers and the one thread that answers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mllmeraser.serving.engine.errors import Busy, EngineError, TimedOut, again
 from mllmeraser.serving.engine.tickets import Waiting
 
 Command = Callable[[EngineError | None], None]
-"""What is to be done between two batches; called with an error where it will not be."""
+"""Work between two batches; called with an error instead if it will never run."""
 
 
 class Queue:
     """Requests in order, and commands that go before them. Thread-safe."""
 
     def __init__(self, limit: int, refusal: EngineError) -> None:
-        """Hold at most `limit` requests; none at all, for the reason `refusal`, until `accept`."""
+        """Hold at most `limit` requests; refuse all with `refusal` until `accept`."""
         self._limit = limit
         self._refusal: EngineError | None = refusal
         self._stopped: EngineError | None = None
@@ -27,7 +27,7 @@ class Queue:
         self._commands: deque[Command] = deque()
 
     def __len__(self) -> int:
-        """Requests that wait."""
+        """Number of requests in the queue."""
         return len(self._waiting)
 
     def put(self, request: Waiting, retry_after_s: Callable[[int], float]) -> None:
@@ -35,7 +35,7 @@ class Queue:
 
         Raises:
             Busy: If the queue is full.
-            EngineError: If nothing is answered, or the queue has stopped.
+            EngineError: If the queue refuses requests or has stopped.
         """
         with self._changed:
             error = self._stopped or self._refusal
@@ -49,7 +49,7 @@ class Queue:
             self._changed.notify_all()
 
     def command(self, command: Command) -> None:
-        """Add a command; after the end it is told so at once."""
+        """Add a command; a stopped queue calls it with the error at once."""
         with self._changed:
             stopped = self._stopped
             if stopped is None:
@@ -59,12 +59,12 @@ class Queue:
             command(again(stopped))
 
     def accept(self) -> None:
-        """Take requests from now on."""
+        """Accept requests from now on."""
         with self._changed:
             self._refusal = None
 
     def refuse(self, error: EngineError) -> None:
-        """Take none from now on; those that wait fail with `error`."""
+        """Refuse requests from now on; those in the queue fail with `error`."""
         with self._changed:
             self._refusal = error
             waiting = self._cleared()
@@ -72,7 +72,7 @@ class Queue:
             request.ticket.fail(again(error))
 
     def stop(self, error: EngineError, *, drain: bool) -> None:
-        """Take nothing more; without `drain`, what waits fails with `error`, commands included."""
+        """Accept nothing more; without `drain`, requests and commands in the queue fail with `error`."""
         with self._changed:
             self._stopped = self._stopped or error
             waiting, commands = ([], []) if drain else (self._cleared(), list(self._commands))
@@ -85,9 +85,9 @@ class Queue:
             command(again(error))
 
     def next(self, rows: int, wait_s: float) -> Command | list[Waiting] | None:
-        """What is to be done next: a command, up to `rows` requests, or None when the queue has stopped and is empty.
+        """Return the next command, or up to `rows` requests, or None once the queue has stopped and is empty.
 
-        Waits until there is something, and once there is a request, at most `wait_s` for more.
+        Waits until there is something. Once there is a request, it waits at most `wait_s` for more.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._commands or self._waiting or self._stopped)
@@ -100,7 +100,7 @@ class Queue:
             return [self._waiting.popleft() for _ in range(min(rows, len(self._waiting)))]
 
     def expire(self) -> None:
-        """Let go of requests that ended while they waited, and fail those whose deadline passed."""
+        """Fail requests past their deadline, and drop requests that have ended."""
         now = time.monotonic()
         with self._changed:
             late = [request for request in self._waiting if request.deadline <= now]

@@ -1,4 +1,4 @@
-"""How the tokens of an answer are chosen, for each row of a batch by itself."""
+"""Choice of the next token, with separate settings for each row of a batch."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Sampling:
 
     Attributes:
         max_tokens: Longest answer in tokens.
-        temperature: 0 takes the most likely token, above that one is drawn.
-        top_p: Share of the probability, most likely tokens first, that is drawn from.
-        seed: Makes the draws of this row repeatable; None: other ones every time.
-        stop: Texts that end the answer; neither they nor what follows is part of it.
-        logprobs: Alternatives to report for every token, 0 the chosen token alone, None nothing.
+        temperature: 0 takes the most likely token; higher values sample.
+        top_p: Smallest total probability of the most likely tokens that are sampled from.
+        seed: Makes the samples of this row repeatable; None differs every time.
+        stop: Texts that end the answer and are not part of it.
+        logprobs: Alternatives to report for every token: 0 for the chosen token alone, None for nothing.
     """
 
     max_tokens: int = 256
@@ -37,7 +37,7 @@ class Sampling:
     logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be done.
+        """Check the ranges.
 
         Raises:
             InputError: If a value is out of range.
@@ -57,10 +57,10 @@ class Sampling:
 
 
 class Draw:
-    """Random choices of one row: its own generator, so that they do not depend on the rest of the batch."""
+    """Random choices of one row, independent of the rest of the batch."""
 
     def __init__(self, sampling: Sampling) -> None:
-        """Begin with the row's seed, or with any."""
+        """Seed the row's own generator; without a seed, randomly."""
         self.temperature, self.top_p = sampling.temperature, sampling.top_p
         self._generator = torch.Generator()
         if sampling.seed is None:
@@ -69,19 +69,19 @@ class Draw:
             self._generator.manual_seed(sampling.seed)
 
     def next(self) -> float:
-        """The next number of [0, 1)."""
+        """Return the next number of [0, 1)."""
         return float(torch.rand((), generator=self._generator, dtype=torch.float64))
 
     @classmethod
     def of(cls, sampling: Sampling) -> Draw | None:
-        """None where the most likely token is taken."""
+        """Return None if the most likely token is taken."""
         return cls(sampling) if sampling.temperature > 0.0 else None
 
 
 def pick(logits: Tensor, draws: Sequence[Draw | None]) -> Tensor:
-    """(rows,) token ids by logits (rows, vocabulary), each row with its own settings; None: the most likely.
+    """Choose token ids (rows,) from logits (rows, vocabulary); a row without `Draw` takes the most likely token.
 
-    A draw takes one number of the row's generator, whatever the logits are.
+    A draw takes exactly one number from the row's generator.
     """
     tokens = logits.argmax(-1)
     rows = [row for row, draw in enumerate(draws) if draw is not None]
@@ -91,7 +91,7 @@ def pick(logits: Tensor, draws: Sequence[Draw | None]) -> Tensor:
 
 
 def _drawn(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
-    """One token per row by the inverse of the cumulated probabilities, most likely first."""
+    """Draw one token per row by inverting the cumulative probabilities, most likely token first."""
 
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64).to(logits.device)[:, None]
@@ -104,5 +104,5 @@ def _drawn(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     kept = torch.where(shares.cumsum(-1) - shares < top_p, shares, torch.zeros_like(shares))
     reached = kept.cumsum(-1)
     place = (reached <= drawn * reached[:, -1:]).sum(-1)
-    last = (kept > 0).sum(-1) - 1  # rounding must not lead beyond what is drawn from
+    last = (kept > 0).sum(-1) - 1  # rounding must not lead beyond the kept tokens
     return order.gather(-1, torch.minimum(place, last)[:, None])[:, 0]

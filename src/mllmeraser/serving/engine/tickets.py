@@ -1,4 +1,4 @@
-"""What goes in, what comes out, and the handle in between, which any thread and any event loop may hold."""
+"""Requests, answers, and the handle between them, which any thread or event loop may use."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from mllmeraser.erasure.steering.attach import Readings
+from mllmeraser.erasure.steering import Readings
 from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.serving.engine.logprobs import TokenLogprob
 from mllmeraser.serving.engine.sampling import Sampling
 
 Finish = Literal["stop", "length", "cancelled"]
 Choose = Callable[[Any], Collection[str]]
-"""Names of the erasers of a request, from the view of what is in force (see `Engine.apply`)."""
+"""Returns the names of a request's erasers, from the view of the set in force (see `Engine.apply`)."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt in the chat format, with one image placeholder where there is a picture."""
+    """A prompt in the chat format, with one image placeholder if there is a picture."""
 
     text: str
     image: Image.Image | None = None
@@ -32,13 +32,13 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of an answer.
+    """A part of an answer, or a whole one.
 
     Attributes:
-        text: What was said since the last piece; may be empty.
-        token_logprobs: Of the tokens that belong to it; None where none were asked for.
-        finish: Why the answer ended, on its last piece; else None.
-        tokens: Tokens decoded since the last piece; the end token is none.
+        text: Text since the last piece; may be empty.
+        token_logprobs: Log-probabilities of its tokens; None if not requested.
+        finish: Reason of the end, on the last piece only.
+        tokens: Tokens decoded since the last piece, without the end token.
     """
 
     text: str
@@ -48,23 +48,13 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """All pieces of an answer as one."""
-
-    text: str
-    token_logprobs: tuple[TokenLogprob, ...] | None
-    finish: Finish
-    tokens: int
-
-
-@dataclass(frozen=True)
 class GateReading:
-    """What the gate of one eraser said about a prompt; not for clients.
+    """What the gate of one eraser read in a prompt; not for clients.
 
     Attributes:
-        pooled: Score that decides, the largest of its subjects.
-        amplitude: Coefficient of the shift: 0 where it did not fire.
-        layers: Largest score of its subjects at each layer that is read.
+        pooled: Deciding score, the largest of its subjects.
+        amplitude: Coefficient of the shift; 0 if the gate did not fire.
+        layers: Layer -> largest score of its subjects.
     """
 
     pooled: float
@@ -73,16 +63,16 @@ class GateReading:
 
 
 class Ticket:
-    """An answer on its way.
+    """Handle of an answer.
 
     Attributes:
-        version: Of the set of erasers that the answer is made under; None until its batch begins.
-        erasers: Names of those that apply to it; None until its batch begins.
-        prompt_tokens: Length of its prompt; None until it is encoded.
+        version: Version of the eraser set of the answer; None until its batch begins.
+        erasers: Names of the erasers that apply; None until its batch begins.
+        prompt_tokens: Length of the prompt; None until it is encoded.
     """
 
     def __init__(self) -> None:
-        """An answer that waits for its batch."""
+        """An answer in the queue."""
         self.version: int | None = None
         self.prompt_tokens: int | None = None
         self.erasers: frozenset[str] | None = None
@@ -94,11 +84,11 @@ class Ticket:
         self._cancelled = False
         self._read: tuple[Readings, int] | None = None
 
-    # -- for whoever asked -----------------------------------------------------------------------------
+    # -- for the caller --------------------------------------------------------------------------------
 
     @property
     def done(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the answer has ended."""
         return self._ended
 
     @property
@@ -108,7 +98,7 @@ class Ticket:
 
     @property
     def gates(self) -> dict[str, GateReading] | None:
-        """What the gates of its erasers said, once the prompt is read; None before. Not for clients."""
+        """Gate readings of its erasers; None until the prompt is read. Not for clients."""
         if self._read is None or self.erasers is None:
             return None
         (readings, row), layers = self._read, self._read[0].per_layer
@@ -123,7 +113,7 @@ class Ticket:
         }
 
     def cancel(self) -> None:
-        """End the answer: at once while it waits, at the next token while it is made. Never an error."""
+        """End the answer: at once in the queue, at the next token in a batch. Never an error."""
         with self._changed:
             self._cancelled = True
             waits = self.version is None
@@ -131,10 +121,10 @@ class Ticket:
             self.push(Piece("", None, "cancelled", 0))
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """The pieces as they come, from the first; the last one has `finish`. Leaving early does not cancel.
+        """Yield all pieces from the first, as they arrive; the last one has `finish`. Leaving early does not cancel.
 
         Raises:
-            MLLMEraserError: If the answer failed; what came before was yielded.
+            MLLMEraserError: If the answer failed, after the pieces before the failure.
         """
         loop, woken, seen = asyncio.get_running_loop(), asyncio.Event(), 0
         with self._listening(lambda: loop.call_soon_threadsafe(woken.set)):
@@ -150,8 +140,8 @@ class Ticket:
                     return
                 await woken.wait()
 
-    async def answer(self) -> Answer:
-        """The whole answer, for an event loop.
+    async def answer(self) -> Piece:
+        """Return the whole answer, in an event loop.
 
         Raises:
             MLLMEraserError: If the answer failed.
@@ -160,12 +150,12 @@ class Ticket:
             pass
         return self._whole()
 
-    def result(self, timeout: float | None = None) -> Answer:
-        """The whole answer, for a thread.
+    def result(self, timeout: float | None = None) -> Piece:
+        """Return the whole answer, in a thread.
 
         Raises:
             MLLMEraserError: If the answer failed.
-            TimeoutError: If it is not there after `timeout` seconds; it is still being made.
+            TimeoutError: If it is not complete after `timeout` seconds; the engine continues.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._ended, timeout):
@@ -177,22 +167,20 @@ class Ticket:
         if self._error is not None:
             raise self._error.with_traceback(None)
 
-    def _whole(self) -> Answer:
+    def _whole(self) -> Piece:
         pieces = self._pieces
         logprobs = [piece.token_logprobs for piece in pieces if piece.token_logprobs is not None]
-        finish = pieces[-1].finish
-        assert finish is not None
-        return Answer(
+        return Piece(
             "".join(piece.text for piece in pieces),
             tuple(entry for part in logprobs for entry in part) if logprobs else None,
-            finish,
+            pieces[-1].finish,
             sum(piece.tokens for piece in pieces),
         )
 
     @contextmanager
     def _listening(self, wake: Callable[[], object]) -> Iterator[None]:
         def safely() -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            with suppress(RuntimeError):  # the event loop is closed
                 wake()
 
         with self._changed:
@@ -206,7 +194,7 @@ class Ticket:
     # -- for the engine --------------------------------------------------------------------------------
 
     def begin(self, version: int, erasers: frozenset[str]) -> bool:
-        """Note under what the answer is made; False if it has ended already."""
+        """Record the erasers of the answer; False if the answer has already ended."""
         with self._changed:
             if self._ended:
                 return False
@@ -214,28 +202,24 @@ class Ticket:
             return True
 
     def read(self, readings: Readings, row: int) -> None:
-        """Note what the gates said about row `row`."""
+        """Record the gate readings of row `row`."""
         self._read = (readings, row)
 
     def push(self, piece: Piece) -> None:
-        """Hand on a piece; nothing after the end."""
-        with self._changed:
-            if self._ended:
-                return
-            self._pieces.append(piece)
-            self._ended = piece.finish is not None
-        self._tell()
+        """Pass on a piece, unless the answer has ended."""
+        self._advance([piece], None)
 
     def fail(self, error: MLLMEraserError) -> None:
-        """End with an error; nothing after the end."""
+        """End with an error, unless the answer has ended."""
+        self._advance([], error)
+
+    def _advance(self, pieces: list[Piece], error: MLLMEraserError | None) -> None:
         with self._changed:
             if self._ended:
                 return
-            self._error, self._ended = error, True
-        self._tell()
-
-    def _tell(self) -> None:
-        with self._changed:
+            self._pieces += pieces
+            self._error = error
+            self._ended = error is not None or pieces[-1].finish is not None
             wakers = tuple(self._wakers)
             self._changed.notify_all()
         for wake in wakers:
@@ -244,16 +228,16 @@ class Ticket:
 
 @dataclass(frozen=True, eq=False)
 class Waiting:
-    """A request in the queue; the prompt is held here alone, and dropped with it.
+    """A request in the queue. Only this object holds the prompt, which is dropped with it.
 
     Attributes:
-        ticket: The handle of its answer.
-        prompt: What is asked.
-        sampling: How the answer is decoded.
-        choose: Says which erasers apply, once it is known what is in force.
-        since: `time.monotonic()` when it came.
-        deadline: `time.monotonic()` when it is of no use any more.
-        context: That of the call which made it; whoever watches batches finds the request's trace in it.
+        ticket: Handle of the answer.
+        prompt: Prompt to answer.
+        sampling: Decoding settings.
+        choose: Chooses the erasers once the set in force is known.
+        since: `time.monotonic()` of its arrival.
+        deadline: `time.monotonic()` after which the answer is useless.
+        context: Context of the submitting call, which holds the request's trace.
     """
 
     ticket: Ticket

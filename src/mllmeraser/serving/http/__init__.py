@@ -1,1 +1,1 @@
-"""The HTTP service: OpenAI-compatible answers, the ledger's powers as routes, and the page."""
+"""The HTTP service: OpenAI-compatible answers, routes for erasures and admins, and the web page."""

@@ -1,4 +1,4 @@
-"""Who may do what: API keys, scopes, tenants, rate limits."""
+"""Access control: API keys, scopes, tenants, rate limits."""
 
 from __future__ import annotations
 
@@ -23,28 +23,26 @@ from mllmeraser.serving.ledger import Ledger, Principal
 
 RANK = {"client": 0, "tenant-admin": 1, "admin": 2}
 ATTEMPTS = 20
-"""Wrong keys per minute from one address at one key: enough for a typing mistake, too few for guessing."""
+"""Wrong keys per minute for one address and one key id: enough for typing mistakes, too few for guessing."""
 NO_KEY = "no such key"
-"""What wrong keys are counted under that are of no key in force, whatever id they bear."""
+"""All wrong keys without the id of a key in force are counted under this one."""
 
 
 @dataclass
 class Gatekeeper:
     """Checks keys against the ledger and counts requests.
 
-    Wrong keys are counted by address and by the id that stands at the head of a key; those whose id is of no key in
-    force are counted together. Beyond `ATTEMPTS` such keys from there are refused unchecked. So an address that tries
-    ids that there are not costs the holders of keys behind the same address nothing, and of an id that there is, only
-    its own holder could pay: but a secret that passed here before is always checked. The work of a slow hash is
-    bounded per address by `ATTEMPTS` for each id it knows, and once more for all it does not know; also where many
-    come at once, for no more are checked at a time than may still turn out wrong.
+    Wrong keys are counted by address and by the key id they begin with. Keys with an unknown id are counted together.
+    Beyond `ATTEMPTS` the address gets 429 for that id without a check. A secret that passed here before is always
+    checked, so clients behind a shared address cannot lock each other out. This bounds the slow hashes per address,
+    also for simultaneous requests: no more are checked at a time than attempts are left.
     """
 
     ledger: Ledger
     requests_per_minute: int
 
     def __post_init__(self) -> None:
-        """Nothing is counted yet."""
+        """Begin with empty counters."""
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._per_key = RateLimitItemPerMinute(self.requests_per_minute)
         self._wrong = RateLimitItemPerMinute(ATTEMPTS)
@@ -52,7 +50,7 @@ class Gatekeeper:
         self._ended = threading.Condition()
 
     async def identify(self, request: Request) -> Principal:
-        """Whose key the request carries; noted in its state, for what is told of errors depends on it.
+        """Return the owner of the request's key, and store it in the request's state.
 
         Raises:
             Refusal: 401 without a valid key, 429 after too many wrong ones.
@@ -62,42 +60,41 @@ class Gatekeeper:
         if kind.lower() != "bearer" or not secret.strip():
             raise Refusal(401, "an API key is needed: Authorization: Bearer mk_...", "missing_api_key")
         address = network_of(request.client.host) if request.client else "unknown"
-        principal = await run_in_threadpool(self._whose, address, secret.strip())
+        principal = await run_in_threadpool(self._owner, address, secret.strip())
         request.state.principal = principal
         return principal
 
     async def admit(self, request: Request, scope: str) -> Principal:
-        """Whose key the request carries, if it may do what needs ``scope``.
+        """Return the owner of the request's key, if the key has at least ``scope``.
 
         Raises:
-            Refusal: 401 without a valid key, 403 with one of too small a scope, 429 beyond the rate or after too many
+            Refusal: 401 without a valid key, 403 if its scope is too small, 429 beyond the rate limit or after too many
                 wrong keys.
             LedgerError: The ledger cannot be read.
         """
-        principal = await self.identify(request)  # again after `KeyFirst`: it may be revoked while the body comes
+        principal = await self.identify(request)  # after `KeyFirst` again: it may be revoked while the body arrives
         if RANK[principal.scope] < RANK[scope]:
             raise Refusal(403, f"this needs a key of scope {scope}", "insufficient_scope")
         if not self._limiter.hit(self._per_key, principal.key_id):
-            raise Refusal(429, "too many requests with this key", "rate_limited", retry_after=self._wait(principal))
+            reset = self._limiter.get_window_stats(self._per_key, principal.key_id).reset_time
+            raise Refusal(429, "too many requests with this key", "rate_limited", retry_after=reset - time.time())
         return principal
 
-    def _whose(self, address: str, secret: str) -> Principal:
+    def _owner(self, address: str, secret: str) -> Principal:
         principal = self.ledger.authenticate(secret) if self.ledger.recognises(secret) else None
-        return principal or self._guess(address, self.ledger.claimed_key(secret) or NO_KEY, secret)
-
-    def _guess(self, address: str, key: str, secret: str) -> Principal:
-        """Whose secret it is that did not pass here before."""
-        with self._attempt(address, key):
+        if principal is not None:
+            return principal
+        place = (address, self.ledger.claimed_key(secret) or NO_KEY)
+        with self._attempt(place):
             principal = self.ledger.authenticate(secret)
             if principal is None:
-                self._limiter.hit(self._wrong, address, key)
+                self._limiter.hit(self._wrong, *place)
                 raise Refusal(401, "this API key is not valid", "invalid_api_key")
         return principal
 
     @contextmanager
-    def _attempt(self, address: str, key: str) -> Iterator[None]:
-        """While a secret is checked; first waits where those under way would, if all are wrong, be too many with it."""
-        place = (address, key)
+    def _attempt(self, place: tuple[str, str]) -> Iterator[None]:
+        """Check a secret in this block. Waits first while the running checks could use up all attempts."""
         with self._ended:
             while self._under_way[place] >= self._left(place):
                 self._ended.wait()
@@ -107,7 +104,7 @@ class Gatekeeper:
         finally:
             with self._ended:
                 self._under_way[place] -= 1
-                self._under_way += Counter()  # keeps no zeros
+                self._under_way += Counter()  # drops zeros
                 self._ended.notify_all()
 
     def _left(self, place: tuple[str, str]) -> int:
@@ -116,15 +113,12 @@ class Gatekeeper:
             raise Refusal(429, "too many wrong keys from this address", "rate_limited", retry_after=60)
         return left
 
-    def _wait(self, principal: Principal) -> float:
-        return self._limiter.get_window_stats(self._per_key, principal.key_id).reset_time - time.time()
-
 
 class KeyFirst:
-    """Middleware: of whoever has no key in force no body is read. What the key may do, each route asks `admit`."""
+    """Middleware: authenticate before reading the request body. Each route checks the scope with `admit`."""
 
     def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper) -> None:
-        """Around ``app``."""
+        """Wrap ``app``."""
         self._app, self._gatekeeper = app, gatekeeper
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,7 +134,7 @@ class KeyFirst:
 
 
 def network_of(host: str) -> str:
-    """What an address is counted as: one of IPv6 is its network of 64 bits, all of which one customer has."""
+    """Return what an address is counted as: IPv6 as its /64 network, which belongs to one customer."""
     try:
         address: IPv4Address | IPv6Address = ip_address(host)
     except ValueError:  # a name, or a path
@@ -151,15 +145,15 @@ def network_of(host: str) -> str:
 
 
 def no_erasure() -> Refusal:
-    """The answer for what does not exist, and for what is another tenant's: nobody can tell which."""
+    """The same 404 for missing erasures and for another tenant's, so callers cannot tell them apart."""
     return Refusal(404, "there is no such erasure")
 
 
 def require_tenant(principal: Principal, tenant: str | None) -> None:
-    """Keep tenants apart: whoever is no admin sees and changes what is its tenant's alone.
+    """Keep tenants apart: non-admins see and change their own tenant only.
 
     Raises:
-        Refusal: 404, as for what does not exist: another tenant's erasures are nobody else's business.
+        Refusal: 404, as for a missing erasure.
     """
     if principal.scope != "admin" and (tenant is None or tenant != principal.tenant):
         raise no_erasure()

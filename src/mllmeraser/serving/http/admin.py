@@ -1,4 +1,4 @@
-"""Routes of admins: the audit chain, servers, keys, erasers made elsewhere, and answers before and after."""
+"""Routes of admins: audit chain, servers, keys, erasers from elsewhere, and answers before and after."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from mllmeraser.erasure.artifact.eraser import CONFIG_FILE, TENSOR_FILE
-from mllmeraser.erasure.steering.site_scores import NOWHERE
+from mllmeraser.erasure.gates import NO_SITE
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.engine import Busy, EngineError, Sampling, Ticket
-from mllmeraser.serving.http.chat import chooser, wanted_of
+from mllmeraser.serving.http.chat import chooser, refusal_of, selected_erasers
 from mllmeraser.serving.http.dialogue import Message, prompt_of
 from mllmeraser.serving.http.erasures import Body, event_json, to_json
 from mllmeraser.serving.http.errors import Refusal
@@ -30,7 +30,7 @@ class NewKey(Body):
 
 
 class Question(Body):
-    """What is asked twice: without any eraser, and as everybody's answer would be."""
+    """A question to answer twice: without erasers, and with those of an ordinary request."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=64)]
     model: str | None = None
@@ -53,8 +53,8 @@ def routes(server: Server) -> APIRouter:
         return {"data": [event_json(event) for event in events], "head": {"seq": seq, "hash": head}}
 
     @router.get("/audit/verify")
-    async def verified(request: Request, kept: Annotated[str | None, Field(max_length=100)] = None) -> dict[str, Any]:
-        """Walk the whole chain; `kept` is a head kept elsewhere, SEQ:HASH, which finds a record that was cut off."""
+    async def verify(request: Request, kept: Annotated[str | None, Field(max_length=100)] = None) -> dict[str, Any]:
+        """Check the whole chain. `kept` is an earlier head, SEQ:HASH, which reveals records cut off at the end."""
         await server.gatekeeper.admit(request, "admin")
         head = None if kept is None else parse_head(kept)
         report = await run_in_threadpool(lambda: ledger.verify_chain(kept=head))
@@ -63,14 +63,14 @@ def routes(server: Server) -> APIRouter:
 
     @router.get("/servers")
     async def servers(request: Request) -> dict[str, Any]:
-        """Servers on this ledger, and the version each has in force; of this one also why it answers nothing."""
+        """Servers on this ledger with the version each has in force; for this server also its fault."""
         await server.gatekeeper.admit(request, "admin")
-        rows = await run_in_threadpool(ledger.servers)
+        rows, fault = await run_in_threadpool(ledger.servers), server.sync.fault()
         return {
             "data": [row.as_dict() for row in rows],
             "this": server.name,
-            "version": server.keeper.version,
-            "fault": server.keeper.fault(),
+            "version": server.sync.version,
+            "fault": None if fault is None else fault.details,
         }
 
     @router.get("/keys")
@@ -81,7 +81,7 @@ def routes(server: Server) -> APIRouter:
 
     @router.post("/keys", status_code=201)
     async def add(request: Request, body: NewKey) -> dict[str, Any]:
-        """Make a key; its secret is shown this once."""
+        """Make a key; only this response shows its secret."""
         principal = await server.gatekeeper.admit(request, "admin")
         record, secret = await run_in_threadpool(
             lambda: ledger.add_key(label=body.label, scope=body.scope, tenant=body.tenant, by=principal.label)
@@ -90,13 +90,12 @@ def routes(server: Server) -> APIRouter:
 
     @router.delete("/keys/{id}")
     async def revoke(request: Request, id: str) -> dict[str, Any]:
-        """Make a key worthless."""
+        """Revoke a key."""
         principal = await server.gatekeeper.admit(request, "admin")
-        record = await run_in_threadpool(lambda: ledger.revoke_key(id, by=principal.label))
-        return record.as_dict()
+        return (await run_in_threadpool(lambda: ledger.revoke_key(id, by=principal.label))).as_dict()
 
     @router.post("/erasers", status_code=201)
-    async def brought(
+    async def add_eraser(
         request: Request,
         name: Annotated[str, Form(max_length=63)],
         config: Annotated[UploadFile, File(description=CONFIG_FILE)],
@@ -104,25 +103,25 @@ def routes(server: Server) -> APIRouter:
         tenant: Annotated[str | None, Form(max_length=63)] = None,
         default: Annotated[bool, Form()] = True,
     ) -> dict[str, Any]:
-        """Put an eraser that was made elsewhere into the ledger. It is not in force before it is activated."""
+        """Add an eraser made elsewhere to the ledger. It is not in force until it is activated."""
         principal = await server.gatekeeper.admit(request, "admin")
         files = {CONFIG_FILE: await config.read(), TENSOR_FILE: await tensors.read()}
 
-        def add_eraser() -> Entry:
+        def added() -> Entry:
             artifact = erasers.artifact_from_files(files)
             return erasers.add(ledger, artifact, name, by=principal.label, tenant=tenant or None, default=default)
 
-        return to_json(await run_in_threadpool(add_eraser), {})
+        return to_json(await run_in_threadpool(added), {})
 
     @router.post("/compare")
     async def compare(request: Request, body: Question) -> dict[str, Any]:
-        """One question answered without any eraser, and under those in force, with what the gates said."""
+        """One question answered without erasers and with those in force, with the gate readings."""
         principal = await server.gatekeeper.admit(request, "admin")
         server.check_ready()
-        wanted = wanted_of(body.model or server.settings.model_name, server.settings.model_name)
+        model, seconds = server.settings.model_name, server.settings.request_seconds
+        wanted = selected_erasers(body.model or model, model)
         prompt = await run_in_threadpool(prompt_of, body.messages, server.model, server.settings)
         sampling = Sampling(max_tokens=min(body.max_tokens, server.settings.max_tokens))
-        seconds = server.settings.request_seconds
         details = {"prompt": "not recorded"}
         await run_in_threadpool(lambda: ledger.audit("compared", by=principal.label, details=details))
         try:
@@ -130,12 +129,12 @@ def routes(server: Server) -> APIRouter:
             chosen = server.engine.submit(prompt, sampling, chooser(server, principal, wanted), deadline_s=seconds)
             before, after = await run_in_threadpool(lambda: (bare.result(seconds), chosen.result(seconds)))
         except Busy as error:
-            raise Refusal(429, "too many requests are waiting", "busy", retry_after=error.retry_after_s) from None
+            raise refusal_of(error) from None
         except (EngineError, InputError) as error:
             raise Refusal(400 if isinstance(error, InputError) else 503, str(error)) from error
         return {
             "version": chosen.version,
-            "model": server.settings.model_name,
+            "model": model,
             "before": before.text.strip(),
             "after": after.text.strip(),
             "erasers": _readings(server, chosen),
@@ -145,14 +144,15 @@ def routes(server: Server) -> APIRouter:
 
 
 def _readings(server: Server, ticket: Ticket) -> list[dict[str, Any]]:
-    """What the gates said; a layer that had nothing to read, as a face without a picture, is left out."""
-    held = {} if server.keeper.current is None else {e.name: e.artifact_digest for e in server.keeper.current.erasers}
+    """Gate readings, without layers that had nothing to read, such as faces in a prompt without a picture."""
+    current = server.sync.current
+    digests = {} if current is None else {eraser.name: eraser.artifact_digest for eraser in current.erasers}
     return [
         {
             "name": name,
             "amplitude": gate.amplitude,
             "pooled": gate.pooled,
-            "threshold": server.store.load(held[name]).config.threshold or 0.0 if name in held else 0.0,
+            "threshold": server.store.load(digests[name]).config.threshold or 0.0 if name in digests else 0.0,
             "layers": {str(layer): score for layer, score in gate.layers.items() if score > NOWHERE / 2},
         }
         for name, gate in (ticket.gates or {}).items()

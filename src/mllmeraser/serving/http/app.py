@@ -22,7 +22,7 @@ from mllmeraser.version import __version__
 
 
 def create_app(server: Server) -> FastAPI:
-    """The application; the server's parts start and stop with it."""
+    """Build the application; it starts and stops the server."""
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -31,27 +31,26 @@ def create_app(server: Server) -> FastAPI:
             yield
         finally:
             await run_in_threadpool(server.stop)
-            await run_in_threadpool(spans.flush)  # uvicorn then raises the signal again: nothing else runs
+            await run_in_threadpool(spans.flush)  # last chance: uvicorn then raises the signal again
 
     app = FastAPI(
         title="mllmeraser", version=__version__, lifespan=life, docs_url=None, redoc_url=None, telemetry=QUIET
     )
     app.state.server = server
     errors.install(app)
-    for room in (chat, erasures, admin):
-        app.include_router(room.routes(server))
+    for module in (chat, erasures, admin):
+        app.include_router(module.routes(server))
     _health(app, server)
     if server.settings.page:
         _page(app)
-    app.add_middleware(KeyFirst, gatekeeper=server.gatekeeper)  # within CORS: browsers may read its refusals
+    app.add_middleware(KeyFirst, gatekeeper=server.gatekeeper)  # inside CORS, so browsers can read its refusals
     if server.settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(server.settings.origins), allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["authorization", "content-type"], expose_headers=[chat.HEADER, "x-request-id"],
         )  # fmt: skip
     app.add_middleware(Around, metrics=server.metrics, max_body_bytes=server.settings.max_body_bytes)
-    tracer = spans.tracer()
-    if tracer is not None:
+    if (tracer := spans.tracer()) is not None:
         app.add_middleware(Traced, tracer=tracer)
     return app
 
@@ -59,19 +58,19 @@ def create_app(server: Server) -> FastAPI:
 def _health(app: FastAPI, server: Server) -> None:
     @app.get("/healthz", tags=["health"])
     async def alive() -> dict[str, Any]:
-        """The process answers."""
+        """The process runs."""
         return {"ok": True, "server": server.name, "package": __version__}
 
     @app.get("/readyz", tags=["health"], response_model=None)
     async def ready() -> JSONResponse:
-        """Whether requests are answered, and under which set of erasers; of a fault its kind alone."""
-        fault, found, status = server.keeper.fault(), server.keeper.current, server.engine.status()
+        """Whether the server answers requests, with which eraser set, and if not, the kind of fault."""
+        fault, current, status = server.sync.fault(), server.sync.current, server.engine.status()
         content = {
             "ready": fault is None,
-            "reason": None if fault is None else server.trouble(fault),
+            "reason": None if fault is None else fault.kind.value,
             "server": server.name,
-            "version": server.keeper.version,
-            "digest": None if found is None else found.digest,
+            "version": server.sync.version,
+            "digest": None if current is None else current.digest,
             "erasers": 0 if status.applied is None else len(status.applied.names),
             "hooks": 0 if status.applied is None else status.applied.hooks,
             "fingerprint": server.fingerprint,
@@ -81,11 +80,11 @@ def _health(app: FastAPI, server: Server) -> None:
 
     @app.get("/metrics", tags=["health"], response_model=None)
     async def metrics(request: Request) -> Response:
-        """Counters for Prometheus; an admin's key is needed unless the server was started with open metrics."""
+        """Metrics for Prometheus; needs an admin's key unless the server was started with open metrics."""
         if not server.settings.open_metrics:
             await server.gatekeeper.admit(request, "admin")
-        server.metrics.version.set(server.keeper.version or 0)
-        server.metrics.ready.set(server.keeper.fault() is None)
+        server.metrics.version.set(server.sync.version or 0)
+        server.metrics.ready.set(server.sync.fault() is None)
         server.metrics.queue.set(server.engine.status().queued)
         return Response(server.metrics.text(), media_type=server.metrics.content_type)
 

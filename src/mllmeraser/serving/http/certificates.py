@@ -1,8 +1,9 @@
-"""Certificates of erasures, signed where the server has a key."""
+"""Signed certificates of erasures, if the server has a signing key."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from mllmeraser.serving.http.errors import Refusal
@@ -14,36 +15,12 @@ from mllmeraser.serving.verify.signing import KEY_VARIABLE
 ISSUED = "certificate-issued"
 
 
-def certificate_json(server: Server, entry: Entry, by: str) -> str:
-    """The signed certificate of a verified erasure.
+def signed_certificate(server: Server, entry: Entry, by: str) -> dict[str, Any]:
+    """Sign the certificate of a verified erasure.
 
     Raises:
-        Refusal: It was not verified, or this server has no key to sign with.
+        Refusal: The erasure was not verified, or this server has no signing key.
     """
-    return json.dumps(_signed(server, entry, by), indent=2, sort_keys=True) + "\n"
-
-
-def certificate_html(server: Server, entry: Entry, by: str) -> str:
-    """The same as a page to print.
-
-    Raises:
-        Refusal: As `certificate_json`.
-    """
-    return render_certificate(_signed(server, entry, by))
-
-
-def certificate_pdf(server: Server, entry: Entry, by: str) -> bytes:
-    """The same as a PDF to file, with the signed JSON attached.
-
-    Raises:
-        Refusal: As `certificate_json`.
-    """
-    from mllmeraser.serving.verify.pdf import certificate_pdf as made  # fonts and all: only where one is asked for
-
-    return made(_signed(server, entry, by))
-
-
-def _signed(server: Server, entry: Entry, by: str) -> dict[str, Any]:
     if entry.scores is None:
         raise Refusal(409, f"{entry.name} was not verified: there is nothing to certify")
     if server.settings.signing_key is None:
@@ -60,3 +37,21 @@ def _signed(server: Server, entry: Entry, by: str) -> dict[str, Any]:
     signed = sign(content, load_signing_key(environment={KEY_VARIABLE: server.settings.signing_key}))
     server.ledger.audit(ISSUED, by=by, details={"entry": entry.id, "state": entry.state})
     return signed
+
+
+def _json(signed: dict[str, Any]) -> str:
+    return json.dumps(signed, indent=2, sort_keys=True) + "\n"
+
+
+def _pdf(signed: dict[str, Any]) -> bytes:
+    from mllmeraser.serving.verify.pdf import certificate_pdf  # with its fonts, only when needed
+
+    return certificate_pdf(signed)
+
+
+FORMATS: dict[str, tuple[str, Callable[[dict[str, Any]], str | bytes]]] = {
+    "json": ("application/json", _json),
+    "html": ("text/html", render_certificate),
+    "pdf": ("application/pdf", _pdf),
+}
+"""File suffix -> media type and renderer; the PDF has the signed JSON attached."""

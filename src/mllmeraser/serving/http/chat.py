@@ -1,4 +1,4 @@
-"""``/v1/chat/completions`` and ``/v1/models``, as OpenAI's clients know them."""
+"""``/v1/chat/completions`` and ``/v1/models``, compatible with OpenAI's clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from mllmeraser.samples.errors import InputError
-from mllmeraser.serving.engine import Busy, Choose, EngineError, Piece, Ticket, TimedOut
+from mllmeraser.serving.engine import Busy, Choose, EngineError, Piece, Prompt, Sampling, Ticket, TimedOut
 from mllmeraser.serving.http.dialogue import ChatRequest, prompt_of
 from mllmeraser.serving.http.errors import Refusal, body_of, noted
 from mllmeraser.serving.http.server import Server
@@ -25,7 +25,7 @@ from mllmeraser.serving.ledger import EraserSet, Principal
 HEADER = "x-eraser-set"
 ALIVE_SECONDS = 0.5
 GONE = 499
-"""Status of what nobody waits for any more; it is seen in logs alone."""
+"""Status after the client has disconnected; it appears in logs only."""
 
 
 def routes(server: Server) -> APIRouter:
@@ -34,13 +34,13 @@ def routes(server: Server) -> APIRouter:
 
     @router.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
-        """Names that can be asked: the model, and the model with further erasers."""
+        """Model names a client may use: the model, and the model with additional erasers."""
         principal = await server.gatekeeper.admit(request, "client")
-        found = server.keeper.current
-        extra = [e.name for e in found.erasers if _selectable(e.tenant, e.default, principal)] if found else []
-        base = server.settings.model_name
+        base, erasers = server.settings.model_name, server.sync.current.erasers if server.sync.current else ()
+        extra = [e.name for e in erasers if not e.default and e.tenant in (None, principal.tenant)]
         names = [base, *(f"{base}@{name}" for name in extra)]
-        return {"object": "list", "data": [_model(name) for name in names]}
+        entry = {"object": "model", "created": 0, "owned_by": "mllmeraser"}
+        return {"object": "list", "data": [{"id": name, **entry} for name in names]}
 
     @router.post("/v1/chat/completions", response_model=None)
     async def completions(request: Request, body: ChatRequest) -> Response:
@@ -50,22 +50,20 @@ def routes(server: Server) -> APIRouter:
         if body.logprobs and not (server.settings.logprobs or principal.scope == "admin"):
             raise Refusal(400, "this server does not show log-probabilities", "unsupported_parameter")
         server.check_ready()
-        wanted = wanted_of(body.model, server.settings.model_name)
+        choose = chooser(server, principal, selected_erasers(body.model, server.settings.model_name))
         prompt = await run_in_threadpool(prompt_of, body.messages, server.model, server.settings)
-        tickets = _submitted(server, [(prompt, one) for one in body.samplings(server.settings)], principal, wanted)
+        tickets = _submitted(server, prompt, body.samplings(server.settings), choose)
         call = Call(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), body.model)
-        if body.stream:
-            return await _stream(call, tickets, body, request)
-        return await _whole(call, tickets, body, request)
+        return await (_stream if body.stream else _whole)(call, tickets, body, request)
 
     return router
 
 
-def wanted_of(model: str, served: str) -> tuple[str, ...]:
-    """Erasers that a model's name selects: ``model@eraser`` or ``model@one+another``.
+def selected_erasers(model: str, served: str) -> tuple[str, ...]:
+    """Erasers that a model name selects: ``model@eraser`` or ``model@one+another``.
 
     Raises:
-        Refusal: It is another model.
+        Refusal: The server does not serve this model.
     """
     base, _, names = model.partition("@")
     if base != served:
@@ -74,31 +72,25 @@ def wanted_of(model: str, served: str) -> tuple[str, ...]:
 
 
 def chooser(server: Server, principal: Principal, wanted: Sequence[str]) -> Choose:
-    """Chooses the erasers of a request when its batch begins; what waited while the server failed is not answered."""
+    """Choose the erasers of a request when its batch begins; it fails if the server has a fault by then."""
 
     def choose(view: EraserSet) -> frozenset[str]:
-        fault = server.keeper.fault()
+        fault = server.sync.fault()
         if fault is not None:
-            raise EngineError(fault)
+            raise EngineError(fault.details)
         return view.chosen(principal.tenant, wanted)
 
     return choose
 
 
-def _submitted(
-    server: Server, asked: Sequence[tuple[Any, Any]], principal: Principal, wanted: Sequence[str]
-) -> list[Ticket]:
-    choose = chooser(server, principal, wanted)
+def _submitted(server: Server, prompt: Prompt, samplings: Sequence[Sampling], choose: Choose) -> list[Ticket]:
     tickets: list[Ticket] = []
     try:
-        for prompt, sampling in asked:
+        for sampling in samplings:
             tickets.append(server.engine.submit(prompt, sampling, choose, deadline_s=server.settings.request_seconds))
-    except Busy as error:
-        _cancel(tickets)
-        raise Refusal(429, "too many requests are waiting", "busy", retry_after=error.retry_after_s) from None
     except EngineError as error:
         _cancel(tickets)
-        raise Refusal(503, str(error), "not_ready", retry_after=5) from None
+        raise refusal_of(error) from None
     return tickets
 
 
@@ -121,23 +113,21 @@ async def _whole(call: Call, tickets: Sequence[Ticket], body: ChatRequest, reque
     try:
         if not await _finished(work, request):
             return Response(status_code=GONE)
-        found = [task.result() for task in work]
+        answers = [task.result() for task in work]
     except Exception as error:
-        raise _refusal(error) from error
+        raise refusal_of(error) from error
     finally:
         _cancel(tickets)
         for task in work:
             task.cancel()
-    choices = [_choice(number, pieces, body) for number, pieces in enumerate(found)]
-    versions = {ticket.version for ticket in tickets}
-    version = min(v for v in versions if v is not None)  # what holds for all of them
-    usage = _usage(tickets, found)
-    content = call.part("chat.completion", version, choices, usage=usage)
+    choices = [_choice(number, pieces, body) for number, pieces in enumerate(answers)]
+    version = min(ticket.version for ticket in tickets if ticket.version is not None)  # true of all answers
+    content = call.part("chat.completion", version, choices, usage=_usage(tickets, answers))
     return JSONResponse(content, headers={HEADER: str(version)})
 
 
 async def _finished(work: Sequence[asyncio.Future[Any]], request: Request) -> bool:
-    """Wait for all of `work`; False if the client hangs up before."""
+    """Wait for all of `work`; False if the client disconnects before."""
     while (await asyncio.wait(work, timeout=ALIVE_SECONDS))[1]:
         if await request.is_disconnected():
             return False
@@ -149,7 +139,7 @@ async def _collected(ticket: Ticket) -> list[Piece]:
 
 
 async def _trimmed(ticket: Ticket) -> AsyncIterator[Piece]:
-    """The pieces of an answer without the blanks before its first word, which are the chat format's."""
+    """Yield the pieces of an answer without leading whitespace, which belongs to the chat format."""
     begun = False
     async for piece in ticket.pieces():
         text = piece.text if begun else piece.text.lstrip()
@@ -158,10 +148,9 @@ async def _trimmed(ticket: Ticket) -> AsyncIterator[Piece]:
 
 
 def _choice(number: int, pieces: Sequence[Piece], body: ChatRequest) -> dict[str, Any]:
-    text = "".join(piece.text for piece in pieces)
+    message = {"role": "assistant", "content": "".join(piece.text for piece in pieces), "refusal": None}
     finish = pieces[-1].finish if pieces else "stop"
     logprobs = _logprobs(pieces) if body.logprobs else None
-    message = {"role": "assistant", "content": text, "refusal": None}
     return {"index": number, "message": message, "logprobs": logprobs, "finish_reason": finish}
 
 
@@ -175,19 +164,19 @@ def _logprobs(pieces: Sequence[Piece]) -> dict[str, Any]:
     return {"content": content, "refusal": None}
 
 
-def _usage(tickets: Sequence[Ticket], found: Sequence[Sequence[Piece]]) -> dict[str, int]:
-    asked = tickets[0].prompt_tokens or 0
-    said = sum(piece.tokens for pieces in found for piece in pieces)
-    return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+def _usage(tickets: Sequence[Ticket], answers: Sequence[Sequence[Piece]]) -> dict[str, int]:
+    prompt = tickets[0].prompt_tokens or 0
+    completion = sum(piece.tokens for pieces in answers for piece in pieces)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 async def _stream(call: Call, tickets: Sequence[Ticket], body: ChatRequest, request: Request) -> Response:
-    """Server-sent events. The first piece is awaited, so that what fails at once has a status of its own."""
+    """Send server-sent events. The first piece is awaited, so an early failure has its own HTTP status."""
     merged, first = _merged(tickets), None
     try:
         first = await _first(merged, request)
     finally:
-        if first is None:  # it failed, the client hung up, or the server ends and this call with it
+        if first is None:  # failed, client disconnected, or the server stops and cancels this call
             _cancel(tickets)
     if first is None:
         return Response(status_code=GONE)
@@ -196,18 +185,18 @@ async def _stream(call: Call, tickets: Sequence[Ticket], body: ChatRequest, requ
 
 
 async def _first(merged: AsyncIterator[tuple[int, Piece]], request: Request) -> tuple[int, Piece] | None:
-    """The first piece; None if the client hangs up before."""
+    """Return the first piece; None if the client disconnects before."""
     begun = asyncio.ensure_future(anext(merged))
     try:
         return begun.result() if await _finished([begun], request) else None
     except Exception as error:
-        raise _refusal(error) from error
+        raise refusal_of(error) from error
     finally:
         begun.cancel()
 
 
 class _Events(StreamingResponse):
-    """Server-sent events, and the tickets that end with them, even where nothing of them was sent."""
+    """Server-sent events; cancels the tickets at the end, even if nothing was sent."""
 
     def __init__(self, events: AsyncIterator[str], headers: Mapping[str, str], tickets: Sequence[Ticket]) -> None:
         super().__init__(events, headers=headers, media_type="text/event-stream")
@@ -227,36 +216,38 @@ async def _events(
     first: tuple[int, Piece],
     merged: AsyncIterator[tuple[int, Piece]],
 ) -> AsyncIterator[str]:
-    kind, version = "chat.completion.chunk", tickets[first[0]].version
+    version = tickets[first[0]].version
     seen: list[list[Piece]] = [[] for _ in tickets]
+
+    def event(version: int | None, choices: list[dict[str, Any]], **more: Any) -> str:
+        return _event(call.part("chat.completion.chunk", version, choices, **more))
+
     try:
         for number in range(len(tickets)):
-            yield _event(call.part(kind, version, [_delta(number, {"role": "assistant", "content": ""})]))
+            yield event(version, [_delta(number, {"role": "assistant", "content": ""})])
         number, piece = first
         while True:
             seen[number].append(piece)
             probs = _logprobs([piece]) if body.logprobs else None
             if piece.text or probs:
-                change = _delta(number, {"content": piece.text}, logprobs=probs)
-                yield _event(call.part(kind, tickets[number].version, [change]))
+                yield event(tickets[number].version, [_delta(number, {"content": piece.text}, logprobs=probs)])
             if piece.finish is not None:
-                change = _delta(number, {}, finish=piece.finish)
-                yield _event(call.part(kind, tickets[number].version, [change]))
+                yield event(tickets[number].version, [_delta(number, {}, finish=piece.finish)])
             try:
                 number, piece = await anext(merged)
             except StopAsyncIteration:
                 break
         if body.stream_options is not None and body.stream_options.include_usage:
-            yield _event(call.part(kind, version, [], usage=_usage(tickets, seen)))
+            yield event(version, [], usage=_usage(tickets, seen))
         yield "data: [DONE]\n\n"
-    except Exception as error:  # the status is out already: the stream ends with the error
-        refusal = _refusal(error)
+    except Exception as error:  # the status was sent: the stream ends with the error
+        refusal = refusal_of(error)
         noted(refusal, call.id)
-        yield f"data: {json.dumps(body_of(refusal.status, refusal.message, refusal.code))}\n\n"
+        yield _event(body_of(refusal.status, refusal.message, refusal.code))
 
 
 async def _merged(tickets: Sequence[Ticket]) -> AsyncIterator[tuple[int, Piece]]:
-    """Pieces of several answers as they come, each with the number of its answer."""
+    """Yield the pieces of several answers as they arrive, each with the number of its answer."""
     sources = [_trimmed(ticket) for ticket in tickets]
     waiting = {asyncio.ensure_future(anext(source)): number for number, source in enumerate(sources)}
     try:
@@ -288,9 +279,12 @@ def _cancel(tickets: Sequence[Ticket]) -> None:
         ticket.cancel()
 
 
-def _refusal(error: Exception) -> Refusal:
+def refusal_of(error: Exception) -> Refusal:
+    """Turn an error of the engine into a refusal."""
     if isinstance(error, Refusal):
         return error
+    if isinstance(error, Busy):
+        return Refusal(429, "too many requests are waiting", "busy", retry_after=error.retry_after_s)
     if isinstance(error, TimedOut):
         return Refusal(504, "the time for this request is over", "timeout")
     if isinstance(error, EngineError):
@@ -298,11 +292,3 @@ def _refusal(error: Exception) -> Refusal:
     if isinstance(error, InputError):
         return Refusal(400, str(error))
     return Refusal(500, f"internal error ({type(error).__name__}); nothing was answered")
-
-
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "mllmeraser"}
-
-
-def _selectable(tenant: str | None, default: bool, principal: Principal) -> bool:
-    return not default and (tenant is None or tenant == principal.tenant)

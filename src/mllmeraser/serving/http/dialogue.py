@@ -1,4 +1,4 @@
-"""What a client asks, in OpenAI's chat format, and the prompt that the model reads."""
+"""Requests in OpenAI's chat format, and the prompt built from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MESSAGES = 256
 
 
 class Loose(BaseModel):
-    """Base of the request's parts: what OpenAI may add later is let through, what matters is checked."""
+    """Base of the request's parts; unknown fields are ignored, for OpenAI may add some."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -32,7 +32,7 @@ class TextPart(Loose):
 
 
 class ImageAddress(Loose):
-    """Where a picture is."""
+    """URL of a picture."""
 
     url: str
 
@@ -54,11 +54,11 @@ class Message(Loose):
     content: Annotated[str, Field(max_length=LONGEST_TEXT)] | list[Part]
 
     def parts(self) -> list[TextPart | ImagePart]:
-        """Its content as parts."""
+        """The content as a list of parts."""
         return [TextPart(type="text", text=self.content)] if isinstance(self.content, str) else list(self.content)
 
     def text(self) -> str:
-        """All its text, joined as templates do."""
+        """All text, joined as templates do."""
         return "".join(part.text for part in self.parts() if isinstance(part, TextPart))
 
 
@@ -94,23 +94,23 @@ class ChatRequest(Loose):
     presence_penalty: float | None = None
 
     def refuse_unsupported(self) -> None:
-        """Say so where an answer would not be what was asked for.
+        """Refuse settings that the answer would ignore.
 
         Raises:
             Refusal: A setting is not supported.
         """
-        plain = self.response_format in (None, {}) or self.response_format == {"type": "text"}
-        asked = {
+        plain = self.response_format in (None, {}, {"type": "text"})
+        requested = {
             "tools": self.tools, "functions": self.functions, "response_format": not plain,
             "logit_bias": self.logit_bias, "frequency_penalty": self.frequency_penalty,
             "presence_penalty": self.presence_penalty,
         }  # fmt: skip
-        for name, value in asked.items():
+        for name, value in requested.items():
             if value:
                 raise Refusal(400, f"{name} is not supported: leave it out", "unsupported_parameter")
 
     def samplings(self, settings: ServeSettings) -> list[Sampling]:
-        """How each of the ``n`` answers is drawn; decoding is greedy unless a temperature is given."""
+        """Sampling settings of the ``n`` answers; decoding is greedy without a temperature."""
         wanted = self.max_completion_tokens or self.max_tokens or settings.max_tokens
         stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         tops = (self.top_logprobs or 0) if self.logprobs else None
@@ -128,52 +128,47 @@ class ChatRequest(Loose):
 
 
 def prompt_of(messages: list[Message], model: MultimodalModel, settings: ServeSettings) -> Prompt:
-    """The prompt of a conversation, in the checkpoint's own chat format.
+    """Build the prompt of a conversation, in the checkpoint's own chat format.
 
-    What is cheap is looked at first: the picture is read last.
+    Cheap checks come first; the picture is read last.
 
     Raises:
-        Refusal: There is more than one picture, nothing is asked, the text is too long, or it holds the model's control
-            tokens.
-        InputError: It has more tokens than the model reads.
+        Refusal: There is more than one picture, the last message is not the user's, the text is too long, or it holds
+            the model's control tokens.
+        InputError: The prompt has more tokens than the model reads.
     """
     if messages[-1].role not in ("user", "system", "developer"):
-        raise Refusal(400, "the last message has to be the user's", "invalid_value")
-    _check_length(messages, settings)
-    address = _picture_address(messages)
+        raise Refusal(400, "the last message must be the user's", "invalid_value")
+    length, most = sum(len(message.text()) for message in messages), settings.max_text_characters
+    if length > most:
+        raise Refusal(400, f"a conversation may have {most} characters, this one has {length}", "invalid_value")
+    url = _picture_url(messages)
     text = _rendered(messages, model)
     check_context(model, text)
-    return Prompt(text, None if address is None else from_url(address, settings))
+    return Prompt(text, None if url is None else from_url(url, settings))
 
 
-def _check_length(messages: list[Message], settings: ServeSettings) -> None:
-    length = sum(len(message.text()) for message in messages)
-    if length > settings.max_text_characters:
-        most = settings.max_text_characters
-        raise Refusal(400, f"a conversation may have {most} characters, this one has {length}", "invalid_value")
-
-
-def _picture_address(messages: list[Message]) -> str | None:
-    shown = [(message.role, part) for message in messages for part in message.parts() if isinstance(part, ImagePart)]
-    if any(role != "user" for role, _ in shown):
-        raise Refusal(400, "pictures belong to the user's messages", "invalid_value")
-    if len(shown) > 1:
-        raise Refusal(400, "one picture in a conversation is supported", "invalid_value")
-    return shown[0][1].image_url.url if shown else None
+def _picture_url(messages: list[Message]) -> str | None:
+    pictures = [(message.role, part) for message in messages for part in message.parts() if isinstance(part, ImagePart)]
+    if any(role != "user" for role, _ in pictures):
+        raise Refusal(400, "only the user's messages may have pictures", "invalid_value")
+    if len(pictures) > 1:
+        raise Refusal(400, "a conversation may have one picture", "invalid_value")
+    return pictures[0][1].image_url.url if pictures else None
 
 
 def _rendered(messages: list[Message], model: MultimodalModel) -> str:
-    """The conversation in the chat format, in which no control token is the client's.
+    """Render the conversation in the chat format, without control tokens from the client.
 
-    One may be put together of pieces: by parts of a message, or by a template that trims or moves what it joins. So
-    those of the whole are compared with those of the same conversation without its words.
+    A control token may be assembled from pieces: by parts of a message, or by a template that trims or moves text. So
+    the control tokens of the whole are compared with those of the same conversation without its words.
     """
-    control = _control_tokens(model)
     text = _templated(messages, model, str)
-    bare = _templated(messages, model, _wordless)
+    bare = _templated(messages, model, lambda words: "x" if words.strip() else words)  # templates may omit blank text
     joined = [message.text() for message in messages]
-    if any(text.count(one) > bare.count(one) or any(one in said for said in joined) for one in control):
-        raise Refusal(400, "a message holds a control token of this model", "invalid_value")
+    for token in _control_tokens(model):
+        if text.count(token) > bare.count(token) or any(token in said for said in joined):
+            raise Refusal(400, "a message holds a control token of this model", "invalid_value")
     return text
 
 
@@ -190,13 +185,8 @@ def _templated(messages: list[Message], model: MultimodalModel, words: Callable[
     ]
     try:
         return str(model.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
-    except Exception as error:  # templates raise jinja2's errors for roles in an order they do not know
+    except Exception as error:  # templates raise errors of jinja2 for an unsupported order of roles
         raise Refusal(400, f"this model's chat format does not take these messages ({error})") from None
-
-
-def _wordless(text: str) -> str:
-    """A text that makes no control token; a blank one stays, for templates may leave it out."""
-    return "x" if text.strip() else text
 
 
 def _control_tokens(model: MultimodalModel) -> list[str]:

@@ -1,23 +1,23 @@
-"""``/v1/erasures``: what is to be forgotten, from the request to the revocation."""
+"""``/v1/erasures``: from the request to forget a person to its revocation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 from PIL import Image
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from mllmeraser.samples.request import Request as Wanted
+from mllmeraser.samples.request import Request as ErasureRequest
 from mllmeraser.samples.sample import IDENTITY, Sample
 from mllmeraser.samples.subject import Subject
-from mllmeraser.serving.digests import request_digests
 from mllmeraser.serving.http.access import no_erasure, require_tenant
-from mllmeraser.serving.http.certificates import certificate_html, certificate_json, certificate_pdf
+from mllmeraser.serving.http.certificates import FORMATS, signed_certificate
 from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.fits import Step
 from mllmeraser.serving.http.middleware import PRINTED
@@ -27,33 +27,34 @@ from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.ledger import Entry, Principal, UnknownEntryError
 from mllmeraser.serving.ledger.conflicts import conflicts_among
 from mllmeraser.serving.ledger.states import utc_now
-from mllmeraser.serving.packing import PackingLimits, pack_request
+from mllmeraser.serving.packing import PackingLimits, pack_request, request_digests
 
 QUESTION = "Who is this?"
+QUESTION_BY_NAME = "Who is {name}?"
 Line = Annotated[str, Field(max_length=500)]
 Reason = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class Body(BaseModel):
-    """Base of the bodies: unknown fields are mistakes."""
+    """Base of the request bodies; unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Activation(Body):
-    """Switch on; ``force`` is the reason to do so although the checks did not pass."""
+    """Activate; ``force`` is the reason to do so without a passed verification."""
 
     force: Reason | None = None
 
 
 class WithReason(Body):
-    """A change that is explained."""
+    """A change with its reason."""
 
     reason: Reason
 
 
 class Schedule(Body):
-    """When an erasure begins and ends."""
+    """Start and end of an erasure."""
 
     starts_at: AwareDatetime | None = None
     expires_at: AwareDatetime | None = None
@@ -74,7 +75,7 @@ def routes(server: Server) -> APIRouter:
         return principal, entry
 
     def conflicts_of(principal: Principal, entry: Entry) -> list[str]:
-        """Of whoever is no admin the entry's tenant is its own, and of others it learns nothing."""
+        """Conflicts visible to `principal`; non-admins see their own tenant only."""
         if principal.scope == "admin":
             return ledger.conflicts(entry.id)
         return conflicts_among(entry, ledger.list(tenant=entry.tenant), utc_now())
@@ -96,16 +97,16 @@ def routes(server: Server) -> APIRouter:
         starts_at: Annotated[AwareDatetime | None, Form()] = None,
         expires_at: Annotated[AwareDatetime | None, Form()] = None,
     ) -> dict[str, Any]:
-        """Ask for a person to be forgotten: from pictures, from names, or from both. The fit begins at once."""
+        """Request to forget a person, by pictures, names, or both. The fit begins at once."""
         principal = await server.gatekeeper.admit(request, "tenant-admin")
         if principal.scope != "admin":
             tenant = tenant or principal.tenant
         require_tenant(principal, tenant)
-        server.fits.room()
+        server.fits.check_capacity()
         pictures = [await upload.read() for upload in images or []]
 
         def add() -> Entry:
-            wanted = wanted_of(server, name, person or [], question or [], pictures)
+            wanted = erasure_request(server, name, person or [], question or [], pictures)
             entry = ledger.request(
                 name, by=principal.label, tenant=tenant or None, default=default, starts_at=starts_at,
                 expires_at=expires_at, digests=request_digests(wanted, ledger.salt), inputs=pack_request(wanted),
@@ -113,20 +114,19 @@ def routes(server: Server) -> APIRouter:
             server.fits.add(entry.id)
             return entry
 
-        entry = await run_in_threadpool(add)
-        return to_json(entry, server.fits.progress())
+        return to_json(await run_in_threadpool(add), server.fits.progress())
 
     @router.get("")
-    async def listed(request: Request) -> dict[str, Any]:
+    async def list_all(request: Request) -> dict[str, Any]:
         """All erasures that the key may see."""
         principal = await server.gatekeeper.admit(request, "tenant-admin")
         steps = server.fits.progress()
         entries = await run_in_threadpool(ledger.list)
-        seen = [e for e in entries if principal.scope == "admin" or e.tenant == principal.tenant]
-        return {"data": [to_json(entry, steps) for entry in seen], "version": server.keeper.version}
+        visible = [e for e in entries if principal.scope == "admin" or e.tenant == principal.tenant]
+        return {"data": [to_json(entry, steps) for entry in visible], "version": server.sync.version}
 
     @router.get("/{id}")
-    async def shown(request: Request, id: str) -> dict[str, Any]:
+    async def show(request: Request, id: str) -> dict[str, Any]:
         """One erasure with its history."""
         steps = server.fits.progress()
         principal, entry = await entry_of(request, id)
@@ -141,21 +141,21 @@ def routes(server: Server) -> APIRouter:
 
     @router.post("/{id}/fit", status_code=202)
     async def fit(request: Request, id: str) -> dict[str, Any]:
-        """Fit a request anew whose fit failed, in the background; verification follows."""
+        """Repeat a failed fit in the background; verification follows."""
         principal, entry = await entry_of(request, id)
         await run_in_threadpool(server.fits.fit_again, entry, principal.label)
         return to_json(entry, server.fits.progress())
 
     @router.post("/{id}/verify", status_code=202)
     async def verify(request: Request, id: str) -> dict[str, Any]:
-        """Verify a fitted erasure anew, in the background, as long as what was requested is kept."""
+        """Verify a fitted erasure again in the background, while its request is still kept."""
         principal, entry = await entry_of(request, id)
         await run_in_threadpool(server.fits.verify_again, entry, principal.label)
         return to_json(entry, server.fits.progress())
 
     @router.post("/{id}/activate")
     async def activate(request: Request, id: str, body: Activation | None = None) -> dict[str, Any]:
-        """Put an erasure into force; answered once it is."""
+        """Put an erasure into force; the response comes once it is."""
         principal, entry = await entry_of(request, id)
         force = body.force if body else None
         await run_in_threadpool(server.check_usable, entry)
@@ -163,7 +163,7 @@ def routes(server: Server) -> APIRouter:
 
     @router.post("/{id}/suspend")
     async def suspend(request: Request, id: str, body: WithReason) -> dict[str, Any]:
-        """Put an erasure out of force for a while."""
+        """Put an erasure out of force until it is activated again."""
         principal, entry = await entry_of(request, id)
         return await changed(lambda: ledger.suspend(entry.id, by=principal.label, reason=body.reason))
 
@@ -175,59 +175,52 @@ def routes(server: Server) -> APIRouter:
 
     @router.post("/{id}/schedule")
     async def schedule(request: Request, id: str, body: Schedule) -> dict[str, Any]:
-        """Say when an erasure begins and ends."""
+        """Set when an erasure starts and ends."""
         principal, entry = await entry_of(request, id)
         return await changed(
             lambda: ledger.schedule(entry.id, by=principal.label, starts_at=body.starts_at, expires_at=body.expires_at)
         )
 
-    @router.get("/{id}/certificate.json", response_model=None)
-    async def certificate(request: Request, id: str) -> Response:
-        """The signed certificate."""
-        principal, entry = await entry_of(request, id)
-        text = await run_in_threadpool(certificate_json, server, entry, principal.label)
-        return Response(text, media_type="application/json")
+    def add_certificate(kind: str) -> None:
+        @router.get(f"/{{id}}/certificate.{kind}", response_model=None)
+        async def certificate(request: Request, id: str) -> Response:
+            """The signed certificate in this format."""
+            principal, entry = await entry_of(request, id)
+            media_type, render = FORMATS[kind]
+            content = await run_in_threadpool(lambda: render(signed_certificate(server, entry, principal.label)))
+            headers = {"content-security-policy": PRINTED} if kind == "html" else None
+            return Response(content, media_type=media_type, headers=headers)
 
-    @router.get("/{id}/certificate.html", response_model=None)
-    async def printed(request: Request, id: str) -> HTMLResponse:
-        """The same, to be printed."""
-        principal, entry = await entry_of(request, id)
-        text = await run_in_threadpool(certificate_html, server, entry, principal.label)
-        return HTMLResponse(text, headers={"content-security-policy": PRINTED})
-
-    @router.get("/{id}/certificate.pdf", response_model=None)
-    async def filed(request: Request, id: str) -> Response:
-        """The same, to be filed; the signed certificate is attached to it."""
-        principal, entry = await entry_of(request, id)
-        data = await run_in_threadpool(certificate_pdf, server, entry, principal.label)
-        return Response(data, media_type="application/pdf")
-
+    for kind in FORMATS:
+        add_certificate(kind)
     return router
 
 
-def wanted_of(server: Server, key: str, names: list[str], questions: list[str], files: list[bytes]) -> Wanted:
-    """The request to forget, checked.
+def erasure_request(
+    server: Server, key: str, names: list[str], questions: list[str], files: list[bytes]
+) -> ErasureRequest:
+    """Build and check the request to forget a person.
 
     Raises:
-        Refusal: A picture cannot be read, the pictures and questions are too many or too large to be packed, or there
-            is neither a picture nor a name.
+        Refusal: A picture cannot be read, the pictures and questions are too many or too large, or there is neither a
+            picture nor a name.
         InputError: The request is not valid.
     """
-    called = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+    spellings = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
     asked = [question.strip() for question in questions if question.strip()] or [QUESTION]
     pictures = _pictures([data for data in files if data], len(asked), server.settings)
-    if not called and not pictures:
-        raise Refusal(400, "give at least one picture or one name of whom to forget", "invalid_value")
+    if not spellings and not pictures:
+        raise Refusal(400, "give at least one picture or one name of the person to forget", "invalid_value")
     samples = [Sample(q, picture, subject=key, attribute=IDENTITY) for picture in pictures for q in asked]
     if not pictures:
-        samples = [Sample(QUESTION_BY_NAME.format(name=name), subject=key, attribute=IDENTITY) for name in called]
-    wanted = Wanted((Subject(key, called, tuple(samples)),))
-    wanted.validate()
-    return wanted
+        samples = [Sample(QUESTION_BY_NAME.format(name=name), subject=key, attribute=IDENTITY) for name in spellings]
+    request = ErasureRequest((Subject(key, spellings, tuple(samples)),))
+    request.validate()
+    return request
 
 
 def _pictures(files: list[bytes], questions: int, settings: ServeSettings) -> list[Image.Image]:
-    """The pictures, if a request with so many questions about each can be packed; only then they are unpacked."""
+    """Decode the pictures, after checking that a request with so many questions about each can be packed."""
     limits = PackingLimits()
     most = min(limits.members - 1, limits.samples // questions)  # one file of a packed request is no picture
     if len(files) > most:
@@ -235,11 +228,8 @@ def _pictures(files: list[bytes], questions: int, settings: ServeSettings) -> li
     return decode_all(files, settings, min(limits.all_pixels, settings.max_held_pixels))
 
 
-QUESTION_BY_NAME = "Who is {name}?"
-
-
 def to_json(entry: Entry, steps: Mapping[str, Step]) -> dict[str, Any]:
-    """An entry as routes show it; no personal data is in it."""
+    """An entry as routes show it, without personal data."""
     step = steps.get(entry.id)
     return {
         "id": entry.id,
@@ -247,26 +237,26 @@ def to_json(entry: Entry, steps: Mapping[str, Step]) -> dict[str, Any]:
         "tenant": entry.tenant,
         "default": entry.default,
         "state": entry.state,
-        "requested_at": _when(entry.requested_at),
+        "requested_at": _iso(entry.requested_at),
         "requested_by": entry.requested_by,
-        "starts_at": _when(entry.starts_at),
-        "expires_at": _when(entry.expires_at),
+        "starts_at": _iso(entry.starts_at),
+        "expires_at": _iso(entry.expires_at),
         "artifact_digest": entry.artifact_digest,
         "request_digests": dict(entry.request_digests),
         "scores": entry.scores,
         "passed": entry.passed,
         "failure": entry.failure,
-        "progress": None if step is None else step.to_json(),
+        "progress": None if step is None else asdict(step),
     }
 
 
 def event_json(event: Any) -> dict[str, Any]:
     """An event of the audit chain."""
     return {
-        "seq": event.seq, "at": _when(event.at), "action": event.action, "by": event.by, "entry": event.about,
+        "seq": event.seq, "at": _iso(event.at), "action": event.action, "by": event.by, "entry": event.about,
         "details": dict(event.details), "hash": event.hash,
     }  # fmt: skip
 
 
-def _when(moment: datetime | None) -> str | None:
+def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()

@@ -1,8 +1,9 @@
-"""Errors as OpenAI's clients expect them: ``{"error": {"message", "type", "code"}}``."""
+"""Errors in the format of OpenAI's clients: ``{"error": {"message", "type", "code"}}``."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -15,11 +16,11 @@ from mllmeraser.samples.errors import InputError, MLLMEraserError
 from mllmeraser.serving.ledger import LedgerError, NameTakenError, TransitionError, UnknownEntryError
 
 log = structlog.get_logger("mllmeraser.http")
-NOT_NOW = "nothing is answered now"
-LEDGER_FAILED = "the ledger could not do this now"
+NOT_NOW = "the server refuses all requests now"
+LEDGER_FAILED = "the ledger is not available now"
 TAKEN = "this label cannot be used: choose another"
 PASSWORD = re.compile(r"(?<=password=)[^&\s]+", re.IGNORECASE)
-"""In the query of a database's address; one before the host is left out where such errors are made."""
+"""Password in the query of a database URL; the ledger's errors already omit one before the host."""
 TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     409: "conflict_error", 413: "request_too_large", 422: "invalid_request_error", 429: "rate_limit_error",
@@ -27,27 +28,30 @@ TYPES = {
 }  # fmt: skip
 
 
+@dataclass(eq=False)
 class Refusal(Exception):
-    """A request that is refused, with its status and one line for the caller."""
+    """A refused request.
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        code: str | None = None,
-        retry_after: float | None = None,
-        details: str | None = None,
-    ) -> None:
-        """``retry_after`` in seconds, for requests that may be repeated. ``details`` is what admins are told instead.
+    Attributes:
+        status: HTTP status.
+        message: One line for the caller. The message of a 503 without `details` quotes an error, which may name erasers
+            of any tenant: it becomes the details.
+        code: Code of the error in the JSON body.
+        retry_after: Seconds after which the request may be repeated.
+        details: Message for admins instead.
+    """
 
-        A 503 that gives no details quotes an error, which may name erasers of any tenant: its message becomes the
-        details.
-        """
-        if status == 503 and details is None:
-            message, details = NOT_NOW, message
-        super().__init__(message)
-        self.status, self.message, self.code, self.retry_after = status, message, code, retry_after
-        self.details = details
+    status: int
+    message: str
+    code: str | None = None
+    retry_after: float | None = None
+    details: str | None = None
+
+    def __post_init__(self) -> None:
+        """Keep the message of an unexplained 503 for admins."""
+        if self.status == 503 and self.details is None:
+            self.message, self.details = NOT_NOW, self.message
+        super().__init__(self.message)
 
 
 def body_of(status: int, message: str, code: str | None = None) -> dict[str, Any]:
@@ -64,17 +68,8 @@ def response(status: int, message: str, code: str | None = None, retry_after: fl
     return JSONResponse(body_of(status, message, code), status, headers=headers)
 
 
-def status_of(error: MLLMEraserError) -> int:
-    """HTTP status of one of the package's own errors: what is no fault of the request is 503."""
-    if isinstance(error, UnknownEntryError):
-        return 404
-    if isinstance(error, (TransitionError, NameTakenError)):
-        return 409
-    return 400 if isinstance(error, InputError) else 503
-
-
 def answer(request: Request, error: Refusal | MLLMEraserError) -> JSONResponse:
-    """What the caller is told of an error. Details are for admins; those of a 503 are logged too."""
+    """Respond to an error. Only admins see its details; details of a 503 are also logged."""
     refusal = error if isinstance(error, Refusal) else _refusal_of(error)
     message, details = refusal.message, noted(refusal, getattr(request.state, "request_id", None))
     principal = getattr(request.state, "principal", None)
@@ -84,7 +79,7 @@ def answer(request: Request, error: Refusal | MLLMEraserError) -> JSONResponse:
 
 
 def noted(refusal: Refusal, id: str | None) -> str | None:
-    """The details of a refusal, without passwords; those of a 503 are logged, with the id of what was refused."""
+    """Return the details of a refusal without passwords; log those of a 503 with the id of the request."""
     if refusal.details is None:
         return None
     details = PASSWORD.sub("***", refusal.details)
@@ -94,23 +89,23 @@ def noted(refusal: Refusal, id: str | None) -> str | None:
 
 
 def _refusal_of(error: MLLMEraserError) -> Refusal:
-    status = status_of(error)
-    if isinstance(error, NameTakenError):  # perhaps by another tenant's erasure
-        return Refusal(status, TAKEN, details=str(error))
-    if status == 503:
-        return Refusal(status, LEDGER_FAILED if isinstance(error, LedgerError) else NOT_NOW, details=str(error))
-    return Refusal(status, str(error))
+    if isinstance(error, UnknownEntryError):
+        return Refusal(404, str(error))
+    if isinstance(error, NameTakenError):  # another tenant may have the name
+        return Refusal(409, TAKEN, details=str(error))
+    if isinstance(error, TransitionError):
+        return Refusal(409, str(error))
+    if isinstance(error, InputError):
+        return Refusal(400, str(error))
+    return Refusal(503, LEDGER_FAILED if isinstance(error, LedgerError) else NOT_NOW, details=str(error))
 
 
 def install(app: FastAPI) -> None:
-    """Give every error its JSON form."""
+    """Return every error as JSON."""
 
     @app.exception_handler(Refusal)
-    async def refused(request: Request, error: Refusal) -> JSONResponse:
-        return answer(request, error)
-
     @app.exception_handler(MLLMEraserError)
-    async def known_error(request: Request, error: MLLMEraserError) -> JSONResponse:
+    async def expected(request: Request, error: Refusal | MLLMEraserError) -> JSONResponse:
         return answer(request, error)
 
     @app.exception_handler(RequestValidationError)
@@ -120,9 +115,9 @@ def install(app: FastAPI) -> None:
         return response(400, f"{place or 'request'}: {first['msg']}", "invalid_value")
 
     @app.exception_handler(HTTPException)
-    async def known(_: Request, error: HTTPException) -> JSONResponse:
+    async def from_framework(_: Request, error: HTTPException) -> JSONResponse:
         return response(error.status_code, str(error.detail))
 
     @app.exception_handler(Exception)
-    async def unknown(_: Request, error: Exception) -> JSONResponse:
+    async def unexpected(_: Request, error: Exception) -> JSONResponse:
         return response(500, f"internal error ({type(error).__name__}); nothing was answered")

@@ -1,7 +1,7 @@
-"""Logs: one JSON object per line, ours and other packages'. What somebody wrote is never in them.
+"""Logs: one JSON object per line, ours and other packages'. They never quote a client.
 
-Of an error its kind and the places in the code are told. Not its message, which may quote a prompt or a name, and no
-local variable.
+An unexpected error is logged with its kind and its places in the code. Its message, which may quote a prompt or a name,
+and local variables are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _frames = ExceptionDictTransformer(show_locals=False)
 KEPT = ("exc_type", "is_cause", "frames", "is_group")
 
 
-def without_words(exc_info: ExcInfo) -> list[dict[str, Any]]:
+def _without_messages(exc_info: ExcInfo) -> list[dict[str, Any]]:
     """An error and its causes: kinds and places in the code."""
     return [{key: link[key] for key in KEPT if key in link} for link in _frames(exc_info)]
 
@@ -31,7 +31,7 @@ def log_as_json() -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     shape: list[Processor] = [
-        structlog.processors.ExceptionRenderer(without_words),
+        structlog.processors.ExceptionRenderer(_without_messages),
         structlog.processors.JSONRenderer(),
     ]
     structlog.configure(processors=[*shared, *shape], logger_factory=structlog.PrintLoggerFactory(sys.stderr))

@@ -1,6 +1,8 @@
-"""What is counted, for Prometheus."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -11,31 +13,29 @@ SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """One server's counters."""
+    """Metrics of one server."""
 
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
-        """All at zero, in a registry of their own."""
+        """Begin at zero, in a separate registry."""
         self.registry = CollectorRegistry()
-        place = self.registry
-        self.requests = Counter(
-            "mllmeraser_requests_total", "Requests by route, method and status", ["route", "method", "status"],
-            registry=place,
-        )  # fmt: skip
-        self.latency = Histogram(
-            "mllmeraser_request_seconds", "Time to the end of a response", ["route"], buckets=SECONDS, registry=place
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self.requests = counter(
+            "mllmeraser_requests_total", "Requests by route, method and status", ["route", "method", "status"]
         )
-        self.batches = Histogram(
-            "mllmeraser_batch_rows", "Answers made together", buckets=(1, 2, 4, 8, 16, 32, 64), registry=place
+        self.latency = histogram(
+            "mllmeraser_request_seconds", "Time to the end of a response", ["route"], buckets=SECONDS
         )
-        self.batch_seconds = Histogram("mllmeraser_batch_seconds", "Time of a batch", buckets=SECONDS, registry=place)
-        self.tokens = Counter("mllmeraser_tokens_total", "Tokens of answers", registry=place)
-        self.answers = Counter("mllmeraser_answers_total", "Answers by how they ended", ["end"], registry=place)
-        self.fired = Counter("mllmeraser_gate_fired_total", "Prompts that a gate fired on", ["eraser"], registry=place)
-        self.queue = Gauge("mllmeraser_queue_length", "Requests that wait", registry=place)
-        self.version = Gauge("mllmeraser_eraser_set_version", "Version of the erasers in force", registry=place)
-        self.ready = Gauge("mllmeraser_ready", "Whether requests are answered", registry=place)
+        self.batches = histogram("mllmeraser_batch_rows", "Answers made together", buckets=(1, 2, 4, 8, 16, 32, 64))
+        self.batch_seconds = histogram("mllmeraser_batch_seconds", "Time of a batch", buckets=SECONDS)
+        self.tokens = counter("mllmeraser_tokens_total", "Tokens of answers")
+        self.answers = counter("mllmeraser_answers_total", "Answers by how they ended", ["end"])
+        self.fired = counter("mllmeraser_gate_fired_total", "Prompts that a gate fired on", ["eraser"])
+        self.queue = gauge("mllmeraser_queue_length", "Requests that wait")
+        self.version = gauge("mllmeraser_eraser_set_version", "Version of the erasers in force")
+        self.ready = gauge("mllmeraser_ready", "Whether requests are answered")
 
     def batch(self, report: BatchReport) -> None:
         """Count a finished batch."""
@@ -49,5 +49,5 @@ class Metrics:
             self.fired.labels(name).inc(count)
 
     def text(self) -> bytes:
-        """The exposition."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""Around every request: an id, a log line, metrics, a limit on the body, headers for browsers."""
+"""Work around every request: an id, a log line, metrics, a limit on the body, headers for browsers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import uuid
 
 import structlog
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mllmeraser.serving.http.errors import response
@@ -28,21 +28,19 @@ HEADERS = {
     ),
 }
 PRINTED = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
-"""For certificates, which bring their style with them and no script."""
+"""Content-Security-Policy of certificates, which have inline styles and no script."""
 
 
 def method_of(scope: Scope) -> str:
-    """The method of a request, for logs, metrics and spans: a client may write anything as its method, and what is no
-    method of HTTP is not repeated.
-    """
+    """The method of a request for logs, metrics and spans; unknown ones are not repeated, for clients choose them."""
     return scope["method"] if scope["method"] in METHODS else "_OTHER"
 
 
 class Around:
-    """The outer middleware; only spans are further out."""
+    """Outermost middleware except for spans."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int) -> None:
-        """``max_body_bytes``: longest body that is read."""
+        """Refuse bodies longer than ``max_body_bytes``."""
         self._app, self._metrics, self._most = app, metrics, max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,7 +54,10 @@ class Around:
             if exchange.too_long():
                 await exchange.refuse()
             else:
-                await self._run(scope, exchange)
+                await self._app(scope, exchange.receive, exchange.send)
+        except _TooLong:
+            if not exchange.started:
+                await exchange.refuse()
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
             seconds, method = time.perf_counter() - began, method_of(scope)
@@ -65,26 +66,19 @@ class Around:
             log.info("request", id=exchange.id, route=route, method=method, status=exchange.status,
                      seconds=round(seconds, 4))  # fmt: skip
 
-    async def _run(self, scope: Scope, exchange: _Exchange) -> None:
-        try:
-            await self._app(scope, exchange.receive, exchange.send)
-        except _TooLong:
-            if not exchange.started:
-                await exchange.refuse()
-
 
 class _TooLong(BaseException):
-    """The body is longer than allowed; not an `Exception`, for whoever parses the body takes any for a fault in it."""
+    """The body is too long; not an `Exception`, which body parsers would report as a syntax error."""
 
 
 class _Exchange:
-    """One request: what was received so far, and the headers that are added to the response."""
+    """One request: counts the received bytes, and adds headers to the response."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
         self._scope, self._receive, self._send, self._most = scope, receive, send, most
-        self._headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        given = self._headers.get("x-request-id", "")
-        self.id = given if SAFE_ID.match(given) else uuid.uuid4().hex
+        self._headers = Headers(scope=scope)
+        requested_id = self._headers.get("x-request-id", "")
+        self.id = requested_id if SAFE_ID.match(requested_id) else uuid.uuid4().hex
         self.status, self.started, self._read = 499, False, 0
         scope.setdefault("state", {})["request_id"] = self.id
 

@@ -1,4 +1,4 @@
-"""What a server can be told at its start."""
+"""Settings of a server."""
 
 from __future__ import annotations
 
@@ -6,29 +6,28 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ServeSettings(BaseModel):
-    """Limits and choices of a server; none of them can be changed by a client.
+    """Limits and choices of a server; clients cannot change them.
 
     Attributes:
-        model_name: Name under which the model is served.
+        model_name: Name of the served model.
         max_tokens: Longest answer in tokens; requests for more are cut to it.
-        request_seconds: Time a request may take from arrival to its last token.
+        request_seconds: Time from the arrival of a request to its last token.
         max_body_bytes: Longest body of a request.
         max_image_bytes: Longest file of one picture.
         max_image_pixels: Largest picture, width times height; a conversation has one.
-        max_held_pixels: Pixels of all pictures in memory, of requests that are read, wait or are answered; beyond them
-            requests with pictures get 429. A pixel takes four bytes.
-        max_text_characters: Longest text of a conversation, all its messages together.
-        fetch_images: Whether pictures may be given as http(s) addresses.
-        logprobs: Whether clients may ask for log-probabilities. They can tell an attacker who was deleted, so they are
-            off; admins always may.
-        requests_per_minute: Of one key.
-        poll_seconds: How often the ledger is asked for changes made by other servers.
-        stale_seconds: After how long without a ledger no answer is given any more.
-        origins: Origins that browsers may call from (CORS); none by default.
-        open_metrics: Whether /metrics needs no key. Firing rates say how often somebody deleted is asked about.
-        page: Whether the page is served.
-        signing_key: Ed25519 key of certificates, 32 bytes in base64; None: none are issued.
-        issuer: Organisation that stands on certificates.
+        max_held_pixels: Pixels (four bytes each) of all pictures in memory. Beyond them, requests with pictures get
+            429.
+        max_text_characters: Longest text of a conversation, all messages together.
+        fetch_images: Whether pictures may be given as http(s) URLs.
+        logprobs: Whether clients may ask for log-probabilities. They can reveal who was deleted. Admins always may.
+        requests_per_minute: Rate limit of one key.
+        poll_seconds: Interval of polling the ledger for changes by other servers.
+        stale_seconds: Time without a ledger after which the server refuses all requests.
+        origins: Origins that browsers may call from (CORS).
+        open_metrics: Whether /metrics needs no key. Firing rates reveal how often people ask about a deleted person.
+        page: Whether the web page is served.
+        signing_key: Ed25519 key for certificates, 32 bytes in base64; None issues none.
+        issuer: Organization named on certificates.
         max_fits: Requests to forget that may wait for their fit.
     """
 
@@ -55,7 +54,7 @@ class ServeSettings(BaseModel):
     max_fits: int = Field(default=32, ge=1)
 
     @model_validator(mode="after")
-    def _largest_fits(self) -> ServeSettings:
+    def _check_pixels(self) -> ServeSettings:
         if self.max_held_pixels < self.max_image_pixels:
             raise ValueError("max_held_pixels is at least max_image_pixels: the largest picture would never be read")
         return self

@@ -1,4 +1,4 @@
-"""Erasers from the ledger, in memory."""
+"""Erasers of the ledger, in memory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mllmeraser.serving.ledger.erasers import eraser_of
 
 
 class Store:
-    """Erasers by digest, each read once and checked.
+    """Erasers by digest, each read and checked once.
 
-    The digest is that of the tensors alone. Once nobody uses it, the ledger may keep other settings with the same
-    tensors under it: what is held counts only as long as all files are those that it was made from.
+    The digest covers the tensors only. Once it is unused, the ledger may store the same tensors with other settings
+    under it. So a cached eraser is valid only while the checksums of all its files match.
     """
 
     def __init__(self, ledger: Ledger, fingerprint: str) -> None:
-        """``fingerprint`` is the model's, which every eraser has to be made for."""
+        """``fingerprint`` of the model that every eraser must be made for."""
         self._ledger, self._fingerprint = ledger, fingerprint
-        self._held: dict[str, tuple[Mapping[str, str], Eraser]] = {}
+        self._cache: dict[str, tuple[Mapping[str, str], Eraser]] = {}
 
     def load(self, digest: str) -> Eraser:
         """The eraser of a digest.
@@ -30,27 +30,24 @@ class Store:
             ArtifactError: It is missing, corrupt, or made for another model.
             LedgerError: The ledger cannot be read.
         """
-        sums, eraser = self._held.get(digest, (None, None))
+        sums, eraser = self._cache.get(digest, (None, None))
         if eraser is None or sums != self._ledger.checksums(digest):
             files = self._ledger.artifact(digest)
-            eraser = self._checked(digest, eraser_of(files))
-            self._held[digest] = (checksums(files), eraser)
-        return eraser
-
-    def _checked(self, digest: str, eraser: Eraser) -> Eraser:
-        if eraser.digest() != digest:
-            raise ArtifactError("an artifact is not what the ledger says it is: fit it again")
-        if eraser.config.fingerprint != self._fingerprint:
-            raise ArtifactError("an eraser is made for another model than this server's")
+            eraser = eraser_of(files)
+            if eraser.digest() != digest:
+                raise ArtifactError("an artifact is not what the ledger says it is: fit it again")
+            if eraser.config.fingerprint != self._fingerprint:
+                raise ArtifactError("an eraser is made for another model than this server's")
+            self._cache[digest] = (checksums(files), eraser)
         return eraser
 
     def load_all(self, entries: Iterable[ActiveEraser]) -> dict[str, Eraser]:
-        """Erasers by name; whatever is no longer asked for is let go.
+        """Erasers by name; all others leave the cache.
 
         Raises:
             ArtifactError: As `load`.
         """
-        found = {entry.name: (entry.artifact_digest, self.load(entry.artifact_digest)) for entry in entries}
-        kept = {digest for digest, _ in found.values()}
-        self._held = {digest: held for digest, held in self._held.items() if digest in kept}
-        return {name: eraser for name, (_, eraser) in found.items()}
+        digests = {entry.name: entry.artifact_digest for entry in entries}
+        erasers = {name: self.load(digest) for name, digest in digests.items()}
+        self._cache = {digest: self._cache[digest] for digest in set(digests.values())}
+        return erasers

@@ -1,6 +1,6 @@
-"""What a server tells of requests and batches as OpenTelemetry spans, where it was started with traces.
+"""OpenTelemetry spans of requests and batches, if the server was started with traces.
 
-FastAPI's own spans are switched off (`QUIET`): they hold paths, queries and messages of errors as clients wrote them.
+FastAPI's own spans are switched off (`QUIET`): they hold paths, queries and error messages with clients' text.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mllmeraser.serving import spans
@@ -19,27 +20,26 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 QUIET: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-"""FastAPI's setting `telemetry`; older releases, which have no spans of their own, take no notice of it."""
+"""FastAPI's setting `telemetry`; older releases have no spans and ignore it."""
 NANO = 1_000_000_000
 
 
 class Traced:
-    """Outermost middleware: a span for every request, in the trace that the client's `traceparent` names."""
+    """Outermost middleware: a span for every request, in the trace of the client's `traceparent` header."""
 
     def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
-        """Around `app`."""
+        """Wrap `app`."""
         self._app, self._tracer = app, tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection. Log lines written meanwhile bear the id of the trace."""
+        """Handle one connection. Log lines of the request contain the trace id."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         from opentelemetry.trace import SpanKind
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        method = method_of(scope)
-        headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        method, headers = method_of(scope), dict(Headers(scope=scope))
         with self._tracer.start_as_current_span(
             method, TraceContextTextMapPropagator().extract(headers), SpanKind.SERVER,
             {"http.request.method": method}, record_exception=False, set_status_on_exception=False,
@@ -48,35 +48,31 @@ class Traced:
                 await self._run(scope, receive, send, span, method)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send, span: Span, method: str) -> None:
-        async def told(message: Message) -> None:
+        from opentelemetry.trace import StatusCode
+
+        async def noting(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _note_status(span, message["status"])
+                span.set_attribute("http.response.status_code", message["status"])
+                if message["status"] >= 500:
+                    span.set_status(StatusCode.ERROR)
             await send(message)
 
         try:
-            await self._app(scope, receive, told)
+            await self._app(scope, receive, noting)
         except BaseException as error:
             spans.note_error(span, error)
             raise
         finally:
-            route = getattr(scope.get("route"), "path", "unknown")  # its pattern, without what stands for `{id}`
+            route = getattr(scope.get("route"), "path", "unknown")  # the pattern, without the value of `{id}`
             span.update_name(f"{method} {route}")
             span.set_attribute("http.route", route)
 
 
-def _note_status(span: Span, status: int) -> None:
-    from opentelemetry.trace import StatusCode
-
-    span.set_attribute("http.response.status_code", status)
-    if status >= 500:
-        span.set_status(StatusCode.ERROR)
-
-
 def trace_batch(report: BatchReport) -> None:
-    """Spans of a batch that has just ended: its own, and for each of its requests the time in the queue.
+    """Make the spans of a batch that just ended: its own, and each request's time in the queue.
 
-    A batch is part of no request's trace, for it answers several: it is linked with each of them. Requests that ended
-    while they waited came into no batch and have no such span.
+    A batch answers several requests, so it is linked with each of them and part of no request's trace. Requests that
+    ended in the queue were in no batch and have no such span.
     """
     tracer = spans.tracer()
     if tracer is None:
@@ -87,9 +83,9 @@ def trace_batch(report: BatchReport) -> None:
     ended = time.time_ns()
     began = ended - int(report.seconds * NANO)
     parents = [context.run(get_current) for context in report.contexts]
-    asked = [get_current_span(parent).get_span_context() for parent in parents]
+    requests = [get_current_span(parent).get_span_context() for parent in parents]
     batch = tracer.start_span(
-        "batch", Context(), links=[Link(one) for one in asked if one.is_valid], start_time=began,
+        "batch", Context(), links=[Link(one) for one in requests if one.is_valid], start_time=began,
         attributes={
             "mllmeraser.batch.rows": report.rows,
             "mllmeraser.batch.tokens": report.tokens,

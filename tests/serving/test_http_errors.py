@@ -12,8 +12,9 @@ from server_kit import NoFitter, Running, asked, install, loud_eraser, png, runn
 
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.http.errors import LEDGER_FAILED, NOT_NOW, TAKEN, Refusal, noted
-from mllmeraser.serving.http.server import ENGINE_CLOSED, LEDGER_AWAY, NOT_IN_FORCE, RECORDED, STARTING, Server
+from mllmeraser.serving.http.server import RECORDED, Server
 from mllmeraser.serving.http.settings import ServeSettings
+from mllmeraser.serving.http.sync import Fault, Trouble
 from mllmeraser.serving.ledger import Ledger, LedgerError
 from tiny import picture
 
@@ -106,7 +107,7 @@ def test_a_server_that_has_not_begun(tiny_llava, tmp_path):
         waiting = Server(tiny_llava, book, NoFitter(), ServeSettings(model_name="tiny"))
         with pytest.raises(Refusal) as refused:
             waiting.check_ready()
-    assert (refused.value.status, refused.value.message) == (503, f"{NOT_NOW}: {STARTING}")
+    assert (refused.value.status, refused.value.message) == (503, f"{NOT_NOW}: {Trouble.STARTING.value}")
 
 
 def test_erasers_that_cannot_be_put_into_force(tiny_llava, tiny_qwen, tmp_path):
@@ -115,9 +116,9 @@ def test_erasers_that_cannot_be_put_into_force(tiny_llava, tiny_qwen, tmp_path):
         assert reason_of(found) is None
         install(other, loud_eraser(tiny_qwen), SECRET_LABEL)
         wait_for(lambda: reason_of(found), 20)
-        assert reason_of(found) == NOT_IN_FORCE
+        assert reason_of(found) == Trouble.NOT_IN_FORCE.value
         for key in ("client", "acme-admin"):
-            assert error_of(chat(found, key), 503) == f"{NOT_NOW}: {NOT_IN_FORCE}"
+            assert error_of(chat(found, key), 503) == f"{NOT_NOW}: {Trouble.NOT_IN_FORCE.value}"
         assert "another model" in error_of(chat(found, "admin"), 503)
         with found.http() as client:
             assert "another model" in client.get("/v1/servers").json()["fault"]
@@ -129,8 +130,8 @@ def test_a_ledger_that_is_away(tiny_llava, tmp_path):
         assert chat(found, "client").status_code == 200
         found.server.ledger.close()
         wait_for(lambda: reason_of(found), 20)
-        assert reason_of(found) == LEDGER_AWAY
-        assert error_of(chat(found, "client"), 503) == f"{NOT_NOW}: {LEDGER_AWAY}"
+        assert reason_of(found) == Trouble.LEDGER_AWAY.value
+        assert error_of(chat(found, "client"), 503) == f"{NOT_NOW}: {Trouble.LEDGER_AWAY.value}"
         with structlog.testing.capture_logs() as logs:
             assert error_of(chat(found, "other"), 503) == LEDGER_FAILED, "its key cannot be looked up"
         assert "closed" in next(entry["reason"] for entry in logs if entry["event"] == "unavailable")
@@ -141,8 +142,8 @@ def test_an_engine_that_closed_itself(server, monkeypatch):
     status = server.server.engine.status
     monkeypatch.setattr(server.server.engine, "status", lambda: replace(status(), closed=why))
     with structlog.testing.capture_logs() as logs:
-        assert reason_of(server) == ENGINE_CLOSED
-        assert error_of(chat(server, "client"), 503) == f"{NOT_NOW}: {ENGINE_CLOSED}"
+        assert reason_of(server) == Trouble.ENGINE_CLOSED.value
+        assert error_of(chat(server, "client"), 503) == f"{NOT_NOW}: {Trouble.ENGINE_CLOSED.value}"
         assert error_of(chat(server, "admin"), 503) == f"{NOT_NOW}: {why}"
     assert [why in entry["reason"] for entry in logs if entry["event"] == "unavailable"] == [True, True]
 
@@ -154,12 +155,12 @@ def test_a_change_that_cannot_be_put_into_force(server, tiny_llava, monkeypatch)
     ]
     why = f"the erasers of version 9 cannot be put into force: could not attach {SECRET_LABEL}"
 
-    def sync() -> int:
+    def update() -> int:
         raise LedgerError(why)
 
     with monkeypatch.context() as patched:
-        patched.setattr(server.server.keeper, "sync", sync)
-        patched.setattr(server.server.keeper, "fault", lambda: why)
+        patched.setattr(server.server.sync, "update", update)
+        patched.setattr(server.server.sync, "fault", lambda: Fault(Trouble.NOT_IN_FORCE, why))
         told = []
         for key, id in zip(("acme-admin", "admin"), ids, strict=True):
             with server.http(key) as client:

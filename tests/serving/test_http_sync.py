@@ -1,4 +1,4 @@
-"""The keeper against a ledger and an engine that behave badly."""
+"""LedgerSync with a ledger and an engine that behave badly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mllmeraser.serving.http.keeper import Keeper
+from mllmeraser.serving.http.sync import LedgerSync
 from mllmeraser.serving.ledger import ActiveEraser, EraserSet
 
 POLL, STALE = 0.02, 0.2
@@ -65,37 +65,37 @@ def engine() -> StubEngine:
 
 
 @pytest.fixture
-def keeper(ledger: StubLedger, engine: StubEngine) -> Keeper:
+def sync(ledger: StubLedger, engine: StubEngine) -> LedgerSync:
     store = SimpleNamespace(load_all=lambda entries: {entry.name: object() for entry in entries})
-    made = Keeper(engine, ledger, store, "s", POLL, STALE)  # type: ignore[arg-type]
-    made.sync()
+    made = LedgerSync(engine, ledger, store, "s", POLL, STALE)  # type: ignore[arg-type]
+    made.update()
     assert made.fault() is None
     return made
 
 
 def test_another_set_of_the_same_version_is_put_into_force(
-    keeper: Keeper, ledger: StubLedger, engine: StubEngine
+    sync: LedgerSync, ledger: StubLedger, engine: StubEngine
 ) -> None:
     """After a backup was restored a version may come twice."""
     ledger.set = EraserSet(7, (TWO,))
-    keeper._step()
-    assert engine.applied == [(7, ["one"]), (7, ["two"])] and keeper.fault() is None
+    sync._step()
+    assert engine.applied == [(7, ["one"]), (7, ["two"])] and sync.fault() is None
 
 
 def test_a_change_that_waits_for_a_batch_is_no_lost_ledger(
-    keeper: Keeper, ledger: StubLedger, engine: StubEngine
+    sync: LedgerSync, ledger: StubLedger, engine: StubEngine
 ) -> None:
     ledger.set, engine.seconds = EraserSet(8, (TWO,)), 4 * STALE
-    change = threading.Thread(target=keeper.sync)
+    change = threading.Thread(target=sync.update)
     change.start()
     time.sleep(2 * STALE)
-    assert change.is_alive() and keeper.fault() is None
+    assert change.is_alive() and sync.fault() is None
     change.join()
-    assert keeper.version == 8
+    assert sync.version == 8
 
 
 def test_a_ledger_that_goes_away_during_a_change_is_noticed(
-    keeper: Keeper, ledger: StubLedger, engine: StubEngine, monkeypatch: pytest.MonkeyPatch
+    sync: LedgerSync, ledger: StubLedger, engine: StubEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mllmeraser.serving.ledger import LedgerError
 
@@ -103,30 +103,30 @@ def test_a_ledger_that_goes_away_during_a_change_is_noticed(
         raise LedgerError("away")
 
     ledger.set, engine.seconds = EraserSet(8, (TWO,)), 4 * STALE
-    change = threading.Thread(target=keeper.sync)
+    change = threading.Thread(target=sync.update)
     change.start()
     monkeypatch.setattr(ledger, "standing", away)
     time.sleep(2 * STALE)
-    assert change.is_alive() and "cannot be reached" in str(keeper.fault())
+    assert change.is_alive() and "cannot be reached" in str(sync.fault())
     change.join()
 
 
-def test_an_engine_that_closed_itself_gets_its_erasers_again(keeper: Keeper, engine: StubEngine) -> None:
+def test_an_engine_that_closed_itself_gets_its_erasers_again(sync: LedgerSync, engine: StubEngine) -> None:
     engine.closed = "not seen to act"
     for _ in range(3):
-        keeper._step()
+        sync._step()
     assert len(engine.applied) == 2, "at once, and then not at every look"
     time.sleep(2 * POLL)
-    keeper._step()
+    sync._step()
     assert len(engine.applied) == 3
     engine.closed = None
-    keeper._step()
-    assert len(engine.applied) == 3 and keeper.fault() is None
+    sync._step()
+    assert len(engine.applied) == 3 and sync.fault() is None
 
 
 def test_a_change_while_the_engine_is_closed_is_in_force_only_once_it_is_applied(
-    keeper: Keeper, engine: StubEngine
+    sync: LedgerSync, engine: StubEngine
 ) -> None:
     engine.closed = "not seen to act"
-    keeper.sync()
+    sync.update()
     assert len(engine.applied) == 2
