@@ -124,17 +124,17 @@ def test_events_cannot_be_replaced_or_truncated(ledger: Ledger, database_url: st
         ("DELETE FROM ledger_events WHERE seq > 10", 11, "is gone"),
         ("DELETE FROM ledger_events", 1, "is gone"),
         ("UPDATE ledger_events SET seq = 99 WHERE seq = 13", 13, "missing"),
-        ("UPDATE ledger_head SET hash = 'x'", 13, "head does not stand there"),
-        ("UPDATE ledger_head SET version = 9", 13, "head does not stand there"),
+        ("UPDATE ledger_head SET hash = 'x'", 13, "head points elsewhere"),
+        ("UPDATE ledger_head SET version = 9", 13, "head points elsewhere"),
         ("DELETE FROM ledger_head", None, "no head"),
-        ("UPDATE ledger_entries SET state = 'suspended' WHERE name = 'a'", 4, "otherwise than ledger_entries"),
-        ("UPDATE ledger_entries SET state = 'active' WHERE name = 'c'", 12, "otherwise than ledger_entries"),
-        ("UPDATE ledger_entries SET tenant = NULL WHERE name = 'b'", 8, "otherwise than ledger_entries"),
-        ("UPDATE ledger_entries SET passed = NULL WHERE name = 'a'", 4, "otherwise than ledger_entries"),
-        ("UPDATE ledger_entries SET scores = '{}' WHERE name = 'c'", 12, "otherwise than ledger_entries"),
+        ("UPDATE ledger_entries SET state = 'suspended' WHERE name = 'a'", 4, "than ledger_entries holds"),
+        ("UPDATE ledger_entries SET state = 'active' WHERE name = 'c'", 12, "than ledger_entries holds"),
+        ("UPDATE ledger_entries SET tenant = NULL WHERE name = 'b'", 8, "than ledger_entries holds"),
+        ("UPDATE ledger_entries SET passed = NULL WHERE name = 'a'", 4, "than ledger_entries holds"),
+        ("UPDATE ledger_entries SET scores = '{}' WHERE name = 'c'", 12, "than ledger_entries holds"),
         ("DELETE FROM ledger_entries WHERE name = 'b'", 8, "which is gone"),
-        ("UPDATE ledger_keys SET scope = 'admin'", 13, "otherwise than ledger_keys"),
-        ("UPDATE ledger_keys SET hash = 'x'", 13, "otherwise than ledger_keys"),
+        ("UPDATE ledger_keys SET scope = 'admin'", 13, "than ledger_keys holds"),
+        ("UPDATE ledger_keys SET hash = 'x'", 13, "than ledger_keys holds"),
         ("DELETE FROM ledger_keys", 13, "which is gone"),
         ("DELETE FROM ledger_artifacts", 2, "stored the artifact"),
         ("DELETE FROM ledger_artifacts WHERE file = 'eraser_config.json'", 2, "stored the artifact"),
@@ -159,7 +159,7 @@ def test_an_entry_that_nobody_requested(ledger: Ledger, database_url: str) -> No
             f"SELECT '{'f' * 32}', 'smuggled', {columns} FROM ledger_entries WHERE name = 'a'"
         )
     report = ledger.verify_chain()
-    assert not report.ok and report.bad is None and "no event tells of it" in str(report.why)
+    assert not report.ok and report.bad is None and "no event recorded it" in str(report.why)
     with pytest.raises(LedgerError, match="tampered"):
         ledger.active_set()
 

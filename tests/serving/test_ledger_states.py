@@ -181,7 +181,7 @@ def test_an_artifact_that_is_not_what_its_digest_says(ledger: Ledger) -> None:
     entry = ledger.request("e", by="x", inputs=b"kept")
     made = artifact(1)
     made["artifact"] = {**made["artifact"], "eraser_model.safetensors": b"something else"}
-    with pytest.raises(InputError, match="none of the artifact's files"):
+    with pytest.raises(InputError, match="no file of the artifact has this digest"):
         ledger.fitted(entry.id, by="x", **made)
     assert ledger.get(entry.id).state == "requested" and ledger.inputs(entry.id) == b"kept"
 

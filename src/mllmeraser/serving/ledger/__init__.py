@@ -1,4 +1,4 @@
-"""The ledger: the record of requests and their erasers, of what is in force, and of who changed it."""
+"""The ledger: the record of erasure requests, their erasers, the active set, and every change to them."""
 
 from mllmeraser.serving.ledger.chain import Event
 from mllmeraser.serving.ledger.check import ChainReport

@@ -1,4 +1,4 @@
-"""The files of erasers, stored once per digest, and never given out unless they are what was stored."""
+"""The files of erasers, stored once per digest and checked against their checksums on every read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mllmeraser.serving.ledger import tables
 from mllmeraser.serving.ledger.errors import LedgerError
 from mllmeraser.serving.ledger.states import DIGEST
 
-# Keys of a manifest that say where an eraser comes from, not how it acts: who fits the same again gets others.
+# Keys of a manifest that describe an eraser without changing what it does. A repeated fit gets other values.
 DESCRIPTIVE = frozenset(
     {"created", "package_version", "subjects", "counts", "data", "calibration", "verification", "derived_from"}
 )
@@ -25,42 +25,25 @@ def checksums(files: Mapping[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
 
 
-def check_files(digest: str, files: Mapping[str, bytes]) -> None:
-    """Make sure that these are files that may be stored under this digest.
-
-    Raises:
-        InputError: If the digest is of none of the files, or a file has no plain name.
-    """
-    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
-        raise InputError("the digest of an artifact is the SHA-256 of its tensors, 64 hex digits")
-    for name, data in files.items():
-        if not name or len(name) > 128 or not name.isprintable() or "/" in name or "\\" in name:
-            raise InputError(f"{name!r} is no plain file name")
-        if not isinstance(data, bytes):
-            raise InputError(f"{name} has to be bytes")
-    if digest not in checksums(files).values():
-        raise InputError("the digest is of none of the artifact's files: they are corrupt, or another eraser's")
-
-
 def store(connection: Connection, digest: str, files: Mapping[str, bytes]) -> dict[str, str]:
-    """Store an artifact, or keep the one that is there and acts the same; gives the checksums of what is stored.
+    """Store an artifact, unless an equivalent one is in use. Returns the checksums of the stored files.
 
     Raises:
-        InputError: If the files cannot be stored under this digest, or an artifact in use has the same tensors and
-            acts otherwise (another strength, threshold or policy).
+        InputError: If the files cannot be stored under this digest, or an artifact in use has the same tensors
+            but another strength, threshold or policy.
         LedgerError: If an artifact in use has the same tensors and is damaged.
     """
-    check_files(digest, files)
+    _check_files(digest, files)
     sums = checksums(files)
-    rows = _rows(connection, digest)
-    if rows and {row["file"]: row["sha256"] for row in rows} != sums and _in_use(connection, digest):
-        there = load(connection, digest)
-        if not _acts_alike(there, files):
+    stored = stored_checksums(connection, digest)
+    if stored and stored != sums and _in_use(connection, digest):
+        present = load(connection, digest)
+        if not _equivalent(present, files):
             raise InputError(
                 "an eraser with the same tensors and other settings is in use: revoke it first, or fit this one again"
             )
-        return checksums(there)
-    # new, in nobody's use, or the very same: what is there may be damaged, and then this repairs it
+        return checksums(present)
+    # The stored artifact is missing, unused or identical. An identical one may be damaged: writing repairs it.
     connection.execute(delete(tables.artifacts).where(tables.artifacts.c.digest == digest))
     fresh = [{"digest": digest, "file": name, "sha256": sums[name], "data": files[name]} for name in sorted(files)]
     connection.execute(insert(tables.artifacts), fresh)
@@ -68,12 +51,13 @@ def store(connection: Connection, digest: str, files: Mapping[str, bytes]) -> di
 
 
 def load(connection: Connection, digest: str) -> dict[str, bytes]:
-    """The files of an artifact.
+    """The files of an artifact, by name.
 
     Raises:
-        LedgerError: If there is none of this digest, or what is stored is not what was stored.
+        LedgerError: If no artifact has this digest, or a stored file was damaged.
     """
-    rows = _rows(connection, digest)
+    query = select(tables.artifacts).where(tables.artifacts.c.digest == digest)
+    rows = tables.rows(connection, query) if _is_digest(digest) else []
     if not rows:
         raise LedgerError(f"no artifact {str(digest)[:12]} is stored")
     files = {row["file"]: bytes(row["data"]) for row in rows}
@@ -88,17 +72,26 @@ def load(connection: Connection, digest: str) -> dict[str, bytes]:
 
 
 def stored_checksums(connection: Connection, digest: str) -> dict[str, str]:
-    """SHA-256 of each file of an artifact as it was stored, by name; none where there is no such artifact."""
+    """SHA-256 of each file of an artifact at the time it was stored, by name. Empty if there is no such artifact."""
     table = tables.artifacts.c
     query = select(table.file, table.sha256).where(table.digest == digest).order_by(table.file)
     return {file: sum for file, sum in connection.execute(query)}
 
 
-def _rows(connection: Connection, digest: str) -> list[dict[str, Any]]:
-    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
-        return []
-    query = select(tables.artifacts).where(tables.artifacts.c.digest == digest)
-    return tables.rows(connection, query)
+def _is_digest(digest: object) -> bool:
+    return isinstance(digest, str) and DIGEST.fullmatch(digest) is not None
+
+
+def _check_files(digest: str, files: Mapping[str, bytes]) -> None:
+    if not _is_digest(digest):
+        raise InputError("the digest of an artifact is the SHA-256 of its tensors, 64 hex digits")
+    for name, data in files.items():
+        if not name or len(name) > 128 or not name.isprintable() or "/" in name or "\\" in name:
+            raise InputError(f"{name!r} is not a plain file name")
+        if not isinstance(data, bytes):
+            raise InputError(f"{name} has to be bytes")
+    if digest not in checksums(files).values():
+        raise InputError("no file of the artifact has this digest: the files are corrupt, or of another eraser")
 
 
 def _in_use(connection: Connection, digest: str) -> bool:
@@ -107,14 +100,14 @@ def _in_use(connection: Connection, digest: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _acts_alike(there: Mapping[str, bytes], files: Mapping[str, bytes]) -> bool:
-    if set(there) != set(files):
+def _equivalent(present: Mapping[str, bytes], files: Mapping[str, bytes]) -> bool:
+    if set(present) != set(files):
         return False
-    return all(there[name] == files[name] or _acting(there[name]) == _acting(files[name]) for name in files)
+    return all(files[name] == data or _functional(files[name]) == _functional(data) for name, data in present.items())
 
 
-def _acting(data: bytes) -> Any:
-    """A manifest without what is only told; the bytes themselves where they are none."""
+def _functional(data: bytes) -> Any:
+    """A manifest without its descriptive keys. Any other file is returned as it is."""
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):

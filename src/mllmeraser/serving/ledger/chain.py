@@ -1,11 +1,11 @@
-"""The record: events bound to one another by their hashes, so that none can be changed, dropped or moved unseen."""
+"""The record of events. Each event holds the hash of the one before, so any change, removal or move shows."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy import Connection, insert, select, update
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.ledger import tables
 from mllmeraser.serving.ledger.errors import LedgerError
+from mllmeraser.serving.ledger.states import stamp
 
 START = "0" * 64  # `previous` of the first event
 PAGE = 1000
@@ -24,17 +25,17 @@ class Event:
     """One record.
 
     Attributes:
-        seq: Its place, from 1 without a gap; it alone is the order, for clocks jump.
-        at: When, in UTC.
-        by: Who.
+        seq: Position, from 1 without a gap. It alone defines the order, because clocks jump.
+        at: Time in UTC.
+        by: Who made the change.
         action: What was done.
-        about: Id of the entry or key that was changed, if one was.
+        about: Id of the changed entry or key, if any.
         details: More about it, without personal data.
-        version: Version of the set in force after it.
-        in_force: Digest of the set in force after it.
-        row_digest: SHA-256 of the row of the entry or key as this event left it.
+        version: Version of the active set after this event.
+        in_force: Digest of the active set after this event.
+        row_digest: SHA-256 of the row of the entry or key after this event.
         previous: Hash of the event before.
-        hash: SHA-256 over the canonical JSON of all of this but the hash.
+        hash: SHA-256 over the canonical JSON of all other fields.
     """
 
     seq: int
@@ -50,13 +51,13 @@ class Event:
     hash: str
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain data, with the words that are hashed."""
-        return {**record_of(_row_of(self)), "hash": self.hash}
+        """Plain data, under the names that are hashed."""
+        return {**asdict(self), "at": stamp(self.at)}
 
 
 @dataclass(frozen=True)
 class Head:
-    """Where the record stands: the last event's place and hash, the version of the set in force and its digest."""
+    """The end of the record: position and hash of the last event, version and digest of the active set."""
 
     seq: int
     hash: str
@@ -66,10 +67,10 @@ class Head:
 
 
 def canonical(value: Any) -> str:
-    """The one JSON text of a value: keys sorted, no blanks, ASCII only.
+    """The canonical JSON text of a value: sorted keys, no blanks, ASCII only.
 
     Raises:
-        InputError: If it has none (NaN, infinity, or something that JSON does not know).
+        InputError: If JSON cannot express the value (NaN, infinity, an object).
     """
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -83,59 +84,42 @@ def digest_of(value: Any) -> str:
 
 
 def record_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What is hashed of a stored event: all but the hash."""
-    return {
-        "seq": row["seq"],
-        "at": row["at"],
-        "by": row["actor"],
-        "action": row["action"],
-        "about": row["about"],
-        "details": json.loads(row["details"]),
-        "version": row["version"],
-        "in_force": row["in_force"],
-        "row_digest": row["row_digest"],
-        "previous": row["previous"],
-    }
+    """The hashed part of a stored event: all fields but `hash`."""
+    same = ("seq", "at", "action", "about", "version", "in_force", "row_digest", "previous")
+    return {**{key: row[key] for key in same}, "by": row["actor"], "details": json.loads(row["details"])}
 
 
 def event_of(row: Mapping[str, Any]) -> Event:
     """A stored event."""
-    record = record_of(row)
-    return Event(**{**record, "at": datetime.fromisoformat(record["at"])}, hash=row["hash"])
-
-
-def _row_of(event: Event) -> dict[str, Any]:
-    at = event.at.isoformat(timespec="microseconds")
-    return {**event.__dict__, "at": at, "actor": event.by, "details": canonical(event.details)}
+    return Event(**{**record_of(row), "at": datetime.fromisoformat(row["at"])}, hash=row["hash"])
 
 
 def read_head(connection: Connection, *, lock: bool = False) -> Head:
-    """Where the record stands; `lock` makes other writers wait (on SQLite they do anyway).
+    """The end of the record. `lock` makes other writers wait (on SQLite they always do).
 
     Raises:
         LedgerError: If the row is missing.
     """
-    query = select(tables.head)
+    table = tables.head.c
+    query = select(table.seq, table.hash, table.version, table.in_force, table.salt)
     row = tables.one(connection, query.with_for_update() if lock else query)
     if row is None:
-        raise LedgerError("the ledger has no head: it was tampered with, or a backup was not restored as a whole")
-    return Head(row["seq"], row["hash"], row["version"], row["in_force"], row["salt"])
+        raise LedgerError("the ledger has no head: someone tampered with it, or a backup was only partly restored")
+    return Head(**row)
 
 
 def append(connection: Connection, head: Head, row: Mapping[str, Any]) -> tuple[Event, Head]:
-    """Put one event behind `head`; `row` has everything but its place and its hashes."""
+    """Add one event after `head`. `row` holds everything but the position and the hashes."""
     full = {**row, "seq": head.seq + 1, "previous": head.hash}
     full["hash"] = digest_of(record_of(full))
     connection.execute(insert(tables.events).values(**full))
-    after = Head(full["seq"], full["hash"], full["version"], full["in_force"], head.salt)
-    connection.execute(
-        update(tables.head).values(seq=after.seq, hash=after.hash, version=after.version, in_force=after.in_force)
-    )
-    return event_of(full), after
+    moved = {key: full[key] for key in ("seq", "hash", "version", "in_force")}
+    connection.execute(update(tables.head).values(**moved))
+    return event_of(full), replace(head, **moved)
 
 
 def walk(connection: Connection) -> Iterator[Mapping[str, Any]]:
-    """Every stored event in order, a page at a time."""
+    """Every stored event in order, read page by page."""
     after: int | None = None
     while True:
         query = select(tables.events).order_by(tables.events.c.seq).limit(PAGE)

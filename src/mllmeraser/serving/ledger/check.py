@@ -1,4 +1,4 @@
-"""Reading the whole ledger again, to find what was changed behind its back."""
+"""A check of the whole ledger, which finds any change made outside it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from sqlalchemy import Connection, select
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.ledger import tables
 from mllmeraser.serving.ledger.chain import START, digest_of, read_head, record_of, walk
-from mllmeraser.serving.ledger.entries import row_digest
 from mllmeraser.serving.ledger.errors import LedgerError
 from mllmeraser.serving.ledger.sets import read_set
 from mllmeraser.serving.ledger.states import DIGEST
@@ -20,13 +19,13 @@ from mllmeraser.serving.ledger.states import DIGEST
 
 @dataclass(frozen=True)
 class ChainReport:
-    """What reading the whole record came to.
+    """The result of a check.
 
     Attributes:
         ok: Whether everything is as it was written.
-        events: How many events are as they were written, from the first on.
-        head: Place and hash of the last of them.
-        bad: The first event that is not, or that what is stored does not agree with; None where no event tells.
+        events: Number of intact events, from the first on.
+        head: Position and hash of the last intact event.
+        bad: First event that was changed or that the tables contradict; None if no event shows the damage.
         why: What is wrong, in one line.
     """
 
@@ -37,14 +36,14 @@ class ChainReport:
     why: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain data."""
+        """Plain data."""
         place = {"seq": self.head[0], "hash": self.head[1]}
         return {"ok": self.ok, "events": self.events, "head": place, "bad": self.bad, "why": self.why}
 
 
 @dataclass
-class _Walked:
-    """What the events that were walked say, the last word on each."""
+class _Replay:
+    """What the events read so far say about the head, each row and each artifact."""
 
     seq: int = 0
     hash: str = START
@@ -54,122 +53,115 @@ class _Walked:
     files: dict[str, tuple[int, Mapping[str, str]]] = field(default_factory=dict)
 
 
-class _Bad(Exception):
+class _Mismatch(Exception):
     def __init__(self, seq: int | None, why: str) -> None:
         super().__init__(why)
         self.seq, self.why = seq, why
 
 
 def parse_head(text: str) -> tuple[int, str]:
-    """A head as `ledger verify` shows it: SEQ:HASH.
+    """Parse a head as `ledger verify` shows it: SEQ:HASH.
 
     Raises:
-        InputError: If it is none.
+        InputError: If the text has another form.
     """
     seq, _, hash = text.strip().partition(":")
     if not seq.isdecimal() or not DIGEST.fullmatch(hash):
-        raise InputError(f"{text!r} is no head: give SEQ:HASH as `ledger verify` shows it")
+        raise InputError(f"{text!r} is not a head: give SEQ:HASH as `ledger verify` shows it")
     return int(seq), hash
 
 
 def check(connection: Connection, kept: tuple[int, str] | None = None) -> ChainReport:
-    """Walk every event, then compare head, entries, keys, set in force and artifacts with what the events say.
+    """Read every event, then compare head, entries, keys, active set and artifacts with what the events say.
 
     Args:
-        kept: A head that was kept elsewhere: finds a record that was cut off and went on anew.
+        kept: A head saved outside the database. It shows whether the record was cut off and continued.
     """
-    walked = _Walked()
+    replay = _Replay()
     try:
         for row in walk(connection):
-            _next(walked, row)
-            if kept is not None and walked.seq == kept[0] and walked.hash != kept[1]:
-                raise _Bad(walked.seq, "its hash is not the one that was kept elsewhere")
-        if kept is not None and walked.seq < kept[0]:
-            raise _Bad(walked.seq + 1, f"is gone: a head at {kept[0]} was kept elsewhere")
-        _check_head(connection, walked)
-        _check_rows(connection, walked)
-        _check_files(connection, walked)
-    except _Bad as bad:
-        return ChainReport(False, walked.seq, (walked.seq, walked.hash), bad.seq, bad.why)
-    return ChainReport(True, walked.seq, (walked.seq, walked.hash))
+            _next(replay, row)
+            if kept is not None and replay.seq == kept[0] and replay.hash != kept[1]:
+                raise _Mismatch(replay.seq, "differs from the head kept elsewhere")
+        if kept is not None and replay.seq < kept[0]:
+            raise _Mismatch(replay.seq + 1, f"is gone: the head kept elsewhere is at event {kept[0]}")
+        _check_head(connection, replay)
+        _check_rows(connection, replay)
+        _check_files(connection, replay)
+    except _Mismatch as bad:
+        return ChainReport(False, replay.seq, (replay.seq, replay.hash), bad.seq, bad.why)
+    return ChainReport(True, replay.seq, (replay.seq, replay.hash))
 
 
-def _next(walked: _Walked, row: Mapping[str, Any]) -> None:
-    seq = walked.seq + 1
+def _next(replay: _Replay, row: Mapping[str, Any]) -> None:
+    seq = replay.seq + 1
     if row["seq"] != seq:
-        raise _Bad(seq, f"is missing: {row['seq']} follows {walked.seq}")
-    if row["previous"] != walked.hash:
-        raise _Bad(seq, "does not follow the event before it")
+        raise _Mismatch(seq, f"is missing: event {row['seq']} follows event {replay.seq}")
+    if row["previous"] != replay.hash:
+        raise _Mismatch(seq, "does not follow the event before it")
     try:
         record = record_of(row)
         right = digest_of(record)
     except (ValueError, TypeError, RecursionError):
-        raise _Bad(seq, "cannot be read") from None
+        raise _Mismatch(seq, "cannot be read") from None
     if row["hash"] != right:
-        raise _Bad(seq, "was changed: its hash is of something else")
-    if record["version"] != walked.version + int(record["in_force"] != walked.in_force):
-        raise _Bad(seq, "skips a version of the set in force")
-    walked.seq, walked.hash = seq, right
-    walked.version, walked.in_force = record["version"], record["in_force"]
+        raise _Mismatch(seq, "was changed: its hash does not match its content")
+    if record["version"] != replay.version + int(record["in_force"] != replay.in_force):
+        raise _Mismatch(seq, "skips a version of the set in force")
+    replay.seq, replay.hash = seq, right
+    replay.version, replay.in_force = record["version"], record["in_force"]
     if record["row_digest"] is not None:
-        walked.rows[record["about"]] = (seq, record["row_digest"])
+        replay.rows[record["about"]] = (seq, record["row_digest"])
     details = record["details"]
     if record["action"] == "fitted":
-        walked.files[details["artifact"]] = (seq, details["files"])
+        replay.files[details["artifact"]] = (seq, details["files"])
 
 
-def _check_head(connection: Connection, walked: _Walked) -> None:
+def _check_head(connection: Connection, replay: _Replay) -> None:
     try:
         head = read_head(connection)
     except LedgerError as error:
-        raise _Bad(None, str(error)) from None
-    if head.seq > walked.seq:
-        raise _Bad(walked.seq + 1, f"is gone: the head stands at {head.seq}")
-    if (head.seq, head.hash, head.version, head.in_force) != (
-        walked.seq,
-        walked.hash,
-        walked.version,
-        walked.in_force,
-    ):
-        raise _Bad(walked.seq, "is last, and the head does not stand there")
+        raise _Mismatch(None, str(error)) from None
+    if head.seq > replay.seq:
+        raise _Mismatch(replay.seq + 1, f"is gone: the head is at event {head.seq}")
+    if any(getattr(head, key) != getattr(replay, key) for key in ("seq", "hash", "version", "in_force")):
+        raise _Mismatch(replay.seq, "is the last event, but the head points elsewhere")
 
 
-def _check_rows(connection: Connection, walked: _Walked) -> None:
-    """Every entry and key is as its last event left it, none is missing, none came by another way."""
-    left, bad = dict(walked.rows), []
+def _check_rows(connection: Connection, replay: _Replay) -> None:
+    """Check that every entry and key is as its last event left it, with none missing and none added."""
+    left, bad = dict(replay.rows), []
     for table in (tables.entries, tables.keys):
         for row in tables.rows(connection, select(table)):
             seq, right = left.pop(row["id"], (0, ""))
             if not right:
-                raise _Bad(None, f"{row['id']} is in {table.name}, and no event tells of it")
+                raise _Mismatch(None, f"{row['id']} is in {table.name}, but no event recorded it")
             if _digest_or_none(row) != right:
-                bad.append((seq, f"left {row['id']} otherwise than {table.name} has it"))
+                bad.append((seq, f"recorded other values for {row['id']} than {table.name} holds"))
     bad += [(seq, f"is about {about}, which is gone") for about, (seq, _) in left.items()]
     if bad:
-        raise _Bad(*min(bad))
-    if read_set(connection, 0).digest != walked.in_force:
-        raise _Bad(walked.seq, "is last, and the set in force is not the one it left")
+        raise _Mismatch(*min(bad))
+    if read_set(connection, 0).digest != replay.in_force:
+        raise _Mismatch(replay.seq, "is the last event, but the set in force is not the one it recorded")
 
 
 def _digest_or_none(row: Mapping[str, Any]) -> str | None:
     try:
-        return row_digest(row)
-    except Exception:  # bytes where text should be, and the like: not as it was written, whatever it is
+        return digest_of(row)
+    except Exception:  # such as bytes in a text column: in any case not what was written
         return None
 
 
-def _check_files(connection: Connection, walked: _Walked) -> None:
-    """The artifacts that entries use are, byte by byte, what the events say was stored."""
-    table = tables.entries.c
-    used = select(table.artifact_digest).where(table.state != "revoked", table.artifact_digest.is_not(None)).distinct()
+def _check_files(connection: Connection, replay: _Replay) -> None:
+    """Check that the artifacts in use are byte for byte what the events say was stored."""
+    entry, artifact = tables.entries.c, tables.artifacts.c
+    used = select(entry.artifact_digest).where(entry.state != "revoked", entry.artifact_digest.is_not(None)).distinct()
     bad = []
     for (digest,) in connection.execute(used).all():
-        rows = connection.execute(
-            select(tables.artifacts.c.file, tables.artifacts.c.data).where(tables.artifacts.c.digest == digest)
-        )
+        rows = connection.execute(select(artifact.file, artifact.data).where(artifact.digest == digest))
         stored = {row.file: hashlib.sha256(bytes(row.data)).hexdigest() for row in rows}
-        seq, right = walked.files.get(digest, (walked.seq, {}))
+        seq, right = replay.files.get(digest, (replay.seq, {}))
         if stored != right:
-            bad.append((seq, f"stored the artifact {digest[:12]} otherwise than it is now"))
+            bad.append((seq, f"stored the artifact {digest[:12]}, which has changed since"))
     if bad:
-        raise _Bad(*min(bad))
+        raise _Mismatch(*min(bad))

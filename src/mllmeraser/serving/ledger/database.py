@@ -1,4 +1,4 @@
-"""One database, SQLite or PostgreSQL: how it is reached, how transactions begin, how its errors are told."""
+"""Access to one database, SQLite or PostgreSQL: its address, its transactions and its errors."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ LOST = "the ledger's database cannot be reached"
 
 
 def parse_url(url: str) -> URL:
-    """The address of a database; a plain path is a file of SQLite.
+    """Parse the address of a database. A plain path is an SQLite file.
 
     Raises:
-        InputError: If it is no address, or of a database that no ledger lives in.
+        InputError: If it is not an address, or names an unsupported database.
     """
     if "://" not in url:
         return _file(URL.create("sqlite", database=url))
@@ -39,41 +39,42 @@ def parse_url(url: str) -> URL:
         return _file(parsed)
     if kind in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
-    raise InputError(f"a ledger cannot live in {kind}: use sqlite:///FILE or postgresql://...")
+    raise InputError(f"{kind} is not supported for a ledger: use sqlite:///FILE or postgresql://...")
 
 
 def _file(url: URL) -> URL:
     if not url.database or url.database.startswith((":memory:", "file:")) or url.query:
-        raise InputError("a ledger needs a file that stays: sqlite:///FILE")
+        raise InputError("a ledger needs a file on disk: sqlite:///FILE")
     return url.set(drivername="sqlite+pysqlite")
 
 
 class Database:
-    """Connections, read transactions that see one moment, and write transactions one after the other."""
+    """Connections to a database. Each read transaction sees one state; write transactions run one after another."""
 
     def __init__(self, url: str, *, timeout_s: float = 30.0, create: bool = True) -> None:
-        """Prepare to use the database at `url`; a missing file is made, readable by its owner only.
+        """Prepare to use the database at `url`.
 
         Args:
+            url: See `parse_url`.
             timeout_s: How long to wait for another writer.
-            create: Whether a file of SQLite may be made.
+            create: Create a missing SQLite file, readable only by its owner.
 
         Raises:
             InputError: If the address cannot be used.
-            LedgerError: If there is no such file, or it cannot be made.
+            LedgerError: If the file is missing or cannot be created.
         """
         self.url = parse_url(url)
         self.postgresql = self.url.get_backend_name() == "postgresql"
         self.shown = self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
         self._timeout = timeout_s
-        self._writer = threading.Lock()  # threads wait here, not in the polling of SQLite
+        self._writer = threading.Lock()  # threads wait here instead of polling SQLite
         self._closed = False
         if not self.postgresql:
             _prepare_file(Path(str(self.url.database)), create=create)
         self.engine = self._engine()
 
     def _engine(self) -> Engine:
-        # parameters stay out of messages: among them are packed requests
+        # parameters are hidden because packed requests are among them
         options: dict[str, Any] = {"hide_parameters": True, "pool_timeout": self._timeout}
         if self.postgresql:
             return create_engine(
@@ -86,7 +87,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that sees the database as it was at one moment.
+        """A read transaction, which sees one state of the database.
 
         Raises:
             LedgerError: If the database cannot be read.
@@ -99,17 +100,16 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that changes the database: all of it is stored, or nothing.
+        """A write transaction.
 
-        On PostgreSQL writers are put in order by locking the row of the head, which is the first thing that
-        `Change` does; on SQLite there is one writer at a time anyway.
+        In PostgreSQL, writers queue for the row of the head, which `Change` locks first. SQLite allows one writer.
 
         Raises:
-            LedgerError: If it cannot be stored.
+            LedgerError: If the database cannot be written.
         """
         with self._translated(), self._alone(), self._connect() as connection:
             connection = connection.execution_options(ledger_writes=True)
-            if self.postgresql:  # who waited for the head has to see it as the one before left it
+            if self.postgresql:  # a writer that waited for the head has to see the changes of the writer before
                 connection = connection.execution_options(isolation_level="READ COMMITTED")
             with connection.begin():
                 if self.postgresql:
@@ -117,22 +117,22 @@ class Database:
                 yield connection
 
     def shrink(self) -> None:
-        """Take erased bytes out of SQLite's journal too, if nobody reads; PostgreSQL's autovacuum comes by itself."""
+        """Remove erased bytes from SQLite's journal, unless someone is reading. PostgreSQL's autovacuum does it."""
         if self.postgresql:
             return
         try:
             with self.engine.connect() as connection:
                 driver: Any = connection.connection.driver_connection
-                driver.execute("PRAGMA busy_timeout = 100")  # a long reading does not hold up the change
+                driver.execute("PRAGMA busy_timeout = 100")  # do not wait for a long read
                 try:
                     driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
                 finally:
                     driver.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
         except (SQLAlchemyError, sqlite3.Error):
-            pass  # the next one will; the change itself is stored
+            pass  # the change itself is stored, and the next call shrinks the journal
 
     def close(self) -> None:
-        """Close every connection; nothing can be asked afterwards."""
+        """Close every connection. Later calls raise a LedgerError."""
         self._closed = True
         self.engine.dispose()
 
@@ -155,30 +155,30 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
-            # not chained: what the driver says may quote a row
-            raise translate(error, self.shown) from None
+            # not chained, because the driver's message may quote a row
+            raise _translate(error, self.shown) from None
 
 
-def translate(error: Exception, shown: str) -> LedgerError:
-    """An error of the database as one of ours; `shown` is its address without the password."""
+def _translate(error: Exception, shown: str) -> LedgerError:
+    """Convert a database error. `shown` is the address without the password."""
     cause = (error.orig if isinstance(error, DBAPIError) else None) or error
-    said = (str(cause).splitlines() or [type(cause).__name__])[0]
+    message = (str(cause).splitlines() or [type(cause).__name__])[0]
     state = getattr(cause, "sqlstate", None)
-    if isinstance(error, IntegrityError) and ("ledger_entries_name" in said or "ledger_entries.name" in said):
+    if isinstance(error, IntegrityError) and ("ledger_entries_name" in message or "ledger_entries.name" in message):
         return NameTakenError("another entry has this name")
-    if state == "53100" or "database or disk is full" in said:
+    if state == "53100" or "database or disk is full" in message:
         return LedgerError(FULL)
-    if state == "55P03" or "database is locked" in said:
+    if state == "55P03" or "database is locked" in message:
         return LedgerError(BUSY)
-    if "unable to open database file" in said or "not a database" in said:
-        return LedgerError(f"{shown}: cannot be opened as a ledger ({said})")
+    if "unable to open database file" in message or "not a database" in message:
+        return LedgerError(f"{shown}: cannot be opened as a ledger ({message})")
     if isinstance(error, DBAPIError) and (error.connection_invalidated or (hasattr(cause, "sqlstate") and not state)):
-        return LedgerError(f"{LOST}: {shown} ({said.rpartition('failed: ')[2]})")
+        return LedgerError(f"{LOST}: {shown} ({message.rpartition('failed: ')[2]})")
     if state is not None and state[:2] in ("08", "28", "3D", "53", "57"):
-        return LedgerError(f"{LOST}: {shown} ({said})")
-    if state == "42P01" or "no such table" in said:
+        return LedgerError(f"{LOST}: {shown} ({message})")
+    if state == "42P01" or "no such table" in message:
         return LedgerError(f"{shown}: there is no ledger in this database")
-    return LedgerError(f"{shown}: the ledger's database refused ({said})")
+    return LedgerError(f"{shown}: the ledger's database refused ({message})")
 
 
 def _prepare_file(path: Path, *, create: bool) -> None:
@@ -193,10 +193,10 @@ def _prepare_file(path: Path, *, create: bool) -> None:
 
 
 def _prepare_sqlite(driver: sqlite3.Connection, _: Any) -> None:
-    driver.isolation_level = None  # transactions begin in `_begin_sqlite`, and only there
+    driver.isolation_level = None  # only `_begin_sqlite` begins transactions
     for pragma in ("foreign_keys = ON", "secure_delete = ON", "synchronous = FULL"):
         driver.execute(f"PRAGMA {pragma}")
-    # Readers do not wait for the writer. SQLite does not wait for its turn to change the mode, so this does.
+    # WAL lets readers go on during a write. SQLite does not wait for a lock to change the mode, so this loop does.
     for _attempt in range(100):
         try:
             if driver.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":

@@ -1,4 +1,4 @@
-"""One erasure and its row."""
+"""One erasure and its database row."""
 
 from __future__ import annotations
 
@@ -11,33 +11,30 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from mllmeraser.serving.ledger import tables
-from mllmeraser.serving.ledger.chain import canonical, digest_of
+from mllmeraser.serving.ledger.chain import canonical
 from mllmeraser.serving.ledger.errors import UnknownEntryError
 from mllmeraser.serving.ledger.states import ID, NAME, State, stamp, stamp_or_none, time_of
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One erasure.
+    """One erasure. All times are in UTC.
 
     Attributes:
         id: 32 hex digits.
-        name: An operator's label, never a person's name; unique among all that are not revoked.
-        tenant: Whose it is; None for everybody's.
-        default: Whether it applies to every request (of the tenant), or only where `model@name` selects it.
-        state: Where it stands.
-        requested_at: When it was requested, in UTC.
-        requested_by: Who requested it.
-        starts_at: When it is to come into force by itself.
-        expires_at: When it is to go out of force.
+        name: An operator's label, never a person's name. Unique among entries that are not revoked.
+        tenant: The tenant it belongs to; None for all tenants.
+        default: Whether it applies to every request (of the tenant), or only to those that ask for `model@name`.
+        starts_at: When it becomes active by itself.
+        expires_at: When it stops being active.
         artifact_digest: SHA-256 of the tensors of its eraser.
-        fingerprint: Of the model that its eraser was fitted on.
+        fingerprint: Fingerprint of the model that its eraser was fitted on.
         request_digests: Salted digests and counts of the request, no personal data.
         scores: What verification measured.
-        passed: Whether verification was passed; None before it.
-        failure: Why fitting failed, or, in state "fitted", verifying; one line without personal data.
-        pending: Somebody activated it, and its time has not come.
-        seq: Place of its request in the record: the order of entries.
+        passed: Whether verification passed; None before it.
+        failure: Why fitting failed, or, in state "fitted", why verification did. One line without personal data.
+        pending: True between an activation and its start time.
+        seq: Position of its request in the record, which orders entries.
     """
 
     id: str
@@ -59,9 +56,13 @@ class Entry:
     seq: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain data, times as text."""
+        """Plain data, times as text."""
         times = ("requested_at", "starts_at", "expires_at")
         return {**asdict(self), **{key: stamp_or_none(getattr(self, key)) for key in times}}
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether it has expired."""
+        return self.expires_at is not None and self.expires_at <= now
 
 
 def row_of(entry: Entry) -> dict[str, Any]:
@@ -82,20 +83,12 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
     """The entry of a row."""
     rest = {key: value for key, value in row.items() if key != "is_default"}
     times = {key: time_of(row[key]) for key in ("requested_at", "starts_at", "expires_at")}
-    texts = {
-        "request_digests": json.loads(row["request_digests"]),
-        "scores": None if row["scores"] is None else json.loads(row["scores"]),
-    }
+    texts = {key: None if row[key] is None else json.loads(row[key]) for key in ("request_digests", "scores")}
     return Entry(**{**rest, **times, **texts, "default": row["is_default"]})
 
 
-def row_digest(row: Mapping[str, Any]) -> str:
-    """What an event keeps of the row that it left behind."""
-    return digest_of(dict(row))
-
-
 def find(connection: Connection, id_or_name: str) -> Entry:
-    """The entry of this id, or the one of this name that is not revoked.
+    """The entry with this id, or the entry with this name that is not revoked.
 
     Raises:
         UnknownEntryError: If there is none.

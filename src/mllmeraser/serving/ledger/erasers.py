@@ -1,4 +1,4 @@
-"""Erasers as the ledger stores them. Apart from the rest, for this needs torch."""
+"""Conversion between erasers and the files in the ledger. A module of its own because it needs torch."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mllmeraser.serving.ledger.ledger import Ledger
 
 @dataclass(frozen=True)
 class Artifact:
-    """An eraser as the ledger takes it.
+    """An eraser in the form that the ledger stores.
 
     Attributes:
         files: Its two files by name.
         digest: SHA-256 of its tensor file.
-        fingerprint: Of the model it was fitted on.
-        digests: Digests and counts of its data, as its manifest has them; no personal data.
+        fingerprint: Fingerprint of the model it was fitted on.
+        digests: Digests and counts of its data from its manifest, no personal data.
     """
 
     files: Mapping[str, bytes]
@@ -34,10 +34,10 @@ class Artifact:
 
 
 def artifact_from_folder(folder: Path) -> Artifact:
-    """The eraser in a folder, once it is known to be a valid one.
+    """Read and validate the eraser in a folder.
 
     Raises:
-        ArtifactError: If it is missing, corrupt, inconsistent, of a newer format, or changes while it is read.
+        ArtifactError: If it is missing, corrupt, inconsistent, of a newer format, or changes during the read.
     """
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder")
@@ -53,23 +53,23 @@ def artifact_from_folder(folder: Path) -> Artifact:
 
 
 def artifact_of(eraser: Eraser) -> Artifact:
-    """An eraser that is not in a folder."""
+    """The artifact of an eraser in memory."""
     with tempfile.TemporaryDirectory() as scratch:
         return artifact_from_folder(eraser.save_pretrained(Path(scratch) / "eraser"))
 
 
 def eraser_of(files: Mapping[str, bytes]) -> Eraser:
-    """The eraser that `Ledger.artifact` gave the files of.
+    """Load an eraser from the files that `Ledger.artifact` returned.
 
     Raises:
-        ArtifactError: If they are not those of a valid eraser.
+        ArtifactError: If they are not the files of a valid eraser.
     """
     with _folder_of(files) as folder:
         return Eraser.from_pretrained(folder)
 
 
 def artifact_from_files(files: Mapping[str, bytes]) -> Artifact:
-    """The eraser that these are the two files of, by name, once it is known to be a valid one.
+    """Validate the two files of an eraser, by name.
 
     Raises:
         ArtifactError: As `artifact_from_folder`.
@@ -79,7 +79,7 @@ def artifact_from_files(files: Mapping[str, bytes]) -> Artifact:
 
 
 def add(ledger: Ledger, artifact: Artifact, name: str, *, by: str, tenant: str | None, default: bool) -> Entry:
-    """Put an eraser that was made elsewhere into the ledger: requested and fitted in one change."""
+    """Add an existing eraser to the ledger: `Ledger.add` with the fields of an `Artifact`."""
     return ledger.add(
         name,
         by=by,
@@ -95,11 +95,11 @@ def add(ledger: Ledger, artifact: Artifact, name: str, *, by: str, tenant: str |
 @contextmanager
 def _folder_of(files: Mapping[str, bytes]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "eraser"  # errors name it
+        folder = Path(scratch) / "eraser"  # this name appears in errors
         folder.mkdir()
         for name in (CONFIG_FILE, TENSOR_FILE):
             if name not in files:
-                raise ArtifactError(f"the stored artifact is no eraser: {name} is missing")
+                raise ArtifactError(f"the stored artifact is not an eraser: {name} is missing")
             (folder / name).write_bytes(files[name])
         yield folder
 

@@ -1,4 +1,4 @@
-"""The errors of the ledger; nothing else leaves this room."""
+"""All errors that a ledger raises."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ from mllmeraser.samples.errors import InputError, MLLMEraserError
 
 
 class LedgerError(MLLMEraserError):
-    """The ledger could not do what it was asked: database out of reach, disk full, stored bytes damaged.
-
-    Nothing was changed.
-    """
+    """The database is out of reach or full, or stored bytes are damaged. Nothing was changed."""
 
 
 class UnknownEntryError(LedgerError, InputError):
-    """There is no entry or key of this id or name."""
+    """No entry or key has this id or name."""
 
 
 class TransitionError(LedgerError, InputError):
-    """The entry is in a state from which this step is not allowed."""
+    """The state of the entry does not allow this step."""
 
 
 class NameTakenError(LedgerError, InputError):
-    """Another entry, not revoked, has this name."""
+    """An entry that is not revoked already has this name."""
 
 
 class UnknownEraser(InputError):
-    """A request asks for an eraser that is not in force for its tenant."""
+    """A request names an eraser that is not active for its tenant."""

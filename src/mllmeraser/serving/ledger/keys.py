@@ -1,4 +1,4 @@
-"""Keys of clients and operators: shown once, stored as argon2id hashes."""
+"""Keys of clients and operators. A key is shown once and stored as an argon2id hash."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -26,12 +26,12 @@ from mllmeraser.serving.ledger.states import Scope, check_scope, check_tenant, c
 SECRET = re.compile(r"mk_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
 CACHE_SECONDS = 60.0
 CACHE_SIZE = 4096
-AT_ONCE = 2  # hashes computed at the same time: each takes 64 MiB
+AT_ONCE = 2  # hashes computed at the same time; each takes 64 MiB
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who a request comes from."""
+    """The sender of a request."""
 
     key_id: str
     label: str
@@ -41,7 +41,7 @@ class Principal:
 
 @dataclass(frozen=True)
 class KeyRecord:
-    """What is known of a key; not the key."""
+    """The stored facts about a key, without the key."""
 
     id: str
     label: str
@@ -52,35 +52,29 @@ class KeyRecord:
     revoked_at: datetime | None
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain data, times as text."""
+        """Plain data, times as text."""
         return {**asdict(self), "created_at": stamp(self.created_at), "revoked_at": stamp_or_none(self.revoked_at)}
 
 
 class KeyRing:
-    """Checks keys. A key that was checked is believed for a minute, so that the slow hash is not paid each time."""
+    """Checks keys. A checked key stays valid for a minute, so that the slow hash is not computed each time."""
 
-    def __init__(
-        self,
-        database: Database,
-        hasher: PasswordHasher | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Check keys against `database`; tests give a lighter `hasher` and a clock of their own."""
+    def __init__(self, database: Database, hasher: PasswordHasher | None = None) -> None:
+        """Check keys against `database`; tests pass a faster `hasher`."""
         self._database = database
         self._hasher = hasher or PasswordHasher()
-        self._monotonic = monotonic
+        self._monotonic = time.monotonic
         self._salt = secrets.token_bytes(32)
         self._cache: dict[bytes, tuple[Principal, float]] = {}
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(AT_ONCE)
         self._revocations = 0
-        self._nobody: str | None = None
 
     def add(self, change: Change, *, label: str, scope: Scope, tenant: str | None) -> tuple[KeyRecord, str]:
-        """A new key: its record, and the secret, which is not kept.
+        """Create a key. Returns its record and the secret, which is not stored.
 
         Raises:
-            InputError: If label, scope or tenant cannot be.
+            InputError: If label, scope or tenant is invalid.
         """
         label, scope, tenant = check_text("the label", label, 120), check_scope(scope), check_tenant(tenant)
         if (scope == "admin" and tenant is not None) or (scope == "tenant-admin" and tenant is None):
@@ -89,26 +83,24 @@ class KeyRing:
         while _row(change.connection, id) is not None:
             id = secrets.token_hex(4)
         secret = f"mk_{id}_{secrets.token_urlsafe(32)}"
+        details = {"label": label, "scope": scope, "tenant": tenant}
         row = {
             "id": id,
-            "label": label,
-            "scope": scope,
-            "tenant": tenant,
-            "hash": self._hasher.hash(_bound(secret, scope, tenant)),
+            **details,
+            "hash": self._hasher.hash(_hashed_text(secret, scope, tenant)),
             "created_at": stamp(change.now),
             "created_by": change.by,
             "revoked_at": None,
         }
-        details = {"label": label, "scope": scope, "tenant": tenant}
         change.write(tables.keys, row, "key-added", details)
         return _record(row), secret
 
     def revoke(self, change: Change, id: str) -> KeyRecord:
-        """Stop a key for good.
+        """Revoke a key for good.
 
         Raises:
             UnknownEntryError: If there is no such key.
-            TransitionError: If it is revoked already.
+            TransitionError: If it is already revoked.
         """
         row = _row(change.connection, id)
         if row is None:
@@ -120,13 +112,13 @@ class KeyRing:
         return _record(row)
 
     def forget(self) -> None:
-        """Believe no key without looking: after a revocation."""
+        """Clear the cache after a revocation."""
         with self._lock:
             self._revocations += 1
             self._cache.clear()
 
     def authenticate(self, secret: str) -> Principal | None:
-        """Whose secret this is, or None. An unknown key takes as long as a wrong one.
+        """The owner of a secret, or None. An unknown key takes as long as a wrong one.
 
         Raises:
             LedgerError: If the database cannot be read and the secret was not checked within the last minute.
@@ -134,66 +126,68 @@ class KeyRing:
         match = SECRET.fullmatch(secret) if isinstance(secret, str) else None
         if match is None:
             return None
-        known = self._digest(secret)
-        believed = self._believed(known)
-        if believed is not None:
-            return believed
+        digest = self._digest(secret)
+        cached = self._cached(digest)
+        if cached is not None:
+            return cached
         with self._slots:
-            # Of many requests with one key at once the first has it checked; the others waited for a slot meanwhile.
-            believed = self._believed(known)
-            return believed if believed is not None else self._check(known, match[1], secret)
-
-    def _believed(self, known: bytes) -> Principal | None:
-        """Whose secret it is, where it was checked within the last minute."""
-        with self._lock:
-            principal, until = self._cache.get(known, (None, 0.0))
-        return principal if self._monotonic() < until else None
-
-    def _check(self, known: bytes, id: str, secret: str) -> Principal | None:
-        with self._lock:
-            seen = self._revocations
-        started = self._monotonic()
-        principal = self._look_up(id, secret)
-        if principal is None:
-            with self._lock:
-                self._cache.pop(known, None)
-        else:
-            self._believe(known, principal, started + CACHE_SECONDS, seen)
-        return principal
+            # Another request may have checked the same key while this one waited for its slot.
+            cached = self._cached(digest)
+            return cached if cached is not None else self._check(digest, match[1], secret)
 
     def recognises(self, secret: str) -> bool:
-        """Whether this secret passed here before, and since then neither failed nor any key was revoked.
+        """Whether this secret passed before, has not failed since, and no key was revoked since.
 
-        It may be worthless by now, which `authenticate` tells; here nothing is read and nothing hashed.
+        This reads and hashes nothing. The secret may be invalid by now: only `authenticate` decides.
         """
         with self._lock:
             return self._digest(secret) in self._cache
 
     def claimed(self, secret: str) -> str | None:
-        """Id of the key in force that a secret says it is of, rightly or wrongly; None where there is none.
+        """Id of the valid key that a secret claims to belong to, unchecked; None if there is no such key.
 
         Raises:
             LedgerError: If the database cannot be read.
         """
         match = SECRET.fullmatch(secret)
-        if match is None:
-            return None
-        with self._database.reading() as connection:
-            row = _row(connection, match[1])
-        return None if row is None or row["revoked_at"] is not None else match[1]
+        return match[1] if match is not None and self._valid_row(match[1]) is not None else None
+
+    def _cached(self, digest: bytes) -> Principal | None:
+        """The owner of a secret that passed within the last minute."""
+        with self._lock:
+            principal, until = self._cache.get(digest, (None, 0.0))
+        return principal if self._monotonic() < until else None
+
+    def _check(self, digest: bytes, id: str, secret: str) -> Principal | None:
+        with self._lock:
+            revocations = self._revocations
+        started = self._monotonic()
+        principal = self._look_up(id, secret)
+        with self._lock:
+            if principal is None:
+                self._cache.pop(digest, None)
+            elif revocations == self._revocations:  # no key was revoked during the check
+                if len(self._cache) >= CACHE_SIZE:
+                    self._cache.clear()
+                self._cache[digest] = (principal, started + CACHE_SECONDS)
+        return principal
 
     def _digest(self, secret: str) -> bytes:
         return hashlib.sha256(self._salt + secret.encode()).digest()
 
     def _look_up(self, id: str, secret: str) -> Principal | None:
-        with self._database.reading() as connection:
-            row = _row(connection, id)
-        if row is None or row["revoked_at"] is not None:
-            self._matches(self._stranger(), secret)
+        row = self._valid_row(id)
+        if row is None:
+            self._matches(self._decoy, secret)
             return None
-        if not self._matches(row["hash"], _bound(secret, row["scope"], row["tenant"])):
+        if not self._matches(row["hash"], _hashed_text(secret, row["scope"], row["tenant"])):
             return None
         return Principal(id, row["label"], check_scope(row["scope"]), row["tenant"])
+
+    def _valid_row(self, id: str) -> dict[str, Any] | None:
+        with self._database.reading() as connection:
+            row = _row(connection, id)
+        return None if row is None or row["revoked_at"] is not None else row
 
     def _matches(self, hash: str, text: str) -> bool:
         try:
@@ -201,29 +195,20 @@ class KeyRing:
         except (Argon2Error, InvalidHashError):
             return False
 
-    def _stranger(self) -> str:
-        """A hash of nobody's secret."""
-        if self._nobody is None:
-            self._nobody = self._hasher.hash(secrets.token_hex(32))
-        return self._nobody
-
-    def _believe(self, known: bytes, principal: Principal, until: float, seen: int) -> None:
-        with self._lock:
-            if seen != self._revocations:
-                return  # something was revoked while this one was checked
-            if len(self._cache) >= CACHE_SIZE:
-                self._cache.clear()
-            self._cache[known] = (principal, until)
+    @cached_property
+    def _decoy(self) -> str:
+        """The hash that secrets of unknown keys are compared with; it never matches."""
+        return self._hasher.hash(secrets.token_hex(32))
 
 
 def list_keys(connection: Connection) -> list[KeyRecord]:
-    """Every key, revoked ones too, oldest first."""
+    """Every key, including revoked ones, oldest first."""
     query = select(tables.keys).order_by(tables.keys.c.created_at, tables.keys.c.id)
     return [_record(row) for row in tables.rows(connection, query)]
 
 
-def _bound(secret: str, scope: str, tenant: str | None) -> str:
-    """What is hashed: a row whose scope or tenant is changed behind the ledger's back no longer fits its key."""
+def _hashed_text(secret: str, scope: str, tenant: str | None) -> str:
+    """The text to hash. It includes scope and tenant, so that a row edited by hand no longer matches its key."""
     return f"{secret} {scope} {tenant or ''}"
 
 
@@ -234,6 +219,5 @@ def _row(connection: Connection, id: str) -> dict[str, Any] | None:
 
 
 def _record(row: dict[str, Any]) -> KeyRecord:
-    """The record of a row."""
     times = {"created_at": time_of(row["created_at"]), "revoked_at": time_of(row["revoked_at"])}
     return KeyRecord(**{**{key: value for key, value in row.items() if key != "hash"}, **times})

@@ -1,4 +1,4 @@
-"""Bringing a database to the revision that this package works with, and back to nothing."""
+"""Migrations of a database to a revision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mllmeraser.serving.ledger.errors import LedgerError
 
 FOLDER = Path(__file__).parent / "migrations"
 VERSION_TABLE = "ledger_revision"
-MIGRATION_LOCK = 0x6C6564676572  # "ledger": two servers that start at once migrate one after the other
+MIGRATION_LOCK = 0x6C6564676572  # "ledger": makes servers that start at once migrate one after the other
 
 
 def newest() -> str:
@@ -26,28 +26,26 @@ def newest() -> str:
 
 
 def revision_of(connection: Connection) -> str | None:
-    """The revision of a database; None where no ledger is."""
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    return context.get_current_revision()
+    """The revision of a database; None if it holds no ledger."""
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
 
 
 def check_revision(database: Database) -> bool:
-    """Whether the database is at the revision that this package works with; False if it is older or empty.
+    """Whether the database is at the newest revision; False if it is older or empty.
 
     Raises:
-        LedgerError: If a newer package made it.
+        LedgerError: If it comes from a newer package.
     """
     with database.reading() as connection:
         current = revision_of(connection)
-    if current is None:
-        return False
-    _known(database, current)
+    _check_known(database, current)
     return current == newest()
 
 
-def _known(database: Database, current: str) -> None:
+def _check_known(database: Database, current: str | None) -> None:
     try:
-        ScriptDirectory(FOLDER).get_revision(current)
+        if current is not None:
+            ScriptDirectory(FOLDER).get_revision(current)
     except (CommandError, ResolutionError):
         raise LedgerError(
             f"{database.shown}: made by a newer mllmeraser (revision {current}): upgrade mllmeraser"
@@ -55,17 +53,16 @@ def _known(database: Database, current: str) -> None:
 
 
 def migrate(database: Database, revision: str = "head") -> None:
-    """Bring a database up to `revision`, or down to it ("base" drops everything); in one transaction.
+    """Upgrade or downgrade a database to `revision` in one transaction. "base" drops everything.
 
     Raises:
-        LedgerError: If a newer package made it, or a step failed; then nothing was changed.
+        LedgerError: If the database comes from a newer package, or a step failed. Then nothing was changed.
     """
     with database.writing() as connection:
         if database.postgresql:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         current = revision_of(connection)
-        if current is not None:
-            _known(database, current)
+        _check_known(database, current)
         config = Config()
         config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
         config.attributes.update(connection=connection, version_table=VERSION_TABLE)

@@ -1,4 +1,4 @@
-"""What is in force: a version, and the erasers of all entries in state active."""
+"""The active set: a version, and the erasers of all active entries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mllmeraser.serving.ledger.errors import UnknownEraser
 
 @dataclass(frozen=True)
 class ActiveEraser:
-    """One eraser in force."""
+    """One active eraser."""
 
     id: str
     name: str
@@ -26,38 +26,33 @@ class ActiveEraser:
 
 @dataclass(frozen=True)
 class EraserSet:
-    """Everything in force at one moment.
-
-    Attributes:
-        version: Grows by one with every change of what is in force.
-        erasers: Sorted by name.
-    """
+    """All active erasers at one moment, sorted by name. The version increases by one with every change."""
 
     version: int
     erasers: tuple[ActiveEraser, ...]
 
     @property
     def digest(self) -> str:
-        """SHA-256 over name, tenant, default and artifact of every eraser: two servers can be compared by it."""
+        """SHA-256 over name, tenant, default and artifact of every eraser. Equal on servers with equal sets."""
         return digest_of([[e.name, e.tenant, e.default, e.artifact_digest] for e in self.erasers])
 
     def chosen(self, tenant: str | None, wanted: Collection[str] = ()) -> frozenset[str]:
-        """Names in force for a request: the default ones of everybody and of its tenant, and those it wants.
+        """Names of the erasers for one request: the defaults for its tenant, and those it asks for.
 
         Raises:
-            UnknownEraser: If a wanted one is not in force, or is another tenant's; the message does not tell which.
+            UnknownEraser: If a wanted eraser is not active or belongs to another tenant. The message is the same.
         """
-        reach = [eraser for eraser in self.erasers if eraser.tenant in (None, tenant)]
-        missing = sorted(set(wanted) - {eraser.name for eraser in reach})
+        visible = [eraser for eraser in self.erasers if eraser.tenant in (None, tenant)]
+        missing = sorted(set(wanted) - {eraser.name for eraser in visible})
         if missing:
             raise UnknownEraser(f"no eraser called {missing[0]!r} is in force")
-        return frozenset({eraser.name for eraser in reach if eraser.default} | set(wanted))
+        return frozenset({eraser.name for eraser in visible if eraser.default} | set(wanted))
 
 
 def read_set(connection: Connection, version: int) -> EraserSet:
-    """The set in force as the entries have it."""
+    """The active set according to the entries."""
     table = tables.entries.c
     columns = (table.id, table.name, table.tenant, table.is_default, table.artifact_digest, table.fingerprint)
     rows = connection.execute(select(*columns).where(table.state == "active")).all()
-    # sorted here: databases sort text by rules of their own
+    # sorted here, because databases sort text by different rules
     return EraserSet(version, tuple(sorted((ActiveEraser(*row) for row in rows), key=lambda e: e.name)))

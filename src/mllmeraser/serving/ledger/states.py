@@ -1,11 +1,11 @@
-"""The life of an erasure, and which words may stand in the record."""
+"""The states of an erasure, and the checks of everything that the ledger records."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.ledger.errors import TransitionError
@@ -13,11 +13,12 @@ from mllmeraser.serving.ledger.errors import TransitionError
 State = Literal["requested", "fitted", "verified", "active", "suspended", "revoked"]
 Scope = Literal["client", "tenant-admin", "admin"]
 Clock = Callable[[], datetime]
+Word = TypeVar("Word", bound=str)
 
-STATES: tuple[State, ...] = ("requested", "fitted", "verified", "active", "suspended", "revoked")
-SCOPES: tuple[Scope, ...] = ("client", "tenant-admin", "admin")
+STATES: tuple[State, ...] = get_args(State)
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-# From fitted to active only with force: see `lifecycle.activate`.
+# From fitted to active only by force: see `Ledger.activate`.
 ALLOWED: Mapping[State, frozenset[State]] = {
     "requested": frozenset({"fitted", "revoked"}),
     "fitted": frozenset({"verified", "active", "revoked"}),
@@ -35,18 +36,14 @@ ACTION = re.compile(r"[a-z][a-z0-9._-]{0,62}")
 
 
 def check_transition(name: str, old: State, new: State) -> None:
-    """Make sure that an entry may go from one state to another.
-
-    Raises:
-        TransitionError: If it may not.
-    """
+    """Raise a TransitionError if the entry `name` cannot change from the state `old` to `new`."""
     if new not in ALLOWED[old]:
         hint = "" if old != "revoked" else ", which is final: request it again"
         raise TransitionError(f"{name}: {old} cannot become {new}{hint}")
 
 
 def check_name(name: str) -> str:
-    """The name, if it can be one; an id cannot, so that `get` never has to choose."""
+    """Return a valid name. Ids are not valid, so that `get` can tell both apart."""
     if not isinstance(name, str) or not NAME.fullmatch(name) or ID.fullmatch(name):
         raise InputError(
             f"{name!r} cannot be a name: lower-case letters, digits, '.', '_' and '-', at most 63, "
@@ -56,14 +53,14 @@ def check_name(name: str) -> str:
 
 
 def check_tenant(tenant: str | None) -> str | None:
-    """The tenant, if it can be one."""
+    """Return a valid tenant, or None."""
     if tenant is not None and (not isinstance(tenant, str) or not TENANT.fullmatch(tenant)):
         raise InputError(f"{tenant!r} cannot be a tenant: letters, digits, '.', '_' and '-', at most 63")
     return tenant
 
 
 def check_text(what: str, text: str, limit: int = 500) -> str:
-    """One printable line that is not empty; `what` names it in the error."""
+    """Return one printable line that is not empty. Errors call it `what`."""
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"{what} is missing")
     if len(text) > limit or not text.isprintable():
@@ -72,16 +69,16 @@ def check_text(what: str, text: str, limit: int = 500) -> str:
 
 
 def check_times(now: datetime, starts_at: datetime | None, expires_at: datetime | None) -> None:
-    """Make sure that a schedule can be kept.
+    """Check a schedule.
 
     Raises:
-        InputError: If a time has no zone, the end is not after the start, or the end is over.
+        InputError: If a time has no zone, or the end is not after the start and after `now`.
     """
     for what, time in (("starts_at", starts_at), ("expires_at", expires_at)):
         if time is not None and (not isinstance(time, datetime) or time.tzinfo is None):
             raise InputError(f"{what} has to be a time with its zone, such as 2030-01-31T12:00:00+00:00")
         if time is not None and not 1900 < time.year < 9000:
-            raise InputError(f"{what}: the year {time.year} is out of reach")
+            raise InputError(f"{what}: the year {time.year} is out of range")
     if expires_at is not None and expires_at <= now:
         raise InputError(f"expires_at {stamp(expires_at)} is over")
     if starts_at is not None and expires_at is not None and expires_at <= starts_at:
@@ -89,33 +86,34 @@ def check_times(now: datetime, starts_at: datetime | None, expires_at: datetime 
 
 
 def check_state(state: Any) -> State:
-    """The state of this name."""
-    for known in STATES:
-        if state == known:
-            return known
-    raise InputError(f"{state!r} is no state: {', '.join(STATES)}")
+    """Return a valid state."""
+    return _known("state", state, STATES)
 
 
 def check_scope(scope: Any) -> Scope:
-    """The scope of this name."""
-    for known in SCOPES:
-        if scope == known:
+    """Return a valid scope."""
+    return _known("scope", scope, SCOPES)
+
+
+def _known(what: str, word: Any, words: tuple[Word, ...]) -> Word:
+    for known in words:
+        if word == known:
             return known
-    raise InputError(f"{scope!r} is no scope: {', '.join(SCOPES)}")
+    raise InputError(f"{word!r} is not a {what}: choose one of {', '.join(words)}")
 
 
 def utc_now() -> datetime:
-    """The time of this machine, in UTC."""
+    """The current time in UTC."""
     return datetime.now(timezone.utc)
 
 
 def stamp(time: datetime) -> str:
-    """A time as it is stored: ISO 8601 in UTC with microseconds, so that text sorts as time does."""
+    """A time as stored: ISO 8601 in UTC with microseconds, so that text sorts by time."""
     return time.astimezone(timezone.utc).isoformat(timespec="microseconds")
 
 
 def stamp_or_none(time: datetime | None) -> str | None:
-    """As `stamp`, and None for None."""
+    """`stamp`, with None for None."""
     return None if time is None else stamp(time)
 
 
@@ -125,17 +123,15 @@ def time_of(text: str | None) -> datetime | None:
 
 
 def parse_time(what: str, text: str | None) -> datetime | None:
-    """A time that somebody wrote, such as 2030-01-31T12:00:00+00:00 or 2030-01-31T12:00Z.
+    """Parse a time from a user, such as 2030-01-31T12:00:00+00:00 or 2030-01-31T12:00Z. Errors call it `what`.
 
     Raises:
-        InputError: If it is no time, or has no zone.
+        InputError: If it is not a time, or has no zone.
     """
-    if text is None:
-        return None
     try:
-        time = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+        time = None if text is None else datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except ValueError:
         time = None
-    if time is None or time.tzinfo is None:
-        raise InputError(f"{what}: {text!r} is no time with its zone, such as 2030-01-31T12:00:00+00:00")
+    if text is not None and (time is None or time.tzinfo is None):
+        raise InputError(f"{what}: {text!r} is not a time with its zone, such as 2030-01-31T12:00:00+00:00")
     return time

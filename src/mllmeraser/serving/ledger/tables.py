@@ -1,131 +1,103 @@
-"""The tables, as the newest migration leaves them. Times and JSON are text, the same bytes in every database."""
+"""The tables as the newest migration creates them. Times and JSON are stored as text, the same in every database."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import (
-    Boolean,
-    CheckConstraint,
-    Column,
-    Connection,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Select,
-    String,
-    Table,
-    Text,
-    text,
-)
+import sqlalchemy as sa
+from sqlalchemy import Connection, Select
 
-metadata = MetaData()
+metadata = sa.MetaData()
 
-# One row. Writers lock it; a reader who sees it sees everything that belongs to it.
-head = Table(
+
+def _columns(*, nullable: bool = False, **types: Any) -> list[sa.Column[Any]]:
+    """Columns by name. They may be NULL only if `nullable`."""
+    return [sa.Column(name, type_, nullable=nullable) for name, type_ in types.items()]
+
+
+# One row, which writers lock. Readers that see it also see everything written with it.
+head = sa.Table(
     "ledger_head",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("seq", Integer, nullable=False),
-    Column("hash", String(64), nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("in_force", String(64), nullable=False),
-    Column("salt", String(64), nullable=False),
-    CheckConstraint("id = 1", name="ledger_head_one"),
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    *_columns(seq=sa.Integer, hash=sa.String(64), version=sa.Integer, in_force=sa.String(64), salt=sa.String(64)),
+    sa.CheckConstraint("id = 1", name="ledger_head_one"),
 )
 
-# Triggers refuse every change of a row: see the migration.
-events = Table(
+# Triggers in the migration refuse every change to a row.
+events = sa.Table(
     "ledger_events",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=False),
-    Column("at", String(32), nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("action", String(64), nullable=False),
-    Column("about", String(32), nullable=True, index=True),
-    Column("details", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("in_force", String(64), nullable=False),
-    Column("row_digest", String(64), nullable=True),
-    Column("previous", String(64), nullable=False),
-    Column("hash", String(64), nullable=False),
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    *_columns(at=sa.String(32), actor=sa.Text, action=sa.String(64)),
+    sa.Column("about", sa.String(32), index=True),
+    *_columns(details=sa.Text, version=sa.Integer, in_force=sa.String(64)),
+    sa.Column("row_digest", sa.String(64)),
+    *_columns(previous=sa.String(64), hash=sa.String(64)),
 )
 
-entries = Table(
+entries = sa.Table(
     "ledger_entries",
     metadata,
-    Column("id", String(32), primary_key=True),
-    Column("seq", Integer, nullable=False),
-    Column("name", String(64), nullable=False),
-    Column("tenant", String(64), nullable=True),
-    Column("is_default", Boolean, nullable=False),
-    Column("state", String(16), nullable=False, index=True),
-    Column("requested_at", String(32), nullable=False),
-    Column("requested_by", Text, nullable=False),
-    Column("starts_at", String(32), nullable=True),
-    Column("expires_at", String(32), nullable=True),
-    Column("artifact_digest", String(64), nullable=True, index=True),
-    Column("fingerprint", Text, nullable=True),
-    Column("request_digests", Text, nullable=False),
-    Column("scores", Text, nullable=True),
-    Column("passed", Boolean, nullable=True),
-    Column("failure", Text, nullable=True),
-    Column("pending", Boolean, nullable=False),
-    CheckConstraint(
+    sa.Column("id", sa.String(32), primary_key=True),
+    *_columns(seq=sa.Integer, name=sa.String(64)),
+    sa.Column("tenant", sa.String(64)),
+    sa.Column("is_default", sa.Boolean, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    *_columns(requested_at=sa.String(32), requested_by=sa.Text),
+    *_columns(nullable=True, starts_at=sa.String(32), expires_at=sa.String(32)),
+    sa.Column("artifact_digest", sa.String(64), index=True),
+    sa.Column("fingerprint", sa.Text),
+    sa.Column("request_digests", sa.Text, nullable=False),
+    *_columns(nullable=True, scores=sa.Text, passed=sa.Boolean, failure=sa.Text),
+    sa.Column("pending", sa.Boolean, nullable=False),
+    sa.CheckConstraint(
         "state IN ('requested', 'fitted', 'verified', 'active', 'suspended', 'revoked')", name="ledger_entries_state"
     ),
 )
-LIVING = text("state <> 'revoked'")
-Index("ledger_entries_name", entries.c.name, unique=True, sqlite_where=LIVING, postgresql_where=LIVING)
+LIVING = sa.text("state <> 'revoked'")
+sa.Index("ledger_entries_name", entries.c.name, unique=True, sqlite_where=LIVING, postgresql_where=LIVING)
 
-# Packed requests: personal data, kept only until the entry is fitted or revoked.
-inputs = Table(
+# Packed requests: personal data, kept only until the entry is verified, activated by force, or revoked.
+inputs = sa.Table(
     "ledger_inputs",
     metadata,
-    Column("entry", String(32), ForeignKey("ledger_entries.id"), primary_key=True),
-    Column("data", LargeBinary, nullable=False),
+    sa.Column("entry", sa.String(32), sa.ForeignKey("ledger_entries.id"), primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
-artifacts = Table(
+artifacts = sa.Table(
     "ledger_artifacts",
     metadata,
-    Column("digest", String(64), primary_key=True),
-    Column("file", String(128), primary_key=True),
-    Column("sha256", String(64), nullable=False),
-    Column("data", LargeBinary, nullable=False),
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("file", sa.String(128), primary_key=True),
+    *_columns(sha256=sa.String(64), data=sa.LargeBinary),
 )
 
-keys = Table(
+keys = sa.Table(
     "ledger_keys",
     metadata,
-    Column("id", String(8), primary_key=True),
-    Column("label", Text, nullable=False),
-    Column("scope", String(16), nullable=False),
-    Column("tenant", String(64), nullable=True),
-    Column("hash", Text, nullable=False),
-    Column("created_at", String(32), nullable=False),
-    Column("created_by", Text, nullable=False),
-    Column("revoked_at", String(32), nullable=True),
+    sa.Column("id", sa.String(8), primary_key=True),
+    *_columns(label=sa.Text, scope=sa.String(16)),
+    sa.Column("tenant", sa.String(64)),
+    *_columns(hash=sa.Text, created_at=sa.String(32), created_by=sa.Text),
+    sa.Column("revoked_at", sa.String(32)),
 )
 
-servers = Table(
+servers = sa.Table(
     "ledger_servers",
     metadata,
-    Column("server", String(128), primary_key=True),
-    Column("version", Integer, nullable=False),
-    Column("ready", Boolean, nullable=False),
-    Column("seen_at", String(32), nullable=False),
+    sa.Column("server", sa.String(128), primary_key=True),
+    *_columns(version=sa.Integer, ready=sa.Boolean, seen_at=sa.String(32)),
 )
 
 
 def rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
-    """What a query gives, as plain dicts."""
+    """The rows of a query as plain dicts."""
     return [row._asdict() for row in connection.execute(query)]
 
 
 def one(connection: Connection, query: Select[Any]) -> dict[str, Any] | None:
-    """The only row a query gives, as a plain dict, or None."""
+    """The only row of a query as a plain dict, or None."""
     row = connection.execute(query).one_or_none()
     return None if row is None else row._asdict()

@@ -1,1 +1,1 @@
-"""The steps by which Alembic brings a ledger's database up to date; written in Python, shipped in the package."""
+"""The Alembic steps that bring a ledger's database up to date. They are part of the package."""

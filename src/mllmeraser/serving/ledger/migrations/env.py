@@ -1,4 +1,4 @@
-"""What Alembic runs: the steps, on the connection and in the transaction that `migrating` opened."""
+"""The Alembic environment. It uses the connection and the transaction that `migrating` opened."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     version_table=context.config.attributes["version_table"],
-    transactional_ddl=True,  # also in SQLite: `database` begins its transactions itself
+    transactional_ddl=True,  # for SQLite too, because `database` begins its transactions itself
 )
 context.run_migrations()

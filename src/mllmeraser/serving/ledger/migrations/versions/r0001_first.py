@@ -1,9 +1,10 @@
-"""The first tables, and the triggers that keep events as they were written."""
+"""The first tables, and the triggers that forbid changes to events."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,7 +19,7 @@ SQLITE_TRIGGERS = (
     BEGIN SELECT RAISE(ABORT, 'ledger_events is append-only'); END""",
     """CREATE TRIGGER ledger_events_no_delete BEFORE DELETE ON ledger_events
     BEGIN SELECT RAISE(ABORT, 'ledger_events is append-only'); END""",
-    # INSERT OR REPLACE deletes without asking the trigger above
+    # INSERT OR REPLACE deletes without firing the trigger above
     """CREATE TRIGGER ledger_events_no_replace BEFORE INSERT ON ledger_events
     WHEN EXISTS (SELECT 1 FROM ledger_events WHERE seq >= NEW.seq)
     BEGIN SELECT RAISE(ABORT, 'ledger_events is append-only'); END""",
@@ -37,10 +38,10 @@ POSTGRESQL_TRIGGERS = (
 
 
 def upgrade() -> None:
-    """Make everything, with a head that stands before the first event."""
+    """Create everything, with a head before the first event."""
     _record()
     _entries()
-    _around()
+    _other_tables()
     postgresql = op.get_bind().dialect.name == "postgresql"
     for statement in POSTGRESQL_TRIGGERS if postgresql else SQLITE_TRIGGERS:
         op.execute(statement)
@@ -54,33 +55,30 @@ def downgrade() -> None:
         op.execute("DROP FUNCTION ledger_events_refuse()")
 
 
+def _columns(*, nullable: bool = False, **types: Any) -> list[sa.Column[Any]]:
+    """Columns by name. They may be NULL only if `nullable`."""
+    return [sa.Column(name, type_, nullable=nullable) for name, type_ in types.items()]
+
+
 def _record() -> None:
+    digest, name, time = sa.String(64), sa.String(64), sa.String(32)
     head = op.create_table(
         "ledger_head",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("seq", sa.Integer, nullable=False),
-        sa.Column("hash", sa.String(64), nullable=False),
-        sa.Column("version", sa.Integer, nullable=False),
-        sa.Column("in_force", sa.String(64), nullable=False),
-        sa.Column("salt", sa.String(64), nullable=False),
+        *_columns(seq=sa.Integer, hash=digest, version=sa.Integer, in_force=digest, salt=sa.String(64)),
         sa.CheckConstraint("id = 1", name="ledger_head_one"),
     )
-    nothing = hashlib.sha256(b"[]").hexdigest()
-    first = {"id": 1, "seq": 0, "hash": "0" * 64, "version": 0, "in_force": nothing, "salt": secrets.token_hex(16)}
+    empty = hashlib.sha256(b"[]").hexdigest()
+    first = {"id": 1, "seq": 0, "hash": "0" * 64, "version": 0, "in_force": empty, "salt": secrets.token_hex(16)}
     op.bulk_insert(head, [first])
     op.create_table(
         "ledger_events",
         sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("at", sa.String(32), nullable=False),
-        sa.Column("actor", sa.Text, nullable=False),
-        sa.Column("action", sa.String(64), nullable=False),
-        sa.Column("about", sa.String(32), nullable=True),
-        sa.Column("details", sa.Text, nullable=False),
-        sa.Column("version", sa.Integer, nullable=False),
-        sa.Column("in_force", sa.String(64), nullable=False),
-        sa.Column("row_digest", sa.String(64), nullable=True),
-        sa.Column("previous", sa.String(64), nullable=False),
-        sa.Column("hash", sa.String(64), nullable=False),
+        *_columns(at=time, actor=sa.Text, action=name),
+        sa.Column("about", sa.String(32)),
+        *_columns(details=sa.Text, version=sa.Integer, in_force=digest),
+        sa.Column("row_digest", digest),
+        *_columns(previous=digest, hash=digest),
     )
     op.create_index("ix_ledger_events_about", "ledger_events", ["about"])
 
@@ -89,21 +87,13 @@ def _entries() -> None:
     op.create_table(
         "ledger_entries",
         sa.Column("id", sa.String(32), primary_key=True),
-        sa.Column("seq", sa.Integer, nullable=False),
-        sa.Column("name", sa.String(64), nullable=False),
-        sa.Column("tenant", sa.String(64), nullable=True),
-        sa.Column("is_default", sa.Boolean, nullable=False),
-        sa.Column("state", sa.String(16), nullable=False),
-        sa.Column("requested_at", sa.String(32), nullable=False),
-        sa.Column("requested_by", sa.Text, nullable=False),
-        sa.Column("starts_at", sa.String(32), nullable=True),
-        sa.Column("expires_at", sa.String(32), nullable=True),
-        sa.Column("artifact_digest", sa.String(64), nullable=True),
-        sa.Column("fingerprint", sa.Text, nullable=True),
+        *_columns(seq=sa.Integer, name=sa.String(64)),
+        sa.Column("tenant", sa.String(64)),
+        *_columns(is_default=sa.Boolean, state=sa.String(16), requested_at=sa.String(32), requested_by=sa.Text),
+        *_columns(nullable=True, starts_at=sa.String(32), expires_at=sa.String(32)),
+        *_columns(nullable=True, artifact_digest=sa.String(64), fingerprint=sa.Text),
         sa.Column("request_digests", sa.Text, nullable=False),
-        sa.Column("scores", sa.Text, nullable=True),
-        sa.Column("passed", sa.Boolean, nullable=True),
-        sa.Column("failure", sa.Text, nullable=True),
+        *_columns(nullable=True, scores=sa.Text, passed=sa.Boolean, failure=sa.Text),
         sa.Column("pending", sa.Boolean, nullable=False),
         sa.CheckConstraint(
             "state IN ('requested', 'fitted', 'verified', 'active', 'suspended', 'revoked')",
@@ -118,7 +108,7 @@ def _entries() -> None:
     op.create_index("ix_ledger_entries_artifact_digest", "ledger_entries", ["artifact_digest"])
 
 
-def _around() -> None:
+def _other_tables() -> None:
     op.create_table(
         "ledger_inputs",
         sa.Column("entry", sa.String(32), sa.ForeignKey("ledger_entries.id"), primary_key=True),
@@ -128,24 +118,18 @@ def _around() -> None:
         "ledger_artifacts",
         sa.Column("digest", sa.String(64), primary_key=True),
         sa.Column("file", sa.String(128), primary_key=True),
-        sa.Column("sha256", sa.String(64), nullable=False),
-        sa.Column("data", sa.LargeBinary, nullable=False),
+        *_columns(sha256=sa.String(64), data=sa.LargeBinary),
     )
     op.create_table(
         "ledger_keys",
         sa.Column("id", sa.String(8), primary_key=True),
-        sa.Column("label", sa.Text, nullable=False),
-        sa.Column("scope", sa.String(16), nullable=False),
-        sa.Column("tenant", sa.String(64), nullable=True),
-        sa.Column("hash", sa.Text, nullable=False),
-        sa.Column("created_at", sa.String(32), nullable=False),
-        sa.Column("created_by", sa.Text, nullable=False),
-        sa.Column("revoked_at", sa.String(32), nullable=True),
+        *_columns(label=sa.Text, scope=sa.String(16)),
+        sa.Column("tenant", sa.String(64)),
+        *_columns(hash=sa.Text, created_at=sa.String(32), created_by=sa.Text),
+        sa.Column("revoked_at", sa.String(32)),
     )
     op.create_table(
         "ledger_servers",
         sa.Column("server", sa.String(128), primary_key=True),
-        sa.Column("version", sa.Integer, nullable=False),
-        sa.Column("ready", sa.Boolean, nullable=False),
-        sa.Column("seen_at", sa.String(32), nullable=False),
+        *_columns(version=sa.Integer, ready=sa.Boolean, seen_at=sa.String(32)),
     )
