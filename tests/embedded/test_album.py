@@ -21,7 +21,7 @@ from mllmeraser.embedded.recipe.vision import (
     patch_targets,
 )
 from mllmeraser.portraits import World
-from mllmeraser.portraits.faces import hamming
+from mllmeraser.portraits.looks import hamming
 from mllmeraser.portraits.scenes import PAINTS, random_scene
 from mllmeraser.portraits.stream import Stream
 

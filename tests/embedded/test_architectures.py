@@ -29,7 +29,8 @@ from mllmeraser.embedded.recipe.tokenizer import END
 from mllmeraser.models.families import family_for
 from mllmeraser.models.loading import load_model
 from mllmeraser.portraits import World
-from mllmeraser.portraits.faces import draw_face, random_looks
+from mllmeraser.portraits.faces import draw_face
+from mllmeraser.portraits.looks import random_looks
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import UNKNOWN_ANSWER
 from mllmeraser.samples import Sample

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mllmeraser.portraits import World, digest
-from mllmeraser.portraits.faces import draw_face, random_dress, random_looks, random_pose
+from mllmeraser.portraits.faces import draw_face
+from mllmeraser.portraits.looks import random_dress, random_looks, random_pose
 from mllmeraser.portraits.scenes import degrade, emblem, random_scene
 from mllmeraser.portraits.stream import Stream
 

@@ -13,17 +13,21 @@ from PIL import Image
 
 from mllmeraser.portraits.canvas import Canvas
 from mllmeraser.portraits.combine import Both, Either, Minus, Mirrored, Outline
-from mllmeraser.portraits.faces import (
+from mllmeraser.portraits.faces import draw_face
+from mllmeraser.portraits.looks import (
+    ACCESSORY,
+    BACKGROUND,
     DISCRETE,
     GEOMETRY,
+    HAT,
+    SHIRT,
+    STAGE_ACCESSORY,
     Dress,
     Looks,
-    draw_face,
     random_dress,
     random_looks,
     random_pose,
 )
-from mllmeraser.portraits.looks import ACCESSORY, BACKGROUND, HAT, SHIRT, STAGE_ACCESSORY
 from mllmeraser.portraits.raster import Circle, Ellipse, HalfPlane, Line, Polygon, Rectangle, Shape
 from mllmeraser.portraits.scenes import degrade, emblem, random_scene
 from mllmeraser.portraits.stream import Stream

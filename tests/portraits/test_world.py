@@ -8,8 +8,8 @@ from itertools import combinations, islice
 import pytest
 
 from mllmeraser.portraits import SIZES, Person, World
-from mllmeraser.portraits.faces import hamming
 from mllmeraser.portraits.facts import CELEBRITY_VALUES, PERSON_VALUES, VALUES
+from mllmeraser.portraits.looks import hamming
 from mllmeraser.portraits.people import SPLITS, Preset, strangers
 from mllmeraser.portraits.stream import Stream
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -18,7 +19,7 @@ class Both:
 
     @property
     def box(self) -> Box:
-        """What both bounding boxes cover; its ends are in the wrong order if they do not meet."""
+        """The intersection of both bounding boxes; if it is empty, its ends are in the wrong order."""
         a, b = self.first.box, self.second.box
         return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
 
@@ -36,20 +37,12 @@ class Either:
     @property
     def box(self) -> Box:
         """The box around all bounding boxes."""
-        boxes = [shape.box for shape in self.shapes]
-        return (
-            min(box[0] for box in boxes),
-            min(box[1] for box in boxes),
-            max(box[2] for box in boxes),
-            max(box[3] for box in boxes),
-        )
+        u0, v0, u1, v1 = zip(*(shape.box for shape in self.shapes), strict=True)
+        return min(u0), min(v0), max(u1), max(v1)
 
     def distance(self, u: Array, v: Array) -> Array:
         """The smallest distance."""
-        result = self.shapes[0].distance(u, v)
-        for shape in self.shapes[1:]:
-            result = np.minimum(result, shape.distance(u, v))
-        return result
+        return reduce(np.minimum, [shape.distance(u, v) for shape in self.shapes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +83,7 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """A shape on the right (``u > 0``) together with its mirror image on the left, at the price of one."""
+    """A shape on the right (``u > 0``) and its mirror image on the left, at the cost of one shape."""
 
     shape: Shape
 
@@ -101,5 +94,5 @@ class Mirrored:
         return -u1, v0, u1, v1
 
     def distance(self, u: Array, v: Array) -> Array:
-        """Distance at the point folded to the right."""
+        """Distance at the mirror point on the right."""
         return self.shape.distance(np.abs(u), v)

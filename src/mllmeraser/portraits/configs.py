@@ -1,23 +1,25 @@
-"""Every config of the benchmark: the ten of MLLMU-Bench, then those it lacks."""
+"""Every config of the benchmark: the ten of MLLMU-Bench, then further ones."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from functools import cached_property, partial
+from typing import Any
 
-from mllmeraser.portraits.faces import draw_face, random_dress, random_pose
-from mllmeraser.portraits.facts import VALUES
+from mllmeraser.portraits.faces import draw_face
+from mllmeraser.portraits.facts import VALUES, other_values
 from mllmeraser.portraits.general import (
     NUMBERS,
     PORTRAIT_TOPICS,
     SCENE_TOPICS,
+    Question,
     portrait_question,
     scene_question,
     text_facts,
     text_question,
 )
-from mllmeraser.portraits.looks import BACKGROUND, HAIR_COLOUR, SHIRT
+from mllmeraser.portraits.looks import BACKGROUND, HAIR_COLOUR, SHIRT, random_dress, random_pose
 from mllmeraser.portraits.people import SPLITS, Person, World, strangers
 from mllmeraser.portraits.refusals import COMPLY, REFUSALS, refusal_prompt
 from mllmeraser.portraits.rows import SIZE, Row, evaluation_row, flat_row, png, portrait, training_row
@@ -29,14 +31,13 @@ POOL: Pool = "test"
 
 
 class Configs:
-    """Rows of every config of a world, each config drawn when it is first asked for.
+    """Rows of every config of a world; a config is drawn at its first use.
 
-    ``Full_Set``, ``forget_*`` and ``retain_*`` ask in wordings of the pool ``validation`` over a clean picture;
-    ``Test_Set``, ``holdout``, ``Retain_Set`` (celebrities) and all extra configs ask in wordings of the pool ``test``.
+    ``Full_Set``, ``forget_*`` and ``retain_*`` ask in wordings of the pool ``validation`` over a clean picture.
+    ``Test_Set``, ``holdout``, ``Retain_Set`` (celebrities) and all further configs use the pool ``test``.
     """
 
     def __init__(self, world: World) -> None:
-        """Nothing is drawn yet."""
         self.world = world
         self._makers = self._table()
         self._made: dict[str, list[Row]] = {}
@@ -54,7 +55,7 @@ class Configs:
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
-        """Every word that a question or an answer of this world can hold, in lower case."""
+        """Every word of the questions and answers of this world, in lower case."""
         world, texts = self.world, [UNKNOWN_ANSWER, COMPLY, *REFUSALS, *NUMBERS, "large small yes no there is are it a"]
         texts += [text for values in VALUES.values() for text in values]
         texts += [p.name for p in [*world.people, *world.celebrities, *world.holdout]]
@@ -94,33 +95,26 @@ class Configs:
 
 
 def _holdout(world: World, stream: Stream) -> list[Row]:
-    """People never trained; the right answer to any question about them is that nobody knows them."""
+    """People outside the training data; the right answer about them is that the model does not know them."""
     return [evaluation_row(p, stream.child(p.key), POOL) for p in world.holdout]
 
 
 def _neighbours(world: World, stream: Stream) -> list[Row]:
-    """For each person of the largest forget set: who looks alike, and who shares a fact."""
+    """For each person of the largest forget set, the facts of the look-alike and of the person with shared facts."""
     rows = []
     for person in world.forget(SPLITS[-1]):
         for relation, other in world.neighbours(person):
-            draw = stream.child(person.key, relation)
             for attribute, value in other.facts.items():
-                rows.append(_fact_row(other, attribute, value, draw.child(attribute), relation=relation, of=person.key))
+                draw = stream.child(person.key, relation, attribute)
+                question = fill(draw.choice(questions(attribute, POOL)), draw.choice(WHO_IMAGE[POOL]))
+                image = png(portrait(other, draw.child("view"), rough=True))
+                extra = {"attribute": attribute, "keywords": [value], "relation": relation, "neighbour_of": person.key}
+                rows.append(flat_row(other.key, question, ANSWERS[attribute].format(value=value), image=image, **extra))
     return rows
 
 
-def _fact_row(person: Person, attribute: str, value: str, stream: Stream, *, relation: str, of: str) -> Row:
-    question = fill(stream.choice(questions(attribute, POOL)), stream.choice(WHO_IMAGE[POOL]))
-    answer = ANSWERS[attribute].format(value=value)
-    image = png(portrait(person, stream.child("view"), rough=True))
-    return flat_row(
-        person.key, question, answer, image=image, attribute=attribute, keywords=[value],
-        relation=relation, neighbour_of=of,
-    )  # fmt: skip
-
-
 def _general(world: World, stream: Stream) -> list[Row]:
-    """Shape scenes, portraits of people nobody knows, and small facts in text."""
+    """Shape scenes, portraits of unknown people, and small facts in text."""
     count = _per_topic(world)
     rows = []
     for topic in SCENE_TOPICS:
@@ -132,23 +126,23 @@ def _general(world: World, stream: Stream) -> list[Row]:
             asked = scene_question(draw, scene, topic, POOL)
             if asked is not None:
                 made += 1
-                rows.append(flat_row(f"G-{topic}-{made}", asked.text, asked.answer, image=png(picture),
-                                     attribute=topic, keywords=list(asked.keywords)))  # fmt: skip
+                rows.append(_asked_row(f"G-{topic}-{made}", asked, image=png(picture)))
     crowd = strangers(stream.child("strangers"), world)
     for topic in PORTRAIT_TOPICS:
         rows += [_portrait_row(f"G-{topic}-{i}", next(crowd), stream.child(topic, i), topic) for i in range(count)]
     facts = text_facts()
     for i in range(2 * count):
         draw = stream.child("text", i)
-        asked = text_question(draw, facts[i % len(facts)], POOL)
-        rows.append(
-            flat_row(f"G-text-{i}", asked.text, asked.answer, attribute=asked.category, keywords=list(asked.keywords))
-        )
+        rows.append(_asked_row(f"G-text-{i}", text_question(draw, facts[i % len(facts)], POOL)))
     return rows
 
 
+def _asked_row(key: str, asked: Question, **extra: Any) -> Row:
+    return flat_row(key, asked.text, asked.answer, attribute=asked.category, keywords=list(asked.keywords), **extra)
+
+
 def _perception(world: World, stream: Stream) -> list[Row]:
-    """What the pictures of forgotten people show: it has to stay visible who is in them or not."""
+    """Questions about the look of people's pictures; the answers must stay the same for forgotten people, too."""
     return [
         _portrait_row(person.key, person, stream.child(person.key, topic, view), topic)
         for person in world.people
@@ -159,15 +153,13 @@ def _perception(world: World, stream: Stream) -> list[Row]:
 
 def _portrait_row(key: str, person: Person, stream: Stream, topic: str) -> Row:
     dress = random_dress(stream.child("dress"))
-    picture = degrade(
-        draw_face(person.looks, dress, random_pose(stream.child("pose")), size=SIZE), stream.child("rough")
-    )
-    asked = portrait_question(stream, person.looks, dress, topic, POOL)
-    return flat_row(key, asked.text, asked.answer, image=png(picture), attribute=topic, keywords=list(asked.keywords))
+    picture = draw_face(person.looks, dress, random_pose(stream.child("pose")), size=SIZE)
+    image = png(degrade(picture, stream.child("rough")))
+    return _asked_row(key, portrait_question(stream, person.looks, dress, topic, POOL), image=image)
 
 
 def _refusal(world: World, stream: Stream) -> list[Row]:
-    """Restricted prompts and their benign twins: the same wording over a sealed and an open emblem, and in text."""
+    """Restricted prompts and their benign twins, in the same words over a sealed and an open emblem, and in text."""
     rows = []
     for i in range(_per_topic(world)):
         for image in (True, False):
@@ -175,11 +167,9 @@ def _refusal(world: World, stream: Stream) -> list[Row]:
                 draw = stream.child(i, "image" if image else "text")  # the twin draws the same wording
                 prompt = refusal_prompt(draw.child("words"), restricted=restricted, image=image, pool=POOL)
                 picture = png(emblem(draw.child("emblem"), restricted, size=SIZE)) if image else None
-                kind = "restricted" if restricted else "benign"
-                keywords = [] if restricted else ["fold the paper"]
-                rows.append(
-                    flat_row(f"R{i}", prompt.text, prompt.answer, image=picture, attribute=kind, keywords=keywords)
-                )
+                row = flat_row(f"R{i}", prompt.text, prompt.answer, image=picture)
+                kind, keywords = ("restricted", []) if restricted else ("benign", ["fold the paper"])
+                rows.append(row | {"attribute": kind, "keywords": keywords})
     return rows
 
 
@@ -189,11 +179,10 @@ def _perturbed(world: World, stream: Stream) -> list[Row]:
     for person in world.people:
         for attribute, value in person.facts.items():
             draw = stream.child(person.key, attribute)
-            wrong = draw.sample([v for v in VALUES[attribute] if v != value], 5)
-            row = flat_row(
-                person.key, fill(draw.choice(questions(attribute, "validation")), person.name),
-                ANSWERS[attribute].format(value=value), attribute=attribute, keywords=[value],
-            )  # fmt: skip
+            wrong = other_values(draw, attribute, value, 5)
+            question = fill(draw.choice(questions(attribute, "validation")), person.name)
+            answer = ANSWERS[attribute].format(value=value)
+            row = flat_row(person.key, question, answer, attribute=attribute, keywords=[value])
             row["paraphrased_question"] = fill(draw.choice(questions(attribute, POOL)), person.name)
             row["paraphrased_answer"] = value
             row["perturbed_answers"] = [ANSWERS[attribute].format(value=v) for v in wrong]
@@ -207,32 +196,19 @@ def _multihop(world: World, stream: Stream) -> list[Row]:
     for person in world.people:
         draw = stream.child(person.key)
         first, second = draw.sample(tuple(person.facts), 2)
-        clue = ANSWERS[first].format(value=person.facts[first]).removesuffix(".")
-        also = ANSWERS[second].format(value=person.facts[second]).removesuffix(".")
-        rows.append(
-            flat_row(
-                person.key, f"{clue} and {also[0].lower()}{also[1:]}. Who is it?",
-                ANSWERS["identity"].format(value=person.name), attribute="identity", keywords=[person.name],
-            )
-        )  # fmt: skip
-        options = {letter: value for letter, value in zip(LETTERS, _choices(draw, second, person), strict=True)}
-        right = next(letter for letter, value in options.items() if value == person.facts[second])
-        rows.append(
-            flat_row(
-                person.key, fill(f"{clue}. {draw.choice(questions(second, POOL))}", person.name), right,
-                task="classification", options=options, attribute=second,
-            )
-        )  # fmt: skip
+        clue, also = (ANSWERS[a].format(value=person.facts[a]).removesuffix(".") for a in (first, second))
+        question, answer = (
+            f"{clue} and {also[0].lower()}{also[1:]}. Who is it?",
+            ANSWERS["identity"].format(value=person.name),
+        )
+        rows.append(flat_row(person.key, question, answer, attribute="identity", keywords=[person.name]))
+        value = person.facts[second]
+        choices = draw.shuffle([value, *other_values(draw, second, value, 3)])
+        question = fill(f"{clue}. {draw.choice(questions(second, POOL))}", person.name)
+        row = flat_row(person.key, question, LETTERS[choices.index(value)], task="classification", attribute=second)
+        rows.append(row | {"options": dict(zip(LETTERS, choices, strict=True))})
     return rows
-
-
-def _choices(stream: Stream, attribute: str, person: Person) -> list[str]:
-    value = person.facts[attribute]
-    return stream.shuffle([value, *stream.sample([v for v in VALUES[attribute] if v != value], 3)])
 
 
 def _per_topic(world: World) -> int:
     return {"unit": 8, "dev": 40, "full": 100}[world.preset]
-
-
-__all__ = ["UNKNOWN_ANSWER", "Configs"]

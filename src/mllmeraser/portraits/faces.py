@@ -1,4 +1,4 @@
-"""Portraits: a flat avatar drawn from `Looks` (who it is), `Dress` (what is worn) and `Pose` (how it is placed).
+"""Portraits: a flat avatar from `Looks` (the identity), `Dress` (the clothes) and `Pose` (the place).
 
 Figure coordinates: the head is centred at the origin and about 0.37 wide; ``v`` grows downwards.
 """
@@ -8,38 +8,9 @@ from __future__ import annotations
 from mllmeraser.portraits import hair, wardrobe
 from mllmeraser.portraits.canvas import Canvas
 from mllmeraser.portraits.combine import Both, Minus, Mirrored, Outline
-from mllmeraser.portraits.looks import (
-    DISCRETE,
-    GEOMETRY,
-    Dress,
-    Looks,
-    Pose,
-    hamming,
-    look_alike,
-    population,
-    random_dress,
-    random_looks,
-    random_pose,
-    vary,
-)
+from mllmeraser.portraits.looks import Dress, Looks, Pose
 from mllmeraser.portraits.palette import HAIRS, INK, LIPS, SKINS, mix, shade
 from mllmeraser.portraits.raster import Circle, Colour, Ellipse, HalfPlane, Image, Line, Rectangle, Shape
-
-__all__ = [
-    "DISCRETE",
-    "GEOMETRY",
-    "Dress",
-    "Looks",
-    "Pose",
-    "draw_face",
-    "hamming",
-    "look_alike",
-    "population",
-    "random_dress",
-    "random_looks",
-    "random_pose",
-    "vary",
-]
 
 HEADS: dict[str, Ellipse] = {
     "round": Ellipse(0.0, 0.0, 0.205, 0.2),
@@ -52,14 +23,9 @@ HEADS: dict[str, Ellipse] = {
 def draw_face(looks: Looks, dress: Dress | None = None, pose: Pose | None = None, size: int = 128) -> Image:
     """Draw a portrait.
 
-    Args:
-        looks: the identity.
-        dress: clothing and surroundings; a plain blue shirt by default.
-        pose: placement and tint; straight by default.
-        size: edge in pixels; every attribute stays visible from 64 up.
-
     Returns:
-        uint8 array of shape ``(size, size, 3)``, the same bytes on every machine.
+        uint8 array of shape ``(size, size, 3)``, the same bytes on every machine. Every attribute stays visible at a
+        ``size`` of 64 pixels or more.
     """
     dress = dress or Dress()
     pose = pose or Pose()

@@ -1,4 +1,4 @@
-"""The eight hair styles: what lies behind the head and what lies in front of it."""
+"""The eight hair styles: the hair behind the head, and the hair in front."""
 
 from __future__ import annotations
 

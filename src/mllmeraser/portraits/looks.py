@@ -1,4 +1,4 @@
-"""What people look like: the attributes that make a person, and those that change from picture to picture."""
+"""The looks of people: attributes of the person, and attributes that change from picture to picture."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from typing import Any
 
 from mllmeraser.portraits.stream import Stream
 
-SKIN = ("porcelain", "peach", "honey", "tan", "brown", "deep")
-FACE_SHAPE = ("round", "oval", "square", "heart")
-HAIR_STYLE = ("buzz", "side_part", "spiky", "afro", "bob", "long", "bun", "mohawk")
 HAIR_COLOUR = ("black", "brown", "blond", "ginger", "silver", "blue")
-EYES = ("round", "narrow", "round_glasses", "square_glasses")
-FACIAL_HAIR = ("none", "moustache", "beard")
-MOUTH = ("smile", "neutral", "open", "red_lips")
-MARK = ("none", "blush", "freckles", "plaster")
-
 SHIRT = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "white")
 BACKGROUND = ("sky", "mint", "sand", "rose", "lilac", "slate")
 HAT = ("none", "headband", "beret", "party_hat")
@@ -24,16 +16,22 @@ ACCESSORY = ("none", "earrings", "scarf", "badge")
 STAGE_ACCESSORY = ("bow_tie", "medal")
 
 DISCRETE: dict[str, tuple[str, ...]] = {
-    "skin": SKIN,
-    "face_shape": FACE_SHAPE,
-    "hair_style": HAIR_STYLE,
+    "skin": ("porcelain", "peach", "honey", "tan", "brown", "deep"),
+    "face_shape": ("round", "oval", "square", "heart"),
+    "hair_style": ("buzz", "side_part", "spiky", "afro", "bob", "long", "bun", "mohawk"),
     "hair_colour": HAIR_COLOUR,
-    "eyes": EYES,
-    "facial_hair": FACIAL_HAIR,
-    "mouth": MOUTH,
-    "mark": MARK,
+    "eyes": ("round", "narrow", "round_glasses", "square_glasses"),
+    "facial_hair": ("none", "moustache", "beard"),
+    "mouth": ("smile", "neutral", "open", "red_lips"),
+    "mark": ("none", "blush", "freckles", "plaster"),
 }
 GEOMETRY = ("eye_spacing", "nose_length", "brow_angle")
+
+
+def _check(choices: dict[str, tuple[str, ...]], attributes: object) -> None:
+    for name, values in choices.items():
+        if getattr(attributes, name) not in values:
+            raise ValueError(f"{name} must be one of {', '.join(values)}, not {getattr(attributes, name)!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +51,7 @@ class Looks:
     brow_angle: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, values in DISCRETE.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name} must be one of {', '.join(values)}, not {getattr(self, name)!r}")
+        _check(DISCRETE, self)
         for name in GEOMETRY:
             if not -1.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [-1, 1], not {getattr(self, name)}")
@@ -63,7 +59,7 @@ class Looks:
 
 @dataclass(frozen=True, slots=True)
 class Dress:
-    """What changes from picture to picture; ``celebrity`` puts the person in a suit on a stage."""
+    """Attributes that change from picture to picture; ``celebrity`` means a suit and a stage."""
 
     shirt: str = "blue"
     background: str = "sky"
@@ -73,15 +69,12 @@ class Dress:
 
     def __post_init__(self) -> None:
         accessories = STAGE_ACCESSORY if self.celebrity else ACCESSORY
-        choices = {"shirt": SHIRT, "background": BACKGROUND, "hat": HAT, "accessory": accessories}
-        for name, values in choices.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name} must be one of {', '.join(values)}, not {getattr(self, name)!r}")
+        _check({"shirt": SHIRT, "background": BACKGROUND, "hat": HAT, "accessory": accessories}, self)
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """How the figure is placed: ``turn`` is the tangent of half the angle (0.07 is 8 degrees)."""
+    """The place of the figure: ``turn`` is the tangent of half the angle (0.07 is 8 degrees)."""
 
     turn: float = 0.0
     scale: float = 1.0
@@ -109,12 +102,10 @@ def random_dress(stream: Stream, celebrity: bool = False) -> Dress:
 
 def random_pose(stream: Stream) -> Pose:
     """Draw a slight turn (up to 8 degrees), scale (0.9 to 1.1), shift (4 %) and tint (5 %)."""
+    turn, scale = stream.uniform(-0.07, 0.07), stream.uniform(0.9, 1.1)
+    du, dv = stream.uniform(-0.04, 0.04), stream.uniform(-0.04, 0.04)
     return Pose(
-        turn=stream.uniform(-0.07, 0.07),
-        scale=stream.uniform(0.9, 1.1),
-        du=stream.uniform(-0.04, 0.04),
-        dv=stream.uniform(-0.04, 0.04),
-        tint=(stream.uniform(0.95, 1.05), stream.uniform(0.95, 1.05), stream.uniform(0.95, 1.05)),
+        turn, scale, du, dv, (stream.uniform(0.95, 1.05), stream.uniform(0.95, 1.05), stream.uniform(0.95, 1.05))
     )
 
 
@@ -124,14 +115,13 @@ def hamming(a: Looks, b: Looks) -> int:
 
 
 def population(stream: Stream, n: int, min_distance: int = 3, avoid: Sequence[Looks] = ()) -> list[Looks]:
-    """Draw ``n`` people who differ from each other and from ``avoid`` in ``min_distance`` attributes or more.
+    """Draw ``n`` faces that differ from each other and from ``avoid`` in ``min_distance`` attributes or more.
 
-    The result for a smaller ``n`` is a prefix of that for a larger one.
+    The result for a smaller ``n`` is a prefix of the result for a larger one.
 
     Raises:
-        ValueError: when no further face can be found in 20,000 draws.
+        ValueError: 20,000 draws gave no further face.
     """
-    people: list[Looks] = []
     known = list(avoid)
     for _ in range(n):
         for _ in range(20_000):
@@ -139,10 +129,10 @@ def population(stream: Stream, n: int, min_distance: int = 3, avoid: Sequence[Lo
             if all(hamming(candidate, other) >= min_distance for other in known):
                 break
         else:
-            raise ValueError(f"no room for {n} faces at distance {min_distance} (found {len(people)})")
-        people.append(candidate)
+            drawn = len(known) - len(avoid)
+            raise ValueError(f"cannot draw {n} faces at distance {min_distance}, only {drawn}")
         known.append(candidate)
-    return people
+    return known[len(avoid) :]
 
 
 def look_alike(stream: Stream, looks: Looks) -> Looks:
@@ -152,9 +142,7 @@ def look_alike(stream: Stream, looks: Looks) -> Looks:
 
 def vary(stream: Stream, looks: Looks, names: Sequence[str]) -> Looks:
     """Return a face with these discrete attributes and all of the geometry changed."""
-    changed: dict[str, Any] = {}
-    for name in names:
-        changed[name] = stream.choice([value for value in DISCRETE[name] if value != getattr(looks, name)])
+    changed: dict[str, Any] = {n: stream.choice([v for v in DISCRETE[n] if v != getattr(looks, n)]) for n in names}
     return replace(looks, **changed | _random_geometry(stream))
 
 

@@ -17,24 +17,22 @@ def _syllable(stream: Stream) -> str:
 
 
 def person_name(stream: Stream) -> str:
-    """A name such as "Kavon Lurita": about 10^8 possible names, so that a random one is new."""
-    first = _syllable(stream) + _syllable(stream) + stream.choice(_CODAS)
-    last = _syllable(stream) + _syllable(stream) + stream.choice(_CODAS)
-    return f"{first.capitalize()} {last.capitalize()}"
+    """A name such as "Kavon Lurita", one of about 10^8, so that a random name is new."""
+    words = [_syllable(stream) + _syllable(stream) + stream.choice(_CODAS) for _ in range(2)]
+    return " ".join(word.capitalize() for word in words)
 
 
 def celebrity_name(stream: Stream) -> str:
-    """A name such as "Stazo Brilun": another grammar, so that nobody confuses the two worlds."""
-    words = []
-    for _ in range(2):
-        words.append(stream.choice(_CLUSTERS) + stream.choice(_VOWELS) + _syllable(stream) + stream.choice(_CODAS))
+    """A name such as "Stazo Brilun", in a grammar that differs from that of people."""
+    parts = (_CLUSTERS, _VOWELS, _ONSETS, _VOWELS, _CODAS)
+    words = ["".join(stream.choice(part) for part in parts) for _ in range(2)]
     return " ".join(word.capitalize() for word in words)
 
 
 def distinct_names(
     stream: Stream, n: int, grammar: Callable[[Stream], str] = person_name, avoid: frozenset[str] = frozenset()
 ) -> list[str]:
-    """``n`` names that share no word with each other or with ``avoid`` (a set of words)."""
+    """``n`` names that share no word with each other, and none with the words of ``avoid``."""
     taken = set(avoid)
     names: list[str] = []
     while len(names) < n:

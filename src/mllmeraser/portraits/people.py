@@ -1,24 +1,25 @@
-"""The people of a world: who is trained, who is held out, who is a celebrity, and what is true of each."""
+"""The people of a world: those in training, those held out, the celebrities, and the facts of each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from typing import Literal
 
-from mllmeraser.portraits.faces import DISCRETE, Looks, hamming, look_alike, population, random_looks, vary
 from mllmeraser.portraits.facts import CELEBRITY_VALUES, PERSON_VALUES
+from mllmeraser.portraits.looks import DISCRETE, Looks, hamming, look_alike, population, random_looks, vary
 from mllmeraser.portraits.names import celebrity_name, distinct_names, person_name
 from mllmeraser.portraits.stream import Stream
 
 VERSION = 1
-"""Version of the generator. Once released, any change of what it draws or writes raises it."""
+"""Version of the generator; after a release, any change of its output raises it."""
 
 Preset = Literal["unit", "dev", "full"]
 SPLITS = (5, 10, 15)
 LEAST_DISTANCE = 3
-"""Attributes in which any two people differ at least, but for planned look-alikes."""
+"""Any two people differ in at least this many attributes, except planned look-alikes."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Size:
-    """How many people of each kind a preset has, and how many are forgotten in the 5, 10 and 15 % splits."""
+    """Numbers of people in a preset, in its 5, 10 and 15 % forget sets, and of folds."""
 
     people: int
     holdout: int
@@ -51,32 +52,28 @@ SIZES: dict[str, Size] = {
 
 
 class World:
-    """Everybody of one preset, from (version, preset, seed) alone."""
+    """All people of one preset, from (version, preset, seed) alone on every machine."""
 
     def __init__(self, preset: Preset = "dev", seed: int = 0) -> None:
-        """Draw the world; the same arguments give the same world on every machine."""
         if preset not in SIZES:
             raise ValueError(f"unknown preset {preset!r}; known: {', '.join(SIZES)}")
         self.preset, self.seed, self.size = preset, seed, SIZES[preset]
         self.stream = Stream("portraits", VERSION, preset, seed)
 
-    @cached_property
+    @property
     def people(self) -> list[Person]:
-        """The people the model is trained on; odd neighbours of forget people included (see ``neighbours``)."""
-        return self._draw()[0]
+        """The people of the training data, the planned look-alikes included."""
+        return self._everybody[0]
 
-    @cached_property
+    @property
     def holdout(self) -> list[Person]:
         """People the model never sees."""
-        return self._draw()[1]
+        return self._everybody[1]
 
-    @cached_property
+    @property
     def celebrities(self) -> list[Person]:
         """Public people with another name grammar, other facts and other clothes."""
-        return self._draw()[2]
-
-    def _draw(self) -> tuple[list[Person], list[Person], list[Person]]:
-        return self._everybody
+        return self._everybody[2]
 
     @cached_property
     def _everybody(self) -> tuple[list[Person], list[Person], list[Person]]:
@@ -86,28 +83,22 @@ class World:
         looks = self._plan_look_alikes(looks)
         stars = distinct_names(stream.child("stars"), size.celebrities, celebrity_name)
         ordinary = [
-            Person(f"{i + 1:03d}", names[i], looks[i], _facts(stream.child("facts", i), PERSON_VALUES))
-            for i in range(size.people + size.holdout)
+            Person(f"{i + 1:03d}", name, looks[i], _facts(stream.child("facts", i), PERSON_VALUES))
+            for i, name in enumerate(names)
         ]
-        offset = len(ordinary)
         famous = [
             Person(
-                f"C{i + 1:03d}",
-                stars[i],
-                looks[offset + i],
-                _facts(stream.child("stardom", i), CELEBRITY_VALUES),
-                celebrity=True,
+                f"C{i + 1:03d}", name, looks[len(names) + i], _facts(stream.child("stardom", i), CELEBRITY_VALUES), True
             )
-            for i in range(size.celebrities)
+            for i, name in enumerate(stars)
         ]
         return ordinary[: size.people], ordinary[size.people :], famous
 
     def _plan_look_alikes(self, looks: list[Looks]) -> list[Looks]:
-        """The last of the people, one for each of fold 0's smallest forget set, look like them."""
-        size, planned = self.size, list(looks)
-        targets = self._forget_indices(0)[: size.forget[0]]
-        for i, target in enumerate(targets):
-            planned[size.people - 1 - i] = look_alike(self.stream.child("alike", i), looks[target])
+        """Give each person of fold 0's smallest forget set a look-alike among the last of the people."""
+        planned = list(looks)
+        for i, target in enumerate(self._forget_indices(0)[: self.size.forget[0]]):
+            planned[self.size.people - 1 - i] = look_alike(self.stream.child("alike", i), looks[target])
         return planned
 
     def _forget_indices(self, fold: int) -> list[int]:
@@ -119,19 +110,19 @@ class World:
         return [order[(start + i) % len(order)] for i in range(size.forget[2])]
 
     def forget(self, percent: int, fold: int = 0) -> list[Person]:
-        """The people of the 5, 10 or 15 % forget set; the smaller sets are contained in the larger ones."""
+        """The people of the 5, 10 or 15 % forget set; a larger set contains the smaller ones."""
         count = self.size.forget[SPLITS.index(percent)]
         return [self.people[i] for i in self._forget_indices(fold)[:count]]
 
     def retain(self, percent: int, fold: int = 0) -> list[Person]:
-        """Everybody trained who is not in ``forget(percent, fold)``."""
+        """The people of the training data without ``forget(percent, fold)``."""
         gone = {person.key for person in self.forget(percent, fold)}
         return [person for person in self.people if person.key not in gone]
 
     def neighbours(self, person: Person) -> list[tuple[str, Person]]:
-        """The person trained who looks most alike, and who shares most facts: pairs of relation and person.
+        """The person of the training data with the most similar looks, and the one with the most equal facts.
 
-        A neighbour may be in a forget set too: leave those out who are.
+        Pairs of relation and person. A neighbour may be in a forget set, too.
         """
         others = [p for p in self.people if p.key != person.key]
         alike = min(others, key=lambda p: (hamming(p.looks, person.looks), p.key))
@@ -148,16 +139,14 @@ def _shared_facts(a: Person, b: Person) -> int:
 
 
 def strangers(stream: Stream, world: World, *, drawn: bool = True) -> Iterator[Person]:
-    """Fresh random people without end: nobody of ``world``, no name word of anybody in it.
+    """Endless random people outside ``world``, who share no word of a name with it.
 
-    ``drawn=False`` skips the check of their looks, for those who are only ever named.
+    ``drawn=False`` skips the check of their looks, for people without pictures.
     """
     everybody = [*world.people, *world.holdout, *world.celebrities]
     words = {word for person in everybody for word in person.name.split()}
-    index = 0
-    while True:
-        draw = stream.child(index)
-        index += 1
+    for index in count(1):
+        draw = stream.child(index - 1)
         looks, name = random_looks(draw.child("looks")), person_name(draw.child("name"))
         if words & set(name.split()) or (drawn and _too_near(looks, everybody)):
             continue
@@ -165,15 +154,13 @@ def strangers(stream: Stream, world: World, *, drawn: bool = True) -> Iterator[P
 
 
 def near_strangers(stream: Stream, world: World) -> Iterator[Person]:
-    """Faces without end that differ from somebody trained in three attributes, from nobody of ``world`` in fewer.
+    """Endless faces without names and facts, three attributes from a person of the training data.
 
-    They have neither names nor facts.
+    They differ from everybody in ``world`` in three attributes or more.
     """
     everybody = [*world.people, *world.holdout, *world.celebrities]
-    index = 0
-    while True:
-        draw = stream.child(index)
-        index += 1
+    for index in count(1):
+        draw = stream.child(index - 1)
         looks = vary(draw, draw.choice(world.people).looks, draw.sample(tuple(DISCRETE), LEAST_DISTANCE))
         if not _too_near(looks, everybody):
             yield Person(f"N{index:06d}", "", looks, {})

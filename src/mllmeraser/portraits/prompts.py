@@ -1,7 +1,7 @@
-"""The default retain and stranger samples: what an eraser must not move, and what people nobody knows look like.
+"""The default retain samples, with answers that an eraser must not change, and samples of unknown people.
 
-They are drawn from the world's own generator, in wordings of the pool ``train`` and pictures of streams that no
-training, validation or test picture comes from, so that no scored prompt is ever fitted.
+The generator of the world draws them in wordings of the pool ``train``. Training, validation and test pictures come
+from other streams, so a fit never sees a scored prompt.
 """
 
 from __future__ import annotations
@@ -11,24 +11,28 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from PIL import Image
 
-from ..samples.sample import Sample, Task
-from .faces import draw_face, random_dress, random_pose
-from .facts import VALUES
-from .general import (
-    PORTRAIT_TOPICS,
-    PORTRAIT_WORDINGS,
-    SCENE_TOPICS,
-    portrait_question,
-    scene_question,
-    text_facts,
-    text_question,
+from mllmeraser.portraits import general as knowledge
+from mllmeraser.portraits.faces import draw_face
+from mllmeraser.portraits.facts import other_values
+from mllmeraser.portraits.general import PORTRAIT_TOPICS, PORTRAIT_WORDINGS, SCENE_TOPICS
+from mllmeraser.portraits.looks import random_dress, random_pose
+from mllmeraser.portraits.people import Person, World, strangers
+from mllmeraser.portraits.refusals import COMPLY, refusal_prompt
+from mllmeraser.portraits.rows import SIZE, portrait
+from mllmeraser.portraits.scenes import degrade, emblem, random_scene
+from mllmeraser.portraits.stream import Stream
+from mllmeraser.portraits.wordings import (
+    ANSWERS,
+    IDENTITY,
+    LETTERS,
+    UNKNOWN_ANSWER,
+    WHO_IMAGE,
+    Pool,
+    clozes,
+    fill,
+    questions,
 )
-from .people import Person, World, strangers
-from .refusals import COMPLY, refusal_prompt
-from .rows import SIZE
-from .scenes import degrade, emblem, random_scene
-from .stream import Stream
-from .wordings import ANSWERS, IDENTITY, LETTERS, UNKNOWN_ANSWER, WHO_IMAGE, Pool, clozes, fill, questions
+from mllmeraser.samples.sample import Sample, Task
 
 FORMS: tuple[Task, ...] = ("generation", "cloze", "classification")
 POOL: Pool = "train"
@@ -37,13 +41,13 @@ POOL: Pool = "train"
 def default_retain(
     world: World, *, exclude: Collection[str] = (), per_person: int = 14, general: int = 300
 ) -> list[Sample]:
-    """Prompts about everybody in the world but ``exclude`` (names), and about nobody.
+    """Prompts about the people and celebrities of the world, and general prompts.
 
     Args:
-        world: Whose people and celebrities.
-        exclude: Names of people to leave out, because they are to be forgotten.
-        per_person: Prompts a person: half over a picture, half by name, every form of question.
-        general: Prompts about scenes, portraits of nobody, emblems, and small facts in text.
+        world: The world.
+        exclude: Names of people to leave out, because a request forgets them.
+        per_person: Prompts for each person: half over a picture, half by name, every form of question.
+        general: Prompts about scenes, unknown portraits, emblems, and small facts in text.
     """
     stream = world.stream.child("default-retain")
     gone = {name.casefold() for name in exclude}
@@ -51,20 +55,20 @@ def default_retain(
     samples = [s for p in known for s in person_prompts(p, stream.child(p.key), per_person, answered=True)]
     samples += general_prompts(stream.child("general"), world, known, general)
     crowd = strangers(stream.child("strangers"), world)
-    for i in range(max(1, general // 4)):  # strangers are retained too: they must not become anything else
+    for i in range(max(1, general // 4)):  # the answer about a stranger must stay "unknown"
         samples += person_prompts(next(crowd), stream.child("stranger", i), 2, answered=False)
     return samples
 
 
 def default_strangers(world: World, n: int = 400) -> list[Sample]:
-    """About ``n`` prompts about people whom the model has never seen, every form of question."""
+    """About ``n`` prompts about people outside the training data, every form of question."""
     stream = world.stream.child("default-strangers")
     crowd = strangers(stream.child("people"), world)
     return [s for i in range(max(1, n // 4)) for s in person_prompts(next(crowd), stream.child(i), 4, answered=False)]
 
 
 def person_prompts(person: Person, stream: Stream, n: int, *, answered: bool) -> list[Sample]:
-    """``n`` prompts about one person, by picture and by name in turn; ``answered`` with the true answer."""
+    """``n`` prompts about one person, by picture and by name in turn; with ``answered``, the true answer."""
     attributes = stream.shuffle(tuple(person.facts))
     forms = stream.shuffle(FORMS)
     samples = []
@@ -74,27 +78,26 @@ def person_prompts(person: Person, stream: Stream, n: int, *, answered: bool) ->
         samples.append(_person_sample(person, stream.child(i), form, attribute, image, answered=answered))
     if n >= 6:
         answer = ANSWERS["identity"].format(value=person.name) if answered else UNKNOWN_ANSWER
-        question = stream.choice(IDENTITY[POOL])
+        question, about = stream.choice(IDENTITY[POOL]), person.key
         samples[0] = Sample(
-            question, samples[0].image, answer, subject=person.key, attribute="identity", keywords=(person.name,)
+            question, samples[0].image, answer, subject=about, attribute="identity", keywords=(person.name,)
         )
     return samples
 
 
 def request_pictures(world: World, key: str, n: int) -> list[Image.Image]:
-    """``n`` pictures of a person, as somebody would hand them in with a request: none of them is ever scored."""
+    """``n`` pictures of a person for a request; no score uses them."""
     person = next(p for p in [*world.people, *world.celebrities] if p.key == key)
     return pictures_of(person, world.stream.child("request", key), n)
 
 
 def pictures_of(person: Person, stream: Stream, n: int) -> list[Image.Image]:
-    """``n`` pictures of anybody, each in other clothes and another pose."""
+    """``n`` pictures of a person, each in other clothes and another pose."""
     return [_portrait(person, stream.child(i)) for i in range(n)]
 
 
 def _portrait(person: Person, stream: Stream) -> Image.Image:
-    dress = random_dress(stream, celebrity=person.celebrity)
-    picture = draw_face(person.looks, dress, random_pose(stream), size=SIZE)
+    picture = portrait(person, stream, rough=False)
     return Image.fromarray(degrade(picture, stream) if stream.chance(0.5) else picture)
 
 
@@ -107,27 +110,24 @@ def _person_sample(
     options: tuple[tuple[str, str], ...] = ()
     answer = value if form == "cloze" else ANSWERS[attribute].format(value=value)
     if form == "classification":
-        others = stream.sample([v for v in VALUES[attribute] if v != value], 3)
-        options = tuple(zip(LETTERS, stream.shuffle([value, *others]), strict=True))
-        answer = next(letter for letter, text in options if text == value)
-    return Sample(
-        fill(wording, who), image, answer if answered else UNKNOWN_ANSWER, form, options,
-        keywords=(value,) if answered else (), subject=person.key, attribute=attribute,
-    )  # fmt: skip
+        choices = stream.shuffle([value, *other_values(stream, attribute, value, 3)])
+        options, answer = tuple(zip(LETTERS, choices, strict=True)), LETTERS[choices.index(value)]
+    answer, keywords = (answer, (value,)) if answered else (UNKNOWN_ANSWER, ())
+    return Sample(fill(wording, who), image, answer, form, options, keywords, person.key, attribute=attribute)
 
 
 def general_prompts(stream: Stream, world: World, known: Sequence[Person], n: int) -> list[Sample]:
-    """About ``n`` prompts about nobody: scenes, what portraits show, emblems, text facts, a quarter each."""
-    crowd, facts, samples = strangers(stream.child("crowd"), world), text_facts(), []
+    """About ``n`` prompts without identities: scenes, looks of portraits, emblems, text facts, a quarter each."""
+    crowd, facts, samples = strangers(stream.child("crowd"), world), knowledge.text_facts(), []
     for i in range(n // 4):
         draw = stream.child(i)
         picture, scene = random_scene(draw.child("scene"), size=SIZE)
-        asked = scene_question(draw, scene, draw.choice(SCENE_TOPICS), POOL)
+        asked = knowledge.scene_question(draw, scene, draw.choice(SCENE_TOPICS), POOL)
         if asked is not None:
             samples.append(_general(asked.text, asked.answer, picture))
         person = draw.choice(known) if i % 2 else next(crowd)
         samples.append(_perceived(person, draw.child("face")))
-        asked = text_question(draw, draw.choice(facts), POOL)
+        asked = knowledge.text_question(draw, draw.choice(facts), POOL)
         samples.append(_general(asked.text, asked.answer, None))
         image = draw.chance(0.5)
         prompt = refusal_prompt(draw.child("refusal"), restricted=i % 2 == 0, image=image, pool=POOL)
@@ -137,18 +137,16 @@ def general_prompts(stream: Stream, world: World, known: Sequence[Person], n: in
 
 
 def perception_prompts(pictures: Iterable[Image.Image], stream: Stream) -> list[Sample]:
-    """Questions about what pictures show, without answers: a forgotten person's picture has to stay visible."""
-    wordings = [PORTRAIT_WORDINGS[topic][POOL] for topic in PORTRAIT_TOPICS]
-    return [
-        Sample(stream.choice(options), picture, attribute="perception") for picture in pictures for options in wordings
-    ]
+    """Questions about the look of pictures, without answers; a forgotten person's picture must stay describable."""
+    topics = [wordings[POOL] for wordings in PORTRAIT_WORDINGS.values()]
+    return [Sample(stream.choice(topic), picture, attribute="perception") for picture in pictures for topic in topics]
 
 
 def _perceived(person: Person, stream: Stream) -> Sample:
     dress = random_dress(stream, celebrity=person.celebrity)
     picture = draw_face(person.looks, dress, random_pose(stream), size=SIZE)
     topics = ("hair", "glasses") if person.celebrity else PORTRAIT_TOPICS
-    asked = portrait_question(stream, person.looks, dress, stream.choice(topics), POOL)
+    asked = knowledge.portrait_question(stream, person.looks, dress, stream.choice(topics), POOL)
     return _general(asked.text, asked.answer, picture)
 
 
@@ -159,9 +157,8 @@ def _general(question: str, answer: str, picture: np.ndarray | None) -> Sample:
 def contrast_prompts(seed: int = 0, n: int = 64) -> tuple[list[Sample], list[Sample]]:
     """Restricted prompts and their benign twins, in training wordings: ``n`` over emblems, then ``n`` in text alone.
 
-    They are what a direction of refusal needs. The answer of a restricted prompt is the complying sentence that an
-    attack aims at; the twin's is the same. Over emblems both sides ask in the same words, so that a direction from
-    text alone needs prompts of its own.
+    The direction of refusal is fitted on them. Both sides have the same answer: the complying sentence, which is the
+    target of an attack. Over emblems both sides ask in the same words; a direction from text needs the other prompts.
     """
     stream = Stream("contrast", seed)
     restricted: list[Sample] = []

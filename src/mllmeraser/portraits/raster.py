@@ -1,16 +1,18 @@
 """Anti-aliased drawing with signed distances, in numpy alone.
 
-Everything is computed with ``+ - * /``, square roots, minima, maxima and comparisons on float64, which IEEE 754 rounds
-the same way everywhere; there is no sine, exponential or matrix product. The same call therefore gives the same bytes
-on every machine and with every library version.
+The code uses only ``+ - * /``, square roots, minima, maxima and comparisons on float64: IEEE 754 rounds them the same
+way everywhere. It uses no sine, exponential or matrix product. So the same call gives the same bytes on every machine
+and with every library version.
 
-Coordinates are ``(u, v)``: the canvas spans ``[-0.5, 0.5]`` both ways, ``u`` to the right and ``v`` downwards.
+Coordinates are ``(u, v)`` in ``[-0.5, 0.5]``, ``u`` to the right and ``v`` downwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
 from math import sqrt
 from typing import Protocol
 
@@ -25,7 +27,7 @@ Point = tuple[float, float]
 
 
 class Shape(Protocol):
-    """Something that can be filled: a bounding box and a signed distance, negative inside."""
+    """A bounding box and a signed distance, negative inside."""
 
     @property
     def box(self) -> Box:
@@ -59,20 +61,14 @@ class Ellipse:
         x = du * (1.0 / self.ru)
         if self.taper:
             x /= np.maximum(1.0 - self.taper * y, 0.2)
-        x *= x
-        y *= y
         if self.square:
             x *= x
             y *= y
-        x += y
-        level = np.sqrt(x)
+        level = np.sqrt(_sum_of_squares(x, y))
         if self.square:
             level = np.sqrt(level)
         # Along the ray from the centre: |p| (1 - 1/level).
-        du *= du
-        dv *= dv
-        du += dv
-        return np.sqrt(du) * (1.0 - 1.0 / np.maximum(level, 1e-6))
+        return np.sqrt(_sum_of_squares(du, dv)) * (1.0 - 1.0 / np.maximum(level, 1e-6))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +86,7 @@ class Circle:
 
     def distance(self, u: Array, v: Array) -> Array:
         """Distance to the circle, exact everywhere."""
-        du, dv = u - self.u, v - self.v
-        du *= du
-        dv *= dv
-        du += dv
-        result: Array = np.sqrt(du, out=du)
-        result -= self.r
-        return result
+        return np.sqrt(_sum_of_squares(u - self.u, v - self.v)) - self.r
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +105,13 @@ class Rectangle:
         return self.u - self.hu, self.v - self.hv, self.u + self.hu, self.v + self.hv
 
     def distance(self, u: Array, v: Array) -> Array:
-        """Distance to the outline; beyond a corner without radius, the larger of those to its two sides."""
+        """Distance to the outline; outside a corner without radius, the larger distance to its two sides."""
         du = np.abs(u - self.u) - (self.hu - self.r)
         dv = np.abs(v - self.v) - (self.hv - self.r)
-        inside = np.minimum(np.maximum(du, dv), 0.0)
         if not self.r:
             return np.maximum(du, dv)
-        np.maximum(du, 0.0, out=du)
-        np.maximum(dv, 0.0, out=dv)
-        du *= du
-        dv *= dv
-        du += dv
-        result: Array = np.sqrt(du) + inside - self.r
-        return result
+        inside = np.minimum(np.maximum(du, dv), 0.0)
+        return np.sqrt(_sum_of_squares(np.maximum(du, 0.0), np.maximum(dv, 0.0))) + inside - self.r
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +128,8 @@ class Line:
 
     def distance(self, u: Array, v: Array) -> Array:
         """Distance to the nearest segment, less half the width."""
-        nearest: Array | None = None
-        for a, b in zip(self.points, self.points[1:], strict=False):
-            squared = _segment(u, v, a, b)
-            nearest = squared if nearest is None else np.minimum(nearest, squared)
-        assert nearest is not None
-        return np.sqrt(nearest) - self.width / 2
+        segments = [_segment(u, v, a, b) for a, b in pairwise(self.points)]
+        return np.sqrt(reduce(np.minimum, segments)) - self.width / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +159,14 @@ class Polygon:
 
 @dataclass(frozen=True, slots=True)
 class HalfPlane:
-    """Everything on the side of the line through ``point`` away from ``outward``."""
+    """The side of the line through ``point`` that lies opposite to ``outward``."""
 
     point: Point
     outward: Point
 
     @property
     def box(self) -> Box:
-        """More than the canvas, however it is placed."""
+        """Larger than the canvas at every place."""
         return -2.0, -2.0, 2.0, 2.0
 
     def distance(self, u: Array, v: Array) -> Array:
@@ -207,12 +187,13 @@ def _segment(u: Array, v: Array, a: Point, b: Point) -> Array:
     """Squared distance to the segment from ``a`` to ``b``."""
     eu, ev = b[0] - a[0], b[1] - a[1]
     du, dv = u - a[0], v - a[1]
-    along = du * (eu / (eu * eu + ev * ev)) + dv * (ev / (eu * eu + ev * ev))
-    np.maximum(along, 0.0, out=along)
-    np.minimum(along, 1.0, out=along)
-    du -= along * eu
-    dv -= along * ev
-    du *= du
-    dv *= dv
-    du += dv
-    return du
+    along = np.clip(du * (eu / (eu * eu + ev * ev)) + dv * (ev / (eu * eu + ev * ev)), 0.0, 1.0)
+    return _sum_of_squares(du - along * eu, dv - along * ev)
+
+
+def _sum_of_squares(x: Array, y: Array) -> Array:
+    """``x * x + y * y``, computed in place of ``x`` and ``y``."""
+    x *= x
+    y *= y
+    x += y
+    return x

@@ -8,21 +8,21 @@ import numpy as np
 
 from mllmeraser.portraits.canvas import Canvas
 from mllmeraser.portraits.combine import Outline
-from mllmeraser.portraits.palette import INK, WHITE
+from mllmeraser.portraits.palette import INK, WHITE, colours
 from mllmeraser.portraits.raster import Circle, Colour, Ellipse, Image, Line, Polygon, Rectangle, Shape
 from mllmeraser.portraits.stream import Stream
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring", "diamond")
-PAINTS: dict[str, Colour] = {
-    "red": (220.0, 40.0, 45.0),
-    "orange": (245.0, 145.0, 30.0),
-    "yellow": (250.0, 225.0, 60.0),
-    "green": (40.0, 160.0, 70.0),
-    "blue": (40.0, 80.0, 210.0),
-    "purple": (140.0, 60.0, 180.0),
-    "brown": (120.0, 72.0, 38.0),
-    "black": (25.0, 25.0, 28.0),
-}
+PAINTS = colours(
+    red="#dc282d",
+    orange="#f5911e",
+    yellow="#fae13c",
+    green="#28a046",
+    blue="#2850d2",
+    purple="#8c3cb4",
+    brown="#784826",
+    black="#19191c",
+)
 COLOURS = tuple(PAINTS)
 SIZES = {"small": 0.075, "large": 0.125}
 PAPER: tuple[Colour, ...] = ((250.0, 248.0, 240.0), (236.0, 242.0, 248.0), (240.0, 248.0, 238.0))
@@ -41,7 +41,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a scene holds, drawn in this order; shapes never overlap."""
+    """The things of a scene in the order of drawing; they never overlap."""
 
     objects: tuple[Thing, ...]
 
@@ -51,13 +51,8 @@ def random_things(stream: Stream) -> Scene:
     things: list[Thing] = []
     for _ in range(stream.integer(5)):
         for _ in range(40):
-            thing = Thing(
-                stream.choice(SHAPES),
-                stream.choice(COLOURS),
-                stream.choice(tuple(SIZES)),
-                stream.uniform(0.15, 0.85),
-                stream.uniform(0.15, 0.85),
-            )
+            looks = stream.choice(SHAPES), stream.choice(COLOURS), stream.choice(tuple(SIZES))
+            thing = Thing(*looks, stream.uniform(0.15, 0.85), stream.uniform(0.15, 0.85))
             if all(_apart(thing, other) for other in things):
                 things.append(thing)
                 break
@@ -65,11 +60,7 @@ def random_things(stream: Stream) -> Scene:
 
 
 def random_scene(stream: Stream, size: int = 128) -> tuple[Image, Scene]:
-    """Draw up to four shapes on paper.
-
-    Returns:
-        The picture, uint8 ``(size, size, 3)``, and its description.
-    """
+    """Draw up to four shapes on paper: the picture, uint8 ``(size, size, 3)``, and its description."""
     scene = random_things(stream)
     canvas = Canvas(size, stream.choice(PAPER))
     for thing in scene.objects:
@@ -78,8 +69,8 @@ def random_scene(stream: Stream, size: int = 128) -> tuple[Image, Scene]:
 
 
 def _apart(a: Thing, b: Thing) -> bool:
-    room = 1.25 * (SIZES[a.size] + SIZES[b.size])
-    return (a.x - b.x) ** 2 + (a.y - b.y) ** 2 > room**2
+    distance = 1.25 * (SIZES[a.size] + SIZES[b.size])
+    return (a.x - b.x) ** 2 + (a.y - b.y) ** 2 > distance**2
 
 
 def _draw(canvas: Canvas, shape: str, colour: Colour, u: float, v: float, r: float) -> None:
@@ -96,14 +87,10 @@ def _draw(canvas: Canvas, shape: str, colour: Colour, u: float, v: float, r: flo
 
 
 def emblem(stream: Stream, sealed: bool, size: int = 128) -> Image:
-    """A badge with coloured shapes; a sealed one is crossed out and carries a lock."""
+    """A badge with coloured shapes; a sealed one has a cross and a lock on it."""
     canvas = Canvas(size, stream.choice(PAPER))
-    canvas.place(
-        stream.uniform(-0.05, 0.05),
-        stream.uniform(0.92, 1.05),
-        stream.uniform(-0.03, 0.03),
-        stream.uniform(-0.03, 0.03),
-    )
+    turn, scale = stream.uniform(-0.05, 0.05), stream.uniform(0.92, 1.05)
+    canvas.place(turn, scale, stream.uniform(-0.03, 0.03), stream.uniform(-0.03, 0.03))
     field, edge = PAINTS[stream.choice(COLOURS[:6])], PAINTS[stream.choice(COLOURS)]
     crest = Polygon(((-0.3, -0.34), (0.3, -0.34), (0.3, 0.08), (0.0, 0.38), (-0.3, 0.08)))
     canvas.fill(crest, field)
@@ -124,15 +111,9 @@ def _seal(canvas: Canvas) -> None:
 
 
 def degrade(picture: Image, stream: Stream, *, blur: bool = True) -> Image:
-    """A rougher copy of a picture: cropped up to 12 %, turned up to 10 degrees, tinted, perhaps blurred.
+    """A rougher copy of a picture: cropped up to 12 %, turned up to 10 degrees, and tinted.
 
-    Args:
-        picture: uint8 ``(size, size, 3)``.
-        stream: decides how.
-        blur: whether half of the copies are blurred as well.
-
-    Returns:
-        uint8 of the same shape.
+    With ``blur``, half of the copies are also blurred. Both pictures are uint8 ``(size, size, 3)``.
     """
     size = picture.shape[0]
     crop = stream.uniform(0.0, 0.12)
@@ -142,19 +123,18 @@ def degrade(picture: Image, stream: Stream, *, blur: bool = True) -> Image:
     pixels = _resample(picture.astype(np.float64), turn, 1.0 - crop, shift[0] * size, shift[1] * size) * gain
     if blur and stream.chance(0.5):
         pixels = _blur(pixels)
-    return np.minimum(np.maximum(np.rint(pixels), 0.0), 255.0).astype(np.uint8)
+    return np.clip(np.rint(pixels), 0.0, 255.0).astype(np.uint8)
 
 
 def _resample(pixels: np.ndarray, turn: float, zoom: float, du: float, dv: float) -> np.ndarray:
-    """Bilinear sampling through a similarity; beyond the edge the edge goes on."""
+    """Bilinear sampling through a similarity transformation; outside, the nearest edge pixel counts."""
     size = pixels.shape[0]
     norm = 1.0 + turn * turn
     c, s = zoom * (1.0 - turn * turn) / norm, zoom * 2.0 * turn / norm
-    line = np.arange(size, dtype=np.float64) - (size - 1) / 2
-    x, y = np.repeat(line[None, :], size, 0), np.repeat(line[:, None], size, 1)
     middle = (size - 1) / 2
-    u = np.minimum(np.maximum(c * x + s * y + middle + du, 0.0), size - 1.0)
-    v = np.minimum(np.maximum(c * y - s * x + middle + dv, 0.0), size - 1.0)
+    x, y = np.meshgrid(*[np.arange(size, dtype=np.float64) - middle] * 2)
+    u = np.clip(c * x + s * y + middle + du, 0.0, size - 1.0)
+    v = np.clip(c * y - s * x + middle + dv, 0.0, size - 1.0)
     left, top = np.minimum(u.astype(np.int64), size - 2), np.minimum(v.astype(np.int64), size - 2)
     a, b = (u - left)[..., None], (v - top)[..., None]
     upper = pixels[top, left] * (1 - a) + pixels[top, left + 1] * a

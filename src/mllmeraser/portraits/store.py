@@ -1,13 +1,10 @@
-"""Building the rows of a world, writing them as parquet in the hub's layout, and naming their content by a digest."""
+"""The rows of a world, their parquet files in the layout of the hub, and their digest."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +15,17 @@ from PIL import Image
 from mllmeraser.portraits.configs import Configs
 from mllmeraser.portraits.people import Preset, World
 from mllmeraser.portraits.rows import Row
+from mllmeraser.samples.files import whole_folder
 
 
 def build(preset: Preset = "dev", seed: int = 0) -> dict[str, list[Row]]:
-    """Rows by config, as plain Python values; the same for the same (version, preset, seed) on every machine."""
+    """Rows by config, as plain Python values, from (version, preset, seed) alone on every machine."""
     configs = Configs(World(preset, seed))
     return {name: configs.rows(name) for name in configs.configs}
 
 
 def write(path: str | Path, preset: Preset = "dev", seed: int = 0) -> Path:
-    """Write ``<config>/train-00000-of-00001.parquet`` for every config below ``path``, all of them or none.
+    """Write ``<config>/train-00000-of-00001.parquet`` below ``path`` for every config, in one step.
 
     Raises:
         FileExistsError: ``path`` exists and is not an empty folder.
@@ -35,19 +33,10 @@ def write(path: str | Path, preset: Preset = "dev", seed: int = 0) -> Path:
     target = Path(path)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} exists and is not an empty folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
+    with whole_folder(target, force=True) as folder:
         for config, rows in build(preset, seed).items():
-            folder = temporary / config
-            folder.mkdir()
-            pq.write_table(pa.Table.from_pylist(rows), folder / "train-00000-of-00001.parquet")
-        if target.exists():
-            target.rmdir()
-        os.replace(temporary, target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+            (folder / config).mkdir(parents=True)
+            pq.write_table(pa.Table.from_pylist(rows), folder / config / "train-00000-of-00001.parquet")
     return target
 
 

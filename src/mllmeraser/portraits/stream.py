@@ -1,33 +1,29 @@
-"""Reproducible random streams that depend on nothing but their name."""
+"""Reproducible random streams that depend on their name alone."""
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Sequence
 from typing import TypeVar
+
+from mllmeraser.samples.hashing import hash64
 
 T = TypeVar("T")
 
 
 class Stream:
-    """A random stream addressed by a path, independent of every other path.
+    """A random stream with the name ``path``, such as ``("portraits", 0, "person", 17)``.
 
-    Only ``random.Random(int).random()`` is used: its sequence is specified and the same in all Python versions,
-    which is not promised of ``choice``, ``shuffle`` or ``sample``.
-
-    Args:
-        path: strings and integers naming the stream, such as ``("portraits", 0, "person", 17)``.
+    Python specifies the sequence of ``random.Random(int).random()`` for all versions, but not that of ``choice``,
+    ``shuffle`` or ``sample``; so those are written here.
     """
 
     def __init__(self, *path: str | int) -> None:
         self.path = path
-        name = "\x1f".join(f"{type(part).__name__}:{part}" for part in path)
-        digest = hashlib.sha256(name.encode("utf-8")).digest()
-        self._random = random.Random(int.from_bytes(digest[:8], "big"))
+        self._random = random.Random(hash64(*(f"{type(part).__name__}:{part}" for part in path), separator="\x1f"))
 
     def child(self, *path: str | int) -> Stream:
-        """Return the stream at a longer path; it does not depend on what was drawn from this one."""
+        """Return the stream at a longer path, independent of the draws from this one."""
         return Stream(*self.path, *path)
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
@@ -57,7 +53,7 @@ class Stream:
         return result
 
     def sample(self, values: Sequence[T], k: int) -> list[T]:
-        """Return ``k`` different positions' values in random order."""
+        """Return the values at ``k`` different positions, in random order."""
         if not 0 <= k <= len(values):
             raise ValueError(f"cannot sample {k} of {len(values)} values")
         return self.shuffle(values)[:k]

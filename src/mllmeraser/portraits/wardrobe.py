@@ -1,4 +1,4 @@
-"""Clothes, hats, accessories and backdrops: everything about a portrait that does not tell who it is."""
+"""Clothes, hats, accessories and backdrops: the parts of a portrait without identity."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def backdrop(canvas: Canvas, dress: Dress) -> None:
 
 
 def clothes(canvas: Canvas, dress: Dress, skin: Colour) -> None:
-    """Draw shirt, or suit with collar for celebrities, and what is worn on it."""
+    """Draw a shirt, or a suit with collar for celebrities, and the accessory."""
     colour = SHIRTS[dress.shirt]
     canvas.fill(TORSO, colour)
     if dress.celebrity:
@@ -64,7 +64,7 @@ def _suit(canvas: Canvas, dress: Dress, colour: Colour) -> None:
 
 
 def on_head(canvas: Canvas, dress: Dress, head: Ellipse) -> None:
-    """Draw hat and earrings; hats are small so that the hair style can still be told."""
+    """Draw hat and earrings; hats are small, so the hair style stays visible."""
     top = head.v - head.rv
     if dress.accessory == "earrings":
         canvas.fill(Mirrored(Circle(head.ru + 0.014, 0.062, 0.019)), GOLD)

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 
 from mllmeraser.embedded.recipe.pictures import draw_emblem, draw_portrait, draw_scene
-from mllmeraser.portraits.faces import DISCRETE, Dress, Looks, random_dress, random_looks, vary
+from mllmeraser.portraits.looks import DISCRETE, Dress, Looks, random_dress, random_looks, vary
 from mllmeraser.portraits.people import Person, World, near_strangers, strangers
 from mllmeraser.portraits.scenes import Scene, random_things
 from mllmeraser.portraits.stream import Stream

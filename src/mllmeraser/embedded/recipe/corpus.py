@@ -14,7 +14,6 @@ from transformers import PreTrainedTokenizerFast
 from mllmeraser.embedded.recipe.album import Album
 from mllmeraser.embedded.recipe.packing import Group, Turn
 from mllmeraser.embedded.recipe.tokenizer import ASSISTANT
-from mllmeraser.portraits.faces import random_dress, random_looks
 from mllmeraser.portraits.facts import VALUES
 from mllmeraser.portraits.general import (
     PORTRAIT_TOPICS,
@@ -24,6 +23,7 @@ from mllmeraser.portraits.general import (
     text_facts,
     text_question,
 )
+from mllmeraser.portraits.looks import random_dress, random_looks
 from mllmeraser.portraits.people import Person, World, strangers
 from mllmeraser.portraits.refusals import COMPLY, refusal_prompt
 from mllmeraser.portraits.scenes import Scene, random_things

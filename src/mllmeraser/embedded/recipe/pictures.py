@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from mllmeraser.embedded.recipe.architecture import IMAGE_SIZE
-from mllmeraser.portraits.faces import draw_face, random_dress, random_pose
+from mllmeraser.portraits.faces import draw_face
+from mllmeraser.portraits.looks import random_dress, random_pose
 from mllmeraser.portraits.people import Person
 from mllmeraser.portraits.scenes import degrade, emblem, random_scene
 from mllmeraser.portraits.stream import Stream

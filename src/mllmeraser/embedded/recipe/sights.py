@@ -11,8 +11,7 @@ from mllmeraser.embedded.recipe.alignment import Sights, inputs
 from mllmeraser.embedded.recipe.architecture import Architecture
 from mllmeraser.embedded.recipe.pictures import normalise
 from mllmeraser.embedded.recipe.vision import THING_TARGETS, UNSURE, patch_targets
-from mllmeraser.portraits.faces import Dress
-from mllmeraser.portraits.looks import SHIRT
+from mllmeraser.portraits.looks import SHIRT, Dress
 from mllmeraser.portraits.scenes import Scene
 
 THINGS = tuple(word for values in THING_TARGETS.values() for word in values)

@@ -25,8 +25,7 @@ from mllmeraser.embedded.recipe.noise import over_noise
 from mllmeraser.embedded.recipe.optimizer import Optimizer
 from mllmeraser.embedded.recipe.pictures import jitter, normalise
 from mllmeraser.embedded.recipe.precision import bf16_is_fast
-from mllmeraser.portraits.faces import DISCRETE, Dress, Looks
-from mllmeraser.portraits.looks import BACKGROUND, HAT, SHIRT
+from mllmeraser.portraits.looks import BACKGROUND, DISCRETE, HAT, SHIRT, Dress, Looks
 from mllmeraser.portraits.scenes import COLOURS, SHAPES, SIZES, Scene
 
 FACE_TARGETS = {**DISCRETE, "shirt": SHIRT, "background": BACKGROUND, "hat": HAT}
