@@ -11,7 +11,7 @@ from mllmeraser.benchmarks.defaults import Completed, complete
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
-from mllmeraser.erasure.directions.kinds import CONTRAST_KINDS
+from mllmeraser.erasure.directions.kinds import direction_kind
 from mllmeraser.erasure.fit.discriminants import SharedBasis, fit_shared_basis
 from mllmeraser.erasure.fit.distributed import share_capture
 from mllmeraser.erasure.fit.linear import FitSettings, fit
@@ -146,7 +146,7 @@ def _prepared(
     completed = complete(request, loaded, seed=seed)
     for line in completed.notes if say is not None else ():
         say(line)  # type: ignore[misc]
-    if contrast is None and settings.direction.kind in CONTRAST_KINDS:
+    if contrast is None and "contrast" in direction_kind(settings.direction.kind).needs:
         contrast = ContrastSet.from_samples(*contrast_prompts(seed))
     return _Prepared(loaded, completed, settings, contrast)
 

@@ -18,7 +18,7 @@ from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.demo import forget_request
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
-from mllmeraser.erasure.directions.kinds import CONTRAST_KINDS
+from mllmeraser.erasure.directions.kinds import direction_kind
 from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.methods.block_list import BlockListProduct
@@ -113,7 +113,7 @@ def _erased(
 ) -> Made:
     settings = FitSettings.model_validate(row.settings).model_copy(update={"seed": seed})
     contrast = None
-    if settings.direction.kind in CONTRAST_KINDS:
+    if "contrast" in direction_kind(settings.direction.kind).needs:
         contrast = ContrastSet.from_samples(*contrast_prompts(seed))
     began = time.perf_counter()
     made = fit(model, request, settings, progress, contrast=contrast)

@@ -13,7 +13,7 @@ from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.embedded.demo import forget_request
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.directions.contrast_states import ContrastSet, contrast_states
-from mllmeraser.erasure.directions.kinds import CONTRAST_KINDS, erasure_direction
+from mllmeraser.erasure.directions.kinds import direction_kind, erasure_direction
 from mllmeraser.erasure.directions.pgd import perturb
 from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.policy import PERSISTENT
@@ -48,7 +48,7 @@ def eraser_of(model: MultimodalModel, benchmark: Benchmark, preset: str, *, spli
     """An eraser of the people of a split, from pictures and names alone."""
     settings = settings_of(preset, seed)
     request = complete(forget_request(benchmark, split, fold), seed=seed).request
-    needed = settings.direction.kind in CONTRAST_KINDS
+    needed = "contrast" in direction_kind(settings.direction.kind).needs
     contrast = ContrastSet.from_samples(*contrast_prompts(seed)) if needed else None
     return fit(model, request, settings, contrast=contrast).eraser
 

@@ -18,7 +18,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.erasure.states.statistics import ERASE, RECALL, LayerStatistics
 from mllmeraser.samples.errors import InputError, NumericalError
 from mllmeraser.samples.sample import Sample
@@ -64,8 +63,8 @@ class DirectionKind:
     Attributes:
         name: The `kind` of `DirectionSettings`.
         build: Makes the direction of a layer from its statistics, which always hold the groups `forget/<subject>`.
-        needs: Samples that the fit requires, beside the forget samples. `strangers` give the group `strangers`;
-            `contrast` samples the groups `erase` and `recall`; `answers` (forget samples that have one) the groups
+        needs: Samples that the fit requires beside the forget samples. `strangers` give the group `strangers`.
+            `contrast` samples give the groups `erase` and `recall`. Forget samples with `answers` give the groups
             `erase/<subject>` and `recall/<subject>`.
         retain: Whether `build` reads the group `retain`.
         gates: Kinds of gate that this direction works with; None: all.
@@ -89,14 +88,10 @@ def _unknown(statistics: LayerStatistics) -> Direction:
 
 def _idk(statistics: LayerStatistics) -> Direction:
     erase, recall = statistics.by_subject(ERASE), statistics.by_subject(RECALL)
-    shares = _require_shares({key: _paired_share(erase[key], recall[key]) for key in recall})
-    return Direction(torch.zeros_like(next(iter(shares.values()))[1]), shares)
-
-
-def _paired_share(erase: Moments, recall: Moments) -> tuple[int, Tensor]:
-    if erase.n != recall.n:
+    if any(erase[key].n != recall[key].n for key in recall):
         raise InputError("the idk direction compares the same questions: the two sides differ in number")
-    return recall.n, recall.mean - erase.mean
+    shares = _require_shares({key: (m.n, m.mean - erase[key].mean) for key, m in recall.items()})
+    return Direction(torch.zeros_like(next(iter(shares.values()))[1]), shares)
 
 
 def _require_shares(shares: dict[str, tuple[int, Tensor]]) -> dict[str, tuple[int, Tensor]]:
@@ -181,9 +176,9 @@ def check_direction(
 def erasure_direction(kind: str, statistics: LayerStatistics) -> Direction:
     """Return the direction of `kind` at one layer, v = mean(erase) - mean(recall).
 
-    `refusal`, `text-only` and `clean-image` use the contrast samples. `unknown` points from the forget samples to the
-    strangers, without the private facts. `idk` compares the forget questions with an "I don't know" answer and with the
-    true one.
+    The contrast kinds `refusal`, `text-only` and `clean-image` are described in `contrast_states`. The direction
+    `unknown` points from the forget samples to the strangers, and needs no private facts. With `idk` the forget
+    questions are followed by an "I don't know" answer, and by the true one.
 
     Raises:
         InputError: The kind is unknown, or its groups of samples are missing.
@@ -194,12 +189,3 @@ def erasure_direction(kind: str, statistics: LayerStatistics) -> Direction:
     if not bool(torch.isfinite(vector).all()) or not bool(vector.norm() > 0):
         raise NumericalError(f"the {kind} direction is zero or not finite: its two sides do not differ")
     return direction
-
-
-# Until all callers use `direction_kind`:
-CONTRAST_KINDS = frozenset(name for name, kind in _KINDS.items() if "contrast" in kind.needs)
-
-
-def may_need_retain(kind: str) -> bool:
-    """Whether a direction reads the retain states."""
-    return direction_kind(kind).retain

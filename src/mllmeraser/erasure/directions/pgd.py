@@ -101,12 +101,9 @@ def perturb(
 def perturb_job(
     model: MultimodalModel, samples: Sequence[Sample], targets: Sequence[str], settings: PGDSettings | None = None
 ) -> Job:
-    """Describe the batches of `perturb`.
+    """Describe the batches of `perturb`; see there for errors.
 
     Their tensors are `pixels` of all samples, the number of `rows` of each, and whether it `complied` and `complies`.
-
-    Raises:
-        InputError: A sample has no picture, or the numbers of samples and targets differ.
     """
     chosen = settings or PGDSettings()
     if len(samples) != len(targets):

@@ -11,7 +11,7 @@ from functools import partial
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.calibration.linear import calibrate, choose, tune
 from mllmeraser.erasure.directions.contrast_states import ContrastSet, contrast_states
-from mllmeraser.erasure.directions.kinds import CONTRAST_KINDS
+from mllmeraser.erasure.directions.kinds import direction_kind
 from mllmeraser.erasure.fit.build import assemble, describe
 from mllmeraser.erasure.fit.closed_form import directions_from, gates_from, neural_gates
 from mllmeraser.erasure.fit.discriminants import SharedBasis
@@ -118,7 +118,7 @@ def _require(parts: DataSplit, settings: FitSettings, contrast: ContrastSet | No
     kind = settings.direction.kind
     if kind == "unknown" and not parts.strangers:
         raise InputError("the direction 'unknown' needs strangers: give samples of people the model has never seen")
-    if kind in CONTRAST_KINDS and contrast is None:
+    if "contrast" in direction_kind(kind).needs and contrast is None:
         raise InputError(f"the direction {kind!r} needs contrast samples: prompts that the model refuses")
     if settings.policy.phi != "threshold":
         return
@@ -164,7 +164,7 @@ def _capture(
     )  # fmt: skip
     sides: dict[str, States] = {}
     flip_rate = None
-    if kind in CONTRAST_KINDS:
+    if "contrast" in direction_kind(kind).needs:
         assert contrast is not None
         found = contrast_states(
             model, contrast, settings.direction, points,

@@ -26,7 +26,7 @@ from mllmeraser.erasure.calibration.subject import (
     topic_threshold,
     with_margin,
 )
-from mllmeraser.erasure.directions.kinds import may_need_retain
+from mllmeraser.erasure.directions.kinds import direction_kind
 from mllmeraser.erasure.fit.background_prompts import mentions
 from mllmeraser.erasure.fit.build import assemble, describe
 from mllmeraser.erasure.fit.closed_form import directions_from
@@ -144,7 +144,7 @@ def _behind_directions(parts: DataSplit, settings: FitSettings) -> dict[str, Seq
     """The groups that directions are made of."""
     groups: dict[str, Sequence[Sample]] = {f"{FORGET}/{key}": rows for key, rows in parts.forget.items()}
     groups[STRANGERS] = parts.strangers
-    if may_need_retain(settings.direction.kind):
+    if direction_kind(settings.direction.kind).retain:
         groups[RETAIN] = parts.retain
     return groups
 

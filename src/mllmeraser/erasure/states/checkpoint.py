@@ -29,11 +29,7 @@ Say = Callable[[str], None]
 
 
 class CaptureCheckpoint:
-    """The captured batches of one run in one folder.
-
-    Attributes:
-        folder: Where the files are.
-    """
+    """The captured batches of one run in one folder."""
 
     def __init__(self, folder: str | Path, say: Say | None = None) -> None:
         """Use `folder`, and create it if needed.
@@ -60,7 +56,6 @@ class CaptureCheckpoint:
 
         Raises:
             InputError: The new file cannot be read.
-            NumericalError: A state is NaN or infinite.
         """
         digest = job.digests[number]
         if number == 0:
@@ -79,7 +74,6 @@ class CaptureCheckpoint:
         """Capture this process's share of the missing batches; return when all processes are done.
 
         Raises:
-            NumericalError: A state is NaN or infinite.
             TeamError: Another process has failed, or has another job.
         """
         self._meet(processes)
@@ -146,11 +140,7 @@ class CaptureCheckpoint:
 def captured(
     job: Job, checkpoint: CaptureCheckpoint | None, progress: Progress | None = None
 ) -> Iterator[tuple[Sequence[int], Mapping[str, Tensor]]]:
-    """Yield row numbers and tensors of every batch, in order; with `checkpoint` they are kept and reused.
-
-    Raises:
-        NumericalError: A state is NaN or infinite.
-    """
+    """Yield row numbers and tensors of every batch, in order; with `checkpoint` they are kept and reused."""
     done = 0
     for number, rows in enumerate(job.plan):
         yield rows, job.run(number) if checkpoint is None else checkpoint.batch(job, number)

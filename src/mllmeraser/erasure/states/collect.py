@@ -22,11 +22,7 @@ States = dict[HookPoint, Tensor]
 def gather(
     model: MultimodalModel, groups: Mapping[str, Sequence[Sample]], points: Sequence[HookPoint], *, batch_size: int = 32
 ) -> dict[str, States]:
-    """Return the states (n, d) of every group at every point; for studies, which need all states at once.
-
-    Raises:
-        NumericalError: A state is NaN or infinite.
-    """
+    """Return the states (n, d) of every group at every point; for studies, which need all states at once."""
     states = model.states([sample for some in groups.values() for sample in some], points, batch_size=batch_size)
     parts = {point: rows.split([len(some) for some in groups.values()]) for point, rows in states.items()}
     return {name: {point: split[i] for point, split in parts.items()} for i, name in enumerate(groups)}

@@ -41,7 +41,7 @@ def all_equal(item: object, group: dist.ProcessGroup | None = None) -> bool:
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes of one run; by default a single one.
+    """The processes of one run; by default a single one. Methods raise `TeamError` if another process has failed.
 
     Attributes:
         rank: Number of this process.
@@ -68,7 +68,7 @@ class ProcessGroup:
         """Check that all processes are about to do the same.
 
         Raises:
-            TeamError: They are not, or one has failed.
+            TeamError: They are not.
         """
         with self._connected():
             equal = self.size == 1 or all_equal(list(items))
@@ -79,11 +79,7 @@ class ProcessGroup:
             )
 
     def from_first(self, flags: Sequence[bool]) -> list[bool]:
-        """Return the flags of the first process; every process passes equally many.
-
-        Raises:
-            TeamError: Another process has failed.
-        """
+        """Return the flags of the first process; every process passes equally many."""
         shared = list(flags)
         with self._connected():
             if self.size > 1:
@@ -91,11 +87,7 @@ class ProcessGroup:
         return shared
 
     def wait(self) -> None:
-        """Wait until every process is here.
-
-        Raises:
-            TeamError: One has failed, or did not come within half an hour.
-        """
+        """Wait until every process is here, for half an hour at most."""
         with self._connected():
             if self.size > 1:
                 dist.barrier()

@@ -66,9 +66,9 @@ def read_batch(
         shifts: The shifted layers, or none.
 
     Returns:
-        For b prompts with t text tokens and p pictures in all: `ids` (t,) and `text` (t, d), prompt after prompt;
-        `tokens` (b,) and `pictures` (b,), the counts of each prompt; `last` (b, d); `image` (p, d) float32; `shifts`
-        (b, layers, d). The other states are in the model's dtype.
+        Tensors for b prompts with t text tokens and p pictures in all. Token ids and counts: `ids` (t,), `tokens` (b,)
+        and `pictures` (b,). States: `text` (t, d), `last` (b, d), `image` (p, d) in float32, `shifts` (b, layers, d).
+        States are in the model's dtype where nothing else is said.
 
     Raises:
         NumericalError: A state is NaN or infinite.
@@ -189,7 +189,6 @@ class PromptStateCache:
         """Capture this process's share of the batches of `of` into the checkpoint; keep nothing in memory.
 
         Raises:
-            NumericalError: A state is NaN or infinite.
             TeamError: Another process has failed.
         """
         assert self._checkpoint is not None

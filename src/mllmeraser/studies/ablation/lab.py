@@ -12,7 +12,7 @@ from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.embedded.demo import forget_request
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.directions.contrast_states import ContrastSet, contrast_states
-from mllmeraser.erasure.directions.kinds import CONTRAST_KINDS, Direction
+from mllmeraser.erasure.directions.kinds import Direction, direction_kind
 from mllmeraser.erasure.directions.pgd import AdversarialBatch, perturb
 from mllmeraser.erasure.fit.closed_form import directions_from
 from mllmeraser.erasure.fit.linear import fit
@@ -110,7 +110,7 @@ class Lab:
         """The artifact that a fit with these settings gives."""
         key = settings, shown or Shown()
         if key not in self._fits:
-            contrast = self.contrast if settings.direction.kind in CONTRAST_KINDS else None
+            contrast = self.contrast if "contrast" in direction_kind(settings.direction.kind).needs else None
             cache = self._cache_of_settings(settings) if settings.gate.kind == "subject" else None
             self._fits[key] = fit(
                 self.model, self.request(key[1]), self.settings(settings), contrast=contrast, cache=cache
@@ -152,7 +152,7 @@ class Lab:
         points, parts = self.model.hookpoints(), self.parts
         if settings.kind == "refusal":
             return self.pair_states(self.pairs(settings.pgd), points)
-        if settings.kind in CONTRAST_KINDS:
+        if "contrast" in direction_kind(settings.kind).needs:
             sides = contrast_states(self.model, self.contrast, settings, points)
             return {ERASE: sides.erase, RECALL: sides.recall}
         if settings.kind == "idk":
