@@ -72,7 +72,7 @@ def test_an_outside_package_adds_a_method(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("value", "message"),
     [("nowhere_package:Outside", "cannot be loaded"), ("outside_package:Gone", "cannot be loaded"),
-     ("outside_package:number", "is no method"), ("builtins:object", "is not a method")],
+     ("outside_package:number", "is not a method"), ("builtins:object", "is not a method")],
 )  # fmt: skip
 def test_what_is_no_method_is_refused(monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
     outside_package(monkeypatch)

@@ -30,7 +30,7 @@ def test_masks_by_hand() -> None:
     forget, preserve = {"w": torch.tensor([4.0, 1.0, 0.0, 1.0])}, {"w": torch.tensor([2.0, 2.0, 0.0, 0.0])}
     assert fisher.masks(forget, preserve, 1.0)["w"].tolist() == [True, False, True, True]
     assert fisher.masks(forget, preserve, 2.5)["w"].tolist() == [False, False, False, True]
-    assert fisher.share(fisher.masks(forget, preserve, 1.0)) == 0.75
+    assert fisher.check_masks(fisher.masks(forget, preserve, 1.0), "vision") == 0.75
 
 
 @pytest.mark.parametrize("value", [True, False])

@@ -167,9 +167,9 @@ def test_two_weight_products_exclude_each_other(tiny_llava: MultimodalModel, pro
     before = snapshot(tiny_llava)
     with products["weights"].attached(tiny_llava):
         for product in products.values():
-            with pytest.raises(AttachError, match="wears changed weights of ga"):
+            with pytest.raises(AttachError, match="ga has changed the weights"):
                 product.attach(tiny_llava)
-        with pytest.raises(InputError, match="detach them before training"):
+        with pytest.raises(InputError, match="detach its product before training"):
             load_method("ga").make(tiny_llava, request(), settings=quick(steps=1))
     assert_same(tiny_llava, before)
 

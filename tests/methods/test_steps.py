@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mllmeraser.methods.data import Stream, answered
-from mllmeraser.methods.optimiser import learning_rate
+from mllmeraser.methods.optimizer import learning_rate
 from mllmeraser.methods.settings import TrainSettings
 from mllmeraser.methods.steps import Step, plan_steps
 from mllmeraser.samples import InputError, Sample

@@ -18,7 +18,7 @@ from mllmeraser.methods.forward import answer_nll, score
 from mllmeraser.methods.idk import own_sentence
 from mllmeraser.methods.losses import token_counts
 from mllmeraser.methods.npo import NPO
-from mllmeraser.methods.optimiser import Optimiser
+from mllmeraser.methods.optimizer import Optimizer
 from mllmeraser.methods.settings import TrainSettings
 from mllmeraser.methods.trainable import linear_layers
 from mllmeraser.models.intervention import Intervention
@@ -38,7 +38,7 @@ def make(model: MultimodalModel, name: str, asked: Request | None = None, **chan
 
 
 def nll(model: MultimodalModel, asked: Request) -> float:
-    return float(answer_nll(model, answered(asked.forget, "forget", "test"), 4, "answer")[0].sum())
+    return float(answer_nll(model, answered(asked.forget, "forget", "test"), 4, "answer").sum())
 
 
 @pytest.mark.parametrize(("name", "changes"), CASES)
@@ -91,13 +91,13 @@ def test_a_match_that_covers_nothing_is_refused(tiny_llava: MultimodalModel, cha
 def test_a_loss_that_is_not_finite_stops_the_training(
     tiny_llava: MultimodalModel, trainable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = gradient.mean_nll, []
+    real, calls = trained.mean_nll, []
 
     def broken(logits: Tensor, targets: Tensor) -> Tensor:
         calls.append(1)
         return real(logits, targets) * (float("nan") if len(calls) == 2 else 1.0)
 
-    monkeypatch.setattr(gradient, "mean_nll", broken)
+    monkeypatch.setattr(trained, "mean_nll", broken)
     before = snapshot(tiny_llava)
     with pytest.raises(NumericalError, match="step 2"):
         make(tiny_llava, "ga", trainable=trainable)
@@ -106,7 +106,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(
 
 def test_any_failure_leaves_the_model_as_it_was(tiny_llava: MultimodalModel, monkeypatch: pytest.MonkeyPatch) -> None:
     before = snapshot(tiny_llava)
-    monkeypatch.setattr(trained, "build", lambda *_: 1 / 0)
+    monkeypatch.setattr(trained, "product_of", lambda *_: 1 / 0)
     for trainable in ("lora", "full"):
         with pytest.raises(ZeroDivisionError):
             make(tiny_llava, "grad-diff", trainable=trainable)
@@ -136,8 +136,8 @@ def test_the_loss_looks_at_the_answer_or_at_all_text(tiny_model: MultimodalModel
 
 def test_a_batch_scores_as_its_rows_do(tiny_model: MultimodalModel) -> None:
     items = answered(request().forget, "forget", "test")
-    together, _ = answer_nll(tiny_model, items, 8, "answer")
-    alone = torch.cat([answer_nll(tiny_model, [one], 1, "answer")[0] for one in items])
+    together = answer_nll(tiny_model, items, 8, "answer")
+    alone = torch.cat([answer_nll(tiny_model, [one], 1, "answer") for one in items])
     assert torch.allclose(together, alone, rtol=1e-4)
     sums, _ = tiny_model.answer_logprobs([one.sample for one in items], [one.answer for one in items])
     assert bool((together >= -sums - 1e-3).all()), "the end of the turn is part of the answer"
@@ -173,9 +173,9 @@ def test_npo_references(tiny_llava: MultimodalModel, tiny_llava_path: Path, tmp_
         return method.prepare(tiny_llava, data, settings)["reference_nll"]
 
     vanilla = reference(NPO())
-    assert torch.equal(vanilla, answer_nll(tiny_llava, items, 2, "answer")[0])
+    assert torch.equal(vanilla, answer_nll(tiny_llava, items, 2, "answer"))
     with adapter.attached(tiny_llava):
-        expected = answer_nll(tiny_llava, items, 2, "answer")[0]
+        expected = answer_nll(tiny_llava, items, 2, "answer")
     assert torch.equal(reference(NPO(adapter), variant="retain-only"), expected)
     assert torch.equal(reference(NPO(), variant="retain-only", reference=folder), expected)
     assert torch.equal(reference(NPO(), variant="retain-only", reference=tiny_llava_path), vanilla)
@@ -230,10 +230,10 @@ def test_idk_makes_its_sentences_likely_and_needs_no_true_answer(tiny_llava: Mul
 def test_a_weight_in_sixteen_bits_is_moved_by_steps_below_its_spacing() -> None:
     weight = torch.nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
     settings = TrainSettings(learning_rate=1e-3, schedule="constant", weight_decay=0.0)
-    optimiser = Optimiser({"weight": weight}, settings, 12)
+    optimizer = Optimizer({"weight": weight}, settings, 12)
     for number in range(12):
-        optimiser.backward(weight.float().sum())
-        optimiser.step(number)
+        optimizer.backward(weight.float().sum())
+        optimizer.step(number)
     # 1 - 0.012: a single step of 0.001 is a quarter of the spacing of bfloat16 below 1, and would be lost
     assert torch.equal(weight.detach(), torch.full((3,), 0.988).bfloat16())
 

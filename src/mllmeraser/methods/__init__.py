@@ -1,4 +1,4 @@
-"""Every other method behind one interface: from a model and a Request to something detachable."""
+"""All other methods behind one interface: a model and a Request make something detachable."""
 
 from mllmeraser.methods.adapter import AdapterProduct
 from mllmeraser.methods.loading import load_product

@@ -1,4 +1,4 @@
-"""AdapterProduct: low-rank adapters, applied by hooks, saved as PEFT saves them."""
+"""AdapterProduct: low-rank adapters, applied by hooks and saved in PEFT's format."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mllmeraser.methods.product import Product
 from mllmeraser.models.intervention import Attachment
 from mllmeraser.samples.errors import ArtifactError, AttachError
 
-PREFIX = "base_model.model."  # what PEFT puts before a module's name
+PREFIX = "base_model.model."  # PEFT's prefix of module names
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 
 @dataclass(frozen=True, eq=False)
 class AdapterProduct(Product):
-    """W x + (alpha / rank) B A x on linear layers. The weights and modules of the model are never touched.
+    """W x + (alpha / rank) B A x on linear layers. The weights and modules of the model do not change.
 
-    `tensors` holds, for every adapted layer, A (rank, inputs) and B (outputs, rank) under PEFT's names, and
-    the folder is one that `peft.PeftModel.from_pretrained` reads.
+    `tensors` holds A (rank, inputs) and B (outputs, rank) of every adapted layer under PEFT's names.
+    `peft.PeftModel.from_pretrained` reads the saved folder.
     """
 
     kind: ClassVar[str] = "adapter"
@@ -40,20 +40,20 @@ class AdapterProduct(Product):
                 raise ArtifactError(f"the adapter of {name} is not of rank {self.config.rank}")
 
     def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Name of the layer -> A and B.
+        """Layer -> (A, B).
 
         Raises:
-            ArtifactError: If a tensor has another name, or one of a pair is missing.
+            ArtifactError: A tensor has another name, or one of a pair is missing.
         """
         names = {name.removeprefix(PREFIX).removesuffix(DOWN).removesuffix(UP) for name in self.tensors}
         expected = {f"{PREFIX}{name}{part}" for name in names for part in (DOWN, UP)}
         if expected != set(self.tensors):
             odd = sorted(expected ^ set(self.tensors))[0]
-            raise ArtifactError(f"the adapters are not whole: {odd} is missing or out of place")
+            raise ArtifactError(f"the adapters are incomplete: {odd} is missing or out of place")
         return {name: (self.tensors[PREFIX + name + DOWN], self.tensors[PREFIX + name + UP]) for name in sorted(names)}
 
     def attach(self, model: Any) -> Attachment:
-        """See `Product.attach`; several adapters may be attached together, and detached in any order."""
+        """See `Product.attach`. Several adapters may be attached at once, and detached in any order."""
         hf = self.base(model)
         pairs, modules = self.pairs(), dict(hf.named_modules())
         for name, (down, up) in pairs.items():
@@ -61,12 +61,12 @@ class AdapterProduct(Product):
         scale = float(self.config.alpha or 0.0) / int(self.config.rank or 1)
         with ExitStack() as undo:
             for name, (down, up) in pairs.items():
-                hook = _Low(modules[name], down, up, scale)
+                hook = _LowRank(modules[name], down, up, scale)
                 undo.callback(modules[name].register_forward_hook(hook, with_kwargs=True).remove)
             return Attachment(undo.pop_all().close, [self.config.method])
 
     def more_files(self) -> dict[str, str]:
-        """`adapter_config.json`, by which PEFT reads the folder."""
+        """`adapter_config.json`, which PEFT needs."""
         content = {
             "peft_type": "LORA",
             "task_type": None,
@@ -83,13 +83,14 @@ class AdapterProduct(Product):
 
 def adapter_tensors(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
     """Layer -> (A, B) as tensors under PEFT's names."""
-    named = {}
-    for name, (down, up) in pairs.items():
-        named[f"{PREFIX}{name}{DOWN}"], named[f"{PREFIX}{name}{UP}"] = down, up
-    return named
+    return {
+        f"{PREFIX}{name}{part}": tensor
+        for name, pair in pairs.items()
+        for part, tensor in zip((DOWN, UP), pair, strict=True)
+    }
 
 
-class _Low:
+class _LowRank:
     """Forward hook of one linear layer."""
 
     def __init__(self, layer: nn.Module, down: Tensor, up: Tensor, scale: float) -> None:
@@ -98,17 +99,15 @@ class _Low:
         self.down, self.up, self.scale = down.to(weight), up.to(weight), scale
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
-        given = args[0] if args else kwargs["input"]
-        return output + F.linear(F.linear(given, self.down), self.up) * self.scale
+        inputs = args[0] if args else kwargs["input"]
+        return output + F.linear(F.linear(inputs, self.down), self.up) * self.scale
 
 
 def _check_layer(name: str, layer: nn.Module | None, down: Tensor, up: Tensor) -> None:
     if layer is None:
-        raise AttachError(f"the model has no layer {name}: this adapter was made for another one")
+        raise AttachError(f"the model has no layer {name}: this adapter belongs to another model")
     if not isinstance(layer, nn.Linear):
         raise AttachError(f"{name} is a {type(layer).__name__}: an adapter fits a linear layer only")
-    if (up.shape[0], down.shape[1]) != tuple(layer.weight.shape):
-        raise AttachError(
-            f"the adapter of {name} is made for a weight of shape {(up.shape[0], down.shape[1])}, "
-            f"not {tuple(layer.weight.shape)}"
-        )
+    shape = (up.shape[0], down.shape[1])
+    if shape != tuple(layer.weight.shape):
+        raise AttachError(f"the adapter of {name} fits a weight of shape {shape}, not {tuple(layer.weight.shape)}")

@@ -1,4 +1,4 @@
-"""Training data: items with answers, and the order in which they come."""
+"""Training data: items with answers, and their order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mllmeraser.samples.sample import Sample
 
 @dataclass(frozen=True)
 class Item:
-    """What is asked, and the answer that a loss looks at."""
+    """A question and the answer that a loss uses."""
 
     sample: Sample
     answer: str
@@ -20,12 +20,12 @@ class Item:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Items of both sides; `retain` is empty where a method needs none.
+    """Items of both sides; `retain` is empty if a method needs none.
 
     Attributes:
-        forget: What forget steps look at.
-        retain: What retain steps look at.
-        preserved: Further items that no step looks at, against which a mask is measured.
+        forget: Items of the forget steps.
+        retain: Items of the retain steps.
+        preserved: Further items, used only to compute a mask.
     """
 
     forget: tuple[Item, ...]
@@ -37,8 +37,7 @@ def answered(samples: Iterable[Sample], role: str, method: str) -> tuple[Item, .
     """The samples with their gold answers (else the first keyword).
 
     Raises:
-        InputError: If there are none, or one has no answer. Leaving it out silently would train on less than
-            was asked for.
+        InputError: There are none, or one has no answer. Skipping it would train on less than the user asked for.
     """
     items = []
     for sample in samples:
@@ -46,7 +45,7 @@ def answered(samples: Iterable[Sample], role: str, method: str) -> tuple[Item, .
         if not answer:
             raise InputError(
                 f"{method} learns from answers, and the {role} sample {sample.id or sample.question!r} has none: "
-                "give samples with answers (pictures and added wordings alone have none)"
+                "use samples with answers (pictures and added wordings alone have none)"
             )
         items.append(Item(sample, answer))
     if not items:
@@ -56,10 +55,9 @@ def answered(samples: Iterable[Sample], role: str, method: str) -> tuple[Item, .
 
 @dataclass(frozen=True)
 class Stream:
-    """Endless batches of row numbers; batch `k` depends on nothing but the fields and `k`.
+    """Endless batches of row numbers; batch `k` depends only on the fields and `k`, so a training can resume.
 
-    Every pass shows every row once, shuffled by (seed, name, pass); the last batch of a pass may be smaller.
-    So a training that goes on at step k sees what it would have seen without the stop.
+    Every pass takes each row once, shuffled by (seed, name, pass). The last batch of a pass may be smaller.
     """
 
     rows: int

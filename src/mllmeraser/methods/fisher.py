@@ -1,4 +1,4 @@
-"""Which weights belong to what is to be forgotten: squared gradients, compared."""
+"""Masks of the weights that matter more for forget samples than for others: a ratio of squared gradients."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def fisher(parameters: Mapping[str, nn.Parameter], losses: Iterable[Callable[[],
     """F(D): the mean over batches of the squared gradient of each batch's loss, float32, by parameter.
 
     Raises:
-        InputError: If there is no batch.
-        NumericalError: If a gradient is not finite.
+        InputError: There is no batch.
+        NumericalError: A gradient is not finite.
     """
     sums = {name: torch.zeros_like(one, dtype=torch.float32) for name, one in parameters.items()}
     count = 0
     for loss in losses:
-        # A part that a batch does not use (the tower, for text alone) has no gradient: zero.
+        # A part that a batch does not use (the tower, in a text batch) has no gradient: zero.
         grads = torch.autograd.grad(loss(), list(parameters.values()), allow_unused=True)
         for name, grad in zip(parameters, grads, strict=True):
             if grad is not None:
                 sums[name] += grad.float().square()
         count += 1
     if not count:
-        raise InputError("an importance of weights is measured on samples, and there are none")
+        raise InputError("the importance of weights needs samples, and there are none")
     bad = [name for name, total in sums.items() if not bool(torch.isfinite(total).all())]
     if bad:
         raise NumericalError(f"the gradient of {bad[0]} is not finite: load the model in a wider dtype")
@@ -37,41 +37,33 @@ def fisher(parameters: Mapping[str, nn.Parameter], losses: Iterable[Callable[[],
 
 
 def masks(forget: Mapping[str, Tensor], preserve: Mapping[str, Tensor], beta: float) -> dict[str, Tensor]:
-    """True where (F_forget + 1e-15) / (F_preserve + 1e-15) >= beta (2502.11051).
-
-    A weight that neither side looks at has the ratio 1.
-    """
+    """True where (F_forget + 1e-15) / (F_preserve + 1e-15) >= beta (2502.11051); unused weights have the ratio 1."""
     return {name: (forget[name] + FLOOR) / (preserve[name] + FLOOR) >= beta for name in forget}
 
 
-def share(found: Mapping[str, Tensor]) -> float:
-    """Share of the weights that the masks cover."""
-    total = sum(mask.numel() for mask in found.values())
-    return sum(int(mask.sum()) for mask in found.values()) / total if total else 0.0
-
-
-def check_masks(found: Mapping[str, Tensor], part: str) -> float:
-    """The share, if it is more than none and less than all.
+def check_masks(chosen: Mapping[str, Tensor], part: str) -> float:
+    """The share of the weights that the masks cover.
 
     Raises:
-        InputError: If it is not: the method would do nothing, or be plain ascent.
+        InputError: It is 0 or 1: the method would do nothing, or be plain ascent.
     """
-    covered = share(found)
+    total = sum(mask.numel() for mask in chosen.values())
+    covered = sum(int(mask.sum()) for mask in chosen.values()) / total if total else 0.0
     if not 0.0 < covered < 1.0:
         raise InputError(
             f"the {part} mask covers {'all' if covered else 'none'} of its weights: "
-            "choose another `beta`, or give more samples"
+            "choose another `beta`, or use more samples"
         )
     return covered
 
 
 def named(parameters: Mapping[str, nn.Parameter], patterns: Sequence[str], part: str) -> list[str]:
-    """Names of the parameters whose path has one of `patterns` as a component.
+    """Names of the parameters with one of `patterns` as a component of their path.
 
     Raises:
-        InputError: If none does.
+        InputError: There are none.
     """
-    found = [name for name in parameters if set(name.split(".")) & set(patterns)]
-    if not found:
+    names = [name for name in parameters if set(name.split(".")) & set(patterns)]
+    if not names:
         raise InputError(f"no parameter of the model belongs to its {part} part ({', '.join(patterns)})")
-    return found
+    return names

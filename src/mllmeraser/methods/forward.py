@@ -1,4 +1,4 @@
-"""One forward pass over items: logits and targets, aligned, on the positions that a loss looks at."""
+"""One forward pass over items: logits and targets, aligned, at the positions that a loss uses."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mllmeraser.methods.data import Item, chunks
-from mllmeraser.methods.losses import sequence_nll, token_counts
+from mllmeraser.methods.data import Item, chunks, pick
+from mllmeraser.methods.losses import sequence_nll
 from mllmeraser.models.intervention import declare_prompt
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.prompts import IGNORED
@@ -25,12 +25,9 @@ class Scored(NamedTuple):
 
 
 def score(model: MultimodalModel, items: Sequence[Item], loss_on: LossOn = "answer") -> Scored:
-    """Run the model on prompts followed by their answers, with the end-of-turn token as part of the answer.
+    """Run the model as it is on one batch of prompts with answers; the answer includes the end-of-turn token.
 
-    Args:
-        model: Whatever weights and modes it has now.
-        items: One batch.
-        loss_on: `answer`: targets are the answer's tokens; `sequence`: all real tokens but image positions.
+    Targets are the answer's tokens (`loss_on`: `answer`), or all tokens except images and padding (`sequence`).
     """
     inputs = model.encode_answers([item.sample for item in items], [item.answer for item in items])
     labels = inputs.pop("labels")
@@ -42,20 +39,16 @@ def score(model: MultimodalModel, items: Sequence[Item], loss_on: LossOn = "answ
         labels[:, 0] = IGNORED  # nothing predicts the first token
     first = int((labels != IGNORED).any(dim=0).nonzero()[0, 0]) - 1
     kept = torch.arange(first, labels.shape[1] - 1, device=labels.device)
-    # A reference may wear an eraser, which must not take the answer for the end of the prompt.
+    # An eraser on the reference model must know where the prompt ends.
     with declare_prompt(prompt_ends):
         logits = model.hf(**inputs, use_cache=False, logits_to_keep=kept).logits
     return Scored(logits, labels[:, first + 1 :].to(logits.device))
 
 
 @torch.no_grad()
-def answer_nll(
-    model: MultimodalModel, items: Sequence[Item], batch_size: int, loss_on: LossOn
-) -> tuple[Tensor, Tensor]:
-    """Sums (n,) of -log p over each item's tokens, float32, and their numbers (n,), on the CPU."""
-    sums, counts = torch.zeros(len(items)), torch.zeros(len(items), dtype=torch.long)
+def answer_nll(model: MultimodalModel, items: Sequence[Item], batch_size: int, loss_on: LossOn) -> Tensor:
+    """Sums (n,) of -log p over each item's tokens, float32, on the CPU."""
+    sums = torch.zeros(len(items))
     for rows in chunks(len(items), batch_size):
-        scored = score(model, [items[row] for row in rows], loss_on)
-        sums[rows] = sequence_nll(*scored).cpu()
-        counts[rows] = token_counts(scored.targets).cpu()
-    return sums, counts
+        sums[rows] = sequence_nll(*score(model, pick(items, rows), loss_on)).cpu()
+    return sums

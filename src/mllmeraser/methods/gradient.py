@@ -1,7 +1,7 @@
-"""GA, GradDiff and KL-min: gradient ascent on what is to be forgotten, alone or held back by retain samples.
+"""GA, GradDiff and KL-min: gradient ascent on forget samples, alone or together with retain samples.
 
 Written from the equations in `losses`. Every nll is the mean over the answer tokens of a batch (`loss_on:
-sequence` counts the prompt's text too). The reference of KL-min is the model as it was given.
+sequence` counts the prompt's text too). The reference of KL-min is the original model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mllmeraser.methods.data import TrainingData, answered
 from mllmeraser.methods.loop import Objective
-from mllmeraser.methods.losses import gradient_ascent, kl_divergence, mean_nll
+from mllmeraser.methods.losses import kl_divergence
 from mllmeraser.methods.method import MethodSettings
 from mllmeraser.methods.settings import TunedSettings
 from mllmeraser.methods.steps import Step
@@ -69,13 +69,9 @@ class GradientAscent(TrainedMethod):
         """The forget samples."""
         return TrainingData(answered(request.forget, "forget", self.name))
 
-    def plan(self, session: Session) -> list[Step]:
-        """Passes over the forget samples."""
-        return session.plan("forget-only")
-
     def objective(self, session: Session, prepared: Mapping[str, Tensor]) -> Objective:
         """-L_f."""
-        return Objective(lambda number: gradient_ascent(mean_nll(*session.score(session.forget_items(number)))))
+        return Objective(session.ascent)
 
 
 class GradDiff(TrainedMethod):
@@ -91,19 +87,15 @@ class GradDiff(TrainedMethod):
         return TrainingData(forget, answered(request.retain, "retain", self.name))
 
     def plan(self, session: Session) -> list[Step]:
-        """As the variant says."""
+        """The steps of the variant."""
         assert isinstance(session.settings, GradDiffSettings | KLSettings)
         return session.plan(session.settings.variant)
 
     def objective(self, session: Session, prepared: Mapping[str, Tensor]) -> Objective:
         """-gamma L_f + alpha L_r."""
         assert isinstance(session.settings, GradDiffSettings)
-        return Objective(
-            lambda number: gradient_ascent(mean_nll(*session.score(session.forget_items(number)))),
-            lambda number: mean_nll(*session.score(session.retain_items(number))),
-            gamma=session.settings.gamma,
-            alpha=session.settings.alpha,
-        )
+        gamma, alpha = session.settings.gamma, session.settings.alpha
+        return Objective(session.ascent, session.descent, gamma, alpha)
 
 
 class KLMin(GradDiff):
@@ -116,16 +108,11 @@ class KLMin(GradDiff):
     def objective(self, session: Session, prepared: Mapping[str, Tensor]) -> Objective:
         """-L_f + alpha KL."""
         assert isinstance(session.settings, KLSettings)
-        return Objective(
-            lambda number: gradient_ascent(mean_nll(*session.score(session.forget_items(number)))),
-            lambda number: _divergence(session, number),
-            alpha=session.settings.alpha,
-        )
 
+        def divergence(number: int) -> Tensor:
+            items = session.items("retain", number)
+            with torch.no_grad(), session.trainable.reference():
+                before = session.score(items).logits
+            return kl_divergence(before, *session.score(items))
 
-def _divergence(session: Session, number: int) -> Tensor:
-    items = session.retain_items(number)
-    with torch.no_grad(), session.trainable.reference():
-        before = session.score(items).logits
-    now = session.score(items)
-    return kl_divergence(before, now.logits, now.targets)
+        return Objective(session.ascent, divergence, alpha=session.settings.alpha)

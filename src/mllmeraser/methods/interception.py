@@ -1,55 +1,95 @@
-"""Standing between a model and whoever asks it: wrapped methods of one object, taken off in any order."""
+"""Wrapping methods of a model, so that a product sees each question before the model does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
-Around = Callable[..., Any]
-"""Called with the method it stands around, and then with the arguments of the call."""
+from mllmeraser.models.intervention import Attachment
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples.errors import AttachError
+
+Wrapper = Callable[..., Any]
+"""Called with the wrapped method, followed by the arguments of the call."""
 
 _MISSING = object()
 
 
 class _Chain:
-    """What stands in the place of a method: the wrappers around it, the last one asked first."""
+    """Replaces a method: calls the wrappers around it, the last one first."""
 
     def __init__(self, inner: Callable[..., Any], before: Any) -> None:
         self.inner, self.before = inner, before
-        self.arounds: list[tuple[object, Around]] = []
+        self.wrappers: list[tuple[object, Wrapper]] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         call = self.inner
-        for _, around in self.arounds:
-            call = partial(around, call)
+        for _, wrapper in self.wrappers:
+            call = partial(wrapper, call)
         return call(*args, **kwargs)
 
 
-def intercept(owner: Any, method: str, around: Around) -> Callable[[], None]:
-    """Let calls of `owner.method(...)` go to `around(method, ...)`; returns what undoes it.
+def intercept(owner: Any, method: str, wrapper: Wrapper) -> Callable[[], None]:
+    """Redirect `owner.method(...)` to `wrapper(method, ...)`; return a function that undoes it, in any order.
 
-    The class and other instances are not touched. Once all wrappers are gone, so is the attribute.
+    The class and its other instances are not changed. The last undo also removes the attribute.
     """
     chain = vars(owner).get(method)
     if not isinstance(chain, _Chain):
         chain = _Chain(getattr(owner, method), vars(owner).get(method, _MISSING))
         setattr(owner, method, chain)
-    entry = (object(), around)
-    chain.arounds.append(entry)
+    entry = (object(), wrapper)
+    chain.wrappers.append(entry)
     return partial(_release, owner, method, chain, entry)
 
 
 def intercepted(owner: Any) -> bool:
-    """Whether something stands before a method of `owner`."""
+    """Whether any method of `owner` is wrapped."""
     return any(isinstance(value, _Chain) for value in vars(owner).values())
 
 
-def _release(owner: Any, method: str, chain: _Chain, entry: tuple[object, Around]) -> None:
-    chain.arounds.remove(entry)
-    if chain.arounds or vars(owner).get(method) is not chain:
+def _release(owner: Any, method: str, chain: _Chain, entry: tuple[object, Wrapper]) -> None:
+    chain.wrappers.remove(entry)
+    if chain.wrappers or vars(owner).get(method) is not chain:
         return
     if chain.before is _MISSING:
         delattr(owner, method)
     else:
         setattr(owner, method, chain.before)
+
+
+class WrappingProduct(ABC):
+    """Base of the Interventions that wrap methods of a model of `load_model`."""
+
+    method: ClassVar[str]
+
+    @abstractmethod
+    def wrappers(self, model: MultimodalModel) -> Iterable[tuple[Any, str, Wrapper]]:
+        """Owner, name and wrapper of every wrapped method.
+
+        Raises:
+            AttachError: This product belongs to another model.
+        """
+
+    def attach(self, model: Any) -> Attachment:
+        """Attach until detached.
+
+        Raises:
+            AttachError: `model` is a plain transformers model, or this product belongs to another model.
+        """
+        if not isinstance(model, MultimodalModel):
+            raise AttachError(
+                f"{self.method} reads questions and pictures, so it needs a model of load_model(), not a plain "
+                "transformers model"
+            )
+        with ExitStack() as undo:
+            for owner, name, wrapper in self.wrappers(model):
+                undo.callback(intercept(owner, name, wrapper))
+            return Attachment(undo.pop_all().close, [self.method])
+
+    def attached(self, model: Any) -> Attachment:
+        """Attach for a `with` block."""
+        return self.attach(model)

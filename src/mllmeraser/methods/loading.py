@@ -1,4 +1,4 @@
-"""Reading a product whatever its kind."""
+"""Reading a product of either kind."""
 
 from __future__ import annotations
 
@@ -10,10 +10,6 @@ from mllmeraser.methods.weights import WeightProduct
 
 
 def load_product(directory: str | os.PathLike[str]) -> Product:
-    """The adapters or weights that a method saved in `directory`.
-
-    Raises:
-        ArtifactError: See `Product.from_pretrained`.
-    """
+    """Read adapters or weights; errors as `Product.from_pretrained`."""
     kind = read_config(directory).kind
     return (AdapterProduct if kind == "adapter" else WeightProduct).from_pretrained(directory)

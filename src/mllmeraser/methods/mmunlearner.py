@@ -1,10 +1,10 @@
-"""MMUnlearner: masked ascent, so that the picture is forgotten and the text stays."""
+"""MMUnlearner: masked ascent, which forgets the picture and keeps the text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from mllmeraser.methods import fisher
 from mllmeraser.methods.data import Item, TrainingData, answered, chunks, pick
 from mllmeraser.methods.forward import score
 from mllmeraser.methods.loop import Objective
-from mllmeraser.methods.losses import gradient_ascent, mean_nll
+from mllmeraser.methods.losses import mean_nll
 from mllmeraser.methods.method import MethodSettings
 from mllmeraser.methods.settings import TrainSettings
 from mllmeraser.methods.steps import Step
@@ -29,12 +29,12 @@ class MMUnlearnerSettings(TrainSettings):
     """Settings of MMUnlearner.
 
     Attributes:
-        variant: Which part of the model is masked and trained: `vision` (tower and projector), `language`, or
-            `both`; the other part stays frozen.
-        beta: A weight is in the mask if its importance for the forget samples is at least `beta` times that
-            for what is to be preserved.
-        strict_mask: Weights outside the mask do not move at all. False: as published, where the gradients of
-            ascent steps are masked, but momentum, weight decay and the descent steps move the others.
+        variant: The part of the model that is masked and trained: `vision` (tower and projector), `language`, or
+            `both`. The other part stays frozen.
+        beta: A weight is in the mask if its importance for the forget samples is at least `beta` times its importance
+            for the preserved samples.
+        strict_mask: Weights outside the mask do not move at all. False: as published, only the gradients of ascent
+            steps are masked; momentum, weight decay and descent steps move the other weights.
         vision_names: Components of the names of the tower's and the projector's parameters.
     """
 
@@ -51,37 +51,34 @@ class MMUnlearner(TrainedMethod):
     """MMUnlearner (2502.11051): theta <- theta + eta m * grad L_f every floor(n_r / n_f) steps, descent on L_r.
 
     m = [(F(forget) + 1e-15) / (F(preserve) + 1e-15) >= beta], F the mean over batches of the squared gradient
-    of the mean answer nll. Forget: the samples with a picture, whose recognition is to go. Preserve, for the
-    vision mask: retain samples with a picture; for the language mask: text-only samples about everybody, the
-    forgotten included, and all retain samples. n_r and n_f count batches; steps as GradDiff `interleaved`.
-    The masked gradient is clipped, then AdamW steps.
+    of the mean answer nll. The forget samples are those with a picture. The vision mask preserves retain samples with
+    a picture. The language mask preserves all retain samples and the text-only forget samples. n_r and n_f count
+    batches; steps as GradDiff `interleaved`. The masked gradient is clipped, then AdamW steps.
 
-    Deviation: with `strict_mask` (the default) the *update* is masked, of ascent and descent alike, so that a
-    weight outside the mask keeps its value bit for bit; the published code masks only the ascent's gradient.
-    Only the masked parts are trained, so that under `vision` a batch of text alone moves nothing.
-    A part whose names match nothing, and a mask of none or all of a part, is an error instead of a run that
-    does nothing. The shares are stated in the product as `mask_share_vision` and `mask_share_language`.
+    Deviation: `strict_mask` (the default) masks the *update* of ascent and descent alike, so a weight outside the mask
+    keeps its value bit for bit. The published code masks only the ascent's gradient.
+    Only the masked parts are trained: under `vision`, a batch of text alone moves nothing.
+    It is an error if no name matches a part, or if a mask covers none or all of a part. The product states the shares
+    as `mask_share_vision` and `mask_share_language`.
     """
 
     name: ClassVar[str] = "mmunlearner"
     variants: ClassVar[tuple[str, ...]] = ("vision", "language", "both")
     settings: ClassVar[type[MethodSettings]] = MMUnlearnerSettings
 
-    def data(self, model: MultimodalModel, request: Request, settings: Any, seed: int) -> TrainingData:
-        """Forget samples with a picture, all retain samples; text-only forget samples are to be preserved."""
-        assert isinstance(settings, MMUnlearnerSettings)
+    def data(self, model: MultimodalModel, request: Request, settings: MMUnlearnerSettings, seed: int) -> TrainingData:
+        """Forget samples with a picture, all retain samples, and text-only forget samples as `preserved`."""
         pictured = [sample for sample in request.forget if sample.image is not None]
         about = [sample for sample in request.forget if sample.image is None]
         preserved = answered(about, "text-only forget", self.name) if about else ()
         retain = answered(request.retain, "retain", self.name)
         if settings.variant != "language" and all(item.sample.image is None for item in retain):
-            raise InputError("mmunlearner: a vision mask is measured against retain samples with pictures; give some")
+            raise InputError("mmunlearner: a vision mask needs retain samples with pictures, and the request has none")
         return TrainingData(answered(pictured, "pictured forget", self.name), retain, preserved)
 
-    def prepare(self, model: MultimodalModel, data: TrainingData, settings: Any) -> dict[str, Tensor]:
+    def prepare(self, model: MultimodalModel, data: TrainingData, settings: MMUnlearnerSettings) -> dict[str, Tensor]:
         """The masks, by parameter."""
-        assert isinstance(settings, MMUnlearnerSettings)
-        found: dict[str, Tensor] = {}
+        masks: dict[str, Tensor] = {}
         pictured = tuple(item for item in data.retain if item.sample.image is not None)
         preserve = {"vision": pictured, "language": (*data.preserved, *data.retain)}
         for part in parts_of(settings):
@@ -89,12 +86,11 @@ class MMUnlearner(TrainedMethod):
             sides = [_importance(model, chosen, items, settings) for items in (data.forget, preserve[part])]
             mask = fisher.masks(sides[0], sides[1], settings.beta)
             fisher.check_masks(mask, part)
-            found |= mask
-        return found
+            masks |= mask
+        return masks
 
-    def parameters(self, model: MultimodalModel, settings: Any) -> list[str]:
+    def parameters(self, model: MultimodalModel, settings: MMUnlearnerSettings) -> list[str]:
         """Names of the trained parameters: those of the masked parts."""
-        assert isinstance(settings, MMUnlearnerSettings)
         chosen = (part_parameters(model.hf, part, settings.vision_names) for part in parts_of(settings))
         return [name for parameters in chosen for name in parameters]
 
@@ -111,8 +107,8 @@ class MMUnlearner(TrainedMethod):
             mask = {name: prepared[name] for name in names}
             session.measures[f"mask_share_{part}"] = fisher.check_masks(mask, part)
         return Objective(
-            lambda number: gradient_ascent(mean_nll(*session.score(session.forget_items(number)))),
-            lambda number: mean_nll(*session.score(session.retain_items(number))),
+            session.ascent,
+            session.descent,
             masks={name: mask.to(session.model.device) for name, mask in prepared.items()},
             strict=settings.strict_mask,
         )
@@ -127,7 +123,7 @@ def part_parameters(hf: nn.Module, part: Part, vision_names: tuple[str, ...]) ->
     """Parameters of tower and projector, or all others.
 
     Raises:
-        InputError: If no name matches.
+        InputError: No name matches.
     """
     everything = dict(hf.named_parameters())
     seen = fisher.named(everything, vision_names, "vision")
@@ -141,7 +137,7 @@ def _importance(
     model: MultimodalModel, parameters: dict[str, nn.Parameter], items: tuple[Item, ...], settings: MMUnlearnerSettings
 ) -> dict[str, Tensor]:
     for parameter in parameters.values():
-        parameter.requires_grad_(True)  # the caller's borrowing gives this back
+        parameter.requires_grad_(True)  # `borrowed` in the caller undoes this
 
     def loss(rows: list[int]) -> Tensor:
         return mean_nll(*score(model, pick(items, rows), settings.loss_on))

@@ -1,11 +1,11 @@
-"""NPO: negative preference optimisation."""
+"""NPO: negative preference optimization."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -14,11 +14,10 @@ from mllmeraser.methods.data import TrainingData, answered
 from mllmeraser.methods.forward import answer_nll
 from mllmeraser.methods.loading import load_product
 from mllmeraser.methods.loop import Objective
-from mllmeraser.methods.losses import mean_nll, npo, sequence_nll, token_counts
+from mllmeraser.methods.losses import npo, sequence_nll, token_counts
 from mllmeraser.methods.method import MethodSettings
 from mllmeraser.methods.product import CONFIG_FILE
 from mllmeraser.methods.settings import TunedSettings
-from mllmeraser.methods.steps import Step
 from mllmeraser.methods.trained import Session, TrainedMethod
 from mllmeraser.models.intervention import Intervention
 from mllmeraser.models.loading import load_model
@@ -33,13 +32,12 @@ class NPOSettings(TunedSettings):
     """Settings of NPO.
 
     Attributes:
-        variant: The reference: `vanilla`, the model as it was given, or `retain-only`, one that never learnt
-            the forget samples.
-        reference: For `retain-only`: a checkpoint folder, or the folder of a product that is attached to the
-            model for the purpose.
-        beta: Inverse temperature; GA as it tends to 0.
-        length_averaged: Average each log-probability over the answer's tokens; else sums, as in the paper.
-        alpha: Weight of L_r; with 0 no retain sample is looked at.
+        variant: The reference: `vanilla` is the original model, `retain-only` a model that never learnt the forget
+            samples.
+        reference: For `retain-only`: the folder of a checkpoint, or of a product to attach to the model.
+        beta: Inverse temperature; as it tends to 0, NPO tends to GA.
+        length_averaged: Average each log-probability over the answer's tokens; the paper sums.
+        alpha: Weight of L_r; 0 leaves the retain samples out.
     """
 
     variant: Literal["vanilla", "retain-only"] = "vanilla"
@@ -54,9 +52,8 @@ class NPOSettings(TunedSettings):
 class NPO(TrainedMethod):
     """NPO: min -(2/beta) E log sigmoid(-beta (log p - log p_ref)) + alpha L_r (2404.05868).
 
-    The log-probabilities are sums over each answer's tokens (with the end-of-turn token), per sequence and not
-    a token mean over the batch. The loss on the forget side is taken on forget samples: a pass over them is an
-    epoch. Reference values are computed once, before the first step.
+    Each log-probability is the sum over an answer's tokens, with the end-of-turn token. An epoch is a pass over the
+    forget samples. Reference values are computed once, before the first step.
     """
 
     name: ClassVar[str] = "npo"
@@ -64,31 +61,25 @@ class NPO(TrainedMethod):
     settings: ClassVar[type[MethodSettings]] = NPOSettings
 
     def __init__(self, reference: Intervention | MultimodalModel | None = None) -> None:
-        """Use `reference` for `retain-only`: another model, or what makes this one a retain-only model."""
+        """Use `reference` for `retain-only`: another model, or what turns this one into a retain-only model."""
         self.reference = reference
 
-    def data(self, model: MultimodalModel, request: Request, settings: Any, seed: int) -> TrainingData:
+    def data(self, model: MultimodalModel, request: Request, settings: NPOSettings, seed: int) -> TrainingData:
         """Forget samples, and retain samples unless their weight is 0."""
-        assert isinstance(settings, NPOSettings)
-        given = (self.reference is not None) + (settings.reference is not None)
-        if given != (settings.variant == "retain-only"):
+        references = (self.reference is not None) + (settings.reference is not None)
+        if references != (settings.variant == "retain-only"):
             raise InputError("npo: the variant 'retain-only' needs one reference (a path or object), 'vanilla' none")
         retain = answered(request.retain, "retain", self.name) if settings.alpha else ()
         return TrainingData(answered(request.forget, "forget", self.name), retain)
 
-    def prepare(self, model: MultimodalModel, data: TrainingData, settings: Any) -> dict[str, Tensor]:
+    def prepare(self, model: MultimodalModel, data: TrainingData, settings: NPOSettings) -> dict[str, Tensor]:
         """-log p_ref of every forget answer (n,)."""
-        assert isinstance(settings, NPOSettings)
         reference = self.reference if settings.reference is None else _load_reference(settings.reference, model)
         size, loss_on = settings.batch_size, settings.loss_on
         if isinstance(reference, MultimodalModel):
-            return {REFERENCE: answer_nll(reference, data.forget, size, loss_on)[0]}
+            return {REFERENCE: answer_nll(reference, data.forget, size, loss_on)}
         with nullcontext() if reference is None else reference.attached(model):
-            return {REFERENCE: answer_nll(model, data.forget, size, loss_on)[0]}
-
-    def plan(self, session: Session) -> list[Step]:
-        """Passes over the forget samples, with as many retain batches beside them."""
-        return session.plan("joint" if session.data.retain else "forget-only")
+            return {REFERENCE: answer_nll(model, data.forget, size, loss_on)}
 
     def objective(self, session: Session, prepared: Mapping[str, Tensor]) -> Objective:
         """The loss of the class."""
@@ -96,17 +87,12 @@ class NPO(TrainedMethod):
         assert isinstance(settings, NPOSettings)
 
         def forget(number: int) -> Tensor:
-            rows = session.forget_stream().batch(number)
-            scored = session.score(session.forget_items(number))
+            scored = session.score(session.items("forget", number))
             nll = sequence_nll(*scored)
             counts = token_counts(scored.targets) if settings.length_averaged else None
-            return npo(nll, reference[rows].to(nll), settings.beta, counts)
+            return npo(nll, reference[session.rows("forget", number)].to(nll), settings.beta, counts)
 
-        return Objective(
-            forget,
-            lambda number: mean_nll(*session.score(session.retain_items(number))),
-            alpha=settings.alpha,
-        )
+        return Objective(forget, session.descent, alpha=settings.alpha)
 
 
 def _load_reference(path: Path, model: MultimodalModel) -> Intervention | MultimodalModel:

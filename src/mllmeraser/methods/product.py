@@ -1,4 +1,4 @@
-"""What a training gives: tensors with a manifest, saved as a folder of two files."""
+"""The result of a training: tensors with a manifest, saved as a folder."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from mllmeraser.models.fingerprint import fingerprint
 from mllmeraser.models.intervention import Attachment, unwrap
 from mllmeraser.samples.errors import ArtifactError, AttachError, InputError
 from mllmeraser.samples.files import whole_folder
+from mllmeraser.samples.validation import first_fault
 
 FORMAT_VERSION: Literal[1] = 1
 CONFIG_FILE = "product_config.json"
@@ -30,28 +31,28 @@ CONFIG_FILE = "product_config.json"
 Self = TypeVar("Self", bound="Product")
 
 _CHANGED: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
-"""Models whose weights are swapped now, and by which method's product."""
+"""Models with weights of a product in place of their own, and the method of that product."""
 
 
 class ProductConfig(BaseModel):
-    """The manifest. It holds no name, question or answer of anybody.
+    """The manifest. It contains no name, question or answer of any person.
 
     Attributes:
-        format_version: Of this file.
-        package_version: That wrote it.
+        format_version: Version of this file's format.
+        package_version: Version of the package that wrote it.
         kind: `adapter` or `weights`.
         method: Name of the method.
         variant: Its variant, if it has any.
-        settings: Its settings, whole.
-        seed: Of the training.
-        base_model: Name of the model it was made for.
-        revision: Its commit, where known.
-        fingerprint: Of its weights (see `models.fingerprint`).
-        run_digest: SHA-256 over settings, seed, weights and data: equal for repetitions of one training.
-        rank: Of the adapters.
-        alpha: Of the adapters; their scale is alpha / rank.
-        measures: What the training measured, for example the share of a mask.
-        tensors_sha256: Binds the tensor file.
+        settings: All settings of the method.
+        seed: Seed of the training.
+        base_model: Name of the model that was trained.
+        revision: Its commit, if known.
+        fingerprint: Fingerprint of its weights (see `models.fingerprint`).
+        run_digest: SHA-256 over settings, seed, weights and data; equal for repetitions of one training.
+        rank: Rank of the adapters.
+        alpha: Their scale is alpha / rank.
+        measures: Measurements of the training, for example the share of a mask.
+        tensors_sha256: SHA-256 of the tensor file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,7 +76,7 @@ class ProductConfig(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Product(ABC):
-    """A trained Intervention: `attach`, `attached`, `save_pretrained`, `from_pretrained`.
+    """A trained Intervention.
 
     Attributes:
         config: The manifest.
@@ -103,23 +104,22 @@ class Product(ABC):
         """Attach until the returned handle is detached; the model is then bit for bit as before.
 
         Raises:
-            AttachError: If `model` is not the one this was made for, or a name or shape does not fit; it is
-                then as it was.
+            AttachError: `model` has other weights, or a name or shape does not fit. The model is unchanged.
         """
 
     def attached(self, model: Any) -> Attachment:
-        """Attach for the length of a `with` block."""
+        """Attach for a `with` block."""
         return self.attach(model)
 
     def base(self, model: Any) -> nn.Module:
-        """The transformers model inside `model`, once it is known to be the right one.
+        """The transformers model inside `model`.
 
         Raises:
-            AttachError: If it has other weights, or wears a product that changes them.
+            AttachError: It has other weights, or a product has changed them.
         """
         hf = unwrap(model)
         if hf in _CHANGED:
-            raise AttachError(f"the model wears changed weights of {_CHANGED[hf]} already: detach them first")
+            raise AttachError(f"{_CHANGED[hf]} has changed the weights of this model: detach its product first")
         if fingerprint(hf) != self.config.fingerprint:
             raise AttachError(
                 f"this product of {self.config.method} was made for {self.config.base_model}, and this model has "
@@ -130,15 +130,13 @@ class Product(ABC):
     @property
     def nbytes(self) -> int:
         """Size of the tensors in bytes."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
-
-    # -- files -----------------------------------------------------------------------------------------
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> Path:
-        """Write manifest and tensors to a new folder; whole or not at all.
+        """Write manifest and tensors to a new folder, whole or not at all.
 
         Raises:
-            InputError: If something stands at `directory` already, or it cannot be written.
+            InputError: `directory` exists already or is not writable.
         """
         data = save_tensors({name: self.tensors[name].detach().cpu().contiguous() for name in sorted(self.tensors)})
         config = self.config.model_copy(update={"tensors_sha256": hashlib.sha256(data).hexdigest()})
@@ -146,13 +144,12 @@ class Product(ABC):
         with whole_folder(Path(directory)) as folder:
             folder.mkdir()
             (folder / self.tensor_file).write_bytes(data)
-            (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
-            for name, more in self.more_files().items():
-                (folder / name).write_text(more, encoding="utf-8")
+            for name, content in {CONFIG_FILE: text, **self.more_files()}.items():
+                (folder / name).write_text(content, encoding="utf-8")
         return Path(directory)
 
     def more_files(self) -> dict[str, str]:
-        """Further files that other programs want beside the two: name and text."""
+        """Name and text of further files, for other programs."""
         return {}
 
     @classmethod
@@ -160,8 +157,7 @@ class Product(ABC):
         """Read a folder that `save_pretrained` wrote.
 
         Raises:
-            ArtifactError: If it is missing, corrupt, truncated, inconsistent, of a newer format or of another
-                kind.
+            ArtifactError: It is missing, corrupt, truncated, inconsistent, of a newer format or of another kind.
         """
         config = read_config(directory)
         file = Path(directory) / cls.tensor_file
@@ -183,7 +179,7 @@ def read_config(directory: str | os.PathLike[str]) -> ProductConfig:
     """The manifest of a saved product.
 
     Raises:
-        ArtifactError: If there is none, it is malformed, or of a newer format.
+        ArtifactError: It is missing, malformed, or of a newer format.
     """
     file = Path(directory) / CONFIG_FILE
     try:
@@ -200,28 +196,26 @@ def read_config(directory: str | os.PathLike[str]) -> ProductConfig:
     try:
         return ProductConfig.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "configuration"
-        raise ArtifactError(f"{file}: {place}: {first['msg']}") from error
+        raise ArtifactError(f"{file}: {first_fault(error, 'configuration')}") from error
 
 
 def require_bare(hf: nn.Module) -> None:
-    """Refuse to train on a model that wears something: the training would take it for the model's own.
+    """Refuse to train a model with something attached: the training would take that for part of the model.
 
     Raises:
-        InputError: If an intervention of this package is attached, or adapters of PEFT are inside.
+        InputError: An intervention of this package is attached, or the model contains adapters of PEFT.
     """
     if hf in _CHANGED:
-        raise InputError(f"the model wears changed weights of {_CHANGED[hf]}: detach them before training")
+        raise InputError(f"{_CHANGED[hf]} has changed the weights of this model: detach its product before training")
     if getattr(hf, "peft_config", None):
-        raise InputError("the model has adapters of PEFT inside: unload them before training")
+        raise InputError("the model contains adapters of PEFT: unload them before training")
     hooks = (hook for one in hf.modules() for hook in (*one._forward_hooks.values(), *one._forward_pre_hooks.values()))
     if any(str(getattr(hook, "__module__", "")).startswith("mllmeraser.") for hook in hooks):
-        raise InputError("the model wears an eraser or an adapter: detach it before training")
+        raise InputError("an eraser or an adapter is attached to the model: detach it before training")
 
 
 def mark_changed(hf: nn.Module, method: str | None) -> None:
-    """Note that the weights of `hf` are swapped by a product of `method`; None: they are its own again."""
+    """Record that a product of `method` has replaced weights of `hf`; None: the model has its own weights again."""
     if method is None:
         _CHANGED.pop(hf, None)
     else:

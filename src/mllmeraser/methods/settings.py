@@ -29,8 +29,8 @@ class LoraSettings(MethodSettings):
     Attributes:
         rank: Rank of each adapter.
         alpha: Numerator of the scale.
-        dropout: On the adapter's input while training.
-        targets: Which linear layers get one; None: every one but the output head.
+        dropout: Dropout on the adapter's input.
+        targets: Linear layers that get an adapter; None: all except the output head.
     """
 
     rank: int = Field(default=16, ge=1)
@@ -43,16 +43,16 @@ class TrainSettings(MethodSettings):
     """The training loop (AdamW).
 
     Attributes:
-        learning_rate: Its peak.
-        schedule: How it goes from the peak to zero; `constant` stays there.
-        warmup: Share of the steps in which it rises linearly to the peak.
-        epochs: Passes over the data; ignored if `steps` is given.
-        steps: Number of optimiser steps instead of epochs.
+        learning_rate: Peak learning rate.
+        schedule: Course from the peak to zero; `constant` stays at the peak.
+        warmup: Share of the steps in which the rate rises linearly to the peak.
+        epochs: Passes over the data, unless `steps` is set.
+        steps: Number of optimizer steps.
         batch_size: Items in a batch.
-        weight_decay: Decoupled decay of the trained weights.
-        max_grad_norm: The norm of the gradient is clipped to this.
+        weight_decay: Decoupled weight decay.
+        max_grad_norm: Largest norm of the gradient; larger gradients are clipped.
         loss_on: `answer`, or `sequence`: prompt text and answer.
-        save_every: Steps between two saves of the state, where there is a folder for it.
+        save_every: Steps between two saves of the state, if there is a folder for it.
     """
 
     learning_rate: float = Field(default=1e-4, gt=0)
@@ -71,9 +71,9 @@ class TunedSettings(TrainSettings):
     """A training of adapters, or of the weights themselves.
 
     Attributes:
-        trainable: `lora` gives an AdapterProduct, `full` a WeightProduct.
-        lora: The adapters.
-        parameters: For `full`, which parameters are trained; None: all of them.
+        trainable: `lora` makes an AdapterProduct, `full` a WeightProduct.
+        lora: Settings of the adapters.
+        parameters: The trained parameters under `full`; None: all.
     """
 
     trainable: Literal["lora", "full"] = "lora"

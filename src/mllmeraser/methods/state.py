@@ -1,9 +1,7 @@
-"""Files of a training that can be resumed: one safetensors file a state, written beside and renamed."""
+"""Files of a training that can be resumed: one safetensors file for each state."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from mllmeraser.samples.errors import ArtifactError, InputError
+from mllmeraser.samples.files import write_whole
 
 STATE_FILE = "training_state.safetensors"
 PREPARED_FILE = "prepared.safetensors"
@@ -19,16 +18,16 @@ PRODUCT = "product"
 
 
 class WorkFolder:
-    """Where one training keeps what it needs to go on; without a folder, nothing is kept.
+    """The folder of one training; without a folder nothing is kept.
 
-    All files carry the digest of the run: a folder of another training is refused, never overwritten.
+    Each file holds the digest of its run. The folder of another training is refused and never overwritten.
     """
 
     def __init__(self, folder: Path | None, digest: str) -> None:
-        """Use `folder`, made if need be, for the run `digest`.
+        """Use `folder` for the run `digest`; create it if necessary.
 
         Raises:
-            InputError: If it cannot be made or is a file.
+            InputError: It cannot be created or is a file.
         """
         self.folder = None if folder is None else Path(folder)
         self.digest = digest
@@ -40,7 +39,7 @@ class WorkFolder:
 
     @property
     def product(self) -> Path | None:
-        """Where the finished product goes."""
+        """Path of the finished product."""
         return None if self.folder is None else self.folder / PRODUCT
 
     def save_state(self, tensors: Mapping[str, Tensor], step: int) -> None:
@@ -48,18 +47,18 @@ class WorkFolder:
         self._write(STATE_FILE, tensors, step)
 
     def load_state(self) -> tuple[dict[str, Tensor], int] | None:
-        """Tensors and number of steps of the last state saved, or None.
+        """Tensors and number of steps of the last saved state, or None.
 
         Raises:
-            ArtifactError: If it is corrupt, or of another run.
+            ArtifactError: It is corrupt, or belongs to another run.
         """
         return self._read(STATE_FILE)
 
     def prepared(self, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What `make` gives, made once per run: after a resume it is read back, not computed again."""
-        found = self._read(PREPARED_FILE)
-        if found is not None:
-            return found[0]
+        """Return the result of `make`, computed once for each run and read from its file after a resume."""
+        saved = self._read(PREPARED_FILE)
+        if saved is not None:
+            return saved[0]
         tensors = make()
         if tensors:
             self._write(PREPARED_FILE, tensors, 0)
@@ -67,23 +66,15 @@ class WorkFolder:
 
     def clear(self) -> None:
         """Remove the state of a finished training; the product stays."""
-        for name in (STATE_FILE, PREPARED_FILE) if self.folder is not None else ():
-            (self.folder / name).unlink(missing_ok=True)  # type: ignore[operator]
+        if self.folder is not None:
+            for name in (STATE_FILE, PREPARED_FILE):
+                (self.folder / name).unlink(missing_ok=True)
 
     def _write(self, name: str, tensors: Mapping[str, Tensor], step: int) -> None:
-        if self.folder is None:
-            return
-        data = save_tensors(
-            {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()},
-            {"run_digest": self.digest, "step": str(step)},
-        )
-        handle, beside = tempfile.mkstemp(prefix=f".{name}.", dir=self.folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(beside, self.folder / name)
-        finally:
-            Path(beside).unlink(missing_ok=True)
+        if self.folder is not None:
+            whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+            data = save_tensors(whole, {"run_digest": self.digest, "step": str(step)})
+            write_whole(self.folder / name, data, force=True)
 
     def _read(self, name: str) -> tuple[dict[str, Tensor], int] | None:
         if self.folder is None or not (self.folder / name).is_file():
@@ -97,5 +88,7 @@ class WorkFolder:
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise ArtifactError(f"{file}: corrupt ({error}); remove it to start the training again") from error
         if metadata.get("run_digest") != self.digest:
-            raise ArtifactError(f"{file}: of another training (settings, seed, model or data): choose another folder")
+            raise ArtifactError(
+                f"{file} belongs to another training (settings, seed, model or data): choose another folder"
+            )
         return tensors, step

@@ -1,10 +1,10 @@
-"""Which batches an optimiser step looks at: the difference between the variants of one method."""
+"""The batches of each optimizer step: the difference between the variants of a method."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Literal
 
 from mllmeraser.samples.errors import InputError
@@ -14,7 +14,7 @@ Variant = Literal["forget-only", "joint", "interleaved", "sequential"]
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step: numbers of the forget and the retain batch it looks at, None for neither."""
+    """One optimizer step: the numbers of its forget and its retain batch, if any."""
 
     forget: int | None = None
     retain: int | None = None
@@ -28,26 +28,26 @@ def plan_steps(
     Args:
         variant: `forget-only`; `joint`: one step on both, an epoch is a pass over the forget batches;
             `sequential`: in every epoch a full pass of forget steps, then a full pass of retain steps;
-            `interleaved`: an epoch is a pass over the retain batches, one step each, and before every
-            floor(n_r / n_f)-th of them, from the first on, one forget step (n counts batches; at least 1).
+            `interleaved`: an epoch is a pass over the retain batches, one step each. A forget step comes
+            before every floor(n_r / n_f)-th of them (at least 1), starting with the first.
         forget_batches: n_f, batches in a pass over the forget items.
-        retain_batches: n_r, likewise; 0 if there are none.
+        retain_batches: n_r, batches in a pass over the retain items; may be 0.
         epochs: Number of epochs.
         steps: Total number of steps instead of whole epochs.
 
     Raises:
-        InputError: If the variant needs retain samples and there are none.
+        InputError: The variant needs retain samples and there are none.
     """
     if variant != "forget-only" and not retain_batches:
         raise InputError(f"the variant {variant!r} needs retain samples, and the request has none")
     endless = _endless(variant, forget_batches, retain_batches)
     if steps is not None:
-        return list(islice((step for epoch in endless for step in epoch), steps))
-    return [step for epoch in islice(endless, epochs) for step in epoch]
+        return list(islice(chain.from_iterable(endless), steps))
+    return list(chain.from_iterable(islice(endless, epochs)))
 
 
 def _endless(variant: Variant, n_f: int, n_r: int) -> Iterator[list[Step]]:
-    forget = retain = 0  # batches taken so far; a stream goes on from one pass to the next
+    forget = retain = 0  # batches taken so far; a stream continues from one pass to the next
     every = max(n_r // n_f, 1)
     while True:
         if variant == "forget-only":

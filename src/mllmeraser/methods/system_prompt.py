@@ -1,20 +1,17 @@
-"""The system prompt: tell the model in words whom it is not to know."""
+"""The system prompt: an instruction that tells the model which people it does not know."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from mllmeraser.methods.interception import intercept
-from mllmeraser.methods.method import MethodSettings, checked
-from mllmeraser.models.intervention import Attachment
+from mllmeraser.methods.interception import Wrapper, WrappingProduct
+from mllmeraser.methods.method import BaseMethod, MethodSettings, Run
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.samples.errors import AttachError, InputError
-from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
 
@@ -28,7 +25,7 @@ class SystemPromptSettings(MethodSettings):
     """Settings of the system prompt.
 
     Attributes:
-        instruction: Put before every question; `{names}` stands for the names.
+        instruction: Text before every question; the names replace `{names}`.
     """
 
     instruction: str = Field(default=INSTRUCTION)
@@ -42,70 +39,44 @@ class SystemPromptSettings(MethodSettings):
 
 
 @dataclass(frozen=True)
-class SystemPromptProduct:
-    """An instruction before every prompt of a model of `load_model`.
+class SystemPromptProduct(WrappingProduct):
+    """An instruction (names filled in) before every prompt of a model of `load_model`.
 
-    It stands at the start of the user's turn: not every chat format has a system turn.
-
-    Attributes:
-        instruction: With the names filled in.
+    It goes to the start of the user's turn, because some chat formats have no system turn.
     """
 
     instruction: str
 
-    def attach(self, model: Any) -> Attachment:
-        """Attach until detached.
+    method: ClassVar[str] = "system-prompt"
 
-        Raises:
-            AttachError: If `model` is a plain transformers model: it is asked in tokens, not in words.
-        """
-        if not isinstance(model, MultimodalModel):
-            raise AttachError(
-                "a system prompt changes what is asked, so it needs a model of load_model(), not a plain "
-                "transformers model"
-            )
-        return Attachment(intercept(model.prompts, "text", self._text), ["system-prompt"])
-
-    def attached(self, model: Any) -> Attachment:
-        """Attach for the length of a `with` block."""
-        return self.attach(model)
+    def wrappers(self, model: MultimodalModel) -> Iterable[tuple[Any, str, Wrapper]]:
+        """See `WrappingProduct`."""
+        return [(model.prompts, "text", self._text)]
 
     def _text(self, text: Callable[[Sample], str], sample: Sample) -> str:
         return text(replace(sample, question=f"{self.instruction}\n{sample.question}"))
 
 
-class SystemPrompt:
+class SystemPrompt(BaseMethod[SystemPromptProduct]):
     """Names the subjects of a request in an instruction before each prompt. Uses no picture, trains nothing."""
 
     name: ClassVar[str] = "system-prompt"
-    variants: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[type[MethodSettings]] = SystemPromptSettings
-    trained: ClassVar[bool] = False
 
-    def make(
-        self,
-        model: MultimodalModel,
-        request: Request,
-        *,
-        settings: MethodSettings | Mapping[str, Any] | None = None,
-        folder: Path | None = None,
-        seed: int = 0,
-        progress: Progress | None = None,
+    def build(
+        self, model: MultimodalModel, request: Request, settings: SystemPromptSettings, run: Run
     ) -> SystemPromptProduct:
-        """See `Method.make`; nothing is random, and nothing is kept in `folder`.
+        """Fill in the names.
 
         Raises:
-            InputError: If a subject has no name, or the instruction spells out the image placeholder.
+            InputError: A subject has no name, or the instruction contains the image placeholder.
         """
-        chosen = checked(SystemPromptSettings, settings)
-        request.validate()
         nameless = [subject.key for subject in request.subjects if not subject.names]
         if nameless:
-            raise InputError(f"system-prompt tells the model names, and subject {nameless[0]} has none: give it one")
+            raise InputError(f"system-prompt needs names, and subject {nameless[0]} has none: add its name")
         names = dict.fromkeys(name for subject in request.subjects for name in subject.names)
-        instruction = chosen.instruction.replace("{names}", ", ".join(names))
+        instruction = settings.instruction.replace("{names}", ", ".join(names))
         if model.family.image_token(model.processor) in instruction:
             raise InputError("system-prompt: the instruction must not contain the image placeholder")
-        if progress is not None:
-            progress("prepare", 1, 1)
+        run.report("prepare", 1, 1)
         return SystemPromptProduct(instruction)

@@ -1,7 +1,8 @@
-"""What is trained, borrowed from a model that gets back bit for bit what it had."""
+"""Opening parameters of a model for training, and restoring the model bit for bit."""
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -11,11 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mllmeraser.methods.extra import training_package
 from mllmeraser.methods.settings import LoraSettings
 from mllmeraser.samples.errors import InputError
 
 ADAPTER = "default"
+
+
+def training_package(name: str) -> Any:
+    """Import `peft` or `accelerate`.
+
+    Raises:
+        InputError: It is not installed; the message has the command.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"training needs {name}, which is missing: pip install 'mllmeraser[train]'") from error
 
 
 @dataclass(frozen=True)
@@ -23,8 +35,8 @@ class Trainable:
     """Parameters open for training.
 
     Attributes:
-        parameters: By name: of the model, or `layer.lora_A` and `layer.lora_B`.
-        reference: Gives a context in which the model is the original one, in evaluation mode.
+        parameters: By their names in the model, or `layer.lora_A` and `layer.lora_B`.
+        reference: Returns a context with the original model in evaluation mode.
     """
 
     parameters: Mapping[str, nn.Parameter]
@@ -33,35 +45,33 @@ class Trainable:
 
 @contextmanager
 def borrowed(hf: nn.Module) -> Iterator[None]:
-    """Give modes, gradients, buffers and `requires_grad` back as they were; nothing asks for a gradient inside."""
-    modes = {module: module.training for module in hf.modules()}
+    """Turn `requires_grad` off; restore modes, gradients, buffers and `requires_grad` afterwards."""
     held = [(one, one.requires_grad, one.grad) for one in hf.parameters()]
     buffers = [(buffer, buffer.clone()) for buffer in hf.buffers()]
-    try:
-        for parameter, _, _ in held:
-            parameter.requires_grad_(False)
-            parameter.grad = None
-        yield
-    finally:
-        for parameter, asks, grad in held:
-            parameter.requires_grad_(asks)
-            parameter.grad = grad
-        for module, mode in modes.items():
-            module.training = mode
-        with torch.no_grad():
-            for buffer, values in buffers:
-                if not torch.equal(buffer, values):
-                    buffer.copy_(values)
+    with _same_modes(hf):
+        try:
+            for parameter, _, _ in held:
+                parameter.requires_grad_(False)
+                parameter.grad = None
+            yield
+        finally:
+            for parameter, required, grad in held:
+                parameter.requires_grad_(required)
+                parameter.grad = grad
+            with torch.no_grad():
+                for buffer, values in buffers:
+                    if not torch.equal(buffer, values):
+                        buffer.copy_(values)
 
 
 @contextmanager
 def whole_weights(hf: nn.Module, names: str | list[str] | None = None) -> Iterator[Trainable]:
-    """Open parameters themselves: a regular expression, a list of names, or None for all.
+    """Open the parameters that match a regular expression, have one of some names, or (None) all.
 
-    The originals stay in memory beside the copies that are trained.
+    The originals stay in memory beside the trained copies.
 
     Raises:
-        InputError: If nothing matches.
+        InputError: Nothing matches.
     """
     chosen = {name: one for name, one in hf.named_parameters() if _wanted(name, names) and one.is_floating_point()}
     if not chosen:
@@ -90,10 +100,10 @@ def whole_weights(hf: nn.Module, names: str | list[str] | None = None) -> Iterat
 
 @contextmanager
 def adapters(hf: nn.Module, settings: LoraSettings, seed: int) -> Iterator[Trainable]:
-    """Put PEFT's low-rank adapters into the model, and take every one of its modules out again.
+    """Insert PEFT's low-rank adapters into the model; remove all of PEFT's modules afterwards.
 
     Raises:
-        InputError: If no linear layer matches, or PEFT is missing.
+        InputError: No linear layer matches, or PEFT is missing.
     """
     peft = training_package("peft")
     names = linear_layers(hf, settings.targets)
@@ -121,35 +131,30 @@ def adapters(hf: nn.Module, settings: LoraSettings, seed: int) -> Iterator[Train
             tuners = _tuners(hf)
             if set(tuners) != set(names):
                 raise InputError(f"PEFT adapted {len(tuners)} layers where {len(names)} were asked for")
-            parameters = {}
-            for name in names:
-                parameters[f"{name}.lora_A"] = tuners[name].lora_A[ADAPTER].weight
-                parameters[f"{name}.lora_B"] = tuners[name].lora_B[ADAPTER].weight
+            sides = [(name, side) for name in names for side in ("lora_A", "lora_B")]
+            parameters = {f"{name}.{side}": getattr(tuners[name], side)[ADAPTER].weight for name, side in sides}
             yield Trainable(parameters, reference)
         finally:
             _remove(hf)
 
 
 def linear_layers(hf: nn.Module, targets: str | None = None) -> list[str]:
-    """Names of the linear layers that get an adapter: all but the output head, or those that match.
+    """Names of the linear layers that match (None: all), except the output head.
 
     Raises:
-        InputError: If there is none.
+        InputError: There is none.
     """
     find_head = getattr(hf, "get_output_embeddings", None)
     head = find_head() if callable(find_head) else None
     linear = [name for name, one in hf.named_modules() if isinstance(one, nn.Linear) and one is not head]
-    found = [name for name in linear if targets is None or re.search(targets, name)]
-    if not found:
+    names = [name for name in linear if _wanted(name, targets)]
+    if not names:
         raise InputError(f"no linear layer of the model matches {targets!r}: nothing would be trained")
-    return found
+    return names
 
 
 def moved(trainable: Trainable) -> dict[str, Tensor]:
-    """Copies on the CPU of the parameters whose values are not those of the model any more.
-
-    For adapters there is nothing to compare with; those whose B is zero do nothing, but come along.
-    """
+    """Copies on the CPU of the parameters that differ from those of the original model."""
     now = {name: parameter.detach() for name, parameter in trainable.parameters.items()}
     with trainable.reference():
         before = {name: parameter.detach() for name, parameter in trainable.parameters.items()}
@@ -168,14 +173,20 @@ def _point(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor])
 
 
 @contextmanager
-def _evaluating(hf: nn.Module) -> Iterator[None]:
+def _same_modes(hf: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in hf.modules()}
-    hf.eval()
     try:
         yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def _evaluating(hf: nn.Module) -> Iterator[None]:
+    with _same_modes(hf):
+        hf.eval()
+        yield
 
 
 def _tuners(hf: nn.Module) -> dict[str, Any]:
@@ -191,5 +202,5 @@ def _remove(hf: nn.Module) -> None:
 
 
 def cuda_devices(hf: nn.Module) -> list[torch.device]:
-    """Devices of the model, besides the CPU, that have a random state of their own."""
+    """CUDA devices of the model, each of which has its own random state."""
     return sorted({one.device for one in hf.parameters() if one.device.type == "cuda"}, key=str)

@@ -1,15 +1,14 @@
-"""What all training methods do alike: borrow the model, train, give it back, keep the product."""
+"""The base of all training methods: open the model for training, train, restore the model, keep the product."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -17,8 +16,10 @@ from mllmeraser.methods.adapter import AdapterProduct, adapter_tensors
 from mllmeraser.methods.data import Item, Stream, TrainingData, pick
 from mllmeraser.methods.forward import Scored, score
 from mllmeraser.methods.interception import intercepted
+from mllmeraser.methods.loading import load_product
 from mllmeraser.methods.loop import Objective, derived_seed, train
-from mllmeraser.methods.method import MethodSettings, checked
+from mllmeraser.methods.losses import gradient_ascent, mean_nll
+from mllmeraser.methods.method import BaseMethod, MethodSettings, Run
 from mllmeraser.methods.product import Product, ProductConfig, require_bare
 from mllmeraser.methods.settings import TrainSettings, TunedSettings
 from mllmeraser.methods.state import WorkFolder
@@ -27,18 +28,15 @@ from mllmeraser.methods.trainable import Trainable, adapters, borrowed, moved, w
 from mllmeraser.methods.weights import WeightProduct
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError
-from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
 from mllmeraser.version import __version__
+
+Side = Literal["forget", "retain"]
 
 
 @dataclass(frozen=True)
 class Session:
-    """One training, while the model is borrowed.
-
-    Attributes:
-        measures: What the training wants stated in the product's manifest.
-    """
+    """One training, while the model is open for it. `measures` go to the manifest of the product."""
 
     model: MultimodalModel
     data: TrainingData
@@ -47,38 +45,42 @@ class Session:
     seed: int
     measures: dict[str, float] = field(default_factory=dict)
 
-    def forget_stream(self) -> Stream:
-        """Order of the forget items."""
-        return Stream(len(self.data.forget), self.settings.batch_size, self.seed, "forget")
+    def rows(self, side: Side, number: int) -> list[int]:
+        """Row numbers of batch `number` of one side."""
+        return self._stream(side).batch(number)
 
-    def retain_stream(self) -> Stream:
-        """Order of the retain items."""
-        return Stream(len(self.data.retain), self.settings.batch_size, self.seed, "retain")
-
-    def forget_items(self, number: int) -> list[Item]:
-        """Forget batch `number`."""
-        return pick(self.data.forget, self.forget_stream().batch(number))
-
-    def retain_items(self, number: int) -> list[Item]:
-        """Retain batch `number`."""
-        return pick(self.data.retain, self.retain_stream().batch(number))
+    def items(self, side: Side, number: int) -> list[Item]:
+        """Batch `number` of one side."""
+        return pick(getattr(self.data, side), self.rows(side, number))
 
     def score(self, items: list[Item]) -> Scored:
         """Logits and targets under the weights in training."""
         return score(self.model, items, self.settings.loss_on)
 
+    def loss(self, side: Side, number: int) -> Tensor:
+        """Mean nll of batch `number` of one side: L_f or L_r."""
+        return mean_nll(*self.score(self.items(side, number)))
+
+    def ascent(self, number: int) -> Tensor:
+        """-L_f of forget batch `number`."""
+        return gradient_ascent(self.loss("forget", number))
+
+    def descent(self, number: int) -> Tensor:
+        """L_r of retain batch `number`."""
+        return self.loss("retain", number)
+
     def plan(self, variant: Variant) -> list[Step]:
-        """The steps of a variant, as long as the settings say."""
-        batches = self.forget_stream().batches, self.retain_stream().batches
+        """All steps of a variant."""
+        batches = self._stream("forget").batches, self._stream("retain").batches
         return plan_steps(variant, *batches, epochs=self.settings.epochs, steps=self.settings.steps)
 
+    def _stream(self, side: Side) -> Stream:
+        return Stream(len(getattr(self.data, side)), self.settings.batch_size, self.seed, side)
 
-class TrainedMethod(ABC):
-    """Base of the training methods: says what the data are, what is minimised, and in which order."""
 
-    name: ClassVar[str]
-    variants: ClassVar[tuple[str, ...]] = ()
-    settings: ClassVar[type[MethodSettings]]
+class TrainedMethod(BaseMethod[Product]):
+    """Base of the training methods. A method states its data, its objective and the order of its steps."""
+
     trained: ClassVar[bool] = True
 
     @abstractmethod
@@ -86,92 +88,67 @@ class TrainedMethod(ABC):
         """Items with answers.
 
         Raises:
-            InputError: If the request lacks something.
+            InputError: The request lacks something.
         """
 
     @abstractmethod
-    def plan(self, session: Session) -> list[Step]:
-        """All optimiser steps."""
-
-    @abstractmethod
     def objective(self, session: Session, prepared: Mapping[str, Tensor]) -> Objective:
-        """What is minimised; `prepared` as `prepare` gave it."""
+        """The loss; `prepared` is the result of `prepare`."""
+
+    def plan(self, session: Session) -> list[Step]:
+        """All optimizer steps; by default passes over the forget samples, each with a retain batch if there is any."""
+        return session.plan("joint" if session.data.retain else "forget-only")
 
     def prepare(self, model: MultimodalModel, data: TrainingData, settings: Any) -> dict[str, Tensor]:
-        """Tensors made once before the training, from the model as it was given; kept for a resume."""
+        """Tensors computed once from the original model; kept for a resume."""
         return {}
 
     def parameters(self, model: MultimodalModel, settings: Any) -> str | list[str] | None:
-        """Which parameters are trained where whole weights are: a pattern, names, or None for all."""
+        """The trained parameters, if whole weights are trained: a pattern, names, or None for all."""
         return getattr(settings, "parameters", None)
 
     def weights(self, model: MultimodalModel, settings: TrainSettings, seed: int) -> AbstractContextManager[Trainable]:
-        """Adapters or whole weights, opened for training, as the settings say."""
+        """Adapters or whole weights, open for training, according to the settings."""
         if isinstance(settings, TunedSettings) and settings.trainable == "lora":
             return adapters(model.hf, settings.lora, derived_seed(seed, "adapters"))
         return whole_weights(model.hf, self.parameters(model, settings))
 
-    def make(
-        self,
-        model: MultimodalModel,
-        request: Request,
-        *,
-        settings: MethodSettings | Mapping[str, Any] | None = None,
-        folder: Path | None = None,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> Product:
-        """See `Method.make`. A product that stands in `folder` already, of this very training, is read back."""
-        chosen = checked(self.settings, settings)
-        assert isinstance(chosen, TrainSettings)
+    def build(self, model: MultimodalModel, request: Request, settings: Any, run: Run) -> Product:
+        """Train, or read the finished product of the same training from the folder."""
+        assert isinstance(settings, TrainSettings)
         require_bare(model.hf)
         if intercepted(model) or intercepted(model.prompts):
-            raise InputError("the model wears a system prompt or a block list: detach it before training")
-        request.validate()
-        data = self.data(model, request, chosen, seed)
+            raise InputError("a system prompt or a block list is attached to the model: detach it before training")
+        data = self.data(model, request, settings, run.seed)
         fingerprint = model.fingerprint()
-        digest = run_digest(self.name, chosen, seed, fingerprint, data)
-        work = WorkFolder(folder, digest)
+        digest = run_digest(self.name, settings, run.seed, fingerprint, data)
+        work = WorkFolder(run.folder, digest)
         done = _finished(work)
         if done is not None:
             return done
         with borrowed(model.hf):
             model.hf.eval()
-            prepared = work.prepared(lambda: self.prepare(model, data, chosen))
-        with self.weights(model, chosen, seed) as trainable:
-            session = Session(model, data, chosen, trainable, seed)
+            prepared = work.prepared(lambda: self.prepare(model, data, settings))
+        with self.weights(model, settings, run.seed) as trainable:
+            session = Session(model, data, settings, trainable, run.seed)
             objective = self.objective(session, prepared)
-            steps = self.plan(session)
-            session.measures.update(
-                train(model.hf, trainable, objective, steps, chosen, work=work, seed=seed, progress=progress)
-            )
-            product = build(self.name, model, session, fingerprint, digest)
+            session.measures.update(train(model.hf, trainable, objective, self.plan(session), settings, work, run))
+            product = product_of(self.name, model, session, fingerprint, digest)
         if work.product is not None:
             product.save_pretrained(work.product)
             work.clear()
         return product
 
 
-def build(method: str, model: MultimodalModel, session: Session, fingerprint: str, digest: str) -> Product:
-    """The product of what the training left in the model.
+def product_of(method: str, model: MultimodalModel, session: Session, fingerprint: str, digest: str) -> Product:
+    """Collect the changes that the training made in the model.
 
     Raises:
-        InputError: If nothing moved.
+        InputError: Nothing moved.
     """
     settings = session.settings
     lora = settings.lora if isinstance(settings, TunedSettings) and settings.trainable == "lora" else None
-    now = session.trainable.parameters
-    pairs = {
-        name.removesuffix(".lora_A"): (one, now[name.removesuffix("A") + "B"])
-        for name, one in now.items()
-        if lora is not None and name.endswith(".lora_A")
-    }
-    active = {
-        name: (down.detach().cpu().clone(), up.detach().cpu().clone())
-        for name, (down, up) in pairs.items()
-        if bool(up.detach().ne(0).any())
-    }
-    tensors = adapter_tensors(active) if lora is not None else moved(session.trainable)
+    tensors = moved(session.trainable) if lora is None else _moved_adapters(session.trainable)
     if not tensors:
         raise InputError(f"{method} moved no weight: raise the learning rate or the number of steps")
     config = ProductConfig(
@@ -192,8 +169,19 @@ def build(method: str, model: MultimodalModel, session: Session, fingerprint: st
     return (WeightProduct if lora is None else AdapterProduct)(config, tensors)
 
 
+def _moved_adapters(trainable: Trainable) -> dict[str, Tensor]:
+    """The adapters with a B other than zero, under PEFT's names."""
+    parameters = {name: one.detach().cpu().clone() for name, one in trainable.parameters.items()}
+    pairs = {
+        name.removesuffix(".lora_A"): (down, parameters[name.removesuffix("A") + "B"])
+        for name, down in parameters.items()
+        if name.endswith(".lora_A")
+    }
+    return adapter_tensors({name: pair for name, pair in pairs.items() if bool(pair[1].ne(0).any())})
+
+
 def run_digest(name: str, settings: MethodSettings, seed: int, fingerprint: str, data: TrainingData) -> str:
-    """SHA-256 (hex) over what decides a training; how often its state is saved does not count."""
+    """SHA-256 (hex) over everything that decides a training; `save_every` does not."""
     groups = (data.forget, data.retain, data.preserved)
     sides = [[[item.sample.digest(), item.answer] for item in group] for group in groups]
     content = [name, settings.model_dump(mode="json", exclude={"save_every"}), seed, fingerprint, sides]
@@ -201,8 +189,6 @@ def run_digest(name: str, settings: MethodSettings, seed: int, fingerprint: str,
 
 
 def _finished(work: WorkFolder) -> Product | None:
-    from mllmeraser.methods.loading import load_product
-
     if work.product is None or not work.product.exists():
         return None
     product = load_product(work.product)

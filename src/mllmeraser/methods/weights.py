@@ -1,4 +1,4 @@
-"""WeightProduct: changed parameters, swapped in and back."""
+"""WeightProduct: changed parameters that replace the model's own until detach."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mllmeraser.samples.errors import AttachError
 
 @dataclass(frozen=True, eq=False)
 class WeightProduct(Product):
-    """The parameters that moved, whole, under their names in the model.
+    """The parameters that moved, under their names in the model.
 
-    Attaching lets each parameter point at the changed values; the original storage is kept aside and put
-    back, so that nothing is rounded. One such product at a time: the next one was made for other weights.
+    Attaching points each parameter at its changed values. Detaching restores the original storage, so nothing is
+    rounded. Only one such product fits at a time.
     """
 
     kind: ClassVar[str] = "weights"
@@ -35,20 +35,16 @@ class WeightProduct(Product):
             undo.callback(mark_changed, hf, None)
             mark_changed(hf, self.config.method)
             for name, tensor in self.tensors.items():
-                undo.callback(partial(_point, parameters[name], parameters[name].data))
-                _point(parameters[name], tensor.to(parameters[name], copy=True))
+                undo.callback(partial(setattr, parameters[name], "data", parameters[name].data))
+                parameters[name].data = tensor.to(parameters[name], copy=True)
             return Attachment(undo.pop_all().close, [self.config.method])
-
-
-def _point(parameter: nn.Parameter, values: Tensor) -> None:
-    parameter.data = values
 
 
 def _check_parameter(name: str, parameter: nn.Parameter | None, tensor: Tensor) -> None:
     if parameter is None:
-        raise AttachError(f"the model has no parameter {name}: these weights were made for another one")
+        raise AttachError(f"the model has no parameter {name}: these weights belong to another model")
     if parameter.shape != tensor.shape or parameter.dtype != tensor.dtype:
         raise AttachError(
             f"{name} is {tuple(tensor.shape)} {tensor.dtype} here and {tuple(parameter.shape)} {parameter.dtype} "
-            "in the model: these weights were made for another one"
+            "in the model: these weights belong to another model"
         )

@@ -9,17 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mllmeraser.methods.extra import training_package
 from mllmeraser.methods.settings import TrainSettings
+from mllmeraser.methods.trainable import training_package
 from mllmeraser.samples.errors import ArtifactError, InputError, NumericalError
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
-    """Rate of step `step` (0-based) of `total`: linear rise, then constant, linear or cosine fall to 0 after
-    the last step.
-    """
+    """Rate of step `step` (0-based) of `total`: a linear rise, then constant, or a fall to 0 after the last step."""
     rise = math.ceil(settings.warmup * total)
     if step < rise:
         return settings.learning_rate * (step + 1) / rise
@@ -30,33 +28,32 @@ def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
     return settings.learning_rate * left
 
 
-class Optimiser:
-    """Steps parameters of any floating-point type.
+class Optimizer:
+    """Updates parameters of any floating-point type.
 
-    Parameters in 16 bits get a float32 copy that the optimiser works on: a step of 1e-5 is lost when added to
-    a bfloat16 weight.
+    Parameters in 16 bits get a float32 copy for the updates, because a step of 1e-5 vanishes in a bfloat16 weight.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], settings: TrainSettings, total: int) -> None:
         """Prepare for `total` steps.
 
         Raises:
-            InputError: If accelerate is missing, or runs several processes.
+            InputError: accelerate is missing, or runs several processes.
         """
         self.settings, self.total = settings, total
         self.parameters = dict(parameters)
         self.masters = {name: _master(one) for name, one in self.parameters.items()}
-        # The model and its inputs are placed already; accelerate must not move them.
+        # accelerate must not move the model and its inputs.
         self.accelerator = training_package("accelerate").Accelerator(device_placement=False)
         if self.accelerator.num_processes > 1:
             raise InputError("training runs in one process: start it without several processes of accelerate")
         inner = torch.optim.AdamW(
             list(self.masters.values()), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self.optimiser = self.accelerator.prepare_optimizer(inner, device_placement=False)
+        self.optimizer = self.accelerator.prepare_optimizer(inner, device_placement=False)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradient of a loss; none if no trained parameter had a part in it (a tower in a text batch)."""
+        """Add the gradient of a loss; none if the loss uses no trained parameter (a tower in a text batch)."""
         if loss.requires_grad:
             self.accelerator.backward(loss)
 
@@ -68,10 +65,10 @@ class Optimiser:
                 grad.mul_(mask)
 
     def step(self, number: int) -> float:
-        """Clip, update all parameters by the gradient they hold, and drop it; gives the norm before clipping.
+        """Clip the gradient, update all parameters, and drop the gradient; return the norm before clipping.
 
         Raises:
-            NumericalError: If the gradient is not finite; nothing is updated then.
+            NumericalError: The gradient is not finite. No parameter changes.
         """
         for name, parameter in self.parameters.items():
             master = self.masters[name]
@@ -81,10 +78,10 @@ class Optimiser:
         norm = float(self.accelerator.clip_grad_norm_(list(self.masters.values()), self.settings.max_grad_norm))
         if not math.isfinite(norm):
             raise NumericalError(f"the gradient of step {number + 1} is not finite: lower the learning rate")
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, number, self.total)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         self._publish()
         return norm
 
@@ -95,33 +92,31 @@ class Optimiser:
             self.masters[name].copy_(torch.where(mask, self.masters[name], originals[name].to(self.masters[name])))
         self._publish()
 
-    # -- state -----------------------------------------------------------------------------------------
-
     def state(self) -> dict[str, Tensor]:
-        """Parameters in full precision and the optimiser's moments, by name."""
+        """Parameters in full precision and the moments of AdamW, by name."""
         tensors = {f"parameter/{name}": master.detach() for name, master in self.masters.items()}
         for name, master in self.masters.items():
-            moments: dict[str, Any] = self.optimiser.state.get(master, {})
+            moments: dict[str, Any] = self.optimizer.state.get(master, {})
             tensors |= {f"{key}/{name}": torch.as_tensor(moments[key]) for key in MOMENTS if key in moments}
         return tensors
 
     @torch.no_grad()
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `state` gave.
+        """Restore a result of `state`.
 
         Raises:
-            ArtifactError: If it is the state of other parameters.
+            ArtifactError: It belongs to other parameters.
         """
         shapes = {f"parameter/{name}": master.shape for name, master in self.masters.items()}
         stored = {key: tensor.shape for key, tensor in tensors.items() if key.startswith("parameter/")}
         if stored != shapes:
-            raise ArtifactError("the saved state is of other parameters: remove it to start the training again")
+            raise ArtifactError("the saved state has other parameters: remove it to start the training again")
         for name, master in self.masters.items():
             master.copy_(tensors[f"parameter/{name}"])
             if f"exp_avg/{name}" in tensors:
                 moments = {key: tensors[f"{key}/{name}"].clone() for key in MOMENTS}
-                # torch keeps the count of steps on the CPU unless told otherwise
-                self.optimiser.state[master] = {
+                # torch keeps the step count on the CPU by default.
+                self.optimizer.state[master] = {
                     key: value if key == "step" else value.to(master) for key, value in moments.items()
                 }
         self._publish()
