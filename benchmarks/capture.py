@@ -1,12 +1,14 @@
-"""Time and memory of capture and fit beside plain forward passes of the same prompts.
+"""Time and memory of capture and fit, compared with plain forward passes of the same prompts.
 
-`erase` reads every state that a fit needs and makes the eraser: with the preset `default` the basis first, then the fit
-with it. `passes` encodes the very same batches and sends them through the whole bare model, and looks at nothing, while
-a capture for gates alone ends at the last layer that is read. Both sides take turns, so that a slow spell hits both,
-and the overhead is the median over the pairs. Completing the request (views, wordings, shipped sets) is no part of
-either side.
+- `erase` captures every state that a fit needs and makes the eraser. With the preset `default` it makes the basis
+  first.
+- `passes` encodes the same batches and sends them through the whole bare model. A capture for gates alone ends
+  earlier, at the last read layer.
 
-Peak memory is that of the process while a side runs, beyond what it held before; on a GPU that of the device, too.
+Both sides take turns, so that a slow moment affects both. The overhead is the median over the pairs. Neither side
+includes the completion of the request (views, wordings, shipped sets).
+
+Peak memory is the process's growth while a side runs. On a GPU it is that of the device too.
 """
 
 from __future__ import annotations
@@ -35,9 +37,9 @@ from timing import (
 )
 
 from mllmeraser.benchmarks.defaults import complete
+from mllmeraser.erasure import fit
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
 from mllmeraser.erasure.fit.discriminants import fit_shared_basis
-from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.fit.result import FitResult
 from mllmeraser.erasure.fit.split import split
 from mllmeraser.erasure.fit.subject import shifted_samples
@@ -54,7 +56,7 @@ Batches = list[list[Sample]]
 
 
 def request_of(model: MultimodalModel, people: int, keep: int, seed: int) -> Request:
-    """The completed request to forget so many people; one in `keep` of the shipped prompts is retained."""
+    """A completed request to forget `people` people. One in `keep` of the shipped prompts is retained."""
     world = World("dev", seed)
     forgotten = world.people[:people]
     asked = [Sample("Who is this?", i, subject=p.key) for p in forgotten for i in request_pictures(world, p.key, 2)]
@@ -65,7 +67,7 @@ def request_of(model: MultimodalModel, people: int, keep: int, seed: int) -> Req
 
 
 def maker(model: MultimodalModel, request: Request, settings: FitSettings) -> Callable[[], FitResult]:
-    """Capture and fit from nothing, as `erase` does."""
+    """Capture and fit from scratch, as `erase` does."""
 
     def make() -> FitResult:
         if settings.gate.kind != "subject":
@@ -80,7 +82,7 @@ def maker(model: MultimodalModel, request: Request, settings: FitSettings) -> Ca
 
 @contextmanager
 def recorded(model: MultimodalModel):  # type: ignore[no-untyped-def]
-    """The batches that are encoded inside the block."""
+    """Yield the batches that are encoded inside the block."""
     batches: Batches = []
     encode = model.encode
 
@@ -97,13 +99,13 @@ def recorded(model: MultimodalModel):  # type: ignore[no-untyped-def]
 
 @torch.no_grad()
 def passes(model: MultimodalModel, batches: Batches) -> None:
-    """Plain forward passes, up to the logits of the last position."""
+    """Run plain forward passes, up to the logits of the last position."""
     for batch in batches:
         model.hf(**model.encode(batch, "right"), use_cache=False, logits_to_keep=1)
 
 
 def peak(run: Callable[[], object], device: str) -> dict[str, int | None]:
-    """Bytes held at most while it ran, beyond what was held before: by the process (Linux alone says), by the GPU."""
+    """Most bytes that a run adds: in the process (None outside Linux) and on the GPU."""
     gc.collect()
     _give_back()
     before, on_gpu = _resident("VmRSS"), torch.device(device).type == "cuda"
@@ -128,18 +130,18 @@ def _resident(field: str) -> int | None:
 
 
 def _give_back() -> None:
-    """Return freed memory to the system (glibc): what is used again would not show as growth."""
+    """Return freed memory to the system (glibc), because reused memory would not show as growth."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _forget_peak() -> None:
-    with suppress(OSError):  # else the peak is that since the start of the process
+    with suppress(OSError):  # without this, the peak counts from the start of the process
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def measure(model: MultimodalModel, request: Request, preset: str, args: Namespace) -> dict[str, Any]:
-    """One preset: times, overhead, peaks, and how much there was to do."""
+    """Measure one preset: times, overhead, peaks, and the amount of work."""
     settings = FitSettings.preset(preset).model_copy(update={"seed": args.seed, "salt": "benchmark"})
     make = maker(model, request, settings)
     with recorded(model) as batches:
@@ -165,7 +167,7 @@ def measure(model: MultimodalModel, request: Request, preset: str, args: Namespa
 
 
 def _stated(model: MultimodalModel, batches: Batches, request: Request, settings: FitSettings) -> int:
-    """What the cache of these prompts take by the formula."""
+    """Bytes of the state cache of these prompts, by the formula."""
     image = model.family.image_token_id(model.hf)
     text = 0
     for batch in batches:
@@ -189,8 +191,8 @@ def parser() -> ArgumentParser:
     found = speed_parser("capture", __doc__, "capture-NAME.json")
     found.add_argument("--model", default="embedded:llava")
     found.add_argument("--presets", nargs="+", choices=("default", "tail"), default=["default", "tail"])
-    found.add_argument("--people", type=whole, default=1, help="to be forgotten (default: 1)")
-    found.add_argument("--keep", type=whole, default=1, help="retain one in so many shipped prompts (default: 1)")
+    found.add_argument("--people", type=whole, default=1, help="number of people to forget (default: 1)")
+    found.add_argument("--keep", type=whole, default=1, help="retain every n-th shipped prompt (default: 1)")
     found.add_argument("--repeats", type=whole, default=7, help="pairs that count (default: 7)")
     found.add_argument("--warmup", type=int, default=1, help="pairs before them (default: 1)")
     found.add_argument("--device", type=cuda_or_cpu, default="cpu", help="default: cpu")
@@ -198,7 +200,7 @@ def parser() -> ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure and write the report."""
+    """Measure, and write the report."""
     arguments = parser()
     args = arguments.parse_args(argv)
     args.file = args.file.replace("NAME", args.model.rpartition(":")[2].rpartition("/")[2])

@@ -1,10 +1,11 @@
-"""`erase` on a model of a published size with random weights: what capture and fit cost beside plain forward passes.
+"""Capture and fit on a model of a published size with random weights, compared with plain forward passes.
 
-Forward passes are timed on a few prompts, drawn from those of a whole request to forget a person, and extrapolated to
-all of them in proportion: plain ones, capture for gates and a direction, and capture for gates alone, which ends at the
-last layer that is read. The linear algebra is not extrapolated: it runs on as many states as the whole request gives,
-which are random. With ``--layers`` the model is made shallower, to fit into memory, and its times are extrapolated to
-the published depth in proportion; with ``--width``, too, it is a dry run of the same code.
+A few prompts of a whole request for one person are timed and extrapolated to all of them in proportion. Three kinds
+of passes are timed: plain ones, capture for gates and a direction, and capture for gates alone, which ends at the
+last read layer. The linear algebra is not extrapolated: it runs on as many random states as the whole request has.
+
+``--layers`` makes the model shallower, so that it fits into memory. Its times are extrapolated to the published depth
+in proportion. ``--width`` too makes it a dry run of the same code.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from timing import (
 )
 from torch import Tensor
 
+from mllmeraser.erasure import fit
 from mllmeraser.erasure.fit.discriminants import fit_shared_basis
-from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.states.memory import prompt_state_bytes
 from mllmeraser.erasure.states.prompt_states import PromptStateCache, PromptStates
@@ -43,11 +44,11 @@ from mllmeraser.samples import Request, Sample
 from mllmeraser.samples.progress import Progress
 
 
-class RandomAnchors(PromptStateCache):
-    """States of the right number and shape: everybody's own mean, and noise around it."""
+class RandomStates(PromptStateCache):
+    """States of the right number and shape: a mean for each person, and noise around it."""
 
     def __init__(self, model: MultimodalModel, settings: FitSettings, seed: int) -> None:
-        """For the layers of `settings`; nothing is drawn yet."""
+        """Prepare for the layers of `settings`, without drawing states."""
         reads, (shifts, *_) = settings.layers(model.num_layers)
         super().__init__(model, reads, shifts)
         self._generator = torch.Generator().manual_seed(seed)
@@ -59,13 +60,13 @@ class RandomAnchors(PromptStateCache):
     def of(
         self, samples: Sequence[Sample], progress: Progress | None = None, *, shifted: Sequence[Sample] = ()
     ) -> list[PromptStates]:
-        """PromptStateCache of samples, drawn where they are new; all of them with states at the shifted layers."""
+        """States of samples, drawn for new ones, all with states at the shifted layers."""
         self.behind_directions |= {id(sample) for sample in shifted}
         return [self._one(sample) for sample in samples]
 
     @property
     def prompts(self) -> list[Sample]:
-        """Everything that was asked for."""
+        """All samples so far."""
         return [sample for sample, _ in self._drawn.values()]
 
     def _one(self, sample: Sample) -> PromptStates:
@@ -93,14 +94,14 @@ class RandomAnchors(PromptStateCache):
 
 
 def algebra(model: MultimodalModel, request: Request, settings: FitSettings, seed: int) -> dict[str, Any]:
-    """Seconds of basis and fit from states that are there, and how many there are."""
-    cache = RandomAnchors(model, settings, seed)
+    """Seconds of basis and fit from existing states, and the number of states."""
+    cache = RandomStates(model, settings, seed)
 
     def make() -> None:
         basis = fit_shared_basis(cache, request.retain, request.strangers, settings.gate)
         fit(model, request, settings, cache=cache, basis=basis)
 
-    make()  # draws the states, and brings every library into memory
+    make()  # draws the states and loads every library
     began = perf_counter()
     make()
     seconds, prompts = perf_counter() - began, cache.prompts
@@ -119,7 +120,7 @@ def algebra(model: MultimodalModel, request: Request, settings: FitSettings, see
 
 
 def forward(model: MultimodalModel, request: Request, settings: FitSettings, args: Namespace) -> dict[str, Any]:
-    """Seconds of plain passes and of both kinds of capture on the same few prompts, and what each holds at most."""
+    """Seconds and peak memory of plain passes and of both kinds of capture, on the same few prompts."""
     few = drawn(request, args.prompts)
     reads, (shifts, *_) = settings.layers(model.num_layers)
 
@@ -155,7 +156,7 @@ def forward(model: MultimodalModel, request: Request, settings: FitSettings, arg
 
 
 def drawn(request: Request, count: int) -> list[Sample]:
-    """So many prompts of a request, evenly over it, pictures and text alone in their shares."""
+    """`count` prompts spread evenly over a request, with the request's share of pictures."""
     forget = [sample for subject in request.subjects for sample in subject.samples]
     everything = [*forget, *request.retain, *request.strangers]
     found: list[Sample] = []
@@ -167,7 +168,7 @@ def drawn(request: Request, count: int) -> list[Sample]:
 
 
 def in_all(passed: dict[str, Any], linear: dict[str, Any], deeper: float) -> dict[str, float]:
-    """The whole request: passes in proportion to prompts and depth (``deeper``), the linear algebra as it was."""
+    """Extrapolate to the whole request: passes by prompts and depth (``deeper``), linear algebra unchanged."""
     each = {name: deeper * times["median"] / passed["prompts"] for name, times in passed["seconds"].items()}
     whole, shifted = linear["prompts"], linear["behind_directions"]
     plain = whole * each["passes"]
@@ -188,16 +189,16 @@ def parser() -> ArgumentParser:
     found.add_argument("--layers", type=whole, help="fewer layers, extrapolated to all")
     found.add_argument("--width", type=whole, help="a smaller width: a dry run")
     found.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
-    found.add_argument("--prompts", type=whole, default=8, help="that pass through the model (default: 8)")
+    found.add_argument("--prompts", type=whole, default=8, help="prompts that pass through the model (default: 8)")
     found.add_argument("--batch", type=whole, default=4, help="prompts in a batch (default: 4)")
-    found.add_argument("--keep", type=whole, default=1, help="retain one in so many shipped prompts (default: 1)")
+    found.add_argument("--keep", type=whole, default=1, help="retain every n-th shipped prompt (default: 1)")
     found.add_argument("--repeats", type=whole, default=2, help="pairs of passes and capture (default: 2)")
     found.add_argument("--device", type=cuda_or_cpu, default="cpu", help="default: cpu")
     return found
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure and write the report."""
+    """Measure, and write the report."""
     arguments = parser()
     args = arguments.parse_args(argv)
     args.file = args.file.replace("NAME", args.name)

@@ -1,4 +1,4 @@
-"""Random models of the published sizes, prompts for them, and a random eraser of the default's or the paper's shape."""
+"""Random models of the published sizes, prompts for them, and a random eraser in the shape of a preset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
 )
 
-from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.gates import Gate, LinearGate, SubjectGate
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.steering.plan import SteeringPlan
 from mllmeraser.models.families import family_for
@@ -26,15 +26,15 @@ HEAD = 128
 NAMES = ("llava-1.5-7b", "qwen2.5-vl-7b")
 SHIPPED = dict(zip(NAMES, ("embedded:llava", "embedded:qwen2.5-vl"), strict=True))
 QWEN_SIDE = 672
-"""Pixels along a side of a picture for Qwen2.5-VL, which takes many sizes: 576 positions, as many as LLaVA-1.5 has."""
+"""Pixels along a side of a picture for Qwen2.5-VL. They give 576 positions, as many as LLaVA-1.5 has."""
 TEXT_TOKENS = 64
-"""Of a prompt, beside those of its picture."""
+"""Text tokens of a prompt, without those of its picture."""
 SUBJECTS, COHORT = 6, 160
-"""People to forget, and retained ones held against them: an eraser as the default fits it for six people."""
+"""People to forget, and retained people in the cohort: the numbers of a `default` eraser for six people."""
 
 
 def config_of(name: str, layers: int | None = None, width: int | None = None) -> LlavaConfig | Qwen2_5_VLConfig:
-    """Configuration of a published model; fewer layers (of both towers) or a smaller width only for a dry run."""
+    """Configuration of a published model. Fewer layers (of both towers) or a smaller width are for a dry run."""
     return (_llava if name == NAMES[0] else _qwen)(layers, width)
 
 
@@ -90,7 +90,7 @@ def _sections(head: int) -> list[int]:
 
 
 def random_model(config: LlavaConfig | Qwen2_5_VLConfig, device: str, dtype: torch.dtype, seed: int) -> PreTrainedModel:
-    """A model with random weights, made on the device."""
+    """Make a model with random weights on the device."""
     torch.manual_seed(seed)
     kind = LlavaForConditionalGeneration if isinstance(config, LlavaConfig) else Qwen2_5_VLForConditionalGeneration
     with torch.device(device):
@@ -101,8 +101,9 @@ def random_model(config: LlavaConfig | Qwen2_5_VLConfig, device: str, dtype: tor
 def behind_a_processor(
     name: str, layers: int | None, width: int | None, device: str, dtype: torch.dtype, seed: int
 ) -> MultimodalModel:
-    """A random model that takes prompts: with tokenizer and chat format of the shipped model of its family, and with
-    pictures of its own size. Its vocabulary keeps the published size; few rows of it are ever looked up.
+    """A random model with a processor: tokenizer and chat format of the shipped model, pictures of its own size.
+
+    Its vocabulary keeps the published size, although few rows of it are used.
     """
     config, processor = config_of(name, layers, width), load_model(SHIPPED[name], device="cpu").processor
     pictures, number = processor.image_processor, processor.tokenizer.convert_tokens_to_ids
@@ -121,7 +122,7 @@ def behind_a_processor(
 
 
 def random_prompts(model: PreTrainedModel, rows: int, seed: int) -> dict[str, Tensor]:
-    """Inputs of a batch of prompts, each a picture of the model's size and `TEXT_TOKENS` random tokens."""
+    """Inputs of a batch of prompts: a picture of the model's size and `TEXT_TOKENS` random tokens each."""
     generator, config = torch.Generator().manual_seed(seed), model.config
     token = family_for(config, model).image_token_id(model)
     if config.model_type == "llava":
@@ -145,9 +146,9 @@ def random_prompts(model: PreTrainedModel, rows: int, seed: int) -> dict[str, Te
 
 
 def random_eraser(model: PreTrainedModel, preset: str, seed: int) -> SteeringPlan:
-    """An eraser of the layers, gates and policy of a preset, whose decision falls for every prompt.
+    """An eraser with the layers, gates and policy of a preset, which fires on every prompt.
 
-    Its directions are of unit length, so that nothing overflows.
+    Its directions have unit length, so that nothing overflows.
     """
     settings, text = FitSettings.preset(preset), model.config.get_text_config()
     reads, shifts = settings.layers(text.num_hidden_layers)
@@ -158,10 +159,10 @@ def random_eraser(model: PreTrainedModel, preset: str, seed: int) -> SteeringPla
 
     def gate(number: int) -> Gate:
         if settings.gate.kind != "subject" or number == 1:  # the topic, in the middle, is linear
-            return Gate("soft", {"weight": unit(SUBJECTS if settings.gate.per_subject else 1, width)})
+            return LinearGate({"weight": unit(SUBJECTS if settings.gate.per_subject else 1, width)})
         rank = min(settings.gate.rank or width, width)
-        return Gate("subject", {"weight": unit(SUBJECTS, rank), "centre": unit(width), "projection": unit(width, rank),
-                                 "cohort": unit(COHORT, rank)})  # fmt: skip
+        return SubjectGate({"weight": unit(SUBJECTS, rank), "centre": unit(width), "projection": unit(width, rank),
+                            "background_cohort": unit(COHORT, rank)}, settings.gate)  # fmt: skip
 
     gates = {layer: gate(number) for number, layer in enumerate(reads)}
     token = family_for(model.config, model).image_token_id(model)

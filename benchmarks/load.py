@@ -1,8 +1,8 @@
-"""Many clients at the served model, for minutes: errors, wrong answers, memory, and what erasers and batches cost.
+"""Load test of the service: errors, wrong answers, memory, and the cost of erasers and batches.
 
-Servers are processes of their own (`mllmeraser serve`), asked by threads of this one. Every answer is compared with
-the one that the same request gets alone; a wrong set of erasers would give another. Throughput is taken of the same
-requests at the server with erasers in force, without any, and with batches of one.
+Servers (`mllmeraser serve`) are separate processes, and threads of this process are the clients. Each answer is
+compared with the answer to the same request alone; a wrong set of erasers would give another answer. Throughput is
+measured with the same requests at servers with erasers in force, without erasers, and with batches of one.
 
     python benchmarks/load.py --minutes 10
 """
@@ -51,14 +51,14 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--model", default="embedded:llava")
     found.add_argument("--clients", type=whole, default=32)
     found.add_argument("--minutes", type=float, default=10.0)
-    found.add_argument("--ratio-seconds", type=float, default=60.0, help="for each throughput")
-    found.add_argument("--rounds", type=whole, default=2, help="each throughput is taken so often, in turn")
+    found.add_argument("--ratio-seconds", type=float, default=60.0, help="seconds of each throughput")
+    found.add_argument("--rounds", type=whole, default=2, help="measurements of each throughput, in turn")
     return found
 
 
 @contextlib.contextmanager
 def served(model: str, ledger: Path, *more: str) -> Iterator[tuple[str, str, int]]:
-    """A server: its address, an admin's key, its process."""
+    """Start a server; yield its address, an admin's key and its process id."""
     port = 20000 + os.getpid() % 20000
     command = [sys.executable, "-m", "mllmeraser", "serve", model, "--ledger", f"sqlite:///{ledger}", "--port",
                str(port), "--rate", "1000000", "--max-queue", "256", *more]  # fmt: skip
@@ -85,7 +85,7 @@ def served(model: str, ledger: Path, *more: str) -> Iterator[tuple[str, str, int
 
 
 def bodies(model: str, selected: Sequence[str]) -> list[dict[str, Any]]:
-    """Requests: questions about people to be forgotten and others, over pictures and by name."""
+    """Requests about people to forget and about others, by picture and by name."""
     benchmark = load_benchmark(BENCHMARK)
     gone = set(benchmark.forget_ids("forget_5", 0))
     rows = [s for s in benchmark.samples("test", "forget_5", 0) if s.task == "generation"]
@@ -105,7 +105,7 @@ def bodies(model: str, selected: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def alone(url: str, key: str, asked: Sequence[dict[str, Any]]) -> list[Any]:
-    """What each request gets when nobody else asks."""
+    """The answer to each request without other load."""
     with _client(url, key) as client:
         return [client.post("/v1/chat/completions", json=body).json()["choices"] for body in asked]
 
@@ -113,7 +113,7 @@ def alone(url: str, key: str, asked: Sequence[dict[str, Any]]) -> list[Any]:
 def storm(
     url: str, key: str, asked: Sequence[dict[str, Any]], expected: Sequence[Any], clients: int, seconds: float, pid: int
 ) -> dict[str, Any]:
-    """All clients at once for so long."""
+    """Run all clients at once for `seconds`."""
     statuses: Counter[str] = Counter()
     wrong: list[int] = []
     latencies: list[float] = []
@@ -163,15 +163,15 @@ def storm(
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process holds."""
+    """Resident memory of a process in bytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def memory(readings: Sequence[dict[str, float]]) -> dict[str, float]:
-    """How much more a process holds in the last minute than in the first, by their medians, and at most.
+    """Growth from the first minute to the last, by their medians, and at the highest moment.
 
-    What is held for a moment is no growth: once a minute a key is checked anew, with a hash that takes 64 MiB.
+    Short peaks are no growth: once a minute the server checks a key again, with a hash that takes 64 MiB.
     """
     end = readings[-1]["at"]
     first = median(one["bytes"] for one in readings if one["at"] <= MINUTE)
@@ -185,7 +185,7 @@ def _client(url: str, key: str) -> httpx.Client:
 
 
 def erasers(model: str, folder: Path) -> list[Path]:
-    """One eraser for all six of a split, and one each for two others of them."""
+    """One eraser for all six people of a split, and one each for two of them."""
     loaded, request = load_model(model), forget_split(BENCHMARK, "forget_5", 0)
     parts = {"default": request.subjects, "one": request.subjects[:1], "two": request.subjects[1:2]}
     found = []
@@ -197,7 +197,7 @@ def erasers(model: str, folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    """Run all of it and write the results."""
+    """Measure, and write the results."""
     arguments = parser()
     args = arguments.parse_args()
     report = speed_report(arguments, args, model=args.model, clients=args.clients, minutes=args.minutes,
@@ -222,8 +222,8 @@ def main() -> None:
 def throughput(args: argparse.Namespace, eraser: Path, folder: Path, threads: Sequence[str]) -> dict[str, Any]:
     """Answers and tokens per second of the same requests at servers of three kinds, in turn.
 
-    A forgotten person's answer is another than the bare model's, and longer: answers per second count that, tokens per
-    second do not.
+    Answers about a forgotten person are longer than the bare model's. This lowers answers per second, but not tokens
+    per second.
     """
     ways = {
         "with erasers": ["--eraser", str(eraser)],
@@ -252,7 +252,7 @@ def _ratios(rates: dict[str, list[dict[str, Any]]], what: str) -> dict[str, floa
 
 
 def select(ledger: Path, folders: Sequence[Path]) -> None:
-    """A ledger whose erasers apply only where they are selected by name."""
+    """Make a ledger with erasers that apply only to requests that select them by name."""
     with Ledger.open(str(ledger)) as book:
         for folder in folders:
             artifact = artifact_from_folder(folder)

@@ -1,16 +1,17 @@
-"""Time of the fit algebra of one layer beside the published procedure, from the same states.
+"""Time of the fit algebra of one layer, compared with the published procedure on the same states.
 
-The published procedure (arXiv 2510.04217, after AlphaSteer) takes the singular value decomposition of the d x d matrix
-of the retain states, builds the projection P on its low-energy directions, and solves for a dense d x d matrix with a
-pseudo-inverse: W = P (X^T X + gamma P^T P)^+ X^T (1 r^T), X = H_f P. The `hard` gate is the same function as two
-vectors, W = g r^T; the `soft` gate is another one, a ridge. Everything in float64.
+The published procedure (arXiv 2510.04217, after AlphaSteer) starts with the singular value decomposition of the d x d
+matrix of the retain states. It builds the projection P on the low-energy directions. A pseudo-inverse then gives a
+dense d x d matrix: W = P (X^T X + gamma P^T P)^+ X^T (1 r^T), X = H_f P. The `hard` gate is the same function as two
+vectors, W = g r^T. The `soft` gate is another function, a ridge. All is in float64.
 
-How many states: the published fit on 10 % of MLLMU-Bench has 9 prompts with a picture of each person (5 to choose from,
-2 to answer, 2 to complete), so 9 (450 + 153 celebrities) = 5427 retain and 9 x 50 = 450 forget states. At the width
-3584 of Qwen2.5-VL-7B that is about 1.5 d and d/8: these shares are kept at every width.
+Number of states: the published fit on 10 % of MLLMU-Bench has 9 prompts with a picture of each person (5 to choose
+from, 2 to answer, 2 to complete). That gives 9 (450 + 153 celebrities) = 5427 retain states and 9 x 50 = 450 forget
+states. At the width 3584 of Qwen2.5-VL-7B this is about 1.5 d and d/8. Every width uses these shares.
 
-Each side is timed twice: `given` the sums of h^T h, which both sides need of the retain states (ours of the forget
-states too; the published side needs those states themselves), and `formed`, starting from float32 states.
+Each side is timed twice. `given` starts from the sums of h^T h, which both sides need for the retain states. Our side
+also needs those of the forget states; the published side needs the forget states. `formed` starts from float32
+states.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from mllmeraser.erasure.gates import hard_gate, soft_gate
 from mllmeraser.erasure.states.moments import Moments
 
 RATIO, GAMMA = 0.4, 1.0
-"""Share of the width that counts as null space, and ridge: the published values for Qwen2.5-VL-7B."""
+"""Share of the width that counts as null space, and ridge, as published for Qwen2.5-VL-7B."""
 DENSE_BYTES = 4
-"""Of a number of the dense matrix as the published code stores it, float32; also of a number of an eraser."""
+"""Bytes of a number (float32) in the published dense matrix and in an eraser."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """States of one made-up layer.
+    """Random states of one layer.
 
     Attributes:
         retain: (n_r, d) float32.
@@ -49,7 +50,7 @@ class Layer:
 
 
 def made_up(width: int, seed: int) -> Layer:
-    """Random states whose energy falls off by a power law in a random basis, around a mean; forget ones aside."""
+    """Random states around a mean: energy by a power law in a random basis, forget states moved away."""
     generator = torch.Generator().manual_seed(seed)
 
     def noise(*shape: int) -> Tensor:
@@ -64,13 +65,13 @@ def made_up(width: int, seed: int) -> Layer:
 
 
 def gram(states: Tensor) -> Tensor:
-    """(d, d) float64 sum of h^T h as the published code forms it."""
+    """(d, d) float64 sum of h^T h, formed as in the published code."""
     rows = states.double()
     return rows.T @ rows
 
 
 def published(retain_gram: Tensor, forget: Tensor, direction: Tensor) -> Tensor:
-    """(d, d) float64 matrix W of the published procedure, as written there: an SVD, then a pseudo-inverse."""
+    """(d, d) float64 matrix W of the published procedure: an SVD, then a pseudo-inverse."""
     width = retain_gram.shape[0]
     basis = torch.linalg.svd(retain_gram)[2][-int(width * RATIO) :].T
     projection = basis @ basis.T
@@ -81,7 +82,7 @@ def published(retain_gram: Tensor, forget: Tensor, direction: Tensor) -> Tensor:
 
 
 def sides(layer: Layer) -> dict[str, Callable[[], object]]:
-    """What is timed, by name."""
+    """The timed functions, by name."""
     retain, forget = Moments.from_states(layer.retain), Moments.from_states(layer.forget)
     given = gram(layer.retain)
 
@@ -99,7 +100,7 @@ def sides(layer: Layer) -> dict[str, Callable[[], object]]:
 
 
 def disagreement(layer: Layer) -> float:
-    """Largest entry of g r^T - W, as a share of the largest entry of the published W."""
+    """Largest entry of g r^T - W, relative to the largest entry of the published W."""
     weight = hard_gate(
         Moments.from_states(layer.retain), Moments.from_states(layer.forget), ratio=RATIO, gamma=GAMMA
     ).tensors["weight"][0]
@@ -108,7 +109,7 @@ def disagreement(layer: Layer) -> float:
 
 
 def measure(width: int, repeats: int, warmup: int, seed: int) -> dict[str, Any]:
-    """One width: times, ratios to the published procedure, agreement with it, bytes."""
+    """Measure one width: times, ratios to the published procedure, agreement with it, bytes."""
     layer = made_up(width, seed)
     seconds = interleaved({name: unprepared(run) for name, run in sides(layer).items()}, repeats, warmup=warmup)
     faster = {
@@ -139,7 +140,7 @@ def parser() -> ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure every width and write the report."""
+    """Measure every width, and write the report."""
     arguments = parser()
     args = arguments.parse_args(argv)
     if min(args.widths) < 8:

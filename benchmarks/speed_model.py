@@ -1,11 +1,13 @@
-"""What an attached eraser costs end to end: prefill, decoding and `generate`, beside the bare model.
+"""Cost of an attached eraser end to end: prefill, decoding and `generate`, compared with the bare model.
 
-Both sides run the same prompts for the same number of tokens, in interleaved pairs (A B, B A, ...); the overhead is the
-median of the ratios of the pairs, with a bootstrap interval. Attaching and detaching do not count. On a shipped model
-the eraser is the one that the demo fits; with ``--full-size`` the model is a random one of the published size in
-bfloat16 on a GPU, with a random eraser of the same shape, eagerly and compiled. With ``--layers`` and ``--width`` that
-model is made smaller and runs anywhere: a dry run of the same code. *Empty hooks* are functions that do nothing, at
-the modules where those of the eraser are: what anything that looks into a model costs at least.
+Both sides run the same prompts for the same number of tokens, in interleaved pairs (A B, B A, ...). The overhead is
+the median of the ratios of the pairs, with a bootstrap interval. Attaching and detaching do not count.
+
+A shipped model uses the demo's eraser. With ``--full-size`` the model has a published size and random weights, in
+bfloat16 on a GPU. It uses a random eraser of the same shape, eagerly and compiled. ``--layers`` and ``--width`` make
+that model smaller, so that it runs anywhere: a dry run of the same code.
+
+*Empty hooks* are functions without content at the modules of the eraser's hooks: the least cost of any hook.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from torch._dynamo.utils import counters
 from mllmeraser import Eraser, MLLMEraserError, MultimodalModel, erase, load_benchmark, load_model
 from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.demo import SPLIT, forget_request
-from mllmeraser.erasure.steering.attach import attach
+from mllmeraser.erasure.steering import attach
 from mllmeraser.studies.record import Report
 
 Attach = Callable[[], AbstractContextManager[object]]
@@ -46,7 +48,7 @@ Forward = Callable[..., Any]
 
 
 def prefill(forward: Forward, inputs: Mapping[str, Tensor]) -> Any:
-    """One forward pass over whole prompts; the cache is kept, as for an answer."""
+    """Run one forward pass over whole prompts and keep the cache, as for an answer."""
     return forward(**inputs, use_cache=True, logits_to_keep=1)
 
 
@@ -54,7 +56,7 @@ def prefill(forward: Forward, inputs: Mapping[str, Tensor]) -> Any:
 def decoding(
     hf: Any, forward: Forward, inputs: Mapping[str, Tensor], steps: int, on: Attach
 ) -> Iterator[Callable[[], None]]:
-    """After a prefill that does not count: so many greedy steps of one token per row."""
+    """Run a prefill that does not count; yield a run of `steps` greedy steps of one token per row."""
     with on():
         out = prefill(forward, inputs)
         cache, token = out.past_key_values, out.logits[:, -1:].argmax(-1)
@@ -72,7 +74,7 @@ def decoding(
 
 
 def positions(hf: Any, inputs: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
-    """Position of the last column, for a family whose forward pass cannot tell it while decoding."""
+    """Position of the last column, for families that need it while decoding."""
     if not hasattr(hf.model, "rope_deltas"):
         return {}
     shift = hf.model.rope_deltas if "image_grid_thw" in inputs else 0
@@ -82,7 +84,7 @@ def positions(hf: Any, inputs: Mapping[str, Tensor], mask: Tensor) -> dict[str, 
 def stages(
     hf: Any, forward: Forward, inputs: Mapping[str, Tensor], tokens: int, *, generate: bool
 ) -> dict[str, Callable[[Attach], Prepared]]:
-    """What is timed, by name: given how to attach, the side."""
+    """The timed stages, by name. Each takes a way to attach and returns a side."""
 
     def one(run: Callable[[], object]) -> Callable[[Attach], Prepared]:
         return lambda on: lambda: _while(on, run, lambda: prefill(forward, inputs))
@@ -99,7 +101,7 @@ def stages(
 
 @contextmanager
 def _while(on: Attach, run: Callable[[], object], first: Callable[[], object]) -> Iterator[Callable[[], object]]:
-    """Attached, and with one pass behind it: the first after attaching brings the eraser's tensors into place."""
+    """Attach and run one pass, because the first pass after attaching moves the eraser's tensors."""
     with on():
         first()
         yield run
@@ -109,7 +111,7 @@ def _while(on: Attach, run: Callable[[], object], first: Callable[[], object]) -
 def compare(
     found: Mapping[str, Callable[[Attach], Prepared]], erasers: Mapping[str, Attach], args: Namespace, rows: int
 ) -> dict[str, Any]:
-    """Seconds of every stage, bare and with each eraser, and the overhead of each eraser in per cent."""
+    """Seconds of every stage, bare and with each eraser, and each eraser's overhead in per cent."""
     entry: dict[str, Any] = {"rows": rows, "tokens": args.new_tokens, "seconds": {}, "overhead_percent": {}}
     for stage, side in found.items():
         sides = {"bare": side(nullcontext), **{name: side(on) for name, on in erasers.items()}}
@@ -123,7 +125,7 @@ def compare(
 
 
 def shipped(args: Namespace, report: Report) -> None:
-    """A shipped model with the demo's eraser, prompts about the forgotten people and about others, half and half."""
+    """Measure a shipped model with the demo's eraser. Half of the prompts are about forgotten people."""
     model = load_model(args.model, device=args.device)
     report.head["fingerprint"] = model.fingerprint()
     eraser = Eraser.from_pretrained(args.eraser) if args.eraser else _fitted(model, args.seed)
@@ -136,7 +138,7 @@ def shipped(args: Namespace, report: Report) -> None:
 
 @contextmanager
 def empty_hooks(model: MultimodalModel, eraser: Eraser) -> Iterator[None]:
-    """Hooks that do nothing, at every module where the eraser has one."""
+    """Attach empty hooks at every module where the eraser has one."""
     plan, hf = eraser.plan(model), model.hf
     with ExitStack() as undo:
         undo.callback(hf.register_forward_pre_hook(_nothing, with_kwargs=True).remove)
@@ -163,7 +165,7 @@ def _prompts(modality: str, rows: int) -> list[Any]:
 
 
 def full_size(args: Namespace, report: Report) -> None:
-    """A random model of a published size with random erasers, for every batch size, eagerly and compiled."""
+    """Measure a random model of a published size with random erasers: each batch size, eager and compiled."""
     dtype = torch.bfloat16 if args.device.startswith("cuda") else torch.float32
     hf = random_model(config_of(args.full_size, args.layers, args.width), args.device, dtype, args.seed)
     plans = {name: random_eraser(hf, name, args.seed) for name in args.presets}
@@ -188,15 +190,15 @@ def _attaching(hf: Any, plan: Any) -> Attach:
 def compiled(
     hf: Any, inputs: Mapping[str, Tensor], erasers: Mapping[str, Attach], args: Namespace, rows: int
 ) -> dict[str, Any]:
-    """The same with `torch.compile`, each side with a compilation of its own, and whether it still does the same.
+    """The same with `torch.compile`, compiled separately for each side, and whether it does the same.
 
-    How often the graph of a prefill breaks, and by how much its logits differ from those of the same side run eagerly
-    and (`moved`) from those of the bare model run eagerly: without a shift the two would be alike.
+    An entry also has the number of graph breaks of a prefill, and how far its logits are from the same run eagerly.
+    `moved` compares them with the bare model run eagerly: without a shift both would be equal.
     """
     entry: dict[str, Any] = {"rows": rows, "tokens": args.new_tokens, "seconds": {}, "graph_breaks": {}, "logits": {}}
     bare = prefill(hf, inputs).logits.float()
     for name, on in {"bare": nullcontext, **erasers}.items():
-        # Attached around all of its repeats: another set of hooks would ask for another compilation.
+        # Attached during all repeats, because new hooks would cause a new compilation.
         with on():
             eager = prefill(hf, inputs).logits.float()
             gc.collect()  # caches of earlier passes that die while the graph is made would spoil its guards
@@ -218,7 +220,7 @@ def compiled(
 
 
 def _apart(one: Tensor, other: Tensor) -> float:
-    """Largest difference, as a share of the largest entry."""
+    """Largest difference, relative to the largest entry."""
     return float((one - other).abs().max() / other.abs().max())
 
 
@@ -252,18 +254,18 @@ def parser() -> ArgumentParser:
     full.add_argument("--presets", nargs="+", choices=("default", "paper"), default=["default", "paper"])
     full.add_argument("--eager-only", action="store_true", help="leave torch.compile out")
     full.add_argument("--backend", default="inductor", help="of torch.compile (default: inductor)")
-    full.add_argument("--layers", type=whole, help="dry run: so many layers")
-    full.add_argument("--width", type=whole, help="dry run: so wide, a multiple of 16")
+    full.add_argument("--layers", type=whole, help="dry run: number of layers")
+    full.add_argument("--width", type=whole, help="dry run: width, a multiple of 16")
     return found
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure and write the report."""
+    """Measure, and write the report."""
     arguments = parser()
     args = arguments.parse_args(argv)
     dry = args.layers is not None and args.width is not None
     if args.full_size and not dry and not torch.cuda.is_available():
-        refuse(arguments, "--full-size needs a CUDA device, and none is there (a dry run takes --layers and --width)")
+        refuse(arguments, "--full-size needs a CUDA device, and there is none (a dry run takes --layers and --width)")
     cuda = args.full_size and torch.cuda.is_available()
     args.device = args.device or ("cuda" if cuda else "cpu")
     args.file = args.file.replace("NAME", args.full_size or args.model.rpartition(":")[2].rpartition("/")[2])

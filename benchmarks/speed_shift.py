@@ -1,11 +1,16 @@
-"""Time and bytes of the rank-one shift per token, beside a dense matrix per layer and beside no shift at all.
+"""Time and bytes of the rank-one shift per token, compared with a dense matrix per layer and with no shift.
 
-A pass carries one decoded token of each of so many sequences through the layers, and each layer's gate is read at the
-token itself: h + s (h g) v. The rank-one sides run the package's own steering (`SteeringPass` over a `PlanStack` of plans,
-made anew for every pass, as for a forward pass of a model); `dense` computes h + s (h W) with the matrix W = g v^T of
-every layer; `none` passes the states on. For the first eraser all matrices equal its two vectors, and the report says
-how far the outcomes are apart. With several erasers every row has a random half of them switched on. `formula` is
-h + ((h G^T) * s * mask) V, written down: what K erasers cost without any bookkeeping.
+A pass carries one decoded token of each sequence through the layers. Each layer reads its gate at that token: h + s
+(h g) v.
+
+- The rank-one sides run the package's steering: a `SteeringPass` over a `PlanStack` of plans, one per pass as in a
+  model.
+- `dense` computes h + s (h W) with the matrix W = g v^T of every layer.
+- `none` passes the states on.
+- `formula` is h + ((h G^T) * s * mask) V alone: K erasers without any bookkeeping.
+
+For the first eraser all matrices equal its two vectors, and the report has the difference of the outcomes. With
+several erasers, a random half of them is on in every row.
 """
 
 from __future__ import annotations
@@ -30,17 +35,17 @@ from timing import (
 )
 from torch import Tensor
 
-from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.gates import LinearGate
 from mllmeraser.erasure.policy import Policy
 from mllmeraser.erasure.steering.forward_pass import SteeringPass
 from mllmeraser.erasure.steering.plan import SteeringPlan
-from mllmeraser.erasure.steering.plan_stack import PlanStack
+from mllmeraser.erasure.steering.plan_group import PlanStack
 from mllmeraser.erasure.steering.prompt_tracker import PromptTracker, Span
 
 POLICY = Policy("per token", read="per-layer", positions="last", decode=True, phi="linear")
 STRENGTH = 0.01
 PROMPT = 16
-"""Columns before the token of a pass; they cost nothing."""
+"""Columns before the token of a pass. They cost nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class World:
 
     @property
     def plans(self) -> tuple[SteeringPlan, ...]:
-        """One plan for each eraser; their tensors are views, nothing is copied."""
+        """One plan for each eraser. Their tensors are views."""
         layers = tuple(range(self.gates.shape[0]))
         return tuple(
             SteeringPlan(
@@ -69,7 +74,7 @@ class World:
                 layers,
                 layers,
                 {layer: self.directions[layer, k] for layer in layers},
-                {layer: Gate("soft", {"weight": self.gates[layer, k : k + 1]}) for layer in layers},
+                {layer: LinearGate({"weight": self.gates[layer, k : k + 1]}) for layer in layers},
                 POLICY,
                 STRENGTH,
             )
@@ -78,7 +83,7 @@ class World:
 
 
 def world(width: int, layers: int, erasers: int, tokens: int, device: str, seed: int) -> World:
-    """Random erasers of unit directions, random states, and for several erasers a random choice for each row."""
+    """Random erasers with unit directions, random states, and for several erasers a random choice per row."""
     generator = torch.Generator().manual_seed(seed)
 
     def unit(*shape: int) -> Tensor:
@@ -90,7 +95,7 @@ def world(width: int, layers: int, erasers: int, tokens: int, device: str, seed:
 
 
 def steered(found: World) -> tuple[Callable[[], Tensor], PlanStack]:
-    """One pass through the package's own steering, and the stack it keeps its tensors in."""
+    """One pass through the package's steering, and the stack with its tensors."""
     stack, tracker = PlanStack(found.plans), PromptTracker(whole_prompt=False)
     rows, layers = found.states.shape[0], found.gates.shape[0]
     span = Span(rows, PROMPT, PROMPT + 1, (PROMPT,) * rows, 0, fresh=False)
@@ -136,7 +141,7 @@ def dense(found: World) -> Callable[[], Tensor]:
 
 
 def none(found: World) -> Callable[[], Tensor]:
-    """One pass without any shift: what the loop over the layers costs by itself."""
+    """One pass without any shift: the cost of the loop over the layers."""
 
     def run() -> Tensor:
         states = found.states
@@ -148,7 +153,7 @@ def none(found: World) -> Callable[[], Tensor]:
 
 
 def held_bytes(root: object) -> int:
-    """Bytes of all different memory of tensors that can be reached from an object, views counted once."""
+    """Bytes of all tensors that an object reaches, with shared memory counted once."""
     seen: set[int] = set()
     storages: dict[int, int] = {}
     waiting = [root]
@@ -176,7 +181,7 @@ def timed(sides: Mapping[str, Callable[[], Tensor]], args: Namespace) -> dict[st
 
 
 def one_eraser(args: Namespace, tokens: int) -> dict[str, Any]:
-    """One eraser against the dense matrix and against nothing, for a number of tokens."""
+    """Measure one eraser, the dense matrix and no shift, for a number of tokens."""
     found = world(args.width, args.layers, 1, tokens, args.device, args.seed)
     run, _ = steered(found)
     sides = {"none": none(found), "rank-one": run, "formula": formula(found), "dense": dense(found)}
@@ -198,7 +203,7 @@ def one_eraser(args: Namespace, tokens: int) -> dict[str, Any]:
 
 
 def several(args: Namespace, erasers: int, tokens: int) -> dict[str, Any]:
-    """K erasers at once: time per token, and what they hold."""
+    """Measure K erasers at once: time per token, and bytes."""
     found = world(args.width, args.layers, erasers, tokens, args.device, args.seed)
     run, stack = steered(found)
     written = formula(found)
@@ -232,7 +237,7 @@ def parser() -> ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and write the report."""
+    """Measure, and write the report."""
     arguments = parser()
     args = arguments.parse_args(argv)
     stated = {"width": args.width, "layers": args.layers, "erasers": " ".join(map(str, args.erasers)),

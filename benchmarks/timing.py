@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: interleaved timing, ratios of pairs with an interval, and a report file."""
+"""Shared by the speed benchmarks: interleaved timing, ratios of pairs with an interval, and a report file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mllmeraser.studies.record import Report
 
 RESULTS = Path("benchmarks/results")
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""How torch's and numpy's linear algebra are told their number of threads, when they are loaded."""
+"""Variables that set the number of threads of linear algebra in torch and numpy when they load."""
 
 
 def speed_parser(script: str, doc: str | None, out: str) -> ArgumentParser:
-    """The arguments that every speed benchmark has; `out` is the default file under ``benchmarks/results/``."""
+    """The arguments of every speed benchmark. `out` is the default file under ``benchmarks/results/``."""
     parser = ArgumentParser(prog=f"python benchmarks/{script}.py", description=(doc or "").splitlines()[0])
     parser.add_argument("--out", type=Path, help=f"default: {RESULTS / out}")
-    parser.add_argument("--threads", type=whole, default=1, help="of all linear algebra (default: 1)")
+    parser.add_argument("--threads", type=whole, default=1, help="threads of all linear algebra (default: 1)")
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(file=out)
     return parser
@@ -41,22 +41,22 @@ def whole(text: str) -> int:
 
 
 def cuda_or_cpu(text: str) -> str:
-    """A device that is there, for argparse."""
+    """An existing device, for argparse."""
     kind = text.partition(":")[0]
     if kind not in ("cpu", "cuda"):
         raise ArgumentTypeError(f"{text}: cpu or cuda")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ArgumentTypeError(f"{text}: no CUDA device is there")
+        raise ArgumentTypeError(f"{text}: there is no CUDA device")
     return text
 
 
 def refuse(parser: ArgumentParser, reason: str) -> NoReturn:
-    """End with exit code 2 and one line that says why."""
+    """Exit with code 2 and one line that says why."""
     parser.exit(2, f"{parser.prog}: {reason}\n")
 
 
 def start(parser: ArgumentParser, main: Callable[[], None]) -> None:
-    """Run `main` in a process whose BLAS libraries were told ``--threads`` before they were loaded."""
+    """Run `main` in a process that set ``--threads`` before its BLAS libraries were loaded."""
     threads = str(parser.parse_args().threads)
     if any(os.environ.get(pool) != threads for pool in POOLS):
         os.environ.update(dict.fromkeys(POOLS, threads))
@@ -65,7 +65,7 @@ def start(parser: ArgumentParser, main: Callable[[], None]) -> None:
 
 
 def speed_report(parser: ArgumentParser, args: Namespace, **stated: object) -> Report:
-    """A fresh report for the parsed arguments; `stated` are further arguments of its command."""
+    """A new report for the parsed arguments. `stated` are further arguments of its command."""
     torch.set_num_threads(args.threads)
     more = "".join(f" --{name.replace('_', '-')} {value}" for name, value in stated.items() if value is not None)
     command = f"{parser.prog}{more} --threads {args.threads} --seed {args.seed}"
@@ -74,28 +74,28 @@ def speed_report(parser: ArgumentParser, args: Namespace, **stated: object) -> R
 
 
 def synchronise(device: str) -> Callable[[], None]:
-    """Waits until `device` has done what it was given; nothing to wait for on a CPU."""
+    """A function that waits for `device`. On a CPU it does nothing."""
     return torch.cuda.synchronize if torch.device(device).type == "cuda" else _nothing
 
 
 def _nothing() -> None:
-    """A CPU is done when the call returns."""
+    """Do nothing: a CPU is done when the call returns."""
 
 
 Prepared = Callable[[], AbstractContextManager[Callable[[], object]]]
-"""Opens what a repeat needs and yields what is timed; neither opening nor closing counts."""
+"""A context that yields the function to time. Entering and leaving it do not count."""
 
 
 def interleaved(
     sides: Mapping[str, Prepared], repeats: int, *, warmup: int = 1, wait: Callable[[], None] = _nothing
 ) -> dict[str, list[float]]:
-    """Seconds of every repeat of every side, in rounds: A B, B A, A B, ... so that a slow spell hits all of them.
+    """Seconds of every repeat of every side, in rounds: A B, B A, A B, ... so that a slow moment affects all sides.
 
     Args:
         sides: What to time, by name.
         repeats: Rounds that count.
-        warmup: Rounds before them that do not.
-        wait: Waits for the device, before the clock starts and before it stops.
+        warmup: Rounds before them, which do not count.
+        wait: Waits for the device before the clock starts and before it stops.
     """
     names = list(sides)
     found: dict[str, list[float]] = {name: [] for name in names}
@@ -113,7 +113,7 @@ def interleaved(
 
 
 def unprepared(run: Callable[[], object]) -> Prepared:
-    """A side that needs nothing but its call."""
+    """A side without preparation."""
     return lambda: nullcontext(run)
 
 
@@ -128,5 +128,5 @@ def ratio(above: Sequence[float], below: Sequence[float], *, seed: int = 0, draw
 
 
 def told(seconds: Sequence[float]) -> dict[str, object]:
-    """Times as a result file has them: median and every repeat, in seconds."""
+    """Times for a result file: median and every repeat, in seconds."""
     return {"median": median(seconds), "repeats": [round(s, 7) for s in seconds]}
