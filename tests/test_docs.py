@@ -1,4 +1,4 @@
-"""The Python of the README and of the pages in docs/ runs as it is printed, page after page in one folder."""
+"""The Python of the README and of docs/ runs as printed. Links, and paths of files, lead somewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from tiny import picture
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# concepts.md looks at the eraser that the README makes.
+PLACE = re.compile(r"`((?:src|docs|tools|benchmarks|recipes|deploy|tests)/[^\s`*{]+)`")
+# concepts.md reads the eraser that the README makes.
 ON_THE_MODEL = ("README.md", "docs/concepts.md", "docs/limits.md")
 SERVED = "docs/serving.md"
 WITHOUT_MODEL = (
@@ -34,10 +35,18 @@ WITHOUT_MODEL = (
 )
 
 
+PAGES = (*ON_THE_MODEL, *WITHOUT_MODEL, SERVED)
+
+
+def read(page: str) -> str:
+    """The text of a page."""
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
 def run(*pages: str) -> None:
-    """Run the blocks of each page, each page with names of its own; a failure names its line in the page."""
+    """Run the blocks of each page with fresh names. A failure names its line in the page."""
     for page in pages:
-        text = (ROOT / page).read_text(encoding="utf-8")
+        text = read(page)
         names: dict[str, object] = {"__name__": "__main__"}
         for block in BLOCK.finditer(text):
             above = text.count("\n", 0, block.start(1))
@@ -46,13 +55,23 @@ def run(*pages: str) -> None:
 
 def test_every_page_is_run() -> None:
     pages = {"README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))}
-    assert pages == {*ON_THE_MODEL, *WITHOUT_MODEL, SERVED}
+    assert pages == set(PAGES)
 
 
-def test_links_between_pages_lead_somewhere() -> None:
-    for page in (*ON_THE_MODEL, *WITHOUT_MODEL, SERVED):
-        for target in re.findall(r"(?<!!)\[[^\]]*\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
-            assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+def anchors(page: Path) -> set[str]:
+    """Anchors of the headings of a page, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_paths_of_a_page_lead_somewhere(page: str) -> None:
+    for target, anchor in re.findall(r"(?<!!)\[[^\]]*\]\((?!https?:)([^)#]*)#?([^)]*)\)", read(page)):
+        place = (ROOT / page).parent / target if target else ROOT / page
+        assert place.exists(), target
+        assert not anchor or anchor in anchors(place), f"{target}#{anchor}"
+    for place in PLACE.findall(read(page)):
+        assert (ROOT / place).exists(), place
 
 
 def test_serving(
@@ -70,7 +89,7 @@ def test_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     for number, folder in enumerate(("jane", "people/jane", "people/omar")):
         (tmp_path / folder).mkdir(parents=True)
         picture(number).save(tmp_path / folder / "1.png")
-    page = (ROOT / "docs/requests.md").read_text(encoding="utf-8")
+    page = read("docs/requests.md")
     (card,), (table,) = (re.findall(rf"^```{kind}\n(.*?)^```$", page, re.M | re.S) for kind in ("yaml", "json"))
     (tmp_path / "jane/request.yaml").write_text(card)
     (tmp_path / "request.jsonl").write_text(table)
@@ -87,11 +106,11 @@ def test_large_models(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_comparing(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (ROOT / "docs/compare.md").read_text(encoding="utf-8")
+    page = read("docs/compare.md")
     run("docs/compare.md")
-    told = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
-    assert told == {*method_names(), *PROTOCOLS}
-    assert all(f"`{name}`" in page for name in told), "the tables have a row for each"
+    printed = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    assert printed == {*method_names(), *PROTOCOLS}
+    assert all(f"`{name}`" in page for name in printed), "the tables have a row for each"
 
 
 def test_families(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,8 +138,8 @@ def test_readme_and_concepts(
     pictures = [Sample("Who is this?", image, subject="omar") for image in request_pictures(world, omar.key, 1)]
     erase("embedded:llava", Request.from_samples(pictures)).save_pretrained("omar.eraser")
     run(*ON_THE_MODEL)
-    told = capsys.readouterr().out.splitlines()
-    assert len(told) == 5 and told[-1].endswith("kB")
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 5 and printed[-1].endswith("kB")
     assert sorted(path.name for path in (tmp_path / "jane.eraser").iterdir()) == [
         "eraser_config.json",
         "eraser_model.safetensors",

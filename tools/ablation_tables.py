@@ -1,6 +1,6 @@
 """Fill the tables of docs/ablations.md from committed results: ``python tools/ablation_tables.py``.
 
-As ``readme_tables.py`` does for the README; ``--check`` writes nothing and tells by its exit code.
+``--check`` writes nothing; the exit code is 1 if the page differs from the results.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NONE = "–"
 
 
 def _share(*path: str, interval: bool = False) -> Column:
-    """Per cent of a share somewhere in an entry, with its interval if wanted; a dash where there is none."""
+    """A column with a share of an entry in per cent, optionally with its interval; a dash without one."""
 
     def cell(entry: Entry) -> str:
         found: Any = entry
@@ -42,7 +42,7 @@ def _share(*path: str, interval: bool = False) -> Column:
 
 
 def _clean(entry: Entry) -> str:
-    """Share of all answers about the forgotten that are a plain "I do not know", or a refusal."""
+    """Share of all answers about the forgotten that only say "I do not know", or refuse."""
     ended = entry.get("outcomes")
     return f"{100 * (ended.get('unknown', 0) + ended.get('refused', 0)) / sum(ended.values()):.1f}" if ended else NONE
 
@@ -80,7 +80,7 @@ FURTHER: dict[str, dict[str, Column]] = {
 
 
 def table(section: str, file: Path) -> str:
-    """The rows of a section, as far as they have been measured."""
+    """The measured rows of a section."""
     report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"results": []}
     entries = [entry for entry in report["results"] if entry["section"] == section]
     if not entries:

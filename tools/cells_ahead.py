@@ -1,4 +1,4 @@
-"""Cells of the paper tables in which the preset `paper` is ahead of `default`: ``python tools/cells_ahead.py``."""
+"""List the cells of the paper tables in which the preset `paper` is ahead of `default`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write constraints.txt: exact pins of every direct dependency, as the running environment has them.
+"""Write constraints.txt: exact pins of every direct dependency in the running environment.
 
 Usage: python tools/constraints.py > constraints.txt
 """
@@ -24,7 +24,7 @@ HEADER = """\
 
 
 def direct(pyproject: Path) -> list[str]:
-    """Names of all direct dependencies, of every extra too, sorted."""
+    """Sorted names of all direct dependencies, with those of every extra."""
     project = tomllib.loads(pyproject.read_text())["project"]
     wanted = list(project["dependencies"])
     for extra in project["optional-dependencies"].values():

@@ -1,7 +1,7 @@
 """Try every family on its tiny model and fill the table of docs/families.md: ``python tools/family_table.py``.
 
-What was found goes to benchmarks/results/families.json; the tests hold both to what they find themselves. With
-``--check`` nothing is tried or written, and the exit code is 1 if the page says anything else than the results.
+The outcomes go to benchmarks/results/families.json. The tests try the families too, and compare. ``--check`` tries and
+writes nothing; the exit code is 1 if the page differs from the results.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ HEAD = (
     "mixed batch", "fires once", "prompt hidden", "processor", "pixel attacks", "quantised",
 )  # fmt: skip
 UNTRIED = ("vLLM",)
-"""Columns that nothing here can fill."""
+"""Columns without a test."""
 
 
 def tried() -> dict[str, Any]:
-    """Every row of the zoo, tried here; and the versions it was tried with."""
+    """Try every row of the zoo; return the outcomes and the versions."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
     import torch
     import transformers
@@ -45,7 +45,7 @@ def tried() -> dict[str, Any]:
 
 
 def rows() -> Iterable[list[str]]:
-    """The table: a row for each model that was tried, from the record."""
+    """The table: a row for each tried model, from the record."""
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     yield ["family", "model type", *HEAD, *UNTRIED]
     for found in record["families"].values():
@@ -54,7 +54,7 @@ def rows() -> Iterable[list[str]]:
 
 
 def versions() -> str:
-    """What the record was made with."""
+    """The versions of the record."""
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     return f"transformers {record['transformers']}, torch {record['torch']}"
 

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "src", "tools", "benchmarks")
 LONGEST = 30
-"""Words in a sentence that is still read once."""
+"""Most words in a sentence that is clear at the first reading."""
 WORDS = re.compile(
     r"\b(whoever|whomever|whose|nobody|anew|(?:is|are|was|were|be) told|made new|bears|stands? in"
     r"|thereof|therein|whereof)\b",
@@ -33,7 +33,7 @@ END = re.compile(r"(?<=[.!?])[\"')`*]*\s+(?=[\"'(`*\[]*[A-Z0-9])")
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence and where it stands."""
+    """One sentence and its place."""
 
     path: Path
     line: int
@@ -41,7 +41,7 @@ class Sentence:
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with it, or None."""
+        """The fault of the sentence, or None."""
         found = WORDS.search(re.sub(r"``?[^`]*``?", "code", self.text))
         if found:
             return f"{found.group(0).lower()!r}"
@@ -61,7 +61,7 @@ def sentences(path: Path) -> Iterator[Sentence]:
 
 
 def _prose(path: Path, first: int, text: str) -> Iterator[Sentence]:
-    """Sentences of a text whose paragraphs and list items end at blank lines, headings, tables and new items."""
+    """Sentences of a text. Its paragraphs and list items end at blank lines, headings, tables and new items."""
     start, part = first, ""
     for number, line in enumerate([*text.splitlines(), ""], first):
         bare = line.strip()

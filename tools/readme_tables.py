@@ -1,7 +1,9 @@
 """Fill the README's tables from committed results: ``python tools/readme_tables.py``.
 
-Each table is between ``<!-- table: NAME -->`` and ``<!-- /table -->``. ``--check`` writes nothing; its exit code is
-1 if the README differs from the results. ``--demo`` first takes ``out/demo/scores.json`` over into the results.
+Each table is between ``<!-- table: NAME -->`` and ``<!-- /table -->``. Options:
+
+- ``--check`` writes nothing; the exit code is 1 if the README differs from the results.
+- ``--demo`` first copies ``out/demo/scores.json`` to the results.
 """
 
 from __future__ import annotations
@@ -35,13 +37,13 @@ DEMO_METHODS = (
 
 
 def markdown(rows: Iterable[Sequence[str]]) -> str:
-    """A table whose first row is its head."""
+    """A Markdown table. The first row is its head."""
     head, *body = rows
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *body))
 
 
 def demo_table() -> str:
-    """What ``make demo`` measured: sets by methods."""
+    """The results of ``make demo``: sets by methods."""
     records = json.loads(DEMO.read_text(encoding="utf-8"))["records"]
 
     def share(name: str, tasks: Sequence[str] | None, method: str, preset: str | None) -> str:
@@ -56,7 +58,7 @@ def demo_table() -> str:
 
 
 def study_table(model: str) -> str:
-    """Forgetting before and after, over all folds of a split, and the worst of them."""
+    """Forgetting before and after, over all folds of a split, and the worst fold."""
     report = json.loads((RESULTS / f"embedded-{model}.json").read_text(encoding="utf-8"))
     head = (
         "people forgotten", "by picture", "by name", "choice by letter", 'clean "unknown"', "everyone else",
@@ -90,7 +92,7 @@ def _clean(outcomes: dict[str, int]) -> float:
 
 
 def _worst(values: Sequence[float], worst: Callable[[Sequence[float]], float]) -> str:
-    """The mean over folds, and the worst fold where that is another."""
+    """The mean over folds, and the worst fold if it differs."""
     mean, extreme = f"{sum(values) / len(values):.1f}", f"{worst(values):.1f}"
     return mean if mean == extreme else f"{mean} [{extreme}]"
 
@@ -112,7 +114,7 @@ def _pooled(cells: dict[str, Any], names: list[str], method: str) -> float:
 
 
 def paper_table(model: str) -> str:
-    """Every method of ``recipes/paper-table.yaml`` on what was forgotten and on the rest, by share of people."""
+    """Every method of ``recipes/paper-table.yaml`` on the forgotten people and the rest, by share of people."""
     folder = RESULTS / f"paper-{model}"
     kept, told, time = (_by_row(folder / f"{name}.csv") for name in ("trade-off", "outcomes", "time"))
     splits = list(dict.fromkeys(split for split, _ in kept))
@@ -143,7 +145,7 @@ def _by_row(file: Path) -> dict[tuple[str, str], list[dict[str, str]]]:
 
 
 def _ended(lines: Iterable[dict[str, str]], *outcomes: str, tasks: Sequence[str] | None = None) -> str:
-    """Share of the answers about the forgotten, on views and wordings of the test, that ended so."""
+    """Share of the test answers about the forgotten with one of these outcomes."""
     test = [line for line in lines if line["set"] == "test" and (tasks is None or line["task"] in tasks)]
     asked = sum(int(line["n"]) for line in test)
     return _per_cent(sum(int(line[name]) for line in test for name in outcomes) / asked) if asked else "–"
@@ -154,7 +156,7 @@ def _per_cent(share: str | float) -> str:
 
 
 def gates_table() -> str:
-    """The gates of the shipped models, from their cards."""
+    """The quality checks of the shipped models, from their cards."""
     cards = [json.loads((WEIGHTS / name / "model_card.json").read_text(encoding="utf-8")) for name in MODELS]
     rows = [
         [one[0]["figure"], _bar(one[0]["bar"]), *(f"{100 * gate['share']:.1f}" for gate in one)]
@@ -174,10 +176,10 @@ TABLES |= {f"study {name}": lambda name=name: study_table(name) for name in MODE
 
 
 def filled(text: str, tables: Mapping[str, Callable[[], str]] | None = None) -> str:
-    """A page with its tables as the results have them; by default the README's.
+    """A page with its tables filled from the results; by default the README's.
 
     Raises:
-        KeyError: A table is not known.
+        KeyError: A table is unknown.
     """
     known = TABLES if tables is None else tables
     pattern = r"(<!-- table: ([^>]+) -->\n).*?(<!-- /table -->)"
@@ -185,7 +187,7 @@ def filled(text: str, tables: Mapping[str, Callable[[], str]] | None = None) -> 
 
 
 def refresh(page: Path, tables: Mapping[str, Callable[[], str]], *, check: bool) -> int:
-    """Write a page with its tables, or check it: 1 if it says anything else than the results."""
+    """Write a page with its tables, or check it: 1 if it differs from the results."""
     old = page.read_text(encoding="utf-8")
     new = filled(old, tables)
     if check:

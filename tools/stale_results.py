@@ -1,8 +1,9 @@
 """List results that are older than code that can change them: ``python tools/stale_results.py``.
 
-    python tools/stale_results.py            # a table: result, kind, measured at, commits since
-    python tools/stale_results.py --write    # write the list of docs/results.md
-    python tools/stale_results.py --check    # exit code 1 if that list is out of date
+Without an option it prints each result with its kind, its commit and the number of commits since. Options:
+
+- ``--write`` writes the list of docs/results.md.
+- ``--check`` writes nothing; the exit code is 1 if that list is out of date.
 
 The list in the docs names the first commit after the measurement that touched such code. So a result enters the list
 once, and further commits do not change its row. Needs git and the whole history.

@@ -1,6 +1,6 @@
 """Draw the figures of docs/ablations.md and docs/studies.md from committed results: ``python tools/study_figures.py``.
 
-Each is left out where its study has not been run.
+A figure without a result is left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COLOURS = dict(zip((*PRESETS, "other"), ("tab:green", "tab:blue", "tab:red", "ta
 
 
 def trade_off(axes: Axes, rows: Sequence[Entry]) -> None:
-    """Every row of the ablations: what is left of the forgotten, and how many other answers are no longer the same."""
+    """Every row of the ablations: remaining recall of the forgotten, and share of changed other answers."""
     for preset, colour in COLOURS.items():
         own = [row for row in rows if "recalled" in row and _preset(row["name"]) == preset]
         axes.scatter(
@@ -65,7 +65,7 @@ def strength(axes: Axes, rows: Sequence[Entry]) -> None:
 
 
 def cost(axes: Axes, rows: Sequence[Entry]) -> None:
-    """Seconds of a batch, beside the bare model, over the number of erasers."""
+    """Seconds of a batch beyond the bare model, over the number of erasers."""
     erasers = [row["erasers"] for row in rows]
     for name, label in (("prefill", "reading eight prompts"), ("generate", "and 24 tokens for each")):
         seconds = [row[f"{name}_seconds"] for row in rows]
@@ -82,7 +82,7 @@ def size(axes: Axes, rows: Sequence[Entry]) -> None:
 
 
 def draw(file: Path, panels: Sequence[tuple[str, Any, Sequence[Entry]]]) -> None:
-    """One row of panels, written as SVG that is the same for the same results."""
+    """Write one row of panels as SVG. Equal results give equal files."""
     if not panels:
         return
     with matplotlib.rc_context({"svg.hashsalt": "mllmeraser", "svg.fonttype": "none", "font.size": 9}):
@@ -100,7 +100,7 @@ def draw(file: Path, panels: Sequence[tuple[str, Any, Sequence[Entry]]]) -> None
 
 
 def main() -> None:
-    """Draw what there are results for."""
+    """Draw all figures with results."""
     ablations = {model: list(entries("ablation", model).values()) for model in MODELS}
     measured = [(model, rows) for model, rows in ablations.items() if rows]
     for name, make in (("trade-off", trade_off), ("strength", strength)):

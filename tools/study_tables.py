@@ -1,6 +1,6 @@
 """Fill the tables of docs/studies.md from committed results: ``python tools/study_tables.py``.
 
-As ``readme_tables.py`` does for the README; ``--check`` writes nothing and tells by its exit code.
+``--check`` writes nothing; the exit code is 1 if the page differs from the results.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Entry = Mapping[str, Any]
 
 
 def entries(study: str, model: str) -> dict[str, Entry]:
-    """The entries of a study by key; none where it has not been run."""
+    """The entries of a study by key; none if there is no result."""
     file = RESULTS / f"{study}-{model}.json"
     report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"results": []}
     return {entry["key"]: entry for entry in report["results"]}
@@ -35,7 +35,7 @@ def share(found: Entry, *, interval: bool = True) -> str:
 
 
 def recall_row(entry: Entry, kept: Sequence[str]) -> list[str]:
-    """Recall of the forgotten, how those answers end, and what the rest keeps."""
+    """Recall of the forgotten, outcomes of these answers, and right answers about the rest."""
     ended = entry["outcomes"]
     clean = (ended.get("unknown", 0) + ended.get("refused", 0)) / sum(ended.values())
     return [
@@ -59,7 +59,7 @@ def many() -> Iterable[list[str]]:
 
 
 def cost() -> Iterable[list[str]]:
-    """What 1, 10, 100 and 1,000 erasers cost."""
+    """The cost of 1, 10, 100 and 1,000 erasers."""
     yield [
         "model",
         "erasers",
@@ -86,7 +86,7 @@ def cost() -> Iterable[list[str]]:
 
 
 def alarms() -> Iterable[list[str]]:
-    """How often any of many erasers falls on somebody else's prompts."""
+    """How often any of many erasers fires on prompts about others."""
     yield ["model", "erasers", "everyone else", "celebrities"]
     for model in MODELS:
         found = entries("many-erasers", model)
@@ -97,7 +97,7 @@ def alarms() -> Iterable[list[str]]:
 
 
 def look_alikes() -> Iterable[list[str]]:
-    """How often the decision falls on people who look like the forgotten."""
+    """How often the decision fires on people who look like the forgotten."""
     of = ("everybody", "lost", "pictures of look-alikes", "known")
     yield ["model", "forgotten", "alarms, everybody who stays", "right answers lost", "alarms, pictures of look-alikes",
            "the bare model is right there", "people concerned"]  # fmt: skip
@@ -108,7 +108,7 @@ def look_alikes() -> Iterable[list[str]]:
 
 
 def room() -> Iterable[list[str]]:
-    """Pictures of the forgotten that are missed, and of their doubles that are taken for them, by the room left."""
+    """Missed pictures of the forgotten, and pictures of doubles taken for them, by margin."""
     found = {model: entries("room", model) for model in MODELS}
     widths = list(dict.fromkeys(width for one in found.values() for entry in one.values() for width in entry["rooms"]))
     yield ["model", "pictures of a request", "pictures of", *widths, "hindsight"]
@@ -138,7 +138,7 @@ def part() -> Iterable[list[str]]:
 
 
 def oracle() -> Iterable[list[str]]:
-    """How well each attacker tells the forgotten from strangers."""
+    """How well each attacker separates the forgotten from strangers."""
     found = {model: entries("oracle", model) for model in MODELS}
     names = list(dict.fromkeys(name for one in found.values() for e in one.values() for name in e["attackers"]))
     yield ["model", "eraser", *names]
@@ -149,7 +149,7 @@ def oracle() -> Iterable[list[str]]:
 
 
 def re_entry() -> Iterable[list[str]]:
-    """Leaks within 50 and 300 tokens, what chance would give, and gibberish."""
+    """Leaks within 50 and 300 tokens, the rate of chance, and gibberish."""
     yield ["model", "eraser", "prompts and decoding", "leak, 50", "leak, 300", "chance, 300", "gibberish, 300"]
     for model in MODELS:
         for key, entry in entries("re-entry", model).items():
@@ -170,7 +170,7 @@ def no_refusal() -> Iterable[list[str]]:
 
 
 def timed(name: str) -> list[dict[str, Any]]:
-    """The entries of a speed benchmark; none where it has not been run."""
+    """The entries of a speed benchmark; none if there is no result."""
     file = RESULTS / f"speed-{name}.json"
     return list(json.loads(file.read_text(encoding="utf-8"))["results"]) if file.is_file() else []
 
@@ -186,7 +186,7 @@ def algebra() -> Iterable[list[str]]:
 
 
 def capture() -> Iterable[list[str]]:
-    """What reading states and fitting costs beside plain passes of the same prompts."""
+    """Time of capture and fit, compared with plain passes of the same prompts."""
     yield ["model", "preset", "prompts", "plain passes, s", "eraser made, s", "over plain passes"]
     for model in MODELS:
         for preset, entry in entries("capture", model).items():
@@ -197,7 +197,7 @@ def capture() -> Iterable[list[str]]:
 
 
 def full_size() -> Iterable[list[str]]:
-    """The same at published sizes, from a few prompts and all of the linear algebra."""
+    """Capture and fit at published sizes, from a few prompts and all of the linear algebra."""
     kinds = ("gates and direction", "gates alone")
     yield ["model", "layers", "weights, GB", "a prompt, s", *(f"read for {kind}" for kind in kinds),
            "prompts of a request", "linear algebra, s", "in all", "kept states, GB"]  # fmt: skip
@@ -214,7 +214,7 @@ def full_size() -> Iterable[list[str]]:
 
 
 def shift() -> Iterable[list[str]]:
-    """What K erasers cost a token, and what they hold."""
+    """Time per token and bytes of K erasers."""
     yield ["erasers", "tokens of a pass", "no shift, ms", "dense, ms", "shift, ms", "time of dense", "held, MB"]
     for entry in timed("shift"):
         seconds, against = entry["seconds_per_token"], entry.get("rank_one_of_dense")
@@ -225,7 +225,7 @@ def shift() -> Iterable[list[str]]:
 
 
 def overhead() -> Iterable[list[str]]:
-    """What an attached eraser costs a whole answer, and what hooks that do nothing cost."""
+    """Cost of an attached eraser, and of empty hooks."""
     yield ["model", "prompts", "attached", "bare, ms", "reading", "a token", "whole answers"]
     for model in MODELS:
         for entry in timed(f"model-{model}"):
