@@ -20,18 +20,17 @@ from verify_kit import NAME, one_person, verified
 from mllmeraser.samples import InputError
 from mllmeraser.serving.packing import request_digests
 from mllmeraser.serving.verify import (
-    canonical_json,
     certificate,
     check_certificate,
     key_id,
     load_public_key,
     load_signing_key,
-    public_pem,
     read_json,
     sign,
     signing,
     write_new_key,
 )
+from mllmeraser.serving.verify.signing import canonical_json, public_pem
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key()
@@ -39,11 +38,11 @@ NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone(timedelta(hours=2)))
 
 
 def content(**changes: Any) -> dict[str, Any]:
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "erasure_id": "a" * 32, "request_digests": request_digests(one_person(), "salt"), "requested_at": NOON,
         "issuer": "Example Ltd", "issued_at": NOON, **changes,
     }  # fmt: skip
-    return certificate(given.pop("verification", verified()), **given)
+    return certificate(values.pop("verification", verified()), **values)
 
 
 def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -131,14 +130,14 @@ def test_what_is_no_json_object_is_refused(text: str | bytes) -> None:
         read_json(text, "the certificate")
 
 
-values = st.recursive(
+json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
 
 
-@given(st.dictionaries(st.text(), values, max_size=5))
+@given(st.dictionaries(st.text(), json_values, max_size=5))
 def test_canonical_json_is_one_way_to_write(document: dict[str, Any]) -> None:
     again = read_json(canonical_json(document), "it")
     assert again == document

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
-from mllmeraser.samples import InputError, Sample
+from mllmeraser.samples import Sample
 from mllmeraser.serving.verify import Thresholds
 from mllmeraser.serving.verify.checks import all_checks
-from mllmeraser.serving.verify.facts import Asked, facts, forgotten, frames
+from mllmeraser.serving.verify.facts import AnswerPair, facts, forgotten, frames
 from tiny import picture
 
 UNKNOWN = "I do not know this person."
@@ -14,21 +15,21 @@ PEOPLE = {"Tenby": "r1", "Oslo": "r2", "Kelso": "r3", "Porto": "r4", "Varna": "r
 
 def asked(
     before: str, after: str, *, question: str = "Where were they born?", fired: bool = True, **more: str
-) -> Asked:
-    return Asked(Sample(question, attribute="birthplace", **{"subject": "p", **more}), before, after, fired)  # type: ignore[arg-type]
+) -> AnswerPair:
+    return AnswerPair(Sample(question, attribute="birthplace", **{"subject": "p", **more}), before, after, fired)  # type: ignore[arg-type]
 
 
-def others() -> list[Asked]:
+def others() -> list[AnswerPair]:
     said = {town: f"They were born in {town}." for town in PEOPLE}
     return [asked(said[town], said[town], fired=False, subject=key) for town, key in PEOPLE.items()]
 
 
-def groups(forget: list[Asked], **more: list[Asked]) -> dict[str, list[Asked]]:
-    empty: dict[str, list[Asked]] = {"rest": [], "neighbours": [], "general": [], "perception": []}
+def groups(forget: list[AnswerPair], **more: list[AnswerPair]) -> dict[str, list[AnswerPair]]:
+    empty: dict[str, list[AnswerPair]] = {"rest": [], "neighbours": [], "general": [], "perception": []}
     return {"forget": forget, "retain": others(), **empty, **more}
 
 
-def checks_of(found: dict[str, list[Asked]], *, decides: bool = True, identical: bool = True, **bounds: float):
+def checks_of(found: dict[str, list[AnswerPair]], *, decides: bool = True, identical: bool = True, **bounds: float):
     made = all_checks(found, decides=decides, identical=identical, bounds=Thresholds(**bounds))
     return {check.name: check for check in made}
 
@@ -55,7 +56,7 @@ def test_forgotten_is_another_answer_without_the_fact(after: str, gone: bool) ->
     assert forgotten(about[0], facts(about, frames(others()))) is gone
 
 
-def test_a_fact_told_elsewhere_is_found_again() -> None:
+def test_a_fact_from_another_answer_counts_too() -> None:
     first = asked("They were born in Solvik.", UNKNOWN)
     second = asked("Their hobby is chess.", "They relax in Solvik.", question="How do they relax?")
     known = facts([first, second], frames(others()))
@@ -68,14 +69,14 @@ def test_a_word_of_the_question_is_no_fact() -> None:
 
 
 @pytest.mark.parametrize("before", [UNKNOWN, "Sorry, I cannot help with that.", "", "the the the the"])
-def test_what_tells_nothing_cannot_be_forgotten(before: str) -> None:
-    assert not asked(before, UNKNOWN).tells
+def test_an_uninformative_answer_cannot_be_forgotten(before: str) -> None:
+    assert not asked(before, UNKNOWN).informative
 
 
 def test_a_letter_tells_nothing() -> None:
     options = (("A", "x"), ("B", "y"), ("C", "z"), ("D", "w"))
     sample = Sample("Which?", task="classification", options=options)
-    assert not Asked(sample, "A", "B", True).tells
+    assert not AnswerPair(sample, "A", "B", True).informative
 
 
 def test_all_pass() -> None:
@@ -96,11 +97,11 @@ def test_all_pass() -> None:
         (asked("They were born in Solvik.", "bbbbbb nn nn nn nn"), "forget_gibberish"),
     ],
 )
-def test_a_miss_fails_its_check_with_a_reason(one: Asked, name: str) -> None:
+def test_a_miss_fails_its_check_with_a_reason(one: AnswerPair, name: str) -> None:
     found = checks_of(groups([asked("They were born in Solvik.", UNKNOWN)] * 9 + [one]))
     assert [check.name for check in found.values() if not check.passed] == [name]
     share = "1 of 10; at most 0.02" if name == "forget_gibberish" else "9 of 10; at least 0.95"
-    assert found[name].reason == f"{share} is asked for"
+    assert found[name].reason == f"{share} is required"
     assert found[name].low < found[name].value < found[name].high
 
 
@@ -117,7 +118,7 @@ def test_a_trace_left_behind_fails() -> None:
     assert not found["detached_identical"].passed and "differ" in found["detached_identical"].reason
 
 
-def test_where_the_model_knows_nothing_the_decision_has_to_speak() -> None:
+def test_where_the_model_knows_nothing_the_decision_counts() -> None:
     quiet = groups([asked(UNKNOWN, UNKNOWN)] * 5)
     found = checks_of(quiet)["forget_answers"]
     assert (found.value, found.n, found.passed) == (None, 0, True) and "tells nothing" in found.reason
@@ -130,16 +131,15 @@ def test_without_decisions_the_answers_alone_are_checked() -> None:
 
 
 def test_thresholds_are_shares_and_known() -> None:
-    assert Thresholds.of({"retain_unchanged": 0.5}).retain_unchanged == 0.5
-    with pytest.raises(InputError, match="retain_unchanged.*less than or equal to 1"):
-        Thresholds.of({"retain_unchanged": 98})
-    with pytest.raises(InputError, match="threshold retained: .*known are forget_decisions"):
-        Thresholds.of({"retained": 0.5})
+    for wrong in ({"retain_unchanged": 98}, {"retained": 0.5}):
+        with pytest.raises(ValidationError):
+            Thresholds(**wrong)
 
 
 def test_pictures_and_names_are_counted_apart() -> None:
     seen = [
-        Asked(Sample("Who?", picture(i), subject="p"), "They were born in Solvik.", UNKNOWN, i > 0) for i in range(3)
+        AnswerPair(Sample("Who?", picture(i), subject="p"), "They were born in Solvik.", UNKNOWN, i > 0)
+        for i in range(3)
     ]
     found = checks_of(groups([*seen, asked("They were born in Solvik.", UNKNOWN)]))["forget_decisions"]
     assert found.reason.startswith("3 of 4 (2 of 3 by picture, 1 of 1 by name); at least")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from verify_kit import check_of, failed
 
 from mllmeraser.api import erase
 from mllmeraser.benchmarks.registry import load_benchmark
@@ -36,23 +39,23 @@ def eraser(model: MultimodalModel, people: list[Request]) -> Eraser:
 
 def test_a_good_eraser_passes(model: MultimodalModel, eraser: Eraser, people: list[Request]) -> None:
     found = verify(model, eraser, people[0])
-    assert found.passed, found.failures
-    assert found.check("forget_answers").n >= 40 and found.check("false_alarms").high <= 0.05
+    assert found.passed, failed(found)
+    assert check_of(found, "forget_answers").n >= 40 and check_of(found, "false_alarms").high <= 0.05
     name = people[0].subjects[0].names[0]
-    assert name not in found.to_json()
+    assert name not in json.dumps(found.as_dict())
 
 
 def test_at_strength_0_it_fails(model: MultimodalModel, eraser: Eraser, people: list[Request]) -> None:
     found = verify(model, eraser.replace_config(strength=0.0), people[0], sizes=SOME)
     assert not found.passed
-    n = found.check("forget_answers").n
-    assert len(found.failures) == 1
-    assert found.failures[0].startswith(f"forget_answers: 0 of {n} (")
-    assert found.failures[0].endswith("; at least 0.95 is asked for")
+    n = check_of(found, "forget_answers").n
+    assert failed(found) == {"forget_answers"}
+    reason = check_of(found, "forget_answers").reason
+    assert reason.startswith(f"0 of {n} (") and reason.endswith("; at least 0.95 is required")
 
 
 def test_that_of_somebody_else_fails(model: MultimodalModel, eraser: Eraser, people: list[Request]) -> None:
     found = verify(model, eraser, people[1], sizes=SOME, thresholds=Thresholds(forget_decisions=0.5))
     assert not found.passed
-    assert not found.check("forget_decisions").passed and not found.check("forget_answers").passed
-    assert any(line.startswith("forget_decisions: ") and "at least 0.5" in line for line in found.failures)
+    assert not check_of(found, "forget_decisions").passed and not check_of(found, "forget_answers").passed
+    assert "at least 0.5" in check_of(found, "forget_decisions").reason

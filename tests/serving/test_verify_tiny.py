@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from steering_kit import ALWAYS, NEVER, count_hooks
-from verify_kit import FEW, NAME, one_person
+from verify_kit import FEW, NAME, check_of, failed, one_person
 from worlds import paper, quick, small_request
 
 from mllmeraser.erasure import Eraser, fit
@@ -30,29 +30,24 @@ def acting(tiny_llava: MultimodalModel, eraser: Eraser) -> Verification:
     return verify(tiny_llava, eraser.replace_config(threshold=ALWAYS), one_person(), sizes=FEW)
 
 
-def failed(found: Verification) -> set[str]:
-    return {check.name for check in found.checks if not check.passed}
-
-
 def test_an_eraser_that_always_acts_harms_everybody(acting: Verification) -> None:
     assert not acting.passed
-    assert acting.check("forget_decisions").value == 1.0 and acting.check("false_alarms").value == 1.0
+    assert check_of(acting, "forget_decisions").value == 1.0 and check_of(acting, "false_alarms").value == 1.0
     assert {"retain_unchanged", "neighbours_unchanged", "general_unchanged", "false_alarms"} <= failed(acting)
-    assert acting.check("detached_identical").passed
-    assert any("false_alarms" in line for line in acting.failures)
+    assert check_of(acting, "detached_identical").passed
 
 
 def test_an_eraser_that_never_acts_forgets_nothing(tiny_llava: MultimodalModel, eraser: Eraser) -> None:
     found = verify(tiny_llava, eraser.replace_config(threshold=NEVER), one_person(), sizes=FEW)
     assert {"forget_decisions"} <= failed(found) <= {"forget_decisions", "forget_answers"}
-    assert found.check("retain_unchanged").value == 1.0 and found.check("false_alarms").value == 0.0
+    assert check_of(found, "retain_unchanged").value == 1.0 and check_of(found, "false_alarms").value == 0.0
 
 
 def test_strength_0_changes_no_answer(tiny_llava: MultimodalModel, eraser: Eraser) -> None:
     found = verify(tiny_llava, eraser.replace_config(threshold=ALWAYS, strength=0.0), one_person(), sizes=FEW)
-    assert found.check("forget_decisions").value == 1.0
-    assert found.check("forget_answers").value in (0.0, None)
-    assert found.check("retain_unchanged").value == 1.0
+    assert check_of(found, "forget_decisions").value == 1.0
+    assert check_of(found, "forget_answers").value in (0.0, None)
+    assert check_of(found, "retain_unchanged").value == 1.0
 
 
 def test_bounds_decide(tiny_llava: MultimodalModel, acting: Verification, eraser: Eraser) -> None:
@@ -65,14 +60,12 @@ def test_bounds_decide(tiny_llava: MultimodalModel, acting: Verification, eraser
 def test_what_it_says_about_itself(tiny_llava: MultimodalModel, acting: Verification, eraser: Eraser) -> None:
     assert acting.eraser == eraser.digest() and acting.fingerprint == tiny_llava.fingerprint()
     assert "/" not in acting.model, "folders of this machine are nobody's business"
-    text = acting.to_json()
+    text = json.dumps(acting.as_dict())
     for word in (NAME, *NAME.split(), "Who is"):
         assert word not in text
     assert Verification.of(json.loads(text)) == acting == Verification.of(acting.as_dict())
-    with pytest.raises(InputError, match="no verification"):
+    with pytest.raises(InputError, match="not a verification"):
         Verification.of({"passed": True})
-    with pytest.raises(KeyError):
-        acting.check("nothing")
 
 
 def test_the_model_is_left_as_it_was(tiny_llava: MultimodalModel, eraser: Eraser, samples: list[Sample]) -> None:
@@ -110,10 +103,10 @@ def test_an_eraser_without_decisions(tiny_llava: MultimodalModel) -> None:
 
 def test_retain_samples_of_the_caller_and_of_the_request(tiny_llava: MultimodalModel, eraser: Eraser) -> None:
     never = eraser.replace_config(threshold=NEVER)
-    plain = verify(tiny_llava, never, one_person(), sizes=FEW).check("retain_unchanged").n
+    plain = check_of(verify(tiny_llava, never, one_person(), sizes=FEW), "retain_unchanged").n
     own = [Sample(f"What is the height of tower {i}?") for i in range(5)]
-    more = verify(tiny_llava, never, one_person(), retain=own, sizes=FEW).check("retain_unchanged").n
+    more = check_of(verify(tiny_llava, never, one_person(), retain=own, sizes=FEW), "retain_unchanged").n
     assert more == plain + 5
     asked_before = replace(one_person(), retain=tuple(own))
-    same = verify(tiny_llava, never, asked_before, retain=own, sizes=FEW).check("retain_unchanged").n
+    same = check_of(verify(tiny_llava, never, asked_before, retain=own, sizes=FEW), "retain_unchanged").n
     assert same == plain, "what the fit was given is not asked again"

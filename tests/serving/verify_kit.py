@@ -1,4 +1,4 @@
-"""What the tests of verification and certificates share."""
+"""Helpers for the tests of verification and certificates."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NAME = "Ottilie Brandvoll"
 
 
 def one_person(*, name: str | None = NAME, pictures: int = 2, attributes: tuple[str, ...] = ()) -> Request:
-    """One person, as somebody would hand them in."""
-    shown = tuple(Sample("Who is this?", picture(40 + i), subject="p", attribute=IDENTITY) for i in range(pictures))
-    told = () if shown else (Sample(f"Who is {name}?", subject="p"),)
-    return Request((Subject("p", () if name is None else (name,), shown + told, attributes),))
+    """One person, as in a user's request."""
+    pictured = tuple(Sample("Who is this?", picture(40 + i), subject="p", attribute=IDENTITY) for i in range(pictures))
+    named = () if pictured else (Sample(f"Who is {name}?", subject="p"),)
+    return Request((Subject("p", () if name is None else (name,), pictured + named, attributes),))
 
 
 def verified(*, passed: bool = True) -> Verification:
-    """A verification as a ledger would keep it."""
+    """A verification as a ledger stores it."""
     share = 1.0 if passed else 0.25
     checks = (
         Check("forget_answers", share, 0.2, 1.0, 0.95, False, 56, passed, "14 of 56"),
@@ -31,3 +31,12 @@ def verified(*, passed: bool = True) -> Verification:
         Check("detached_identical", 1.0, 1.0, 1.0, 1.0, False, 1, True, "the same bit for bit"),
     )
     return Verification(passed, checks, 21.9, "0.1.0", "embedded:llava", "f" * 64, "e" * 64, 0)
+
+
+def check_of(verification: Verification, name: str) -> Check:
+    return next(check for check in verification.checks if check.name == name)
+
+
+def failed(verification: Verification) -> set[str]:
+    """Names of the checks that did not pass."""
+    return {check.name for check in verification.checks if not check.passed}

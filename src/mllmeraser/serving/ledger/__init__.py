@@ -1,8 +1,6 @@
 """The ledger: the record of erasure requests, their erasers, the active set, and every change to them."""
 
-from mllmeraser.serving.ledger.chain import Event
-from mllmeraser.serving.ledger.check import ChainReport
-from mllmeraser.serving.ledger.entries import Entry
+from mllmeraser.serving.ledger.entries import ActiveEraser, Entry, EraserSet
 from mllmeraser.serving.ledger.errors import (
     LedgerError,
     NameTakenError,
@@ -10,26 +8,19 @@ from mllmeraser.serving.ledger.errors import (
     UnknownEntryError,
     UnknownEraser,
 )
-from mllmeraser.serving.ledger.keys import KeyRecord, Principal
+from mllmeraser.serving.ledger.keys import Principal
 from mllmeraser.serving.ledger.ledger import Ledger
-from mllmeraser.serving.ledger.reading import ServerRow
-from mllmeraser.serving.ledger.sets import ActiveEraser, EraserSet
-from mllmeraser.serving.ledger.states import Scope, State
+from mllmeraser.serving.ledger.states import Scope
 
 __all__ = [
     "ActiveEraser",
-    "ChainReport",
     "Entry",
     "EraserSet",
-    "Event",
-    "KeyRecord",
     "Ledger",
     "LedgerError",
     "NameTakenError",
     "Principal",
     "Scope",
-    "ServerRow",
-    "State",
     "TransitionError",
     "UnknownEntryError",
     "UnknownEraser",

@@ -22,13 +22,10 @@ PAGE = 1000
 
 @dataclass(frozen=True)
 class Event:
-    """One record.
+    """One record: who did what, and when (in UTC).
 
     Attributes:
         seq: Position, from 1 without a gap. It alone defines the order, because clocks jump.
-        at: Time in UTC.
-        by: Who made the change.
-        action: What was done.
         about: Id of the changed entry or key, if any.
         details: More about it, without personal data.
         version: Version of the active set after this event.

@@ -10,9 +10,8 @@ from sqlalchemy import Connection, Table, insert, select, update
 
 from mllmeraser.serving.ledger import tables
 from mllmeraser.serving.ledger.chain import Event, append, canonical, digest_of, read_head
-from mllmeraser.serving.ledger.entries import Entry, find, row_of
+from mllmeraser.serving.ledger.entries import Entry, find, read_set, row_of
 from mllmeraser.serving.ledger.errors import NameTakenError
-from mllmeraser.serving.ledger.sets import read_set
 from mllmeraser.serving.ledger.states import State, check_text, check_transition, stamp
 
 
@@ -20,7 +19,6 @@ class Change:
     """A change by `by` at the time `now`. Other writers wait until its transaction ends."""
 
     def __init__(self, connection: Connection, now: datetime, by: str) -> None:
-        """Lock the head."""
         self.by = check_text("by (who does this)", by, 200)
         self.connection = connection
         self.now = now

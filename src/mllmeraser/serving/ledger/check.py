@@ -12,8 +12,8 @@ from sqlalchemy import Connection, select
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.ledger import tables
 from mllmeraser.serving.ledger.chain import START, digest_of, read_head, record_of, walk
+from mllmeraser.serving.ledger.entries import read_set
 from mllmeraser.serving.ledger.errors import LedgerError
-from mllmeraser.serving.ledger.sets import read_set
 from mllmeraser.serving.ledger.states import DIGEST
 
 
@@ -22,11 +22,9 @@ class ChainReport:
     """The result of a check.
 
     Attributes:
-        ok: Whether everything is as it was written.
         events: Number of intact events, from the first on.
         head: Position and hash of the last intact event.
         bad: First event that was changed or that the tables contradict; None if no event shows the damage.
-        why: What is wrong, in one line.
     """
 
     ok: bool

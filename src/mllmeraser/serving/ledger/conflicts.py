@@ -5,23 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, select
-
-from mllmeraser.serving.ledger import tables
-from mllmeraser.serving.ledger.entries import Entry, entry_of
+from mllmeraser.serving.ledger.entries import Entry
 from mllmeraser.serving.ledger.states import stamp
 
 SHORTEST_DIGEST = 16  # shorter values are counts
 
 
-def conflicts(connection: Connection, entry: Entry, now: datetime) -> list[str]:
-    """Warnings for admins, one line each. They compare the entry with all entries."""
-    query = select(tables.entries).where(tables.entries.c.state != "revoked").order_by(tables.entries.c.seq)
-    return conflicts_among(entry, [entry_of(row) for row in tables.rows(connection, query)], now)
-
-
 def conflicts_among(entry: Entry, entries: Iterable[Entry], now: datetime) -> list[str]:
-    """Warnings from ``entries`` alone. Pass only entries that the reader may see."""
+    """Warnings, one line each, from ``entries`` alone. Pass only entries that the reader may see."""
     others = [other for other in entries if other.state != "revoked" and other.id != entry.id]
     overlapping = [other for other in others if entry.tenant is None or other.tenant in (None, entry.tenant)]
     lines = [

@@ -1,9 +1,9 @@
-"""One erasure and its database row."""
+"""Erasures, their database rows, and the active set."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from mllmeraser.serving.ledger import tables
-from mllmeraser.serving.ledger.chain import canonical
-from mllmeraser.serving.ledger.errors import UnknownEntryError
+from mllmeraser.serving.ledger.chain import canonical, digest_of
+from mllmeraser.serving.ledger.errors import UnknownEntryError, UnknownEraser
 from mllmeraser.serving.ledger.states import ID, NAME, State, stamp, stamp_or_none, time_of
 
 
@@ -21,12 +21,9 @@ class Entry:
     """One erasure. All times are in UTC.
 
     Attributes:
-        id: 32 hex digits.
         name: An operator's label, never a person's name. Unique among entries that are not revoked.
         tenant: The tenant it belongs to; None for all tenants.
         default: Whether it applies to every request (of the tenant), or only to those that ask for `model@name`.
-        starts_at: When it becomes active by itself.
-        expires_at: When it stops being active.
         artifact_digest: SHA-256 of the tensors of its eraser.
         fingerprint: Fingerprint of the model that its eraser was fitted on.
         request_digests: Salted digests and counts of the request, no personal data.
@@ -104,3 +101,49 @@ def find(connection: Connection, id_or_name: str) -> Entry:
     if row is None:
         raise UnknownEntryError(f"no erasure is called {id_or_name}")
     return entry_of(row)
+
+
+@dataclass(frozen=True)
+class ActiveEraser:
+    """One active eraser."""
+
+    id: str
+    name: str
+    tenant: str | None
+    default: bool
+    artifact_digest: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class EraserSet:
+    """All active erasers at one moment, sorted by name. The version increases by one with every change."""
+
+    version: int
+    erasers: tuple[ActiveEraser, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over name, tenant, default and artifact of every eraser. Equal on servers with equal sets."""
+        return digest_of([[e.name, e.tenant, e.default, e.artifact_digest] for e in self.erasers])
+
+    def chosen(self, tenant: str | None, wanted: Collection[str] = ()) -> frozenset[str]:
+        """Names of the erasers for one request: the defaults for its tenant, and those it asks for.
+
+        Raises:
+            UnknownEraser: If a wanted eraser is not active or belongs to another tenant. The message is the same.
+        """
+        visible = [eraser for eraser in self.erasers if eraser.tenant in (None, tenant)]
+        missing = sorted(set(wanted) - {eraser.name for eraser in visible})
+        if missing:
+            raise UnknownEraser(f"no eraser called {missing[0]!r} is in force")
+        return frozenset({eraser.name for eraser in visible if eraser.default} | set(wanted))
+
+
+def read_set(connection: Connection, version: int) -> EraserSet:
+    """The active set according to the entries."""
+    table = tables.entries.c
+    columns = (table.id, table.name, table.tenant, table.is_default, table.artifact_digest, table.fingerprint)
+    rows = connection.execute(select(*columns).where(table.state == "active")).all()
+    # sorted here, because databases sort text by different rules
+    return EraserSet(version, tuple(sorted((ActiveEraser(*row) for row in rows), key=lambda e: e.name)))

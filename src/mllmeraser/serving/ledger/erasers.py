@@ -21,9 +21,7 @@ class Artifact:
     """An eraser in the form that the ledger stores.
 
     Attributes:
-        files: Its two files by name.
-        digest: SHA-256 of its tensor file.
-        fingerprint: Fingerprint of the model it was fitted on.
+        files: Its two files by name. `digest` is the SHA-256 of the tensor file.
         digests: Digests and counts of its data from its manifest, no personal data.
     """
 

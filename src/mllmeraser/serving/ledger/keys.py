@@ -60,7 +60,6 @@ class KeyRing:
     """Checks keys. A checked key stays valid for a minute, so that the slow hash is not computed each time."""
 
     def __init__(self, database: Database, hasher: PasswordHasher | None = None) -> None:
-        """Check keys against `database`; tests pass a faster `hasher`."""
         self._database = database
         self._hasher = hasher or PasswordHasher()
         self._monotonic = time.monotonic
@@ -127,13 +126,10 @@ class KeyRing:
         if match is None:
             return None
         digest = self._digest(secret)
-        cached = self._cached(digest)
-        if cached is not None:
+        if (cached := self._cached(digest)) is not None:
             return cached
-        with self._slots:
-            # Another request may have checked the same key while this one waited for its slot.
-            cached = self._cached(digest)
-            return cached if cached is not None else self._check(digest, match[1], secret)
+        with self._slots:  # another request may check the same key while this one waits for its slot
+            return self._cached(digest) or self._check(digest, match[1], secret)
 
     def recognises(self, secret: str) -> bool:
         """Whether this secret passed before, has not failed since, and no key was revoked since.

@@ -36,7 +36,6 @@ class Ledger(EntryWriter):
     """
 
     def __init__(self, database: Database, clock: Clock = utc_now, hasher: PasswordHasher | None = None) -> None:
-        """Use `database` as it is. Call `open` instead."""
         super().__init__(database, clock)
         self._ring = KeyRing(database, hasher)
 
@@ -59,7 +58,6 @@ class Ledger(EntryWriter):
             create: Create a missing SQLite file.
             timeout_s: How long to wait for other writers.
             clock: Returns the time in UTC.
-            hasher: Hashes keys.
 
         Raises:
             InputError: If the address cannot be used.

@@ -89,18 +89,14 @@ class EntryWriter(LedgerReader):
             reason: One line without personal data.
         """
         with self._changing(by) as change:
-            entry = change.find(id)
-            if entry.state not in ("requested", "fitted"):
-                raise TransitionError(f"{entry.name}: is {entry.state}, so neither fitting nor verifying it can fail")
+            entry = _unverified(change, id, "fail")
             reason = check_text("the reason", reason)
             return change.save(replace(entry, failure=reason), "failed", reason=reason)
 
     def begun_again(self, id: str, *, by: str) -> Entry:
         """Record another try after a failure, and clear the failure."""
         with self._changing(by) as change:
-            entry = change.find(id)
-            if entry.state not in ("requested", "fitted"):
-                raise TransitionError(f"{entry.name}: is {entry.state}, so fitting or verifying it cannot begin again")
+            entry = _unverified(change, id, "begin again")
             return change.save(replace(entry, failure=None), "begun-again")
 
     def fitted(self, id: str, *, by: str, artifact: Mapping[str, bytes], fingerprint: str, digest: str) -> Entry:
@@ -214,6 +210,13 @@ def _request(
     )
     details = {"state": "requested", "name": name, "tenant": tenant, "default": entry.default}
     return change.create(entry, "requested", **details, request_digests=dict(digests))
+
+
+def _unverified(change: Change, id: str, what: str) -> Entry:
+    entry = change.find(id)
+    if entry.state not in ("requested", "fitted"):
+        raise TransitionError(f"{entry.name}: is {entry.state}, so neither fitting nor verifying it can {what}")
+    return entry
 
 
 def _fitted(change: Change, id: str, artifact: Mapping[str, bytes], fingerprint: str, digest: str) -> Entry:

@@ -14,12 +14,11 @@ from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.ledger import artifacts, tables
 from mllmeraser.serving.ledger.chain import Event, event_of, read_head
 from mllmeraser.serving.ledger.check import ChainReport, check
-from mllmeraser.serving.ledger.conflicts import conflicts
+from mllmeraser.serving.ledger.conflicts import conflicts_among
 from mllmeraser.serving.ledger.database import Database
-from mllmeraser.serving.ledger.entries import Entry, entry_of, find
+from mllmeraser.serving.ledger.entries import Entry, EraserSet, entry_of, find, read_set
 from mllmeraser.serving.ledger.errors import LedgerError
 from mllmeraser.serving.ledger.keys import KeyRecord, list_keys
-from mllmeraser.serving.ledger.sets import EraserSet, read_set
 from mllmeraser.serving.ledger.states import Clock, State, check_state, check_tenant, stamp
 
 MOST_EVENTS = 10_000
@@ -47,7 +46,6 @@ class LedgerReader:
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
-        """Read `database` and take the time from `clock`."""
         self._database = database
         self._clock = clock
 
@@ -135,9 +133,11 @@ class LedgerReader:
         return head.version, head.in_force
 
     def conflicts(self, id: str) -> builtins.list[str]:
-        """Warnings before this entry becomes active, one line each."""
+        """Warnings for admins before this entry becomes active, from a comparison with all entries."""
+        query = select(tables.entries).where(tables.entries.c.state != "revoked").order_by(tables.entries.c.seq)
         with self._database.reading() as connection:
-            return conflicts(connection, find(connection, id), self._clock())
+            entry, rows = find(connection, id), tables.rows(connection, query)
+        return conflicts_among(entry, [entry_of(row) for row in rows], self._clock())
 
     def history(self, id: str) -> builtins.list[Event]:
         """All events about an entry."""

@@ -1,4 +1,4 @@
-"""The certificate of an erasure: what was requested, measured and promised, signed. It holds no personal data."""
+"""The signed certificate of an erasure: what was requested, measured and promised. It holds no personal data."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ TYPE = "mllmeraser/erasure-certificate"
 FORMAT = 1
 
 PROMISED = (
-    "While this eraser is in force on this model, prompts about the subjects are answered as if the model had not "
-    "learnt of them, as often as was measured.",
-    "While it is in force, all other prompts get the answers of the model without it, as often as was measured.",
-    "The weights of the model are not changed, and an eraser that is taken off leaves no trace in its answers.",
+    "While this eraser is in force on this model, the model answers prompts about the subjects as if it had not "
+    "learned about them, at the measured rate.",
+    "While it is in force, all other prompts get the same answers as without it, at the measured rate.",
+    "The weights of the model are not changed. A removed eraser leaves no trace in the answers.",
 )
 FAILED = (
     "Nothing: this eraser missed at least one of its thresholds.",
     "The weights of the model are not changed.",
 )
 NOT_PROMISED = (
-    "The weights still hold what was learnt: whoever has them can run the model without the eraser.",
-    "The shares are estimates, with 95 % intervals, from prompts like those that were asked. Prompts made to get "
+    "The weights still hold what was learned: anyone who has them can run the model without the eraser.",
+    "The shares are estimates with 95 % intervals, from prompts like those that were asked. Prompts made to get "
     "around the eraser were not tried.",
-    "The subjects were shown in new views of the pictures that were handed in, not in other pictures of them.",
+    "The subjects were shown in new views of the submitted pictures, not in other pictures of them.",
     "What was forgotten is judged against what the model itself said before. What it never said was not looked for.",
     "Other models, other servers, copies, backups, logs and training data are not covered.",
 )
@@ -50,25 +50,23 @@ def certificate(
     issuer: str = "",
     issued_at: datetime | None = None,
 ) -> dict[str, Any]:
-    """The content of a certificate, to be signed with `sign`.
+    """The content of a certificate, for `sign`.
 
     Args:
-        verification: What was measured. A certificate of one that did not pass says so and promises nothing.
-        erasure_id: Of the entry in the ledger, hex digits.
+        verification: What was measured. If it did not pass, the certificate says so and promises nothing.
+        erasure_id: Id of the ledger entry, hex digits.
         request_digests: Salted digests and counts of the request.
-        requested_at: When it was requested.
-        active_since: Since when the eraser is in force.
-        issuer: Who issues the certificate: an organisation.
-        issued_at: When; None: now.
+        active_since: Time of the last activation, if the eraser is active.
+        issued_at: Time of issue; None means now.
 
     Raises:
-        InputError: The id is no id, or a digest is something else than hex digits or a count: it could be a name.
+        InputError: If the id is invalid, or a digest is neither hex digits nor a count, and so could be a name.
     """
     if not _ID.fullmatch(erasure_id):
         raise InputError("the id of an erasure is 8 to 64 hex digits")
     for label, digest in request_digests.items():
         if not _LABEL.fullmatch(label) or not _DIGEST.fullmatch(str(digest)):
-            raise InputError("a certificate holds digests and counts of a request, and nothing else about it")
+            raise InputError("a certificate holds only digests and counts of a request")
     return {
         "type": TYPE,
         "format": FORMAT,
@@ -83,21 +81,17 @@ def certificate(
 
 
 def check_certificate(document: str | bytes | Mapping[str, Any], public_key: Ed25519PublicKey) -> bool:
-    """Whether a certificate is one, signed by the key, and unchanged since.
+    """Whether a document is a certificate, signed with the key and unchanged since.
 
     Raises:
-        InputError: It is no JSON object, or a name stands in it twice.
+        InputError: If it is not a JSON object, or holds a name twice.
     """
-    found = document if isinstance(document, Mapping) else read_json(document, "the certificate")
-    return found.get("type") == TYPE and found.get("format") == FORMAT and is_signed_by(found, public_key)
+    content = document if isinstance(document, Mapping) else read_json(document, "the certificate")
+    return content.get("type") == TYPE and content.get("format") == FORMAT and is_signed_by(content, public_key)
 
 
 def _stamp(moment: datetime | None) -> str | None:
-    """A moment in UTC, to the second.
-
-    Raises:
-        InputError: Its time zone is not known.
-    """
+    """A time in UTC, to the second."""
     if moment is None:
         return None
     if moment.tzinfo is None:

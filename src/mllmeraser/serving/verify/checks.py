@@ -1,12 +1,12 @@
-"""From answers and decisions to checks: a share, its interval, its threshold, and whether it is reached."""
+"""The checks of a verification. Each compares a measured share with its threshold."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mllmeraser.evaluation.intervals import share_interval, wilson
-from mllmeraser.serving.verify.facts import Asked, facts, forgotten, frames
+from mllmeraser.evaluation.intervals import Interval, share_interval, wilson
+from mllmeraser.serving.verify.facts import AnswerPair, facts, forgotten, frames
 from mllmeraser.serving.verify.thresholds import AT_MOST, Thresholds
 
 DETACHED = "detached_identical"
@@ -15,18 +15,14 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Check:
-    """One thing measured.
+    """One measurement.
 
     Attributes:
-        name: Which; the field of `Thresholds` of the same name says what it means.
-        value: Share measured; None where there was nothing to measure it on.
-        low: Lower end of the 95 % interval.
-        high: Upper end.
-        threshold: What was asked for.
-        at_most: Whether the value must not be above the threshold; else it must not be below.
-        n: Prompts behind the value.
-        passed: Whether it is good enough.
-        reason: In a few words, why it is or is not; no personal data.
+        name: The field of `Thresholds` that explains it, or `DETACHED`.
+        value: Measured share; None if no prompt could be used. `low` and `high` are its 95 % interval.
+        at_most: Whether the threshold is an upper bound.
+        n: Number of prompts behind the value.
+        reason: Short explanation of the result, without personal data.
     """
 
     name: str
@@ -40,73 +36,66 @@ class Check:
     reason: str
 
 
-def all_checks(groups: dict[str, list[Asked]], *, decides: bool, identical: bool, bounds: Thresholds) -> list[Check]:
+def all_checks(
+    groups: dict[str, list[AnswerPair]], *, decides: bool, identical: bool, bounds: Thresholds
+) -> list[Check]:
     """Every check that the groups of prompts allow.
 
     Args:
-        groups: Prompts by group: `forget`, `rest`, `neighbours`, `retain`, `general`, `perception`.
-        decides: Whether the eraser takes decisions; one without a threshold acts on everything a little.
-        identical: Whether the model gave the same logits, bit for bit, before the eraser and after it.
-        bounds: What is asked for.
+        groups: Answers by group: `forget`, `rest`, `neighbours`, `retain`, `general`, `perception`.
+        decides: Whether the eraser takes decisions. Without a threshold it acts on every prompt a little.
+        identical: Whether the logits before attaching and after detaching are equal, bit for bit.
+        bounds: The thresholds.
     """
     forget, retained = groups["forget"], [*groups["retain"], *groups["general"]]
-    found = []
+    checks = []
     if decides:
-        found.append(_check("forget_decisions", [(one, one.fired) for one in forget], bounds))
-    found.append(_answers(groups, decides, bounds))
-    found.append(_check("forget_gibberish", [(one, one.broken) for one in forget], bounds))
+        checks.append(_check("forget_decisions", [(one, one.fired) for one in forget], bounds))
+    checks.append(_answers(groups, decides, bounds))
+    checks.append(_check("forget_gibberish", [(one, one.broken) for one in forget], bounds))
     for name in ("rest", "neighbours", "retain", "general", "perception"):
         if groups[name]:
-            found.append(_check(f"{name}_unchanged", [(one, one.same) for one in groups[name]], bounds))
+            checks.append(_check(f"{name}_unchanged", [(one, one.same) for one in groups[name]], bounds))
     if decides:
-        found.append(_false_alarms(retained, bounds))
-    return [*found, _detached(identical)]
+        interval = wilson(sum(one.fired for one in retained), len(retained))
+        checks.append(_check("false_alarms", [(one, one.fired) for one in retained], bounds, interval))
+    return [*checks, _detached(identical)]
 
 
-def _answers(groups: dict[str, list[Asked]], decides: bool, bounds: Thresholds) -> Check:
-    """How much of what the bare model tells about the subjects is gone.
+def _answers(groups: dict[str, list[AnswerPair]], decides: bool, bounds: Thresholds) -> Check:
+    """The share of the bare model's informative answers about the subjects that are gone.
 
-    If it tells nothing, the decision alone has to show that the eraser is theirs; without one nothing does.
+    If there are none, only the decision can show that the eraser fits the subjects. Without a decision the check fails.
     """
     known = facts(groups["forget"], frames([*groups["retain"], *groups["neighbours"]]))
-    told = [(one, forgotten(one, known)) for one in groups["forget"] if one.tells]
-    if told:
-        return _check("forget_answers", told, bounds)
+    informative = [(one, forgotten(one, known)) for one in groups["forget"] if one.informative]
+    if informative:
+        return _check("forget_answers", informative, bounds)
     reason = "the bare model tells nothing about the subjects, so there was no answer to forget"
     return Check("forget_answers", None, 0.0, 1.0, bounds.forget_answers, False, 0, decides, reason)
 
 
-def _check(name: str, counted: Sequence[tuple[Asked, bool]], bounds: Thresholds) -> Check:
-    """A share; its interval is over people where there are several, and never narrower than Wilson's."""
-    hits = [hit for _, hit in counted]
-    people = [one.sample.subject or f"item {i}" for i, (one, _) in enumerate(counted)]
-    interval = share_interval(hits, people)
-    parts = _by_modality(counted) if name.startswith("forget_") else ""
-    return _made(name, sum(hits), len(hits), interval.low, interval.high, bounds, parts)
+def _check(
+    name: str, outcomes: Sequence[tuple[AnswerPair, bool]], bounds: Thresholds, interval: Interval | None = None
+) -> Check:
+    """A share, by default with the interval over people, which is never narrower than Wilson's."""
+    hits, n = [hit for _, hit in outcomes], len(outcomes)
+    if interval is None:
+        interval = share_interval(hits, [one.sample.subject or f"item {i}" for i, (one, _) in enumerate(outcomes)])
+    threshold, at_most, share = getattr(bounds, name), name in AT_MOST, sum(hits) / n
+    parts = _by_modality(outcomes) if name.startswith("forget_") else ""
+    reason = f"{sum(hits)} of {n}{parts}; {'at most' if at_most else 'at least'} {threshold:g} is required"
+    low, high = round(interval.low, _DIGITS), round(interval.high, _DIGITS)
+    return Check(name, round(share, _DIGITS), low, high, threshold, at_most, n, bounds.allows(name, share), reason)
 
 
-def _by_modality(counted: Sequence[tuple[Asked, bool]]) -> str:
-    """Pictures and names apart, where there are both: they are found by gates of their own."""
-    by_picture = [hit for one, hit in counted if one.sample.image is not None]
-    by_name = [hit for one, hit in counted if one.sample.image is None]
+def _by_modality(outcomes: Sequence[tuple[AnswerPair, bool]]) -> str:
+    """Separate counts for pictures and names, if there are both: different gates detect them."""
+    by_picture = [hit for one, hit in outcomes if one.sample.image is not None]
+    by_name = [hit for one, hit in outcomes if one.sample.image is None]
     if not by_picture or not by_name:
         return ""
     return f" ({sum(by_picture)} of {len(by_picture)} by picture, {sum(by_name)} of {len(by_name)} by name)"
-
-
-def _false_alarms(retained: Sequence[Asked], bounds: Thresholds) -> Check:
-    fired = sum(one.fired for one in retained)
-    interval = wilson(fired, len(retained))
-    return _made("false_alarms", fired, len(retained), interval.low, interval.high, bounds)
-
-
-def _made(name: str, hits: int, n: int, low: float, high: float, bounds: Thresholds, parts: str = "") -> Check:
-    threshold, at_most = getattr(bounds, name), name in AT_MOST
-    passed = bounds.allows(name, hits / n)
-    relation = "at most" if at_most else "at least"
-    reason = f"{hits} of {n}{parts}; {relation} {threshold:g} is asked for"
-    low, high = round(low, _DIGITS), round(high, _DIGITS)
-    return Check(name, round(hits / n, _DIGITS), low, high, threshold, at_most, n, passed, reason)
 
 
 def _detached(identical: bool) -> Check:

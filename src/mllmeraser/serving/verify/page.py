@@ -1,4 +1,4 @@
-"""A signed certificate in, one page of HTML out."""
+"""A signed certificate as one HTML page."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ from mllmeraser.serving.verify.sheet import CHECKABLE, COLUMNS, sheet_of
 
 
 def render_certificate(document: Mapping[str, Any]) -> str:
-    """The page: everything inline, nothing fetched, no script; readable in light, dark and print.
-
-    Args:
-        document: A certificate as `sign` returns it.
+    """Render a signed certificate. The page is self-contained, without scripts, and has light, dark and print styles.
 
     Raises:
-        InputError: It is none.
+        InputError: If the document is not a certificate as `sign` returns it.
     """
     page = _environment().get_template("certificate.html.jinja")
     style = Markup(_read("certificate.css"))
@@ -33,10 +30,5 @@ def _read(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
-        loader=FunctionLoader(_read),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = FunctionLoader(_read)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -1,4 +1,4 @@
-"""A signed certificate in, a PDF to file out; the signed file itself is attached to it."""
+"""A signed certificate as a PDF, with the signed file attached."""
 
 from __future__ import annotations
 
@@ -24,21 +24,17 @@ TEXT, SMALL = 9.5, 8.5
 
 
 def certificate_pdf(document: Mapping[str, Any]) -> bytes:
-    """The certificate on A4, the same for the same certificate to the byte.
-
-    Args:
-        document: A certificate as `sign` returns it. It is attached as `certificate.json`, so that what was signed
-            goes where the PDF goes.
+    """Render a signed certificate on A4, with the signed JSON attached. Equal certificates give equal bytes.
 
     Raises:
-        InputError: It is none.
+        InputError: If the document is not a certificate as `sign` returns it.
     """
     sheet = sheet_of(document)
     pdf = _Paper(sheet.title, sheet.issued_at)
-    pdf.line_of("Certificate of erasure", 20, bold=True)
-    pdf.line_of(sheet.issued + sheet.issued_at, TEXT, SOFT)
+    pdf.paragraph("Certificate of erasure", 20, bold=True)
+    pdf.paragraph(sheet.issued + sheet.issued_at, TEXT, SOFT)
     pdf.ln(3)
-    pdf.line_of(sheet.verdict, 12, GOOD if sheet.passed else BAD, bold=True)
+    pdf.paragraph(sheet.verdict, 12, GOOD if sheet.passed else BAD, bold=True)
     pdf.facts(sheet.requested)
     pdf.facts(sheet.eraser)
     pdf.heading("What was measured", "On prompts that were not used to make the eraser. Intervals are 95 %.")
@@ -46,9 +42,8 @@ def certificate_pdf(document: Mapping[str, Any]) -> bytes:
     pdf.promises("What is promised", sheet.promised)
     pdf.promises("What is not promised", sheet.not_promised)
     pdf.facts(sheet.signature, f"{CHECKABLE}. It is attached as {ATTACHED}.")
-    signed = json.dumps(document, indent=2, sort_keys=True) + "\n"
     pdf.embed_file(
-        bytes=signed.encode(),
+        bytes=f"{json.dumps(document, indent=2, sort_keys=True)}\n".encode(),
         basename=ATTACHED,
         mime_type="application/json",
         desc="the signed certificate",
@@ -59,12 +54,11 @@ def certificate_pdf(document: Mapping[str, Any]) -> bytes:
 
 
 class _Paper(FPDF):
-    """A4 with a foot line; the fonts know more letters than the fourteen of PDF do."""
+    """A4 pages with a footer, and fonts with more letters than the built-in fonts of PDF."""
 
     def __init__(self, title: str, issued_at: str) -> None:
         super().__init__(format="A4")
         self.issued = datetime.fromisoformat(issued_at)
-        self._name = title
         fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")
         for family, style, file in ((FAMILY, "", FAMILY), (FAMILY, "B", f"{FAMILY}-Bold"), (EXACT, "", EXACT)):
             self.add_font(family, style, fonts / f"{file}.ttf")
@@ -77,29 +71,29 @@ class _Paper(FPDF):
         self.add_page()
 
     def footer(self) -> None:
-        """The number of the page, at its foot."""
+        """Write the page number."""
         self.set_y(-MARGIN + 4)
         self._write_with(FAMILY, 8, SOFT)
-        self.cell(0, 5, f"{self._name}, page {self.page_no()}", align="C")
+        self.cell(0, 5, f"{self.title}, page {self.page_no()}", align="C")
 
-    def line_of(self, text: str, size: float, colour: tuple[int, int, int] = INK, *, bold: bool = False) -> None:
-        """Text on lines of its own."""
+    def paragraph(self, text: str, size: float, colour: tuple[int, int, int] = INK, *, bold: bool = False) -> None:
+        """Write text as a paragraph."""
         self._write_with(FAMILY, size, colour, bold=bold)
         self.multi_cell(0, size * 0.5, text, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
     def heading(self, title: str, note: str = "") -> None:
-        """A title that does not stand alone at the end of a page, with a word on what follows."""
+        """Write a title and a note, on a new page if only the title would fit on this one."""
         if self.will_page_break(32):
             self.add_page()
         self.ln(5)
-        self.line_of(title, 12.5, bold=True)
+        self.paragraph(title, 12.5, bold=True)
         self.ln(0.5)
         if note:
-            self.line_of(note, SMALL, SOFT)
+            self.paragraph(note, SMALL, SOFT)
         self.ln(1)
 
     def facts(self, section: Section, more: str = "") -> None:
-        """A section of labels and values."""
+        """Write a section of labels and values."""
         self.heading(section.title, f"{section.note} {more}".strip())
         exact, label = FontFace(family=EXACT, size_pt=SMALL - 0.5), FontFace(color=SOFT)
         self._write_with(FAMILY, SMALL, INK)
@@ -110,7 +104,7 @@ class _Paper(FPDF):
                 line.cell(row.value, style=exact if row.exact else None)
 
     def checks(self, rows: Sequence[tuple[tuple[str, ...], bool]]) -> None:
-        """The table of what was measured."""
+        """Write the table of checks."""
         self._write_with(FAMILY, SMALL - 0.5, INK)
         aligned = ("LEFT", *["RIGHT"] * (len(COLUMNS) - 2), "LEFT")
         with self._table((36, 11, 19, 18, 10, 13), aligned, headings=True) as table:
@@ -122,7 +116,7 @@ class _Paper(FPDF):
                 line.cell(cells[-1], style=FontFace(color=GOOD if passed else BAD))
 
     def promises(self, title: str, lines: Sequence[str]) -> None:
-        """A list of sentences."""
+        """Write a list of sentences."""
         self.heading(title)
         for text in lines:
             self._write_with(FAMILY, TEXT, INK)

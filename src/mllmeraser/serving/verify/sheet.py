@@ -1,4 +1,4 @@
-"""What a signed certificate says, in words: the one content of its page and of its PDF."""
+"""The text of a signed certificate, shared by its HTML page and its PDF."""
 
 from __future__ import annotations
 
@@ -11,36 +11,32 @@ from mllmeraser.samples.errors import InputError
 
 TITLES = {
     "forget_decisions": "The decision acts on prompts about the subjects",
-    "forget_answers": "What the model told about them is gone",
-    "forget_gibberish": "Answers about them that are no language",
-    "rest_unchanged": "What was not to be forgotten about them is answered as before",
+    "forget_answers": "The model's answers about them are gone",
+    "forget_gibberish": "Answers about them that are not language",
+    "rest_unchanged": "Their other attributes: answered as before",
     "neighbours_unchanged": "The people most like them: answered as before",
     "retain_unchanged": "Other people: answered as before",
-    "general_unchanged": "Prompts about nobody: answered as before",
+    "general_unchanged": "Prompts about no person: answered as before",
     "perception_unchanged": "What their pictures show: answered as before",
     "false_alarms": "The decision acts where it should not",
-    "detached_identical": "Taken off, the model is as it was, bit for bit",
+    "detached_identical": "After removal the model is unchanged, bit for bit",
 }
-COLUMNS = ("Check", "Share", "Interval", "Asked for", "Prompts", "Result")
+COLUMNS = ("Check", "Share", "Interval", "Required", "Prompts", "Result")
 CHECKABLE = "mllmeraser certificate check certificate.json --key public_key.pem"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table of facts; `exact` is one to be compared letter by letter."""
+    """A line of a table of facts; `exact` marks a value to be compared letter by letter."""
 
     label: str
     value: str
     exact: bool = False
 
-    def __post_init__(self) -> None:
-        """Check that both are text; raises TypeError."""
-        _check_text(self.label, self.value)
-
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with a table of facts and a word on them."""
+    """A heading, a note and a table of facts."""
 
     key: str
     title: str
@@ -50,11 +46,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A certificate in words.
-
-    Attributes:
-        checks: For each check, what stands in `COLUMNS`, and whether it passed.
-    """
+    """The text of a certificate. `checks` holds the cells under `COLUMNS` of each check, and whether it passed."""
 
     id: str
     issuer: str
@@ -68,18 +60,20 @@ class Sheet:
     signature: Section
 
     def __post_init__(self) -> None:
-        """Check that what is shown is text; raises TypeError."""
         cells = [cell for line, _ in self.checks for cell in line]
-        _check_text(self.id, self.issuer, *cells, *self.promised, *self.not_promised)
+        rows = [*self.requested.rows, *self.eraser.rows, *self.signature.rows]
+        texts = [*cells, *(row.label for row in rows), *(row.value for row in rows), *self.promised, *self.not_promised]
+        if not all(isinstance(text, str) for text in (self.id, self.issuer, *texts)):
+            raise TypeError("a value that has to be text is not")
 
     @property
     def title(self) -> str:
-        """Of the document."""
+        """Title of the document."""
         return f"Certificate of erasure {self.id[:12]}"
 
     @property
     def issued(self) -> str:
-        """By whom, as the beginning of a line that ends with when."""
+        """Start of the line that ends with the time of issue."""
         return f"Issued by {self.issuer}, " if self.issuer else "Issued "
 
     @property
@@ -91,54 +85,35 @@ class Sheet:
 
 
 def sheet_of(document: Mapping[str, Any]) -> Sheet:
-    """The words of a certificate as `sign` returns it.
+    """The text of a certificate.
 
     Raises:
-        InputError: It is none.
+        InputError: If the document is not a certificate as `sign` returns it.
     """
     try:
-        erasure, measured, signed = document["erasure"], document["measured"], document["signed_with"]
+        measured = document["measured"]
         return Sheet(
-            id=erasure["id"],
+            id=document["erasure"]["id"],
             issuer=document["issuer"],
-            issued_at=_moment(document["issued_at"]),
+            issued_at=_with_zone(document["issued_at"]),
             passed=measured["passed"] is True,
-            requested=_requested(erasure, document["requested"]),
+            requested=_requested(document["erasure"], document["requested"]),
             eraser=_eraser(measured),
             checks=tuple((_check(check), check["passed"] is True) for check in measured["checks"]),
             promised=tuple(document["promised"]),
             not_promised=tuple(document["not_promised"]),
-            signature=Section(
-                "signature",
-                "Signature",
-                "This shows the content of a signed file. It is the file that can be checked:",
-                (
-                    Row("Algorithm", signed["algorithm"]),
-                    Row("Key", signed["key_id"], exact=True),
-                    Row("Signature", document["signature"], exact=True),
-                ),
-            ),
+            signature=_signature(document),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"this is no signed certificate ({type(error).__name__}: {error})") from None
 
 
-def percent(share: float | None) -> str:
-    """A share as a percentage; a dash for None."""
+def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def _check_text(*values: object) -> None:
-    if not all(isinstance(value, str) for value in values):
-        raise TypeError("something that is to be text is none")
-
-
-def _moment(text: str) -> str:
-    """A moment, as it stands there: a PDF states it in its own way too.
-
-    Raises:
-        ValueError: It is none, or its time zone is not known.
-    """
+def _with_zone(text: str) -> str:
+    """Return a time unchanged; raises ValueError without a time zone, which the PDF needs."""
     if datetime.fromisoformat(text).tzinfo is None:
         raise ValueError("the time of issue has no time zone")
     return text
@@ -149,7 +124,7 @@ def _requested(erasure: Mapping[str, Any], digests: Mapping[str, str]) -> Sectio
     times = (("Requested", erasure["requested_at"]), ("In force since", erasure["active_since"]))
     rows += [Row(label, at) for label, at in times if at]
     rows += [Row(label.replace("_", " ").capitalize(), text, exact=True) for label, text in sorted(digests.items())]
-    note = "The request itself is not shown. Its digests are salted: they can be compared, not traced back."
+    note = "The request itself is not shown. Its digests are salted: they can be compared, but not reversed."
     return Section("requested", "What was requested", note, tuple(rows))
 
 
@@ -161,16 +136,26 @@ def _eraser(measured: Mapping[str, Any]) -> Section:
         Row("Fingerprint of the model", measured["fingerprint"], exact=True),
         Row("Measured with", how),
     )
-    return Section("eraser", "Eraser and model", "What follows holds for this eraser on this model alone.", rows)
+    return Section("eraser", "Eraser and model", "The results hold only for this eraser on this model.", rows)
+
+
+def _signature(document: Mapping[str, Any]) -> Section:
+    rows = (
+        Row("Algorithm", document["signed_with"]["algorithm"]),
+        Row("Key", document["signed_with"]["key_id"], exact=True),
+        Row("Signature", document["signature"], exact=True),
+    )
+    note = "This shows the content of a signed file. To check that file:"
+    return Section("signature", "Signature", note, rows)
 
 
 def _check(check: Mapping[str, Any]) -> tuple[str, ...]:
     exact = check["name"] == "detached_identical"
     return (
         TITLES.get(check["name"], check["name"]),
-        percent(check["value"]),
-        "–" if exact else f"{percent(check['low'])} to {percent(check['high'])}",
-        f"{'at most' if check['at_most'] else 'at least'} {percent(check['threshold'])}",
+        _percent(check["value"]),
+        "–" if exact else f"{_percent(check['low'])} to {_percent(check['high'])}",
+        f"{'at most' if check['at_most'] else 'at least'} {_percent(check['threshold'])}",
         str(check["n"]),
         "passed" if check["passed"] else "not passed",
     )

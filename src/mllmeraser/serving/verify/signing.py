@@ -8,20 +8,13 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization as forms
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-    load_pem_public_key,
-)
 
 from mllmeraser.samples.errors import InputError
 
@@ -32,10 +25,10 @@ SIGNED_WITH, SIGNATURE = "signed_with", "signature"
 
 
 def canonical_json(content: Mapping[str, Any]) -> bytes:
-    """The one way to write `content`: keys sorted, no blanks, UTF-8.
+    """The canonical JSON of `content`: sorted keys, no blanks, UTF-8.
 
     Raises:
-        InputError: It holds something that JSON does not have, such as NaN.
+        InputError: If JSON cannot express a value, such as NaN.
     """
     try:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -48,7 +41,7 @@ def sign(content: Mapping[str, Any], key: Ed25519PrivateKey) -> dict[str, Any]:
     """`content` with `signed_with` (algorithm and id of the public key) and the `signature` over both.
 
     Raises:
-        InputError: It is signed already, or is no JSON.
+        InputError: If it is already signed, or cannot be written as JSON.
     """
     if SIGNATURE in content or SIGNED_WITH in content:
         raise InputError("the content is signed already")
@@ -57,16 +50,14 @@ def sign(content: Mapping[str, Any], key: Ed25519PrivateKey) -> dict[str, Any]:
 
 
 def is_signed_by(document: Mapping[str, Any], public_key: Ed25519PublicKey) -> bool:
-    """Whether the signature of a document is that of the key over all else that stands in it.
+    """Whether the document has a valid signature of this key over everything else in it.
 
     Raises:
-        InputError: The document is no JSON.
+        InputError: If the document cannot be written as JSON.
     """
     content = {name: value for name, value in document.items() if name != SIGNATURE}
-    if content.get(SIGNED_WITH) != {"algorithm": ALGORITHM, "key_id": key_id(public_key)}:
-        return False
     signature = _from_base64(document.get(SIGNATURE))
-    if signature is None:
+    if content.get(SIGNED_WITH) != {"algorithm": ALGORITHM, "key_id": key_id(public_key)} or signature is None:
         return False
     try:
         public_key.verify(signature, canonical_json(content))
@@ -76,61 +67,52 @@ def is_signed_by(document: Mapping[str, Any], public_key: Ed25519PublicKey) -> b
 
 
 def read_json(text: str | bytes, what: str) -> dict[str, Any]:
-    """A JSON object; `what` names it in errors.
+    """Parse a JSON object. Errors call it `what`.
 
     Raises:
-        InputError: It is none, a name stands in it twice (two programs could then read two things), or it holds NaN.
+        InputError: If it is not a JSON object, holds NaN, or holds a name twice, which programs read differently.
     """
     try:
-        found = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_no_constant)
+        content = json.loads(text, object_pairs_hook=_unique_names, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{what} is no JSON ({error})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise InputError(f"{what} is no JSON object")
-    return found
-
-
-# -- keys ------------------------------------------------------------------------------------------------
+    return content
 
 
 def key_id(key: Ed25519PublicKey) -> str:
     """Short name of a public key: 16 hex digits of SHA-256 over its raw bytes."""
-    return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
 def load_signing_key(pem: Path | None = None, environment: Mapping[str, str] | None = None) -> Ed25519PrivateKey:
-    """The private key of a PEM file, or of the variable `MLLMERASER_SIGNING_KEY` (base64 of the 32 raw bytes).
+    """Load the private key from a PEM file, or from `MLLMERASER_SIGNING_KEY` (base64 of the 32 raw bytes).
 
     Raises:
-        InputError: There is neither, or it is no such key. The message never holds any of it.
+        InputError: If there is no key, or it is not an Ed25519 key. The message never holds any part of it.
     """
     if pem is not None:
-        try:
-            key = load_pem_private_key(_read(pem), password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise InputError(f"{pem}: not an unencrypted private key in PEM form") from None
+        key = _load_pem(pem, lambda data: forms.load_pem_private_key(data, password=None), "an unencrypted private key")
         if not isinstance(key, Ed25519PrivateKey):
             raise InputError(f"{pem}: not an Ed25519 key: make one with mllmeraser certificate key")
         return key
-    text = (os.environ if environment is None else environment).get(KEY_VARIABLE, "")
-    if not text.strip():
+    text = (os.environ if environment is None else environment).get(KEY_VARIABLE, "").strip()
+    if not text:
         raise InputError(f"no signing key: set {KEY_VARIABLE}, or make a key with mllmeraser certificate key")
-    raw = _from_base64(text.strip())
+    raw = _from_base64(text)
     if raw is None or len(raw) != 32:
         raise InputError(f"{KEY_VARIABLE} has to be base64 of the 32 bytes of an Ed25519 key")
     return Ed25519PrivateKey.from_private_bytes(raw)
 
 
 def load_public_key(pem: Path) -> Ed25519PublicKey:
-    """The public key of a PEM file.
+    """Load the public key from a PEM file.
 
     Raises:
-        InputError: It is none, or of another kind.
+        InputError: If it is not a public Ed25519 key.
     """
-    try:
-        key = load_pem_public_key(_read(pem))
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise InputError(f"{pem}: not a public key in PEM form") from None
+    key = _load_pem(pem, forms.load_pem_public_key, "a public key")
     if not isinstance(key, Ed25519PublicKey):
         raise InputError(f"{pem}: not an Ed25519 key")
     return key
@@ -138,30 +120,30 @@ def load_public_key(pem: Path) -> Ed25519PublicKey:
 
 def public_pem(key: Ed25519PublicKey) -> bytes:
     """A public key in PEM form."""
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return key.public_bytes(forms.Encoding.PEM, forms.PublicFormat.SubjectPublicKeyInfo)
 
 
 def write_new_key(folder: Path) -> tuple[Path, Path, str]:
-    """Make a key; write `signing_key.pem`, for its owner's eyes alone, and `public_key.pem`.
+    """Create a key. Write `signing_key.pem`, readable only by its owner, and `public_key.pem`.
 
     Returns:
         Both files, and the id of the key.
 
     Raises:
-        InputError: One of the files exists (a key is never replaced), or cannot be written.
+        InputError: If one of the files exists (keys are never replaced) or cannot be written.
     """
     key, private, public = Ed25519PrivateKey.generate(), folder / PRIVATE_FILE, folder / PUBLIC_FILE
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    secret = key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption())
     for file in (private, public):
         if os.path.lexists(file):
             raise InputError(f"{file} exists, and a key is never replaced: choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".key-", dir=folder) as beside:
-            made = Path(beside)
-            _write_once(made / PRIVATE_FILE, secret, 0o600)
-            _write_once(made / PUBLIC_FILE, public_pem(key.public_key()), 0o644)
-            _put_both(made, folder)
+        with tempfile.TemporaryDirectory(prefix=".key-", dir=folder) as scratch:
+            complete = Path(scratch)
+            _write_once(complete / PRIVATE_FILE, secret, 0o600)
+            _write_once(complete / PUBLIC_FILE, public_pem(key.public_key()), 0o644)
+            _link_both(complete, folder)
     except OSError as error:
         raise InputError(f"{folder}: the key cannot be written ({error.strerror or error})") from None
     return private, public, key_id(key.public_key())
@@ -171,48 +153,48 @@ def _write_once(file: Path, data: bytes, mode: int) -> None:
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as target:
         target.write(data)
         target.flush()
-        os.fsync(target.fileno())  # some disks say only here that they are full
+        os.fsync(target.fileno())  # some disks report only here that they are full
 
 
-def _put_both(made: Path, folder: Path) -> None:
-    """Give whole files their names in `folder`, both or neither; a link, unlike a move, replaces nothing.
+def _link_both(complete: Path, folder: Path) -> None:
+    """Link both complete files into `folder`, or neither. Unlike a move, a link never replaces a file.
 
-    The public one is first: should all end in between, what is left there was never used.
+    The public key comes first. If the process dies in between, the key that remains was never used.
     """
-    os.link(made / PUBLIC_FILE, folder / PUBLIC_FILE)
+    os.link(complete / PUBLIC_FILE, folder / PUBLIC_FILE)
     try:
-        os.link(made / PRIVATE_FILE, folder / PRIVATE_FILE)
+        os.link(complete / PRIVATE_FILE, folder / PRIVATE_FILE)
     except BaseException:
         (folder / PUBLIC_FILE).unlink()
         raise
 
 
-def _read(file: Path) -> bytes:
+def _load_pem(file: Path, load: Callable[[bytes], Any], what: str) -> Any:
     try:
-        return file.read_bytes()
+        return load(file.read_bytes())
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise InputError(f"{file}: not {what} in PEM form") from None
 
 
 def _from_base64(text: object) -> bytes | None:
-    """The bytes, if the text is base64 written in the one usual way."""
-    if not isinstance(text, str):
-        return None
+    """The bytes of a text in canonical base64; None for anything else."""
     try:
-        raw = base64.b64decode(text, validate=True)
+        raw = base64.b64decode(text, validate=True) if isinstance(text, str) else None
     except (binascii.Error, ValueError):
         return None
-    return raw if base64.b64encode(raw).decode() == text else None
+    return raw if raw is not None and base64.b64encode(raw).decode() == text else None
 
 
-def _without_doubles(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _unique_names(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
-            raise ValueError(f"{name!r} stands in it twice")
-        found[name] = value
-    return found
+        if name in content:
+            raise ValueError(f"it holds {name!r} twice")
+        content[name] = value
+    return content
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,8 +1,7 @@
-"""verify(model, eraser, request) -> Verification: is it forgotten, and is everything else as it was?"""
+"""verify(model, eraser, request) -> Verification: are the subjects forgotten, and is everything else unchanged?"""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,39 +17,35 @@ from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import Person, World
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.samples.errors import InputError
-from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.progress import Progress, counting
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
 from mllmeraser.serving.spans import span
-from mllmeraser.serving.verify import held_back
+from mllmeraser.serving.verify import fresh_prompts as fresh
 from mllmeraser.serving.verify.checks import Check, all_checks
-from mllmeraser.serving.verify.facts import Asked
+from mllmeraser.serving.verify.facts import AnswerPair
 from mllmeraser.serving.verify.general import general_prompts, perception_prompts
-from mllmeraser.serving.verify.held_back import Sizes
-from mllmeraser.serving.verify.neighbours import nearest
-from mllmeraser.serving.verify.steps import Steps
 from mllmeraser.serving.verify.thresholds import Thresholds
 from mllmeraser.version import __version__
 
 BATCH = 32
 LONGEST = 24
 PROBES = 16
-_STAND_IN = Sample("Nothing is asked here.", id="stand-in")
+NAME_GATE, FACE_GATE = 0, 2
+"""Positions of the gates for names and for faces among the read layers of an eraser with subject gates."""
+_PLACEHOLDER = Sample("Nothing is asked here.", id="stand-in")
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The result of a verification. It names nobody and quotes nothing.
+    """The result of a verification, without personal data.
 
     Attributes:
-        passed: Whether every check did.
-        checks: What was measured.
-        seconds: How long it took.
-        version: Of the package.
-        model: Name of the model.
-        fingerprint: Of the model.
+        version: Version of this package.
+        model: Name of the model, without folders.
+        fingerprint: Fingerprint of the model.
         eraser: Digest of the eraser.
-        seed: Of the prompts.
+        seed: Seed of the prompts.
     """
 
     passed: bool
@@ -62,38 +57,21 @@ class Verification:
     eraser: str
     seed: int
 
-    @property
-    def failures(self) -> list[str]:
-        """One line for every check that did not pass."""
-        return [f"{check.name}: {check.reason}" for check in self.checks if not check.passed]
-
-    def check(self, name: str) -> Check:
-        """The check of a name.
-
-        Raises:
-            KeyError: There is none.
-        """
-        return {check.name: check for check in self.checks}[name]
-
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Verification:
-        """A verification from what `as_dict` or `to_json` gave, as a ledger keeps it.
+        """The inverse of `as_dict`, for the values in a ledger.
 
         Raises:
-            InputError: It is none.
+            InputError: If the values are not those of a verification.
         """
         try:
             return cls(**{**values, "checks": tuple(Check(**check) for check in values["checks"])})
         except (KeyError, TypeError) as error:
-            raise InputError(f"this is no verification ({error})") from None
+            raise InputError(f"this is not a verification ({error})") from None
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain data."""
+        """Plain data."""
         return {**asdict(self), "checks": [asdict(check) for check in self.checks]}
-
-    def to_json(self) -> str:
-        """As JSON, indented."""
-        return json.dumps(self.as_dict(), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 @span("verify")
@@ -105,41 +83,35 @@ def verify(
     thresholds: Thresholds | None = None,
     retain: Sequence[Sample] | None = None,
     seed: int = 0,
-    sizes: Sizes | None = None,
+    sizes: fresh.Sizes | None = None,
     progress: Progress | None = None,
 ) -> Verification:
-    """Measure an eraser on prompts that it was not fitted on, against what the bare model says.
+    """Measure an eraser against the bare model, on prompts that it was not fitted on.
 
-    The request is the one the user wrote, as it was given to `erase`: not expanded. Why none of the prompts was used
-    for the fit is told at the head of `held_back`: wordings of the pool `test` where the fit has those of `train`,
-    fresh views and newly drawn pictures, and whatever the completed request holds is dropped. Nothing true about the
-    subjects is known, so what counts as forgotten is an answer that differs from the bare model's and repeats none of
-    the facts that the bare model gave (`facts`).
+    `fresh_prompts` explains why the fit has seen none of them. An answer counts as forgotten if it differs from the
+    bare model's and repeats none of the facts that the bare model told (`facts`).
 
     Args:
-        model: The model, with nothing attached.
-        eraser: The candidate.
-        request: What it is to forget.
-        thresholds: What is asked for; None: the defaults.
-        retain: More prompts whose answers must not change, asked as they are: the fit must not have seen them. Beside
-            them fresh views of the request's own retain pictures, and the shipped people, are always asked.
-        seed: Of the prompts; another seed asks other ones.
-        sizes: How much is asked; None: some 450 prompts.
-        progress: Told how far the work is: `read the gate` and `answers`.
-
-    The model must answer nobody else meanwhile: a model does one forward pass at a time.
+        model: The model, with nothing attached. It must serve no other requests during the verification.
+        eraser: The eraser to measure.
+        request: The user's request as passed to `erase`, not expanded.
+        thresholds: The bounds; None means the defaults.
+        retain: More prompts with answers that must not change, asked unchanged. The fit must not have seen them. Fresh
+            views of the request's own retain pictures and the shipped people are always asked.
+        seed: Seed of the prompts.
+        sizes: How many prompts to ask; None means some 450.
+        progress: Receives the stages `read the gate` and `answers`.
 
     Raises:
-        ArtifactError: The eraser was made for another model.
-        InputError: The request gives nothing fresh to ask: it has neither a picture nor a name.
+        ArtifactError: If the eraser was made for another model.
+        InputError: If the request has neither a picture nor a name, so that no fresh prompt can be made.
     """
     began = time.perf_counter()
-    bounds, chosen = thresholds or Thresholds(), sizes or Sizes()
     eraser.check_model(model)
     request.validate()
-    groups = _prompts(model, eraser, request, retain or (), seed, chosen, progress)
-    asked, identical = _ask(model, eraser, groups, progress)
-    checks = all_checks(asked, decides=_decides(eraser), identical=identical, bounds=bounds)
+    groups = _prompts(model, eraser, request, retain or (), seed, sizes or fresh.Sizes(), progress)
+    answers, identical = _ask(model, eraser, groups, progress)
+    checks = all_checks(answers, decides=_decides(eraser), identical=identical, bounds=thresholds or Thresholds())
     return Verification(
         passed=all(check.passed for check in checks),
         checks=tuple(checks),
@@ -153,15 +125,12 @@ def verify(
 
 
 def _label(name: str) -> str:
-    """The name of a model without the folders above it: they are nobody else's business."""
+    """The name of a model without the folders above it, which are private."""
     return name if name.count("/") <= 1 and not name.startswith(("/", ".", "~")) else Path(name).name
 
 
 def _decides(eraser: Eraser) -> bool:
     return eraser.config.policy.phi == "threshold"
-
-
-# -- what is asked ---------------------------------------------------------------------------------------
 
 
 def _prompts(
@@ -170,77 +139,87 @@ def _prompts(
     request: Request,
     retain: Sequence[Sample],
     seed: int,
-    sizes: Sizes,
+    sizes: fresh.Sizes,
     progress: Progress | None,
 ) -> dict[str, list[Sample]]:
-    """Prompts by group, without any that the fit starts from."""
+    """Prompts by group, without those of the completed request."""
     completed = _completed(request, model)
     subjects = [replace(own, names=full.names) for own, full in zip(request.subjects, completed.subjects, strict=True)]
-    known = held_back.known_people(World("dev"), [name for subject in subjects for name in subject.names])
-    near = nearest(model, eraser, known, seed, sizes.neighbours, by_name=_faceless(request), progress=progress)
+    known = fresh.known_people(World("dev"), [name for subject in subjects for name in subject.names])
+    by_name = all(sample.image is None for sample in request.forget)
+    near = _nearest(model, eraser, known, seed, sizes.neighbours, by_name=by_name, progress=progress)
+    some = Stream("verification", seed, "people").shuffle(list(known))[: sizes.people]
     groups = {
-        "forget": held_back.forget_prompts(subjects, seed, sizes),
-        "rest": held_back.kept_prompts(subjects, seed, sizes),
+        "forget": fresh.forget_prompts(subjects, seed, sizes),
+        "rest": fresh.rest_prompts(subjects, seed, sizes),
         "neighbours": _people(near, Stream("verification", seed, "near"), sizes.neighbour_prompts),
         "retain": [
             *retain,
-            *held_back.given_prompts(request.retain, seed, sizes.people),
-            *_people(_some(known, seed, sizes.people), Stream("verification", seed, "retain"), sizes.prompts),
+            *fresh.own_retain_prompts(request.retain, seed, sizes.people),
+            *_people(some, Stream("verification", seed, "retain"), sizes.prompts),
         ],
         "general": general_prompts(known, seed, sizes.general),
-        "perception": perception_prompts(held_back.subject_views(subjects, seed, sizes.views), seed, sizes.perception),
+        "perception": perception_prompts(fresh.subject_views(subjects, seed, sizes.views), seed, sizes.perception),
     }
     seen = {s.digest() for s in (*completed.forget, *completed.retain, *completed.strangers)}
-    groups = {name: held_back.unseen(samples, seen) for name, samples in groups.items()}
+    groups = {name: fresh.unseen(samples, seen) for name, samples in groups.items()}
     if not groups["forget"]:
-        raise InputError("nothing can be asked that the fit has not seen: give a picture or a name of each subject")
+        raise InputError("the verification has no fresh prompts: give a picture or a name of each subject")
     return groups
 
 
 def _completed(request: Request, model: MultimodalModel) -> Request:
-    """The request as `erase` completes it, names that the model tells included, without the shipped sets.
+    """The request as `erase` completes it, with names that the model tells, but without the shipped sets.
 
-    Those are long to draw and need no comparison: their wordings are all of the pool `train`.
+    These sets are slow to draw, and all their wordings are of the pool `train`.
     """
-    there = replace(request, retain=request.retain or (_STAND_IN,), strangers=request.strangers or (_STAND_IN,))
-    return complete(there, model).request
+    filled = replace(request, retain=request.retain or (_PLACEHOLDER,), strangers=request.strangers or (_PLACEHOLDER,))
+    return complete(filled, model).request
 
 
-def _faceless(request: Request) -> bool:
-    """Whether a request shows nobody, so that its subjects have names and no faces."""
-    return all(sample.image is None for sample in request.forget)
+def _nearest(
+    model: MultimodalModel,
+    eraser: Eraser,
+    people: Sequence[Person],
+    seed: int,
+    n: int,
+    *,
+    by_name: bool,
+    progress: Progress | None,
+) -> list[Person]:
+    """The `n` retained people that the eraser is most likely to take for its subjects, the nearest first.
 
-
-def _some(known: Sequence[Person], seed: int, n: int) -> list[Person]:
-    return Stream("verification", seed, "people").shuffle(list(known))[:n]
+    One prompt about each is scored: over a new picture by the face gate, or, with `by_name` (a request without
+    pictures), in text by the name gate. An eraser without these gates ranks by its score.
+    """
+    stream = Stream("verification", seed, "candidates")
+    prompts = [fresh.person_prompts(person, stream.child(person.key), 2)[1 if by_name else 0] for person in people]
+    readings = read_gate(model, eraser, prompts, progress=progress)
+    scores = readings.pooled
+    if eraser.config.policy.pooling == "subject":
+        scores = readings.layers[eraser.config.read_layers[NAME_GATE if by_name else FACE_GATE]].amax(-1)
+    return [people[row] for row in scores.argsort(descending=True)[:n].tolist()]
 
 
 def _people(people: Sequence[Person], stream: Stream, n: int) -> list[Sample]:
-    return [sample for person in people for sample in held_back.person_prompts(person, stream.child(person.key), n)]
-
-
-# -- asking ----------------------------------------------------------------------------------------------
+    return [sample for person in people for sample in fresh.person_prompts(person, stream.child(person.key), n)]
 
 
 def _ask(
     model: MultimodalModel, eraser: Eraser, groups: dict[str, list[Sample]], progress: Progress | None
-) -> tuple[dict[str, list[Asked]], bool]:
-    """Answers without and with the eraser and its decisions; whether detaching left the logits as they were."""
+) -> tuple[dict[str, list[AnswerPair]], bool]:
+    """Answers and decisions by group, and whether the logits after detaching equal those before."""
     samples = [sample for group in groups.values() for sample in group]
     probes = samples[:: max(1, len(samples) // PROBES)][:PROBES]
-    steps = Steps(progress, "answers", 2 * len(samples))
+    count = counting(progress, "answers", 2 * len(samples))
     logits = model.next_token_logits(probes, batch_size=BATCH)
-    before = model.generate(samples, max_new_tokens=LONGEST, batch_size=BATCH, progress=steps.add)
+    before = model.generate(samples, max_new_tokens=LONGEST, batch_size=BATCH, progress=count)
     with eraser.attached(model):
-        after = model.generate(samples, max_new_tokens=LONGEST, batch_size=BATCH, progress=steps.add)
-    fired = _fired(model, eraser, samples, progress)
+        after = model.generate(samples, max_new_tokens=LONGEST, batch_size=BATCH, progress=count)
+    fired = [False] * len(samples)
+    if _decides(eraser):
+        scores = read_gate(model, eraser, samples, batch_size=BATCH, progress=progress).pooled
+        fired = (scores > (eraser.config.threshold or 0.0)).tolist()
     identical = torch.equal(logits, model.next_token_logits(probes, batch_size=BATCH))
     rows = iter(zip(samples, before, after, fired, strict=True))
-    return {name: [Asked(*next(rows)) for _ in group] for name, group in groups.items()}, identical
-
-
-def _fired(model: MultimodalModel, eraser: Eraser, samples: Sequence[Sample], progress: Progress | None) -> list[bool]:
-    if not _decides(eraser):
-        return [False] * len(samples)
-    pooled = read_gate(model, eraser, samples, batch_size=BATCH, progress=progress).pooled
-    return [bool(one) for one in pooled > (eraser.config.threshold or 0.0)]
+    return {name: [AnswerPair(*next(rows)) for _ in group] for name, group in groups.items()}, identical

@@ -37,35 +37,17 @@ POSTGRESQL_TRIGGERS = (
 )
 
 
-def upgrade() -> None:
-    """Create everything, with a head before the first event."""
-    _record()
-    _entries()
-    _other_tables()
-    postgresql = op.get_bind().dialect.name == "postgresql"
-    for statement in POSTGRESQL_TRIGGERS if postgresql else SQLITE_TRIGGERS:
-        op.execute(statement)
-
-
-def downgrade() -> None:
-    """Drop everything."""
-    for table in ("servers", "keys", "artifacts", "inputs", "entries", "events", "head"):
-        op.drop_table(f"ledger_{table}")
-    if op.get_bind().dialect.name == "postgresql":
-        op.execute("DROP FUNCTION ledger_events_refuse()")
-
-
 def _columns(*, nullable: bool = False, **types: Any) -> list[sa.Column[Any]]:
     """Columns by name. They may be NULL only if `nullable`."""
     return [sa.Column(name, type_, nullable=nullable) for name, type_ in types.items()]
 
 
-def _record() -> None:
-    digest, name, time = sa.String(64), sa.String(64), sa.String(32)
+def upgrade() -> None:
+    """Create everything, with a head before the first event."""
     head = op.create_table(
         "ledger_head",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-        *_columns(seq=sa.Integer, hash=digest, version=sa.Integer, in_force=digest, salt=sa.String(64)),
+        *_columns(seq=sa.Integer, hash=sa.String(64), version=sa.Integer, in_force=sa.String(64), salt=sa.String(64)),
         sa.CheckConstraint("id = 1", name="ledger_head_one"),
     )
     empty = hashlib.sha256(b"[]").hexdigest()
@@ -74,16 +56,13 @@ def _record() -> None:
     op.create_table(
         "ledger_events",
         sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
-        *_columns(at=time, actor=sa.Text, action=name),
+        *_columns(at=sa.String(32), actor=sa.Text, action=sa.String(64)),
         sa.Column("about", sa.String(32)),
-        *_columns(details=sa.Text, version=sa.Integer, in_force=digest),
-        sa.Column("row_digest", digest),
-        *_columns(previous=digest, hash=digest),
+        *_columns(details=sa.Text, version=sa.Integer, in_force=sa.String(64)),
+        sa.Column("row_digest", sa.String(64)),
+        *_columns(previous=sa.String(64), hash=sa.String(64)),
     )
     op.create_index("ix_ledger_events_about", "ledger_events", ["about"])
-
-
-def _entries() -> None:
     op.create_table(
         "ledger_entries",
         sa.Column("id", sa.String(32), primary_key=True),
@@ -106,9 +85,6 @@ def _entries() -> None:
     )
     op.create_index("ix_ledger_entries_state", "ledger_entries", ["state"])
     op.create_index("ix_ledger_entries_artifact_digest", "ledger_entries", ["artifact_digest"])
-
-
-def _other_tables() -> None:
     op.create_table(
         "ledger_inputs",
         sa.Column("entry", sa.String(32), sa.ForeignKey("ledger_entries.id"), primary_key=True),
@@ -133,3 +109,14 @@ def _other_tables() -> None:
         sa.Column("server", sa.String(128), primary_key=True),
         *_columns(version=sa.Integer, ready=sa.Boolean, seen_at=sa.String(32)),
     )
+    postgresql = op.get_bind().dialect.name == "postgresql"
+    for statement in POSTGRESQL_TRIGGERS if postgresql else SQLITE_TRIGGERS:
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    """Drop everything."""
+    for table in ("servers", "keys", "artifacts", "inputs", "entries", "events", "head"):
+        op.drop_table(f"ledger_{table}")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION ledger_events_refuse()")

@@ -16,18 +16,18 @@ from mllmeraser.samples.expansion import ExpansionSettings
 from mllmeraser.samples.images import pixel_digest
 from mllmeraser.samples.questions import default_library
 from mllmeraser.samples.sample import Sample
-from mllmeraser.serving.verify.general import general_prompts, perception_prompts
-from mllmeraser.serving.verify.held_back import (
+from mllmeraser.serving.verify.fresh_prompts import (
     FACTS,
     Sizes,
     forget_prompts,
-    given_prompts,
-    kept_prompts,
     known_people,
+    own_retain_prompts,
     person_prompts,
+    rest_prompts,
     subject_views,
     unseen,
 )
+from mllmeraser.serving.verify.general import general_prompts, perception_prompts
 from tiny import picture
 
 
@@ -133,14 +133,14 @@ def test_many_subjects_share_and_each_is_asked_about() -> None:
 def test_of_a_partly_forgotten_person_the_rest_is_asked_too() -> None:
     subjects = one_person(attributes=("residence", "food")).subjects
     assert {s.attribute for s in forget_prompts(subjects, 0, Sizes())} == {"residence", "food"}
-    rest = {s.attribute for s in kept_prompts(subjects, 0, Sizes())}
+    rest = {s.attribute for s in rest_prompts(subjects, 0, Sizes())}
     assert rest == set(FACTS) - {"residence", "food"}
-    assert kept_prompts(one_person().subjects, 0, Sizes()) == []
+    assert rest_prompts(one_person().subjects, 0, Sizes()) == []
 
 
 def test_given_retain_pictures_are_shown_in_fresh_views() -> None:
     given = [Sample(q, picture(i), subject=f"r{i}") for i in range(4) for q in ("Who is this?", "Where is it?")]
-    asked = given_prompts([*given, Sample("No picture?")], 0, 6)
+    asked = own_retain_prompts([*given, Sample("No picture?")], 0, 6)
     assert len(asked) == 6
     assert not {s.digest() for s in asked} & {s.digest() for s in given}
 
