@@ -13,6 +13,16 @@ TOWNS = ["Rome", "Oslo", "Riga", "Bern"]
 LETTERS = "ABCD"
 
 
+class MemoryRows:
+    """Rows that are already in memory."""
+
+    def __init__(self, data: dict[str, list[dict[str, Any]]]) -> None:
+        self.data, self.configs = data, tuple(data)
+
+    def rows(self, config: str) -> list[dict[str, Any]]:
+        return self.data[config]
+
+
 def png(shade: int) -> dict[str, Any]:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), (shade, 255 - shade, 60)).save(buffer, format="PNG")

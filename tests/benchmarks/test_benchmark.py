@@ -13,10 +13,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from mllmu_rows import JOBS, data_set
+from mllmu_rows import JOBS, MemoryRows, data_set
 
 from mllmeraser.benchmarks import Benchmark, load_benchmark, thin
-from mllmeraser.benchmarks.rows import MemoryRows
 from mllmeraser.samples import InputError, Sample
 
 

@@ -11,9 +11,8 @@ from parrot import Parrot
 
 from mllmeraser.benchmarks import Benchmark
 from mllmeraser.evaluation import evaluate, get_protocol
-from mllmeraser.evaluation.context import ContextSample, shots_of
 from mllmeraser.evaluation.context_prompts import reading_context
-from mllmeraser.evaluation.few_shot import add_context, drawn_people
+from mllmeraser.evaluation.few_shot import ContextSample, add_context, drawn_people, shots_of
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
 from tiny import picture

@@ -1,4 +1,4 @@
-"""Intervals and tests, against closed forms, simulation and statsmodels."""
+"""Intervals against closed forms, simulation and statsmodels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 
 from mllmeraser.evaluation.intervals import (
     cluster_bootstrap,
-    holm,
-    mcnemar,
     paired_difference,
     share_interval,
     wilson,
@@ -75,18 +73,6 @@ def test_share_interval_never_pretends_certainty() -> None:
     assert share_interval([True, False], ["a", "a"]) == wilson(1, 2)
 
 
-def test_mcnemar_exact() -> None:
-    a = [True] * 10 + [False] * 2 + [True] * 30
-    b = [False] * 10 + [True] * 2 + [True] * 30
-    result = mcnemar(a, b)
-    assert (result.only_a, result.only_b) == (10, 2)
-    assert result.p == pytest.approx(2 * (1 + 12 + 66) / 2**12)
-    assert mcnemar(a, a).p == 1.0
-    assert mcnemar([True] * 3000, [False] * 3000).p == pytest.approx(0.0)
-    contingency = pytest.importorskip("statsmodels.stats.contingency_tables", reason="statsmodels (extra: bench)")
-    assert result.p == pytest.approx(contingency.mcnemar([[30, 10], [2, 0]], exact=True).pvalue)
-
-
 def test_paired_difference_is_tighter_than_two_intervals() -> None:
     rng = np.random.default_rng(3)
     base = (rng.random(300) < 0.5).astype(float)
@@ -96,9 +82,3 @@ def test_paired_difference_is_tighter_than_two_intervals() -> None:
     assert difference.low <= difference.mean <= difference.high
     assert difference.mean == pytest.approx(float((better - base).mean()))
     assert difference.low > 0
-
-
-def test_holm() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []

@@ -70,8 +70,8 @@ def test_other_sets_do_not_count() -> None:
 @pytest.mark.parametrize(
     ("vanilla", "other", "said"),
     [
-        (side(1, 1, 1)[:2], side(0, 0, 0), "vanilla records hold no cloze of set forget"),
-        (side(1, 1, 1), [], "retain-only records hold no classification, generation, cloze"),
+        (side(1, 1, 1)[:2], side(0, 0, 0), "vanilla records have no cloze of set forget"),
+        (side(1, 1, 1), [], "retain-only records have no classification, generation, cloze"),
         (side(1, 1, 1) * 2, side(0, 0, 0), "two vanilla records of set forget, classification, image"),
         (side(1, 1, 1), side(0, 0, 0, protocol="official"), "differ in protocol"),
         (side(1, 1, 1), side(0, 0, 0, split="forget_10"), "differ in split"),

@@ -6,7 +6,8 @@ import pytest
 
 from mllmeraser.evaluation import OUTCOMES, classify, judge, values_of
 from mllmeraser.evaluation.gibberish import gibberish
-from mllmeraser.evaluation.letters import chosen_letter, first_letter
+from mllmeraser.evaluation.outcomes import chosen_letter
+from mllmeraser.evaluation.scores import official_correct
 from mllmeraser.samples import Sample
 
 VALUES = {"occupation": ("baker", "pilot", "judge"), "residence": ("Rome", "Oslo")}
@@ -109,9 +110,9 @@ def test_letters(answer: str, letter: str | None) -> None:
 
 
 def test_official_first_character_rule_is_what_it_is() -> None:
-    assert first_letter(" a baker") == "A"
-    assert first_letter("The answer is B") == "T"
-    assert first_letter("") == ""
+    asked = Sample("Which job?", answer="A", task="classification", options=OPTIONS)
+    assert official_correct(asked, " a baker")
+    assert not official_correct(asked, "The answer is A") and not official_correct(asked, "")
 
 
 def test_attributes_do_not_leak_into_each_other() -> None:

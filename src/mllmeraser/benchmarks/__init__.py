@@ -1,4 +1,4 @@
-"""Benchmarks: portraits and data sets in the schema of MLLMU-Bench, all read into Samples."""
+"""Benchmarks: portraits, and data sets in the schema of MLLMU-Bench, read into Samples."""
 
 from mllmeraser.benchmarks.benchmark import SETS, Benchmark, thin
 from mllmeraser.benchmarks.registry import benchmark_names, load_benchmark, register_benchmark

@@ -1,4 +1,4 @@
-"""A Benchmark: the sets of a data set as Samples, for any split and fold."""
+"""The sets of a data set as Samples, for any split and fold."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 
 from mllmeraser.benchmarks.fields import Person, get, identifier, person
 from mllmeraser.benchmarks.mllmu import Prompts, Row, evaluation_samples, flat_sample, training_samples
-from mllmeraser.benchmarks.rows import Rows, RowSource
+from mllmeraser.benchmarks.rows import Rows, RowSource, TrainingRows
 from mllmeraser.benchmarks.thinning import thin as thin
-from mllmeraser.benchmarks.training import TrainingRows
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
@@ -34,15 +33,15 @@ FOLD = re.compile(r"forget_\d{1,2}_fold(\d+)")
 
 
 class Benchmark:
-    """Forget and retain people, and everything a model is asked about them.
+    """Forget and retain people, and all questions about them.
 
     Args:
-        name: What the benchmark is called in records.
+        name: Name of the benchmark in records.
         source: Its rows.
-        prompts: Whether generation and cloze questions get a line on the answer's format. None: only for data
-            sets of others, whose questions were not written for a model trained on exactly them.
-        training: Rows in training form, one config for each forget and retain split, where they are published
-            beside the data set (`MLLMMU/baseline_train_split`); None: those of `ft_Data` alone.
+        prompts: `"instructed"` adds a line on the answer's format to generation and cloze questions. None: only for
+            other data sets than ours, because our models are trained on exactly our questions.
+        training: Rows in training form, one config for each forget and retain split
+            (`MLLMMU/baseline_train_split`); None: those of `ft_Data`.
     """
 
     def __init__(
@@ -57,12 +56,11 @@ class Benchmark:
     @property
     def splits(self) -> tuple[str, ...]:
         """The forget splits, smallest first."""
-        found = [config for config in self.source.configs if SPLIT.fullmatch(config)]
-        return tuple(sorted(found, key=_percent))
+        return tuple(sorted(filter(SPLIT.fullmatch, self.source.configs), key=_percent))
 
     @property
     def folds(self) -> int:
-        """How many folds there are: those published, else as many as leave nobody in two of them."""
+        """The number of folds: the published ones, else the largest number of disjoint ones."""
         published = [int(m.group(1)) for config in self.source.configs if (m := FOLD.fullmatch(config))]
         if published:
             return 1 + max(published)
@@ -71,7 +69,7 @@ class Benchmark:
 
     @cached_property
     def people(self) -> tuple[str, ...]:
-        """IDs of all people the model was trained on, with those of the forget splits first."""
+        """IDs of all people in the training data, with those of the forget splits first."""
         ordered = [key for split in self.splits for key in self._ids(split)]
         everybody = "Full_Set" if "Full_Set" in self.source.configs else self._retain_config(self.splits[0])
         return tuple(dict.fromkeys([*ordered, *self._ids(everybody)]))
@@ -83,30 +81,30 @@ class Benchmark:
 
     @cached_property
     def values(self) -> dict[str, tuple[str, ...]]:
-        """Every value that an attribute takes for anybody; `name` and `identity` are the names."""
-        found: dict[str, dict[str, None]] = {}
+        """All values of every attribute; those of `name` and `identity` are the names."""
+        values: dict[str, dict[str, None]] = {}
         for row in self._people_rows():
             about = person(row, "biography")
             facts = dict(about.facts) | ({"name": about.name, "identity": about.name} if about.name else {})
             for attribute, value in facts.items():
-                found.setdefault(attribute, {})[value] = None
-        return {attribute: tuple(values) for attribute, values in found.items()}
+                values.setdefault(attribute, {})[value] = None
+        return {attribute: tuple(each) for attribute, each in values.items()}
 
     @cached_property
     def _persons(self) -> dict[str, Person]:
-        """The people of the forget and retain sets (not celebrities, whose IDs may be the same), by ID."""
+        """The people of the forget and retain sets by ID, without celebrities, who may have the same IDs."""
         configs = [*self.splits, *(self._retain_config(split) for split in self.splits[:1]), "Full_Set"]
-        found: dict[str, Person] = {}
+        persons: dict[str, Person] = {}
         for config in configs:
             for row in self.source.rows(config) if config in self.source.configs else ():
-                found.setdefault(identifier(row, config), person(row, config))
-        return found
+                persons.setdefault(identifier(row, config), person(row, config))
+        return persons
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
-        """Every word of every question, answer, option and biography: all a model of this world can say.
+        """Every word of every question, answer, option and biography: the vocabulary of a model of this world.
 
-        A source that knows its words (`vocabulary`) is believed: reading every row may mean drawing it.
+        The `vocabulary` of the source comes first, because the source may have to draw every row.
         """
         known = getattr(self.source, "vocabulary", None)
         if known is not None:
@@ -122,33 +120,32 @@ class Benchmark:
     def forget_ids(self, split: str = "forget_5", fold: int = 0) -> tuple[str, ...]:
         """IDs of the people to forget.
 
-        Fold 0 is the config of the split, fold k the config `<split>_fold<k>` if there is one; else the
-        people are rotated by the size of the largest split, so that nobody is in two folds.
+        Fold 0 is the config of the split, and fold k the config `<split>_fold<k>`. Without such a config, the people
+        are rotated by the size of the largest split, so that the folds are disjoint.
         """
         self._check(split, fold)
         published = self._fold_config(split, fold)
         if published is not None:
             return self._ids(published)
-        first = self._ids(split)
         start = fold * len(self._ids(self.splits[-1]))
-        return self.people[start : start + len(first)]
+        return self.people[start : start + len(self._ids(split))]
 
     def samples(
         self, name: str, split: str = "forget_5", fold: int = 0, *, picture_seed: int | None = None
     ) -> list[Sample]:
         """The samples of one set.
 
-        `perception`, `perturbed` and `multihop` are about the forgotten people, as far as they are about
-        people of the benchmark at all; `neighbours` about retained people close to them.
+        `perception`, `perturbed` and `multihop` keep samples about forgotten people and about no person of the
+        benchmark. `neighbours` has retained people close to the forgotten ones.
 
         Args:
             name: The set.
-            split: Which people are to be forgotten.
-            fold: Which rotation of them.
-            picture_seed: Of a row with several pictures take one, by a hash of its ID and this seed; None: all.
+            split: The people to forget.
+            fold: Their rotation.
+            picture_seed: Seed of the choice among several pictures of a row; None: all of them.
 
         Raises:
-            InputError: No such set or split, a missing config, or a row that cannot be read.
+            InputError: No such set or split, a missing config, or an unreadable row.
         """
         if name not in SETS:
             raise InputError(f"unknown set {name!r}; known sets: {', '.join(SETS)}")
@@ -171,37 +168,36 @@ class Benchmark:
         names: Iterable[str] | None = None,
         picture_seed: int | None = None,
     ) -> dict[str, list[Sample]]:
-        """Several sets by name, as `samples` gives them; by default those of the score table that the data set has."""
+        """Several sets by name (see `samples`); by default those of the score table that the data set has."""
         wanted = tuple(names) if names is not None else tuple(n for n in EVALUATED if self.has(n))
         return {name: self.samples(name, split, fold, picture_seed=picture_seed) for name in wanted}
 
     def has(self, name: str) -> bool:
-        """Whether the data set has the config a set is made from."""
-        configs = self.source.configs
-        return name in ("forget", "retain") or CONFIGS.get(name, name) in configs
+        """Whether the data set has the config of a set."""
+        return name in ("forget", "retain") or CONFIGS.get(name, name) in self.source.configs
 
     def request(self, split: str = "forget_5", fold: int = 0, *, strangers: Sequence[Sample] = ()) -> Request:
-        """The request to forget the people of a split, made of the training form, not of scored prompts."""
+        """The request to forget the people of a split, from the training form and not from scored prompts."""
         forget, retain = (self.samples(name, split, fold) for name in ("train_forget", "train_retain"))
         return Request.from_samples(forget, retain, strangers, names=self.names)
 
     def _trained(self, name: str, split: str, fold: int, wanted: Callable[[str], bool] | None) -> list[Sample]:
-        published = (
-            () if fold or name == "train" else (split if name == "train_forget" else self._retain_config(split),)
-        )
-        people = (split, self._retain_config(split), "Full_Set")
-        known, found = self._persons, []
-        for key, row in self._training.rows([] if fold else published, people):
+        retained = self._retain_config(split)
+        published = () if fold or name == "train" else (split if name == "train_forget" else retained,)
+        samples = []
+        for key, row in self._training.rows(published, (split, retained, "Full_Set")):
             if wanted is None or wanted(key):
-                found += training_samples(row, about=known.get(key), key=key)
-        return _numbered(found)
+                samples += training_samples(row, about=self._persons.get(key), key=key)
+        return _numbered(samples)
 
     def _evaluation(
         self, rows: Rows, prefix: str, wanted: Callable[[str], bool] | None, picture_seed: int | None
     ) -> list[Sample]:
-        kept = [row for row in rows if wanted is None or wanted(identifier(row, prefix or self.name))]
-        found = (evaluation_samples(r, prefix=prefix, prompts=self.prompts, picture_seed=picture_seed) for r in kept)
-        return _numbered([sample for samples in found for sample in samples])
+        samples = []
+        for row in rows:
+            if wanted is None or wanted(identifier(row, prefix or self.name)):
+                samples += evaluation_samples(row, prefix=prefix, prompts=self.prompts, picture_seed=picture_seed)
+        return _numbered(samples)
 
     def _flat(self, name: str, forgotten: set[str]) -> list[Sample]:
         config = CONFIGS.get(name, name)
@@ -210,17 +206,15 @@ class Benchmark:
             for number, row in enumerate(self._rows(config))
             if self._belongs(name, row, forgotten)
         ]
-        if name in ("restricted", "benign"):
-            return [sample for sample in samples if sample.attribute == name]
-        return samples
+        return [sample for sample in samples if name not in ("restricted", "benign") or sample.attribute == name]
 
     def _belongs(self, name: str, row: Row, forgotten: set[str]) -> bool:
         key = identifier(row, name)
         if name in ABOUT_FORGOTTEN:
             return key in forgotten or key not in self.people
         if name == "neighbours":
-            of = get(row, "neighbour_of", "of")
-            return key not in forgotten and (of is None or str(of) in forgotten)
+            neighbour = get(row, "neighbour_of", "of")
+            return key not in forgotten and (neighbour is None or str(neighbour) in forgotten)
         return True
 
     def _form_rows(self, name: str, split: str, fold: int) -> Rows:
@@ -228,7 +222,7 @@ class Benchmark:
         return self.source.rows(config) if config is not None else self._rows("Full_Set")
 
     def _fold_config(self, config: str, fold: int) -> str | None:
-        """The config that holds a fold of another one, or None; fold 0 is the config itself."""
+        """The config with a fold of another one, or None; fold 0 is the config itself."""
         name = f"{config}_fold{fold}" if fold else config
         return name if name in self.source.configs else None
 
@@ -252,8 +246,7 @@ class Benchmark:
 
     def _check(self, split: str, fold: int) -> None:
         if split not in self.splits:
-            known = ", ".join(self.splits) or "none"
-            raise InputError(f"{self.name}: has no split {split!r}; splits: {known}")
+            raise InputError(f"{self.name}: has no split {split!r}; splits: {', '.join(self.splits) or 'none'}")
         if not 0 <= fold < self.folds:
             raise InputError(f"{self.name}: fold {fold} is out of range; folds: 0 to {self.folds - 1}")
 
@@ -265,7 +258,7 @@ def _chooser(name: str, forgotten: set[str]) -> Callable[[str], bool] | None:
 
 
 def _numbered(samples: list[Sample]) -> list[Sample]:
-    """The samples with distinct ids, also where a person has several rows."""
+    """The samples with distinct ids, even if a person has several rows."""
     seen: dict[str, int] = {}
     numbered = []
     for sample in samples:
@@ -281,9 +274,6 @@ def _percent(split: str) -> int:
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, Mapping):
-        for entry in value.values():
-            yield from _texts(entry)
-    elif isinstance(value, list | tuple):
-        for entry in value:
+    elif isinstance(value, Mapping | list | tuple):
+        for entry in value.values() if isinstance(value, Mapping) else value:
             yield from _texts(entry)

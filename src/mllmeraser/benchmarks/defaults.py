@@ -1,11 +1,9 @@
-"""Completing a request: views and wordings, and the shipped retain and stranger sets where the user gave none."""
+"""Completing a request: views and wordings, and the shipped retain and stranger sets if the user has none."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-
-from PIL import Image
 
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World
@@ -19,12 +17,12 @@ IDENTITY_QUESTION = "Who is this?"
 
 @dataclass(frozen=True)
 class Completed:
-    """A request ready for ``fit``.
+    """A request ready for `fit`.
 
     Attributes:
-        request: With views, wordings and the shipped sets where the user gave none.
-        notes: One line for everything that was added without being asked for.
-        shipped: Whether all that is retained, and all strangers, are the shipped ones.
+        request: The request with views, wordings and, if necessary, the shipped sets.
+        notes: One line for each addition that the user did not ask for.
+        shipped: Whether the retain set and the strangers are the shipped ones.
     """
 
     request: Request
@@ -41,52 +39,46 @@ def complete(
 ) -> Completed:
     """Expand a request and fill in what is missing.
 
-    Without a name, ``model`` is asked who the pictures show: if it tells somebody of the shipped world, the name is
-    forgotten too, and the default retain set leaves that person out.
+    If a subject has no name, `model` is asked for the person in the pictures. If it names a person of the shipped
+    world, the request includes that name, and the default retain set omits that person.
 
     Args:
-        request: As the user wrote it.
-        model: The model that is to forget; None leaves names as they are.
-        settings: Of the expansion.
-        seed: Of the default sets.
+        request: The request of the user.
+        model: The model that is to forget; None adds no names.
+        settings: Settings of the expansion.
+        seed: Seed of the default sets.
     """
-    world, notes = World("dev", seed), []
+    world, notes = World("dev", seed), list[str]()
     if model is not None:
-        request, told = _name_subjects(request, model, world)
-        notes += told
-    pictures = _pictures(request)
+        request, notes = _name_subjects(request, model, world)
+    pictures = list({id(s.image): s.image for s in request.forget if s.image is not None}.values())
     completed = request.expanded(settings or ExpansionSettings(views=3))
     names = [name for subject in request.subjects for name in subject.names]
     retain, strangers = list(completed.retain), list(completed.strangers)
     if not retain:
         retain = default_retain(world, exclude=names)
-        notes.append(f"no retain set given: the shipped one is used ({len(retain)} prompts about everybody else)")
+        notes.append(f"no retain set: the shipped one is used ({len(retain)} prompts about other people)")
     if not strangers:
         strangers = default_strangers(world)
-        notes.append(f"no strangers given: the shipped set is used ({len(strangers)} prompts about nobody)")
+        notes.append(f"no strangers: the shipped set is used ({len(strangers)} prompts about unknown people)")
     retain += perception_prompts(pictures, world.stream.child("perception-of-forgotten"))
     shipped = not (completed.retain or completed.strangers)
     return Completed(replace(completed, retain=tuple(retain), strangers=tuple(strangers)), tuple(notes), shipped)
 
 
-def _pictures(request: Request) -> list[Image.Image]:
-    found = {id(s.image): s.image for s in request.forget if s.image is not None}
-    return list(found.values())
-
-
 def _name_subjects(request: Request, model: MultimodalModel, world: World) -> tuple[Request, list[str]]:
-    """Let the model name the subjects that nobody has named."""
+    """Let the model name the subjects without a name; also return the notes."""
     known = {p.name: p for p in [*world.people, *world.celebrities]}
     subjects, named = [], 0
     for subject in request.subjects:
-        name = None if subject.names else _told_name(subject, model, known)
+        name = None if subject.names else _name_in_answers(subject, model, known)
         named += name is not None
         subjects.append(subject if name is None else replace(subject, names=(name,)))
     notes = [f"the model itself names {named} unnamed subject(s): the name is forgotten too"] if named else []
     return replace(request, subjects=tuple(subjects)), notes
 
 
-def _told_name(subject: Subject, model: MultimodalModel, known: Collection[str]) -> str | None:
+def _name_in_answers(subject: Subject, model: MultimodalModel, known: Collection[str]) -> str | None:
     asked = [Sample(IDENTITY_QUESTION, s.image) for s in subject.samples if s.image is not None][:3]
     if not asked:
         return None

@@ -1,7 +1,7 @@
-"""Reading the fields of a row tolerantly: encoded objects, spellings of keys, pictures, biographies.
+"""Tolerant reading of the fields of a row: encoded objects, spellings of keys, pictures, biographies.
 
-Data sets in this schema differ in small ways: objects stored as JSON or as Python literals, `image` or
-`images`, `multimodal` misspelt as `muitimodal`, IDs as numbers. Everything that knows about that stands here.
+Data sets in this schema differ in small ways: objects as JSON or as Python literals, `image` or `images`, IDs as
+numbers. This file handles the differences.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ast
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,47 +28,40 @@ IDENTITY = ("name", "identity")
 
 @dataclass(frozen=True)
 class Person:
-    """What a row says about its person: the name, and the value of every attribute."""
+    """The name of a row's person, and the value of every attribute."""
 
     name: str | None
     facts: Mapping[str, str]
 
     def value(self, attribute: str | None) -> str | None:
         """The value of an attribute; `name` and `identity` both mean the name."""
-        if attribute in IDENTITY:
-            return self.name
-        return self.facts.get(attribute or "")
+        return self.name if attribute in IDENTITY else self.facts.get(attribute or "")
 
     def attribute_in(self, text: str, question: str) -> str | None:
-        """The attribute whose value stands in `text` and not already in `question`."""
-        told, asked = words(text), words(question)
-        found = [
+        """The attribute with a value in `text` that is not in `question`."""
+        said, asked = words(text), words(question)
+        matches = [
             (len(value), attribute)
             for attribute, fact in self.facts.items()
-            if contains_words(told, value := words(fact)) and not contains_words(asked, value)
+            if contains_words(said, value := words(fact)) and not contains_words(asked, value)
         ]
-        # The longest value wins: "head baker" says more than "baker".
-        return max(found)[1] if found else None
+        # The longest value wins: "head baker" before "baker".
+        return max(matches)[1] if matches else None
 
 
 def get(row: Mapping[str, Any], *names: str) -> Any:
-    """The first of these fields that the row has and that is not None, whatever the case of the key."""
-    keys = {str(key).casefold(): key for key in row}
-    for name in names:
-        key = keys.get(name.casefold())
-        if key is not None and row[key] is not None:
-            return row[key]
-    return None
+    """The first of these fields that is in the row and not None, ignoring the case of the key."""
+    fields = {str(key).casefold(): value for key, value in row.items()}
+    values = (fields.get(name.casefold()) for name in names)
+    return next((value for value in values if value is not None), None)
 
 
 def parse(value: Any, where: str) -> Any:
-    """An object from a JSON string or a string with a Python literal; other values as they are."""
+    """An object from a string with JSON or a Python literal; other values as they are."""
     if not isinstance(value, str) or value.strip()[:1] not in ("{", "["):
         return value
-    try:
+    with suppress(json.JSONDecodeError):
         return json.loads(value)
-    except json.JSONDecodeError:
-        pass
     try:
         return ast.literal_eval(value.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -75,7 +69,7 @@ def parse(value: Any, where: str) -> Any:
 
 
 def identifier(row: Mapping[str, Any], where: str) -> str:
-    """The ID of a row as text, since some files store it as a number."""
+    """The ID of a row as text; some files store it as a number."""
     value = get(row, "ID", "unique_id")
     if value is None or not str(value).strip():
         raise InputError(f"{where}: the column ID is missing")
@@ -91,7 +85,7 @@ def pictures(row: Mapping[str, Any], where: str) -> list[Image.Image]:
 
 
 def person(row: Mapping[str, Any], where: str) -> Person:
-    """The person of a row, from its biography; nested mappings are flattened, free text says nothing."""
+    """The person of a row, from its biography. Nested mappings are flattened, and free text is ignored."""
     biography = get(row, "biography")
     facts = dict(_leaves(parse(biography, where))) if biography is not None else {}
     names = [facts.pop(key) for key in _NAME_KEYS if key in facts]
@@ -99,7 +93,7 @@ def person(row: Mapping[str, Any], where: str) -> Person:
 
 
 def attribute_key(value: Any) -> str | None:
-    """An attribute as a key: lower case, words joined by underscores; None for none."""
+    """An attribute as a key: lower case, words joined by underscores."""
     key = re.sub(r"[\W_]+", "_", str(value).casefold()).strip("_") if value is not None else ""
     return key or None
 

@@ -1,12 +1,11 @@
 """Rows in the schema of MLLMU-Bench (arXiv 2410.22108), and of its relatives, as Samples.
 
-Three kinds of row are read: the *evaluation form* (classification, generation and cloze tasks about one
-person), the *training form* (`metadata`: a list of questions and answers), and *flat* rows (one question).
+There are three kinds of row. The *evaluation form* has classification, generation and cloze tasks about one person.
+The *training form* has `metadata`, a list of questions and answers. *Flat* rows have one question.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from PIL import Image
 
 from mllmeraser.benchmarks.fields import Person, attribute_key, get, identifier, parse, person, pictures
 from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.hashing import hash64
 from mllmeraser.samples.readers import options_from, text_or_none
 from mllmeraser.samples.sample import Modality, Sample, Task
 from mllmeraser.samples.text import contains, contains_words, words
@@ -34,15 +34,8 @@ _INSTRUCTIONS: dict[Task, str] = {
 }
 _LETTER = re.compile(r"\s*\(?([A-Ha-h])\s*[.:)]")
 _MODALITIES: dict[str, Modality] = {
-    "image_textual_questions": "image",
-    "image_textual": "image",
-    "multimodal": "image",
-    "muitimodal": "image",
-    "image": "image",
-    "pure_text_questions": "text",
-    "pure_text": "text",
-    "unimodal": "text",
-    "text": "text",
+    **dict.fromkeys(("image_textual_questions", "image_textual", "multimodal", "muitimodal", "image"), "image"),
+    **dict.fromkeys(("pure_text_questions", "pure_text", "unimodal", "text"), "text"),
 }
 
 
@@ -51,15 +44,15 @@ def evaluation_samples(
 ) -> list[Sample]:
     """Every item of an evaluation-form row.
 
-    An image item is repeated for every picture of the row (`Test_Set` has several), a text-only item is not.
-    Ids are `<prefix><ID>/<task>/<modality>/<number>` and, with several pictures, `/<picture>`.
+    An image item is repeated for every picture of the row (`Test_Set` has several).
+    Ids are `<prefix><ID>/<task>/<modality>/<number>`, followed by `/<picture>` if there are several pictures.
 
     Args:
         row: The row, with plain Python values.
-        prefix: Put before every id, to tell sets apart.
-        prompts: `"instructed"` adds the answer format to generation and cloze questions, which a general
-            model needs and a model trained on the plain questions does not.
-        picture_seed: Of several pictures take the one that `chosen_picture` names; None: all of them.
+        prefix: Prefix of every id, to distinguish sets.
+        prompts: `"instructed"` adds the answer format to generation and cloze questions. A general model needs it; a
+            model trained on the plain questions does not.
+        picture_seed: Seed of the choice among several pictures (`chosen_picture`); None: all of them.
 
     Raises:
         InputError: A field cannot be read, or the row is not in evaluation form.
@@ -89,9 +82,8 @@ def evaluation_samples(
 
 
 def chosen_picture(key: str, count: int, seed: int = 0) -> int:
-    """Which of `count` pictures of a person is shown: the same one everywhere, whatever else is asked."""
-    digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % count
+    """Number of one of `count` pictures of a person; it depends only on the arguments."""
+    return hash64(seed, key) % count
 
 
 def training_samples(
@@ -99,15 +91,13 @@ def training_samples(
 ) -> list[Sample]:
     """Every question and answer of a training-form row (`ft_Data`); a question with a blank is a cloze.
 
-    Training rows have no biography: `about` brings the facts, from which attributes and keywords follow. A
-    question that says the person's name is asked without the picture, unless its `Type` says otherwise.
-    `key` is the ID of a row that does not hold its own.
+    Training rows have no biography, so attributes and keywords come from the facts of `about`. A question with the
+    person's name gets no picture, unless its `Type` says otherwise. `key` is the ID of a row without one.
     """
     key = key or identifier(row, prefix)
     where = f"{prefix}{key}"
     shown = pictures(row, where)
-    if about is None:
-        about = person(row, where)
+    about = about or person(row, where)
     samples = []
     for index, item in enumerate(_listed(parse(get(row, "metadata"), where), where)):
         question, answer = text_or_none(get(item, "Question")), text_or_none(get(item, "Answer"))
@@ -144,14 +134,13 @@ def flat_sample(row: Row, *, prefix: str, number: int) -> Sample:
     if task not in TASK_COLUMNS:
         raise InputError(f"{where}: unknown task {task!r}")
     shown = pictures(row, where) if _modality(get(row, "modality")) != "text" else []
-    keywords = parse(get(row, "keywords"), where) or ()
     return Sample(
         question=question,
         image=shown[0] if shown else None,
         answer=text_or_none(get(row, "answer")),
         task=task,
         options=options,
-        keywords=tuple(map(str, [keywords] if isinstance(keywords, str) else keywords)),
+        keywords=_texts(parse(get(row, "keywords"), where)),
         subject=identifier(row, where),
         id=where,
         attribute=attribute_key(get(row, "attribute")),
@@ -168,8 +157,8 @@ def _sample(
     options = options_from(parse(get(item, "Options"), name), name) if task == "classification" else ()
     if task == "classification":
         answer = _letter(answer, options, name)
-    told = dict(options).get(answer, answer)
-    attribute = attribute_key(get(item, "Attribute")) or about.attribute_in(told, question)
+    value = dict(options).get(answer, answer)
+    attribute = attribute_key(get(item, "Attribute")) or about.attribute_in(value, question)
     return Sample(
         question=_worded(question, task, prompts),
         image=image,
@@ -186,24 +175,26 @@ def _sample(
 def _keywords(
     item: Row, task: Task, question: str, answer: str, attribute: str | None, about: Person
 ) -> tuple[str, ...]:
-    """What makes an answer a recall: given keywords, the cloze value, or the facts in the gold answer."""
-    given = get(item, "Keywords")
-    if given:
-        return tuple(map(str, [given] if isinstance(given, str) else given))
-    if task == "classification":
-        return ()
+    """Keywords of a recall: those of the item, the cloze value, or the facts in the gold answer."""
+    keywords = _texts(get(item, "Keywords"))
+    if keywords or task == "classification":
+        return keywords
     value = about.value(attribute)
-    told, asked = words(answer), words(question)
-    if value is not None and contains_words(told, words(value)):
+    said, asked = words(answer), words(question)
+    if value is not None and contains_words(said, words(value)):
         return (value,)
     if task == "cloze":
         return (answer,)
     facts = ((fact, words(fact)) for fact in about.facts.values())
-    return tuple(f for f, split in facts if contains_words(told, split) and not contains_words(asked, split))
+    return tuple(f for f, split in facts if contains_words(said, split) and not contains_words(asked, split))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, [value] if isinstance(value, str) else value or ()))
 
 
 def _items(value: Any, where: str) -> Iterator[tuple[Modality, Row]]:
-    """The items of a task column: a list whose items say their type, or a mapping by modality."""
+    """The items of a task column: a list of items with a type, or a mapping by modality."""
     if isinstance(value, Mapping):
         for key, entries in value.items():
             modality = _modality(key)
@@ -221,7 +212,7 @@ def _items(value: Any, where: str) -> Iterator[tuple[Modality, Row]]:
 
 
 def _listed(value: Any, where: str) -> list[Row]:
-    """The entries of a list, or of a mapping by number, each an object or the text of one."""
+    """The entries of a list, or of a mapping by number; each is an object or the text of one."""
     entries = list(value.values()) if isinstance(value, Mapping) else list(value or ())
     parsed = [parse(entry, where) for entry in entries if entry is not None]
     for entry in parsed:
@@ -235,16 +226,16 @@ def _modality(value: Any) -> Modality | None:
 
 
 def _letter(answer: str, options: tuple[tuple[str, str], ...], where: str) -> str:
-    """The letter of the right option; some files give its text instead, or both ("B. Oslo")."""
+    """The letter of the right option; some files have its text instead, or both ("B. Oslo")."""
     letters = dict(options)
     if answer.upper() in letters:
         return answer.upper()
     for letter, text in options:
         if text.casefold() == answer.casefold():
             return letter
-    spelt = _LETTER.match(answer)
-    if spelt and spelt.group(1).upper() in letters:
-        return spelt.group(1).upper()
+    match = _LETTER.match(answer)
+    if match and match.group(1).upper() in letters:
+        return match.group(1).upper()
     raise InputError(f"{where}: the answer {answer!r} is none of the options")
 
 

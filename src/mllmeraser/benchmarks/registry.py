@@ -1,4 +1,4 @@
-"""Finding a benchmark by name, folder or hub id."""
+"""Loading a benchmark by name, folder or hub id."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def register_benchmark(name: str, loader: Loader) -> None:
 
 
 def benchmark_names() -> tuple[str, ...]:
-    """Names that `load_benchmark` knows, before the colon."""
+    """The registered names."""
     return tuple(sorted(_LOADERS))
 
 
@@ -34,9 +34,9 @@ def load_benchmark(
     """Load a benchmark.
 
     Args:
-        name: `"portraits:<preset>"`, a folder in the layout of MLLMU-Bench, or the id of such a data set on
-            the hub (`"MLLMMU/MLLMU-Bench"`, with `@revision` if wanted).
-        seed: Of a generated benchmark.
+        name: `"portraits:<preset>"`, a folder in the layout of MLLMU-Bench, or the hub id of such a data set
+            (`"MLLMMU/MLLMU-Bench"`, optionally with `@revision`).
+        seed: Seed of a generated benchmark.
         prompts: See `Benchmark`.
         training: Folder or hub id of the training form by split (`"MLLMMU/baseline_train_split"`); None: a folder
             `baseline_train_split` in or beside the folder of the data set, if there is one.
@@ -48,12 +48,10 @@ def load_benchmark(
     kind, colon, preset = name.partition(":")
     if colon and kind in _LOADERS:
         return Benchmark(name, _LOADERS[kind](preset, seed), prompts=prompts, training=trained)
-    folder = Path(name)
-    if name and folder.is_dir():
-        return Benchmark(
-            folder.resolve().name, ParquetRows(folder), prompts=prompts, training=trained or _sibling(folder)
-        )
-    return Benchmark(name.partition("@")[0], _rows(name), prompts=prompts, training=trained)
+    rows, folder = _rows(name), Path(name)
+    if not folder.is_dir():
+        return Benchmark(name.partition("@")[0], rows, prompts=prompts, training=trained)
+    return Benchmark(folder.resolve().name, rows, prompts=prompts, training=trained or _sibling(folder))
 
 
 def _rows(name: str) -> RowSource:
@@ -69,15 +67,13 @@ def _rows(name: str) -> RowSource:
 
 def _sibling(folder: Path) -> RowSource | None:
     root = folder.resolve()
-    for place in (root / TRAINING_SIBLING, root.parent / TRAINING_SIBLING):
-        if place != root and place.is_dir():
-            return ParquetRows(place)
-    return None
+    places = (root / TRAINING_SIBLING, root.parent / TRAINING_SIBLING)
+    return next((ParquetRows(place) for place in places if place != root and place.is_dir()), None)
 
 
 @lru_cache(maxsize=2)
 def _portraits(preset: str, seed: int) -> RowSource:
-    # The generator draws pictures: each config once for all sets of a run.
+    # Cached, because the generator draws the pictures of each config.
     from mllmeraser.portraits import SIZES, Configs, World
 
     if preset not in SIZES:

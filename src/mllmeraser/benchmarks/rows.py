@@ -1,17 +1,21 @@
-"""Where the rows of a benchmark come from: memory, a folder of parquet files, the Hugging Face hub."""
+"""Sources of the rows of a benchmark: a folder of parquet files, the Hugging Face hub, and the training form."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from mllmeraser.benchmarks.fields import get, identifier, pictures
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.readers import parquet_rows
 
 _SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)")
-Rows = Sequence[Mapping[str, Any]]
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+EVERYBODY = "ft_Data"
 
 
 class RowSource(Protocol):
@@ -27,24 +31,8 @@ class RowSource(Protocol):
         ...
 
 
-class MemoryRows:
-    """Rows that are already in memory."""
-
-    def __init__(self, data: Mapping[str, Rows]) -> None:
-        self._data = data
-
-    @property
-    def configs(self) -> tuple[str, ...]:
-        """Names of the configs."""
-        return tuple(self._data)
-
-    def rows(self, config: str) -> Rows:
-        """The rows of a config."""
-        return self._data[config]
-
-
 class ParquetRows:
-    """A folder with one sub-folder for each config, each with one or more parquet files (shards)."""
+    """A folder with one sub-folder of parquet files (shards) for each config."""
 
     def __init__(self, folder: Path) -> None:
         shards = sorted(folder.glob("*/*.parquet"))
@@ -53,8 +41,8 @@ class ParquetRows:
             self._shards.setdefault(shard.parent.name, []).append(shard)
         if not shards:
             raise InputError(f"{folder}: no parquet files in sub-folders such as Full_Set/ or forget_5/")
-        for config, found in self._shards.items():
-            _check_complete(folder / config, found)
+        for config, files in self._shards.items():
+            _check_complete(folder / config, files)
         self._read: dict[str, Rows] = {}
 
     @property
@@ -70,9 +58,9 @@ class ParquetRows:
 
 
 def hub_rows(repository: str, revision: str | None = None) -> ParquetRows:
-    """Download the parquet files of a data set from the hub (or find them in its cache).
+    """Download the parquet files of a data set from the hub, or read them from its cache.
 
-    `MLLMMU/baseline_train_split` stands among the models of the hub: what is no data set is looked for there.
+    If there is no such data set, this looks among the models of the hub, where `MLLMMU/baseline_train_split` is.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -91,7 +79,7 @@ def hub_rows(repository: str, revision: str | None = None) -> ParquetRows:
 
 
 def _check_complete(config: Path, shards: Sequence[Path]) -> None:
-    """A download that stopped half-way must not pass for a smaller data set."""
+    """Refuse an incomplete download, which would look like a smaller data set."""
     named = [match.groups() for shard in shards if (match := _SHARD.fullmatch(shard.stem))]
     for split, _, total in named:
         there = {int(number) for name, number, of in named if (name, of) == (split, total)}
@@ -99,3 +87,67 @@ def _check_complete(config: Path, shards: Sequence[Path]) -> None:
         if missing:
             name = f"{split}-{missing[0]:0{len(total)}d}-of-{total}.parquet"
             raise InputError(f"{config}: {len(missing)} of {int(total)} shards are missing, the first is {name}")
+
+
+class TrainingRows:
+    """The training form of the people of a data set, and the person of each row.
+
+    Published training rows have `image` and `metadata`, and some have no ID. `MLLMMU/baseline_train_split` has one
+    config for each forget and retain split, in the layout of the data set. `ft_Data` holds all people.
+
+    Args:
+        name: Name of the data set in errors.
+        source: The data set, for `ft_Data` and for the pictures that identify the person of a row without an ID.
+        splits: The training form by split, if there is one.
+    """
+
+    def __init__(self, name: str, source: RowSource, splits: RowSource | None = None) -> None:
+        self._name = name
+        self._source = source
+        self._splits = splits
+        self._owners: dict[str, dict[bytes, str]] = {}
+
+    def rows(self, published: Sequence[str], people: Sequence[str]) -> list[tuple[str, Row]]:
+        """IDs and training rows.
+
+        Args:
+            published: Configs of the training form by split with exactly the wanted people. If there are none, or one
+                is missing, the rows are those of all people.
+            people: Configs in evaluation form to search for pictures.
+
+        Raises:
+            InputError: There is no training form, or a row belongs to no known person.
+        """
+        splits = self._splits
+        if splits is not None and published and set(published) <= set(splits.configs):
+            return [self._owned(row, config, people) for config in published for row in splits.rows(config)]
+        if EVERYBODY in self._source.configs:
+            return [self._owned(row, EVERYBODY, people) for row in self._source.rows(EVERYBODY)]
+        if splits is not None and set(people[:2]) <= set(splits.configs):
+            return [self._owned(row, config, people) for config in people[:2] for row in splits.rows(config)]
+        has = ", ".join(self._source.configs)
+        raise InputError(
+            f"{self._name}: has no config {EVERYBODY}; it has {has}; nor is baseline_train_split beside it"
+        )
+
+    def _owned(self, row: Row, config: str, people: Sequence[str]) -> tuple[str, Row]:
+        if get(row, "ID", "unique_id") is not None:
+            return identifier(row, config), row
+        shown = pictures(row, config)
+        owner = self._owner(shown[0].tobytes(), people) if shown else None
+        if owner is None:
+            raise InputError(
+                f"{config}: a row has no ID, and its picture is not that of anybody in {', '.join(people)}"
+            )
+        return owner, row
+
+    def _owner(self, pixels: bytes, people: Sequence[str]) -> str | None:
+        digest = hashlib.sha256(pixels).digest()
+        for config in people:
+            if config not in self._owners and config in self._source.configs:
+                rows = self._source.rows(config)
+                shown = ((picture, row) for row in rows for picture in pictures(row, config))
+                self._owners[config] = {hashlib.sha256(p.tobytes()).digest(): identifier(r, config) for p, r in shown}
+            if digest in self._owners.get(config, {}):
+                return self._owners[config][digest]
+        return None

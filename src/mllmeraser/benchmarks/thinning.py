@@ -1,4 +1,4 @@
-"""A smaller set that still asks about as many people, and as many different things, as possible."""
+"""Smaller sets that keep as many people and as many different questions as possible."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ Item = TypeVar("Item")
 def thin(samples: Sequence[Sample], per_cell: int) -> list[Sample]:
     """At most `per_cell` samples of each task and modality, taken from as many people as possible.
 
-    People take turns, each beginning one sample further than the one before: else everybody would be asked the same
-    thing, for the samples of each come in the same order. Whoever is asked first is spread evenly over their order, not
-    the first of them: neighbours in a data set may have more in common than their place. The result is the same every
-    time and keeps the order of `samples`.
+    People take turns. Each begins one sample further than the person before, because the samples of all people come in
+    the same order and would ask the same thing. The turns are spread evenly over the order of the people, because
+    neighbours in a data set may be similar. The result is deterministic and keeps the order of `samples`.
     """
     cells: dict[tuple[str, str], dict[str, list[int]]] = {}
     for index, sample in enumerate(samples):
@@ -37,5 +36,5 @@ def thin(samples: Sequence[Sample], per_cell: int) -> list[Sample]:
 
 
 def _spread(items: Sequence[Item]) -> list[Item]:
-    """The items in an order of which every beginning is spread evenly: by multiples of the golden ratio, modulo 1."""
+    """The items in an order with evenly spread prefixes: by multiples of the golden ratio, modulo 1."""
     return [item for _, item in sorted(enumerate(items), key=lambda entry: entry[0] * GOLDEN % 1.0)]

@@ -1,4 +1,4 @@
-"""Prompts of several turns, each of which may have a picture of its own."""
+"""Prompts of several turns, each with its own picture or none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import BatchFeature
 
-from mllmeraser.evaluation.context import shots_of
+from mllmeraser.evaluation.few_shot import shots_of
 from mllmeraser.models.families.base import PixelInputs, tokenize
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.prompts import Prompts
@@ -17,17 +17,17 @@ from mllmeraser.samples.sample import Sample
 
 
 def reading_context(model: MultimodalModel) -> MultimodalModel:
-    """The same model (same weights, same attached interventions), whose prompts show the shots of samples."""
+    """The same model (weights and attached interventions), with prompts that show the shots of samples."""
     reader = copy.copy(model)
     reader.prompts = ContextPrompts(model.family, model.processor)
     return reader
 
 
 class ContextPrompts(Prompts):
-    """Prompts with several turns and pictures, in the checkpoint's own chat format; for answers, not for losses."""
+    """Prompts with several turns and pictures in the checkpoint's chat format; for answers, not for losses."""
 
     def text(self, sample: Sample) -> str:
-        """Rendered conversation, every picture as a single placeholder."""
+        """Rendered conversation, with a placeholder for every picture."""
         shots = shots_of(sample)
         if not shots:
             return super().text(sample)
@@ -39,7 +39,7 @@ class ContextPrompts(Prompts):
         """One batch, rows in the order of `samples` (see `Family.encode`).
 
         Raises:
-            InputError: A text holds another number of placeholders than its sample has pictures.
+            InputError: The placeholders in a text do not match the pictures of its sample.
         """
         pixels = [self._pictures(sample) for sample in samples]
         texts = [

@@ -1,6 +1,6 @@
-"""Is an answer language at all? Deterministic tests on its text alone; no model is asked.
+"""Whether an answer is language at all: deterministic tests of its text, without a model.
 
-Every test returns a reason in words, so that a table of outcomes can be checked by reading.
+Every test returns its reason in words, so a reader can check a table of outcomes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,9 @@ _UNKNOWN_SHARE = 0.5
 
 
 def gibberish(text: str, vocabulary: Collection[str] | None = None) -> str | None:
-    """Why an answer is no language, or None if it may be one.
+    """Why `text` is not language, or None if it may be.
 
-    Args:
-        text: The answer.
-        vocabulary: Words (as `samples.text.words` gives them) that a sane answer is made of; None: not known.
+    `vocabulary` holds the words (see `samples.text.words`) of sensible answers, if they are known.
     """
     said = words(text)
     if not said:
@@ -37,7 +35,7 @@ def gibberish(text: str, vocabulary: Collection[str] | None = None) -> str | Non
 
 
 def _stuck(text: str, said: Sequence[str]) -> str | None:
-    """Letters, words or groups of words said over and over."""
+    """Repeated letters, words or groups of words."""
     if _SAME_LETTER.search(text.casefold()) or _SAME_SYLLABLE.search(text.casefold()):
         return "a letter or syllable repeated"
     for size in (1, 2, 3):
@@ -53,7 +51,7 @@ def _stuck(text: str, said: Sequence[str]) -> str | None:
 
 
 def _letters(said: Sequence[str]) -> str | None:
-    """Loose letters, or words without a vowel."""
+    """Single letters, or words without a vowel."""
     latin = [word for word in said if _LATIN.fullmatch(word)]
     loose = [word for word in said if len(word) == 1 and word not in ("a", "i")]
     if len(said) >= 3 and len(loose) > len(said) / 2:
@@ -65,7 +63,7 @@ def _letters(said: Sequence[str]) -> str | None:
 
 
 def _fragment(text: str, said: Sequence[str]) -> str | None:
-    """A sentence that stops before it says anything; longer ones may have met the limit on new tokens."""
+    """A short sentence that stops too early; longer ones may have met the limit on new tokens."""
     if all(word in FUNCTION_WORDS for word in said):
         return "function words only"
     closed = text.rstrip().endswith((".", "!", "?", '"', "'"))
@@ -84,7 +82,7 @@ def _strange(said: Sequence[str], vocabulary: Collection[str] | None) -> str | N
 
 
 def _longest_run(said: Sequence[str], size: int) -> int:
-    """How often a group of `size` words is said in direct succession, at most."""
+    """The largest number of direct repetitions of a group of `size` words."""
     best = 1 if len(said) >= size else 0
     for start in range(size):
         groups = [tuple(said[i : i + size]) for i in range(start, len(said) - size + 1, size)]

@@ -1,7 +1,7 @@
 """The memorisation gate: has the model learnt what it is asked to forget?
 
-Where a model scores no better on the people to forget than one that never saw them, there is nothing to unlearn,
-and ranking methods by what is left ranks noise. Many published MLLMU-Bench tables fail here (38.8 against 36.7 %).
+A model may score no better on the people to forget than one that never saw them. Then there is nothing to unlearn, and
+a ranking of methods is a ranking of noise. Many published MLLMU-Bench tables fail here (38.8 against 36.7 %).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TASKS: tuple[Task, ...] = get_args(Task)
 
 
 class NotMemorisedError(InputError):
-    """The model knows too little about the people to forget: scores of forgetting would mean nothing."""
+    """The model knows too little about the people to forget, so scores of forgetting have no meaning."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Memorisation:
     """The verdict of the gate; shares between 0 and 1.
 
     Attributes:
-        gap: Mean of `gaps`, which is what is compared with `required`.
+        gap: Mean of `gaps`, compared with `required`.
         required: Smallest gap that passes.
         gaps: By task, accuracy of the vanilla model minus that of the retain-only model.
-        vanilla: By task, accuracy of the vanilla model, over both modalities by items.
-        retain_only: The same of the retain-only model.
+        vanilla: By task, accuracy of the vanilla model over the items of both modalities.
+        retain_only: The same for the retain-only model.
     """
 
     gap: float
@@ -42,8 +42,8 @@ class Memorisation:
 
     @property
     def passed(self) -> bool:
-        """Whether scores of forgetting mean something."""
-        # Shares of items are sums of fractions: a gap of exactly fifty points must not fail on its last bit.
+        """Whether the gap is large enough."""
+        # A gap of exactly fifty points must not fail by a rounding error.
         return self.gap >= self.required - 1e-12
 
     @property
@@ -59,11 +59,7 @@ class Memorisation:
         )
 
     def require(self) -> None:
-        """Refuse to go on where the gate is not passed.
-
-        Raises:
-            NotMemorisedError: It is not; the message is one line with the reason.
-        """
+        """Raise `NotMemorisedError`, with the reason in one line, unless the gate is passed."""
         if not self.passed:
             raise NotMemorisedError(
                 f"scores are refused, there is too little to forget: {self.reason}; train the vanilla model longer"
@@ -77,19 +73,19 @@ def memorised(
     required: float = REQUIRED_GAP,
     name: str = "forget",
 ) -> Memorisation:
-    """Compare a model with one that never saw the people to forget.
+    """Compare the records of a model with those of a model that never saw the people to forget.
 
-    Each task counts alike, whatever its number of items; within a task image and text are pooled by items.
+    Each task has the same weight. Within a task, image and text items are pooled.
 
     Args:
         vanilla: Records of the model that is to forget.
         retain_only: Records of the model trained without those people.
         required: Smallest mean gap, as a share.
-        name: The set that is compared.
+        name: The compared set.
 
     Raises:
-        InputError: A task is missing on either side, a cell is given twice, or the two sides are not about the
-            same benchmark, split, protocol and items.
+        InputError: A task is missing on either side, a cell occurs twice, or the two sides differ in benchmark, split,
+            protocol or items.
     """
     ours, theirs = _cells(vanilla, name, "vanilla"), _cells(retain_only, name, "retain-only")
     if ours.keys() != theirs.keys():
@@ -108,11 +104,13 @@ def _cells(records: Sequence[Record], name: str, who: str) -> dict[tuple[Task, M
             continue
         cell = (record.task, record.modality)
         if cell in cells:
-            raise InputError(f"two {who} records of set {name}, {record.task}, {record.modality}: give one method's")
+            raise InputError(
+                f"two {who} records of set {name}, {record.task}, {record.modality}: keep those of one method"
+            )
         cells[cell] = record
-    missing = [task for task in TASKS if not any(task == found for found, _ in cells)]
+    missing = sorted(set(TASKS) - {task for task, _ in cells}, key=TASKS.index)
     if missing:
-        raise InputError(f"the {who} records hold no {', '.join(missing)} of set {name}: evaluate that set in full")
+        raise InputError(f"the {who} records have no {', '.join(missing)} of set {name}: evaluate that set in full")
     return cells
 
 
@@ -126,5 +124,5 @@ def _check_same(a: Record, b: Record) -> None:
 
 
 def _accuracy(cells: Mapping[tuple[Task, Modality], Record], task: Task) -> float:
-    chosen = [record for (found, _), record in cells.items() if found == task]
+    chosen = [record for (other, _), record in cells.items() if other == task]
     return sum(record.accuracy * record.n for record in chosen) / sum(record.n for record in chosen)

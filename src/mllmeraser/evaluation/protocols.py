@@ -1,21 +1,16 @@
-"""Protocols: how a benchmark is put to a model and how its answers are counted, under one id in every record.
+"""Protocols: how to put a benchmark to a model and count the answers. Every record states the id of its protocol.
 
-`portraits`
-    Questions as they are, for models trained on exactly them; answers judged by outcome classes.
-`strict`
-    Zero-shot, with a line on the answer's format; outcome classes, whole words for cloze, and the likelihood of
-    the options beside the letter that was said.
-`official`
-    As MLLMU-Bench evaluates (arXiv 2410.22108): greedy, 50 new tokens, somebody's items with their answers before
-    the question (see `few_shot`), the first character for classification, a substring for cloze, ROUGE-1/2/L and
-    BLEU for generation, one picture per row of `Test_Set`.
-`official-zero-shot`
-    The same without the items in context, as MMUnlearner and MLLMEraser evaluate.
+- `portraits`: questions as they are, for models trained on exactly these questions. Outcome classes judge the answers.
+- `strict`: zero-shot, with a line on the answer's format. Outcome classes judge the answers, with whole words for
+  cloze. The likelihood of the options is scored too.
+- `official`: as MLLMU-Bench evaluates (arXiv 2410.22108). Greedy decoding of 50 new tokens, after items of another
+  person with answers (see `few_shot`). Scores: the first character for classification, a substring for cloze,
+  ROUGE-1/2/L and BLEU for generation. One picture per row of `Test_Set`.
+- `official-zero-shot`: the same without the items in context, as MMUnlearner and MLLMEraser evaluate.
 
-Where `official` cannot be the published script to the letter: the wording of the instructions is ours (same demands);
-the items in context are earlier turns of the chat; pictures and people are drawn by seed, where the script draws
-them anew each time; the factuality score by GPT-4o-mini is left out. Never put its numbers in one
-column with a paper's.
+`official` differs from the published script in four points. The instructions demand the same in other words. The items
+in context are earlier turns of the chat. A seed draws pictures and people, while the script draws new ones each time.
+The factuality score by GPT-4o-mini is missing. Never put its numbers in one column with a paper's.
 """
 
 from __future__ import annotations
@@ -39,7 +34,7 @@ _DEMANDS: dict[Task, str] = {
     "generation": "Answer from your trained knowledge, in one sentence of English.",
 }
 _POOLS = {"forget": "forget", "test": "forget", "retain": "retain"}
-"""Where a set's items in context come from: people of the evaluation form, also for the pictures of `Test_Set`."""
+"""Source of a set's items in context: people of the evaluation form, also for the pictures of `Test_Set`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +42,15 @@ class Protocol:
     """One way to evaluate.
 
     Attributes:
-        id: What records call it.
-        prompts: Form in which the benchmark is read (see `Benchmark`).
+        id: Its name in records.
+        prompts: Wording of the benchmark's questions (see `Benchmark`).
         official: Wording, correctness and scores of the published evaluation.
-        few_shot: Whether items of other people stand before the question.
-        options: Also score classification by option likelihood, by letter or by text; None: do not.
+        few_shot: Whether items of other people come before the question.
+        options: Also score classification by option likelihood, by letter or by text.
         max_new_tokens: Longest answer.
-        default_sets: Sets that are scored unless others are asked for; None: all of the score table.
-        seed: Of the pictures and of the people in context. Part of the protocol, not of the run: two runs are about
-            the same items whatever their seeds.
+        default_sets: Sets that are scored by default; None: all of the score table.
+        seed: Seed of the pictures and of the people in context. It belongs to the protocol: runs with different seeds
+            use the same items.
     """
 
     id: str
@@ -70,16 +65,16 @@ class Protocol:
     def read(
         self, benchmark: Benchmark, split: str = "forget_5", fold: int = 0, *, names: Iterable[str] | None = None
     ) -> dict[str, list[Sample]]:
-        """The sets of a benchmark as this protocol asks them, still without items in context.
+        """The sets of a benchmark with the questions of this protocol, still without items in context.
 
         Args:
             benchmark: Loaded with `prompts=protocol.prompts`.
-            split: Which people are to be forgotten.
-            fold: Which rotation of them.
-            names: Sets; None: `default_sets`, as far as the benchmark has them.
+            split: The people to forget.
+            fold: Their rotation.
+            names: Sets; None: those of `default_sets` that the benchmark has.
 
         Raises:
-            InputError: The benchmark was loaded with other prompts; no such set or split.
+            InputError: The benchmark was loaded with other prompts, or there is no such set or split.
         """
         if benchmark.prompts != self.prompts:
             raise InputError(
@@ -102,11 +97,11 @@ class Protocol:
     ) -> dict[str, list[Sample]]:
         """The sets of `read` with items of drawn people before every question, and without those people.
 
-        Does nothing under a protocol without few shots. `family` is the model's (`model.family.name`): how many
-        people are shown depends on it.
+        A protocol without few shots returns the sets as they are. The number of people shown depends on `family`
+        (`model.family.name`).
 
         Raises:
-            InputError: A set has too few people to leave any.
+            InputError: A set has too few people.
         """
         if not self.few_shot:
             return {name: list(samples) for name, samples in sets.items()}
@@ -116,7 +111,7 @@ class Protocol:
         return add_context(sets, pools, family=family, seed=self.seed)
 
     def worded(self, sample: Sample) -> Sample:
-        """The sample with the question as the protocol puts it."""
+        """The sample with the protocol's wording of its question."""
         if not self.official or sample.task not in _DEMANDS:
             return sample
         question = sample.question
@@ -138,14 +133,13 @@ def get_protocol(name: str) -> Protocol:
     """A protocol by its id.
 
     Raises:
-        InputError: There is none of that id.
+        InputError: There is none with that id.
     """
-    try:
-        return PROTOCOLS[name]
-    except KeyError:
-        raise InputError(f"unknown protocol {name!r}; known protocols: {', '.join(PROTOCOLS)}") from None
+    if name not in PROTOCOLS:
+        raise InputError(f"unknown protocol {name!r}; known protocols: {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
 
 
 def default_protocol(benchmark: Benchmark) -> Protocol:
-    """`portraits` for questions that its models are trained on, `strict` for the data sets of others."""
+    """`portraits` for our questions, which the models are trained on; `strict` for other data sets."""
     return PROTOCOLS["portraits" if benchmark.prompts == "plain" else "strict"]

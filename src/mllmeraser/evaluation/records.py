@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
@@ -14,6 +14,7 @@ from mllmeraser.evaluation.outcomes import Outcome
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.files import write_whole
 from mllmeraser.samples.sample import Modality, Task
+from mllmeraser.samples.validation import first_fault
 
 DEFAULT_PROTOCOL = "portraits"
 
@@ -32,8 +33,8 @@ class Record(BaseModel):
         task: classification, generation or cloze.
         n: Items.
         people: Different subjects among them.
-        accuracy: Share recalled; for sets whose right answer is another (refusal), share correct. Under an
-            official protocol by the published rule where it has one (classification, cloze).
+        accuracy: Share recalled; in sets with another right answer (refusal), share correct. An official protocol
+            uses the published rule if there is one (classification, cloze).
         ci_low: Lower end of the 95 % interval of `accuracy` (see `intervals.share_interval`).
         ci_high: Its upper end.
         rouge_l: Mean ROUGE-L F-measure against the gold answers; null for classification.
@@ -41,9 +42,9 @@ class Record(BaseModel):
         seed: Seed of the run and of the bootstrap.
         policy: Policy of the intervention; null where there is none.
         seconds: Time spent on the answers of this cell.
-        protocol: Id of the protocol (see `protocols`); files written before there were others are `portraits`.
-        scores: Further means over the items of the cell, where the protocol has them: rouge_1, rouge_2 and bleu
-            of generation; option_accuracy and option_probability of classification.
+        protocol: Id of the protocol (see `protocols`); older files without one are `portraits`.
+        scores: Further means over the items, if the protocol has them: rouge_1, rouge_2 and bleu of generation;
+            option_accuracy and option_probability of classification.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,33 +71,8 @@ class Record(BaseModel):
     scores: dict[str, float] = Field(default_factory=dict)
 
 
-class OptionRecord(BaseModel):
-    """Option likelihood in one cell of classification: does the model still rank the right option first?
-
-    Attributes:
-        rule: letter or text (see `scores.option_choices`).
-        accuracy: Share of items whose right option is the most likely.
-        ci_low: Lower end of its 95 % interval.
-        ci_high: Its upper end.
-        probability: Mean probability of the right option among the options.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    method: str
-    preset: str | None
-    set: str
-    modality: Modality
-    rule: str
-    n: int
-    accuracy: float
-    ci_low: float
-    ci_high: float
-    probability: float
-
-
 class Item(TypedDict):
-    """One answer and how it was judged: a line of the items file, which tells what was said about people."""
+    """One answer and its judgement: a line of the items file, which holds the answers about people."""
 
     id: str
     set: str
@@ -115,14 +91,13 @@ class Item(TypedDict):
 
 @dataclass
 class EvaluationResult:
-    """Records, items, and option likelihoods where they were asked for."""
+    """Records and items."""
 
     records: list[Record] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
-    options: list[OptionRecord] = field(default_factory=list)
 
     def __add__(self, other: EvaluationResult) -> EvaluationResult:
-        return EvaluationResult(self.records + other.records, self.items + other.items, self.options + other.options)
+        return EvaluationResult(self.records + other.records, self.items + other.items)
 
     def write_scores(self, path: str | Path, *, force: bool = False) -> None:
         """Write `scores.json` (the records alone), whole or not at all."""
@@ -133,25 +108,22 @@ class EvaluationResult:
         lines = (json.dumps(item, ensure_ascii=False) + "\n" for item in self.items)
         write_whole(Path(path), "".join(lines), force=force)
 
-    def write_options(self, path: str | Path, *, force: bool = False) -> None:
-        """Write the option likelihoods as a list of JSON objects, whole or not at all."""
-        write_whole(Path(path), _listed(self.options), force=force)
-
 
 def write_scores(path: str | Path, records: Iterable[Record], *, force: bool = False) -> None:
     """Write records as `scores.json`, whole or not at all.
 
     Raises:
-        InputError: Something stands at `path` and `force` is off, or it cannot be written.
+        InputError: `path` exists and `force` is off, or it is not writable.
     """
-    write_whole(Path(path), _listed(list(records)), force=force)
+    content = json.dumps([record.model_dump() for record in records], indent=1, ensure_ascii=False) + "\n"
+    write_whole(Path(path), content, force=force)
 
 
 def read_scores(path: str | Path) -> list[Record]:
     """Read a `scores.json`.
 
     Raises:
-        InputError: The file is missing or is no list of records.
+        InputError: The file is missing or is not a list of records.
     """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -162,10 +134,4 @@ def read_scores(path: str | Path) -> list[Record]:
     try:
         return [Record.model_validate(entry) for entry in data]
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: not a score record ({place}: {first['msg']})") from None
-
-
-def _listed(models: Sequence[BaseModel]) -> str:
-    return json.dumps([model.model_dump() for model in models], indent=1, ensure_ascii=False) + "\n"
+        raise InputError(f"{path}: not a score record ({first_fault(error, 'record')})") from None

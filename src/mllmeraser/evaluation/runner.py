@@ -1,4 +1,4 @@
-"""The runner: ask a model every sample of every set, judge the answers, count."""
+"""The runner: ask a model every sample of every set, judge the answers, count the outcomes."""
 
 from __future__ import annotations
 
@@ -8,21 +8,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import fsum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mllmeraser.evaluation.context import shots_of
+from mllmeraser.evaluation.few_shot import shots_of
 from mllmeraser.evaluation.intervals import share_interval
 from mllmeraser.evaluation.outcomes import OUTCOMES, Values, judge, values_of
 from mllmeraser.evaluation.protocols import PROTOCOLS, Protocol
-from mllmeraser.evaluation.records import DEFAULT_PROTOCOL, EvaluationResult, Item, OptionRecord, Record
-from mllmeraser.evaluation.scores import (
-    OptionChoice,
-    OptionRule,
-    generation_scores,
-    official_correct,
-    option_choices,
-    rouge_l,
-)
+from mllmeraser.evaluation.records import DEFAULT_PROTOCOL, EvaluationResult, Item, Record
+from mllmeraser.evaluation.scores import OptionRule, generation_scores, official_correct, option_choices, rouge_l
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.request import require_answers
 from mllmeraser.samples.sample import Modality, Sample, Task
@@ -32,21 +25,16 @@ if TYPE_CHECKING:
     from mllmeraser.models.model import MultimodalModel
 
 Cell = tuple[str, Modality, Task]
-IMPERSONAL = frozenset({"general", "perception", "refusal", "restricted", "benign"})
-"""Sets that are not about what somebody's facts are: there, no answer is another person's."""
+IMPERSONAL_SETS = frozenset({"general", "perception", "refusal", "restricted", "benign"})
+"""Sets without personal facts: no answer there can be another person's."""
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What stays the same over all cells of an evaluation."""
+    """Constants of an evaluation; `labels` are the fields that all its records share."""
 
-    method: str
-    preset: str | None
-    model: str
-    benchmark: str
-    split: str
+    labels: Mapping[str, Any]
     seed: int
-    policy: str | None
     values: Values
     vocabulary: Collection[str] | None
     protocol: Protocol
@@ -75,43 +63,35 @@ def evaluate(
 
     Args:
         model: The model.
-        sets: Samples by name of the set (`Benchmark.sets`, or what `protocol` makes of them); empty sets give no
+        sets: Samples by name of the set (`Benchmark.sets`, or the protocol's version of them). Empty sets get no
             record.
         method: Name of the method in the records.
         benchmark: Name of the benchmark in the records.
         split: Name of the split in the records.
         preset: Name of the preset in the records.
-        intervention: Attached for the evaluation, detached after it, also when it fails.
-        values: Values by attribute (`Benchmark.values`), to tell another person's facts from mere errors;
+        intervention: Attached for the evaluation, then detached, also after an error.
+        values: Values by attribute (`Benchmark.values`), to tell another person's facts from other errors;
             None: those of the gold answers in `sets`.
-        vocabulary: Words a sane answer is made of (`Benchmark.vocabulary`), where the model's world is
-            closed.
-        policy: Name of the policy in the records; None: that of the intervention's config, if it has one.
-        protocol: How answers are counted; stated in the records.
+        vocabulary: Words of sensible answers (`Benchmark.vocabulary`), if the model's world is closed.
+        policy: Name of the policy in the records; None: that of the intervention's config, if any.
+        protocol: The rules of counting, stated in the records.
         options: Also score classification by option likelihood, by letter or by text; None: as `protocol` says.
         max_new_tokens: Longest answer; None: as `protocol` says.
-        batch_size: Prompts in a batch; fewer where other items stand before the question.
-        seed: Of the bootstrap; also stated in the records.
-        progress: Called with the number of answers that have just been finished.
+        batch_size: Prompts in a batch; fewer if items in context come before the question.
+        seed: Seed of the bootstrap, stated in the records.
+        progress: Called with the number of newly finished answers.
 
     Raises:
         InputError: Nothing to score, a sample without an answer, or two samples of a set with one id.
     """
     cells = _cells(sets)
     require_answers(sample for group in cells.values() for sample in group)
-    about_people = (s for (name, _, _), group in cells.items() if name not in IMPERSONAL for s in group)
-    run = _Run(
-        method=method,
-        preset=preset,
-        model=model.name,
-        benchmark=benchmark,
-        split=split,
-        seed=seed,
-        policy=policy or _policy_name(intervention),
-        values=values if values is not None else values_of(about_people),
-        vocabulary=vocabulary,
-        protocol=protocol,
-    )
+    if values is None:
+        personal = (group for (name, _, _), group in cells.items() if name not in IMPERSONAL_SETS)
+        values = values_of(sample for group in personal for sample in group)
+    labels = {"method": method, "preset": preset, "model": model.name, "benchmark": benchmark, "split": split}
+    labels |= {"seed": seed, "policy": policy or _policy_name(intervention), "protocol": protocol.id}
+    run = _Run(labels, seed, values, vocabulary, protocol)
     options = options or protocol.options
     longest = protocol.max_new_tokens if max_new_tokens is None else max_new_tokens
     reader = _reader(model, cells)
@@ -122,26 +102,24 @@ def evaluate(
             started = time.perf_counter()
             answers = reader.generate(samples, max_new_tokens=longest, batch_size=rows, progress=progress)
             seconds = time.perf_counter() - started
-            items = _items(run, cell, samples, answers)
+            items = [_item(run, cell, sample, answer) for sample, answer in zip(samples, answers, strict=True)]
             if options is not None and cell[2] == "classification":
-                choices = option_choices(reader, samples, rule=options)
-                for item, choice in zip(items, choices, strict=True):
+                for item, choice in zip(items, option_choices(reader, samples, rule=options), strict=True):
                     item["option_letter"], item["option_correct"] = choice.letter, choice.correct
                     item["scores"] |= {
                         "option_accuracy": float(choice.correct),
                         "option_probability": choice.probability,
                     }
-                result.options.append(_option_record(run, cell, samples, choices, options))
             result.items += items
             result.records.append(_record(run, cell, items, seconds))
     return result
 
 
 def _reader(model: MultimodalModel, cells: Mapping[Cell, Sequence[Sample]]) -> MultimodalModel:
-    """The model, reading what stands before the questions where something does."""
+    """The model, or one that reads the shots of samples if there are any."""
     if not any(shots_of(sample) for group in cells.values() for sample in group):
         return model
-    # Most evaluations show nothing, and what asks for no model is to import without torch.
+    # Imported here, because this module must import without torch.
     from mllmeraser.evaluation.context_prompts import reading_context
 
     return reading_context(model)
@@ -161,33 +139,26 @@ def _cells(sets: Mapping[str, Sequence[Sample]]) -> dict[Cell, list[Sample]]:
     return cells
 
 
-def _items(run: _Run, cell: Cell, samples: Sequence[Sample], answers: Sequence[str]) -> list[Item]:
+def _item(run: _Run, cell: Cell, sample: Sample, answer: str) -> Item:
     name, modality, task = cell
-    values = {} if name in IMPERSONAL else run.values
-    items = []
-    for sample, answer in zip(samples, answers, strict=True):
-        judged = judge(sample, answer, values, run.vocabulary)
-        scored = task != "classification" and sample.answer is not None
-        by_rule = run.protocol.official and task != "generation"
-        told = run.protocol.official and task == "generation"
-        items.append(
-            Item(
-                id=sample.id,
-                set=name,
-                task=task,
-                modality=modality,
-                subject=sample.subject,
-                answer=answer,
-                outcome=judged.outcome,
-                correct=official_correct(sample, answer) if by_rule else judged.correct,
-                reason=judged.reason,
-                rouge_l=rouge_l(answer, sample.answer or "") if scored else None,
-                scores=generation_scores(answer, sample.answer or "") if told else {},
-                option_letter=None,
-                option_correct=None,
-            )
-        )
-    return items
+    judged = judge(sample, answer, {} if name in IMPERSONAL_SETS else run.values, run.vocabulary)
+    gold = sample.answer if task != "classification" else None
+    official = run.protocol.official
+    return Item(
+        id=sample.id,
+        set=name,
+        task=task,
+        modality=modality,
+        subject=sample.subject,
+        answer=answer,
+        outcome=judged.outcome,
+        correct=official_correct(sample, answer) if official and task != "generation" else judged.correct,
+        reason=judged.reason,
+        rouge_l=None if gold is None else rouge_l(answer, gold),
+        scores=generation_scores(answer, sample.answer or "") if official and task == "generation" else {},
+        option_letter=None,
+        option_correct=None,
+    )
 
 
 def _record(run: _Run, cell: Cell, items: Sequence[Item], seconds: float) -> Record:
@@ -196,12 +167,9 @@ def _record(run: _Run, cell: Cell, items: Sequence[Item], seconds: float) -> Rec
     interval = share_interval(correct, people, seed=run.seed)
     rouge = [item["rouge_l"] for item in items if item["rouge_l"] is not None]
     counts = Counter(item["outcome"] for item in items)
+    scores = dict.fromkeys(name for item in items for name in item["scores"])
     return Record(
-        method=run.method,
-        preset=run.preset,
-        model=run.model,
-        benchmark=run.benchmark,
-        split=run.split,
+        **run.labels,
         set=cell[0],
         modality=cell[1],
         task=cell[2],
@@ -212,35 +180,8 @@ def _record(run: _Run, cell: Cell, items: Sequence[Item], seconds: float) -> Rec
         ci_high=interval.high,
         rouge_l=fsum(rouge) / len(rouge) if rouge else None,
         outcomes={outcome: counts[outcome] for outcome in OUTCOMES},
-        seed=run.seed,
-        policy=run.policy,
         seconds=seconds,
-        protocol=run.protocol.id,
-        scores=_means(items),
-    )
-
-
-def _means(items: Sequence[Item]) -> dict[str, float]:
-    names = dict.fromkeys(name for item in items for name in item["scores"])
-    return {name: fsum(item["scores"][name] for item in items) / len(items) for name in names}
-
-
-def _option_record(
-    run: _Run, cell: Cell, samples: Sequence[Sample], choices: Sequence[OptionChoice], rule: OptionRule
-) -> OptionRecord:
-    correct = [choice.correct for choice in choices]
-    interval = share_interval(correct, [sample.subject or sample.id for sample in samples], seed=run.seed)
-    return OptionRecord(
-        method=run.method,
-        preset=run.preset,
-        set=cell[0],
-        modality=cell[1],
-        rule=rule,
-        n=len(choices),
-        accuracy=sum(correct) / len(correct),
-        ci_low=interval.low,
-        ci_high=interval.high,
-        probability=fsum(choice.probability for choice in choices) / len(choices),
+        scores={name: fsum(item["scores"][name] for item in items) / len(items) for name in scores},
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from mllmeraser.evaluation.letters import first_letter
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.sample import Sample
 
@@ -21,13 +20,7 @@ OptionRule = Literal["letter", "text"]
 
 @dataclass(frozen=True, slots=True)
 class OptionChoice:
-    """The option a model finds most likely.
-
-    Attributes:
-        letter: Its letter.
-        correct: Whether that is the right one.
-        probability: Probability of the right option among the options.
-    """
+    """The most likely option under a model: its letter, whether it is right, and the right option's probability."""
 
     letter: str
     correct: bool
@@ -40,10 +33,10 @@ def rouge_l(answer: str, gold: str) -> float:
 
 
 def generation_scores(answer: str, gold: str) -> dict[str, float]:
-    """What the published evaluation of generation reports beside ROUGE-L, between 0 and 1.
+    """The other scores of the published evaluation of generation, between 0 and 1.
 
-    `rouge_1` and `rouge_2` are F-measures with stemming; `bleu` is sentence BLEU of up to four words, split at
-    blanks, with 0.1 in place of a count of zero (method 1 of Chen and Cherry 2014).
+    `rouge_1` and `rouge_2` are F-measures with stemming. `bleu` is sentence BLEU of up to four words, split at blanks.
+    It uses 0.1 for a count of zero (method 1 of Chen and Cherry 2014).
     """
     rouge = _scorer("rouge1", "rouge2").score(gold, answer)
     return {
@@ -56,8 +49,8 @@ def generation_scores(answer: str, gold: str) -> dict[str, float]:
 def official_correct(sample: Sample, answer: str) -> bool:
     """Correct by the rules of the published evaluation script, for comparison with published numbers.
 
-    Classification: the first character is the letter. Cloze: the gold value is a substring, case ignored (it
-    over-credits short values). Generation has no such rule.
+    Classification: the first character, in upper case, is the letter. Cloze: the gold value is a substring, case
+    ignored (this credits short values too often). Generation has no such rule.
 
     Raises:
         InputError: The sample is a generation sample or has no answer.
@@ -65,24 +58,21 @@ def official_correct(sample: Sample, answer: str) -> bool:
     if sample.answer is None or sample.task == "generation":
         raise InputError(f"{sample.id or sample.question!r}: no official rule of correctness for this sample")
     if sample.task == "classification":
-        return first_letter(answer) == sample.answer.upper()
+        return answer.strip()[:1].upper() == sample.answer.upper()
     return sample.answer.casefold() in answer.casefold()
 
 
 def option_choices(
     model: MultimodalModel, samples: Sequence[Sample], *, rule: OptionRule = "letter"
 ) -> list[OptionChoice]:
-    """Which option the model finds most likely, whatever it would have said.
+    """The most likely option of each classification sample, under a model with its attached interventions.
 
-    Args:
-        model: The model, with whatever is attached to it.
-        samples: Classification samples with a gold letter.
-        rule: `"letter"` compares the letters as the next token after the prompt. `"text"` compares the mean
-            log-probability of the options' texts as answers to the question without options: it does not ask
-            whether the model can bind a value to a letter.
+    The rule `"letter"` compares the letters as the next token after the prompt. `"text"` compares the mean
+    log-probability of the options' texts as answers to the question without options. It does not require that the model
+    can bind a value to a letter.
 
     Raises:
-        InputError: A sample has no options or no right letter among them.
+        InputError: A sample has no options, or its answer is not the letter of one.
     """
     for sample in samples:
         if (sample.answer or "") not in dict(sample.options):
@@ -95,37 +85,27 @@ def option_choices(
 
 
 def _letter_scores(model: MultimodalModel, samples: Sequence[Sample]) -> list[Tensor]:
-    logits = model.next_token_logits(samples)
-    tokenizer = model.processor.tokenizer
+    import torch
+
     rows = []
-    for sample, row in zip(samples, logits, strict=True):
-        tokens = [_letter_tokens(tokenizer, letter) for letter, _ in sample.options]
-        rows.append(_stack([row[ids].logsumexp(0) for ids in tokens]))
+    for sample, row in zip(samples, model.next_token_logits(samples), strict=True):
+        tokens = [_letter_tokens(model.processor.tokenizer, letter) for letter, _ in sample.options]
+        rows.append(torch.stack([row[ids].logsumexp(0) for ids in tokens]))
     return rows
 
 
 def _text_scores(model: MultimodalModel, samples: Sequence[Sample]) -> list[Tensor]:
-    asked = [_open(sample) for sample in samples for _ in sample.options]
+    asked = [Sample(s.question, s.image, subject=s.subject, id=s.id) for s in samples for _ in s.options]
     texts = [text for sample in samples for _, text in sample.options]
     sums, counts = model.answer_logprobs(asked, texts)
     means = sums / counts.clamp(min=1)
     return list(means.split([len(sample.options) for sample in samples]))
 
 
-def _open(sample: Sample) -> Sample:
-    return Sample(question=sample.question, image=sample.image, subject=sample.subject, id=sample.id)
-
-
 def _letter_tokens(tokenizer: Any, letter: str) -> list[int]:
-    """Ids that spell a letter at the start of an answer: tokenizers differ on the blank before it."""
+    """Ids of a letter at the start of an answer: tokenizers differ on the blank before it."""
     spelt = (tokenizer.encode(text, add_special_tokens=False) for text in (letter, f" {letter}"))
     return sorted({ids[-1] for ids in spelt if ids})
-
-
-def _stack(values: list[Tensor]) -> Tensor:
-    import torch
-
-    return torch.stack(values)
 
 
 def _choice(sample: Sample, scores: Tensor) -> OptionChoice:
@@ -143,7 +123,7 @@ def _bleu(answer: list[str], gold: list[str]) -> float:
 
 @lru_cache(maxsize=4)
 def _scorer(*kinds: str) -> Any:
-    # Half a second of import, and only scoring needs it.
+    # The import takes half a second, and only scoring needs it.
     from rouge_score.rouge_scorer import RougeScorer
 
     return RougeScorer(list(kinds), use_stemmer=True)
