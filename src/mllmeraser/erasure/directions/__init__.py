@@ -1,1 +1,1 @@
-"""Erasure directions: one record per kind, and the contrast samples that some need."""
+"""Kinds of erasure direction, and the samples that some of them contrast."""

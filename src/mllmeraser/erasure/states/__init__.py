@@ -1,1 +1,1 @@
-"""States of prompts: read from the model, kept, summed."""
+"""Read states of prompts from the model, keep them, and sum them."""
