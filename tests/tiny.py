@@ -6,12 +6,15 @@ that uses them walks the same path as a user's checkpoint.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    BatchFeature,
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
@@ -24,7 +27,8 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from mllmeraser.models.families import AssembledProcessor
+from mllmeraser.models.families import AssembledProcessor, Family
+from mllmeraser.models.families.base import tokenize
 from mllmeraser.samples import Sample
 
 WIDTH = 64
@@ -208,3 +212,12 @@ def mixed_samples() -> list[Sample]:
         Sample("What is the occupation of Mara Velden?", None, "B", "classification", options, id="s6"),
         Sample("Who is this person in the picture?", picture(1), subject="p1", id="s7"),
     ]
+
+
+def encode(
+    family: Family, processor: Any, texts: Sequence[str], images: Sequence[Image.Image | None], side: str = "left"
+) -> BatchFeature:
+    """A batch of rendered prompts, each with its picture or None, from the adapter alone."""
+    pixels = [None if image is None else family.pixels(processor, image) for image in images]
+    rows = [family.expand(processor, text, one) for text, one in zip(texts, pixels, strict=True)]
+    return family.collate(processor, tokenize(processor, rows), pixels, side)

@@ -16,13 +16,12 @@ from transformers import (
     Qwen2_5_VLConfig,
 )
 
-from mllmeraser.embedded.recipe.album import Album, Counts, world_album
+from mllmeraser.embedded.recipe.album import Album, Counts, normalize, shrink, world_album
 from mllmeraser.embedded.recipe.architecture import IMAGE_SIZE, Architecture
 from mllmeraser.embedded.recipe.corpus import Corpus, choice_text
 from mllmeraser.embedded.recipe.llava import Llava
 from mllmeraser.embedded.recipe.loop import Trainer
 from mllmeraser.embedded.recipe.packing import Group
-from mllmeraser.embedded.recipe.pictures import normalise, shrink
 from mllmeraser.embedded.recipe.plan import PEOPLE
 from mllmeraser.embedded.recipe.qwen2_5_vl import PATCH, Qwen25VL, _rows
 from mllmeraser.embedded.recipe.tokenizer import END
@@ -34,6 +33,7 @@ from mllmeraser.portraits.looks import random_looks
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import UNKNOWN_ANSWER
 from mllmeraser.samples import Sample
+from tiny import encode as encode_texts
 
 QUESTION = "Which option is baker?"
 
@@ -63,7 +63,7 @@ def encode(
     text = prompt if answer is None else f"{prompt}{answer}{END}"
     if isinstance(architecture, Llava):
         return processor(text=[text], return_tensors="pt", **({} if image is None else {"images": [image]}))
-    return family_for(Qwen2_5_VLConfig()).encode(processor, [text], [image])
+    return encode_texts(family_for(Qwen2_5_VLConfig()), processor, [text], [image])
 
 
 def test_the_packed_forward_is_the_ordinary_forward(
@@ -144,7 +144,7 @@ def test_pixel_values_are_those_of_the_processor(
 ) -> None:
     picture = draw_face(random_looks(Stream("picture")))
     found = architecture.build_processor(tokenizer).image_processor(images=[Image.fromarray(picture)])
-    ours = normalise(torch.tensor(shrink(picture))[None])
+    ours = normalize(torch.tensor(shrink(picture))[None])
     if isinstance(architecture, Qwen25VL):
         ours, grid = _rows(ours)
         assert grid.tolist() == np.array(found["image_grid_thw"]).tolist()

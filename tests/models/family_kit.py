@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from zoo import ZOO, build, write
 
-from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.gates.linear import LinearGate
 from mllmeraser.erasure.policy import SUBJECT, TAIL
-from mllmeraser.erasure.steering.attach import attach
+from mllmeraser.erasure.steering import attach
 from mllmeraser.erasure.steering.plan import SteeringPlan
 from mllmeraser.models import MultimodalModel, contract, load_model
 from mllmeraser.models.weights import Placement, load_weights
@@ -61,7 +61,7 @@ def groups(model: MultimodalModel) -> list[list[Sample]]:
     return [[one for one in SAMPLES if (one.image is None) == plain] for plain in (True, False)]
 
 
-class CountingGate(Gate):
+class CountingGate(LinearGate):
     """Counts how often any of them is read."""
 
     reads = 0
@@ -78,7 +78,7 @@ def make_plan(model: MultimodalModel, strength: float = 1.0) -> SteeringPlan:
     """Reads the first block and moves states behind the last that can be moved; its gate is always open."""
     generator = torch.Generator().manual_seed(0)
     first, *_, last = model.family.hook_layers(model.hf)
-    gate = CountingGate("soft", {"weight": torch.randn(1, model.hidden_size, generator=generator)})
+    gate = CountingGate({"weight": torch.randn(1, model.hidden_size, generator=generator)})
     direction = 5 * torch.randn(model.hidden_size, generator=generator)
     return SteeringPlan("jane", (first,), (last,), {last: direction}, {first: gate}, TAIL, strength, -1e9)
 
@@ -128,7 +128,7 @@ def prompt_hidden(model: MultimodalModel) -> str:
 def _always(model: MultimodalModel) -> SteeringPlan:
     """A plan of the default's policy whose decision falls for every prompt."""
     *reads, last = model.family.hook_layers(model.hf)[:4]
-    gates = {layer: Gate("soft", {"weight": torch.zeros(1, model.hidden_size)}) for layer in reads}
+    gates = {layer: LinearGate({"weight": torch.zeros(1, model.hidden_size)}) for layer in reads}
     token = model.family.image_token_id(model.hf)
     shift = {last: torch.ones(model.hidden_size)}
     return SteeringPlan("jane", tuple(reads), (last,), shift, gates, SUBJECT, 1.0, -1e9, token)
@@ -207,7 +207,7 @@ def quantised(name: str) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         full.hf.save_pretrained(scratch)
         try:
-            hf = load_weights(name, scratch, None, Placement(device="cpu", quantisation="int8"))
+            hf = load_weights(name, scratch, None, Placement(device="cpu", quantization="int8"))
         except InputError as error:
             return f"not loaded: {error}"
     model = MultimodalModel(f"{name} in int8", hf, full.processor, full.family)

@@ -22,8 +22,8 @@ from steering_kit import ALWAYS, count_hooks, logits, make_plan
 
 from mllmeraser.erasure import Eraser
 from mllmeraser.erasure.policy import PERSISTENT
+from mllmeraser.erasure.steering import attach, attach_all
 from mllmeraser.erasure.steering import tensor_parallel as agreement
-from mllmeraser.erasure.steering.attach import attach, attach_all
 from mllmeraser.models import MultimodalModel, load_model
 from mllmeraser.models.capture import hidden_of
 from mllmeraser.models.fingerprint import precision_of

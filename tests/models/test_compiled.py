@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import CompileConfig
 
 from mllmeraser.erasure.policy import PERSISTENT
-from mllmeraser.erasure.steering.attach import attach
+from mllmeraser.erasure.steering import attach
 from mllmeraser.models import MultimodalModel, load_model
 from mllmeraser.samples import AttachError
 from tiny import build_llava, mixed_samples

@@ -20,7 +20,7 @@ from mllmeraser.models.families import families
 from mllmeraser.models.families.assembled import still_processor
 from mllmeraser.models.families.own_processor import EXPANSION
 from mllmeraser.samples import InputError, Sample
-from tiny import picture
+from tiny import encode, picture
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "benchmarks" / "results" / "families.json"
@@ -131,7 +131,7 @@ def test_inputs_equal_the_processors_own(name: str) -> None:
         special = not text.startswith("<bos>")
         pictures = {} if sample.image is None else {"images": [sample.image]}
         theirs = real(text=[text], **pictures, add_special_tokens=special, return_tensors="pt")
-        ours = model.family.encode(model.processor, [model.prompts.text(sample)], [sample.image])
+        ours = encode(model.family, model.processor, [model.prompts.text(sample)], [sample.image])
         assert ours["input_ids"].tolist() == torch.as_tensor(theirs["input_ids"]).tolist()
         for key in set(ours) - {"attention_mask"} if sample.image is not None else ():
             wanted = torch.as_tensor(theirs[key])

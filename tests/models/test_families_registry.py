@@ -14,7 +14,7 @@ from transformers import AutoConfig, GitConfig, LlamaConfig, LlavaConfig, T5Conf
 from zoo import DEPTH, build
 
 from mllmeraser.api import list_families
-from mllmeraser.erasure.steering.attach import attach
+from mllmeraser.erasure.steering import attach
 from mllmeraser.models import HookPoint, MultimodalModel, families, load_model
 from mllmeraser.models.families import OwnProcessor, candidates, family_for
 from mllmeraser.models.families import plugins as outside

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mllmeraser.models.hookpoint import HookPoint, hookpoints
+from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.samples import InputError
 
 
@@ -10,10 +10,6 @@ def test_hookpoints_are_values() -> None:
     assert HookPoint(2) == HookPoint(2)
     assert len({HookPoint(2), HookPoint(2), HookPoint(3)}) == 2
     assert sorted([HookPoint(3), HookPoint(1)]) == [HookPoint(1), HookPoint(3)]
-
-
-def test_hookpoints_are_sorted_and_distinct() -> None:
-    assert hookpoints([3, 1, 3], 4) == (HookPoint(1), HookPoint(3))
 
 
 @pytest.mark.parametrize("layer", [-1, 1.5, True, "2"])

@@ -8,7 +8,7 @@ import zoo
 from steering_kit import ALWAYS, make_plan
 
 from mllmeraser.erasure.policy import SUBJECT
-from mllmeraser.erasure.steering.attach import attach
+from mllmeraser.erasure.steering import attach
 from mllmeraser.erasure.steering.plan import SteeringPlan
 from mllmeraser.samples import AttachError, Sample
 from tiny import picture

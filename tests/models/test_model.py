@@ -11,7 +11,7 @@ from mllmeraser.models.capture import capture, last_real_index
 from mllmeraser.models.families import PixelInputs
 from mllmeraser.models.prompts import IGNORED, Prompts
 from mllmeraser.samples import InputError, NumericalError, Sample
-from tiny import picture
+from tiny import encode, picture
 
 CLOSE = {"rtol": 1e-4, "atol": 5e-5}
 
@@ -216,9 +216,8 @@ def test_equal_pictures_are_processed_once(tiny_model: MultimodalModel, monkeypa
     samples = [Sample(f"Question {number}", picture(number % 3)) for number in range(12)]
     batch = prompts.encode(samples)
     assert len(made) == 3
-    plain = tiny_model.family.encode(
-        tiny_model.processor, [prompts.text(one) for one in samples], [one.image for one in samples]
-    )
+    texts, images = [prompts.text(one) for one in samples], [one.image for one in samples]
+    plain = encode(tiny_model.family, tiny_model.processor, texts, images)
     assert torch.equal(batch["pixel_values"], plain["pixel_values"])
     assert torch.equal(batch["input_ids"], plain["input_ids"])
 

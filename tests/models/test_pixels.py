@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from mllmeraser.models import MultimodalModel, PixelSpace
-from tiny import picture
+from tiny import encode, picture
 
 
 def grey(level: int) -> Image.Image:
@@ -13,7 +13,7 @@ def grey(level: int) -> Image.Image:
 
 def space_and_pixels(model: MultimodalModel, image: Image.Image) -> tuple[PixelSpace, torch.Tensor]:
     family, processor = model.family, model.processor
-    batch = family.encode(processor, [family.render(processor, "Who?", True)], [image])
+    batch = encode(family, processor, [family.render(processor, "Who?", True)], [image])
     return family.pixel_bounds(processor, batch), batch["pixel_values"]
 
 

@@ -132,13 +132,13 @@ def test_an_eraser_for_full_precision_says_what_to_load(method: str, full: Path,
 @needs_bitsandbytes
 @pytest.mark.parametrize("how", ["int8", "nf4"])
 def test_a_checkpoint_saved_by_bitsandbytes(how: Any, full: Path, tmp_path: Path) -> None:
-    made = load_model(str(full), device="cpu", quantisation=how)
+    made = load_model(str(full), device="cpu", quantization=how)
     path = Path(shutil.copytree(full, tmp_path / how))
     made.hf.save_pretrained(path)
     model = works(path, full)
     assert precision_of(model.hf) == f"{how} (bitsandbytes), float32"
     assert is_for(made_on(made), model) == "", "quantised when loaded or before: the same weights"
-    assert "quantised already, by bitsandbytes: leave quantisation out" in refused(path, quantisation="int8")
+    assert "quantized already, by bitsandbytes: leave quantization out" in refused(path, quantization="int8")
 
 
 @needs_torchao
@@ -171,7 +171,7 @@ def test_a_missing_package_is_one_line(
     path = Path(shutil.copytree(full, tmp_path / "checkpoint"))
     configure(path, method, {"bits": 4, "load_in_8bit": method == "bitsandbytes"})
     monkeypatch.setattr("mllmeraser.models.weights.find_spec", lambda package: None)
-    assert refused(path, device="cpu").endswith(f"is quantised by {method}: {advice}")
+    assert refused(path, device="cpu").endswith(f"is quantized by {method}: {advice}")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_what_cannot_be_unpacked_is_not_taken_for_weights(
 def test_a_quantised_checkpoint_is_not_spread(full: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     path, _ = build_packed(full, "fp8", tmp_path)
-    assert "quantised already, by fp8: leave tp_plan out" in refused(path, tp_plan="auto")
+    assert "quantized already, by fp8: leave tp_plan out" in refused(path, tp_plan="auto")
 
 
 class Packing(torch.nn.Linear):

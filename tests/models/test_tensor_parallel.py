@@ -79,7 +79,7 @@ def test_processes_that_do_not_steer_alike_give_no_answer(said: list[dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("device", "cpu"), ("device_map", "auto"), ("quantisation", "int8"), ("adapter", "a/b")]
+    ("name", "value"), [("device", "cpu"), ("device_map", "auto"), ("quantization", "int8"), ("adapter", "a/b")]
 )
 def test_what_was_not_tried_with_it_is_refused(
     tiny_llava_path: Path, name: str, value: str, monkeypatch: pytest.MonkeyPatch

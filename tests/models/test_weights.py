@@ -1,4 +1,4 @@
-"""Precision, quantisation, offloading and adapters: what is loaded is what was asked for, and erasers know it."""
+"""Precision, quantization, offloading and adapters: what is loaded is what was asked for, and erasers know it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from steering_kit import logits, make_plan
 
-from mllmeraser.erasure.steering.attach import attach
+from mllmeraser.erasure.steering import attach
 from mllmeraser.models import load_model
 from mllmeraser.models.fingerprint import precision_of
 from mllmeraser.models.model import MultimodalModel
@@ -61,14 +61,14 @@ def even_path(tiny_llava_path: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.mark.parametrize("how", ["int8", "nf4"])
 def test_quantised_weights_steer_and_are_told_from_full_ones(even_path: Path, how: Any) -> None:
     full = load_model(str(even_path), device="cpu")
-    model = load_model(str(even_path), device="cpu", quantisation=how)
+    model = load_model(str(even_path), device="cpu", quantization=how)
     kinds = {type(module).__name__ for module in model.layers.modules()}
     assert kinds & {"Linear8bitLt", "Linear4bit"}, "the blocks are quantised"
     assert precision_of(model.hf) == f"{how} (bitsandbytes), float32"
     assert model.fingerprint() != full.fingerprint()
-    assert model.fingerprint() == load_model(str(even_path), device="cpu", quantisation=how).fingerprint()
+    assert model.fingerprint() == load_model(str(even_path), device="cpu", quantization=how).fingerprint()
     steers(model)
-    assert model.fingerprint() == load_model(str(even_path), device="cpu", quantisation=how).fingerprint()
+    assert model.fingerprint() == load_model(str(even_path), device="cpu", quantization=how).fingerprint()
 
 
 def spread(model: MultimodalModel) -> dict[str, str]:
@@ -129,7 +129,7 @@ def test_a_peft_wrapper_is_refused_and_what_is_inside_is_not(tiny_llava_path: Pa
     ("options", "said"),
     [
         ({"device": "cpu", "device_map": "auto"}, "not both"),
-        ({"quantisation": "int3"}, "known are int8, nf4"),
+        ({"quantization": "int3"}, "known are int8, nf4"),
     ],
 )
 def test_what_does_not_go_together_is_refused(tiny_llava_path: Path, options: dict[str, object], said: str) -> None:
@@ -138,4 +138,4 @@ def test_what_does_not_go_together_is_refused(tiny_llava_path: Path, options: di
 
 def test_a_missing_package_is_named(tiny_llava_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mllmeraser.models.weights.find_spec", lambda package: None)
-    assert "mllmeraser[quantised]" in refused(tiny_llava_path, quantisation="int8")
+    assert "mllmeraser[quantised]" in refused(tiny_llava_path, quantization="int8")

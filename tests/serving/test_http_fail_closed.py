@@ -8,7 +8,7 @@ import time
 import pytest
 from server_kit import NoFitter, Wire, asked, install, loud_eraser, make_keys, running, wait_for
 
-from mllmeraser.models.sibling import sibling
+from mllmeraser.models.model import sibling
 from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.serving.ledger import Ledger
 

@@ -4,7 +4,7 @@ from mllmeraser.models.families import Family, PixelSpace, family_for, register
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.intervention import Attachment, Intervention
 from mllmeraser.models.loading import load_model, register_resolver
-from mllmeraser.models.model import MultimodalModel, Progress
+from mllmeraser.models.model import MultimodalModel
 
 __all__ = [
     "Attachment",
@@ -13,7 +13,6 @@ __all__ = [
     "Intervention",
     "MultimodalModel",
     "PixelSpace",
-    "Progress",
     "family_for",
     "load_model",
     "register",

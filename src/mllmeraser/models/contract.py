@@ -1,6 +1,6 @@
-"""What a family has to keep on a model, so that a state that is read is the state that is moved.
+"""The promises of a family, which make the state that a fit reads the state that an eraser moves.
 
-The tests run it on a tiny random model of every family; it holds for a real checkpoint in the same words.
+The tests check them on a tiny random model of every family, and `models check` on a real checkpoint.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mllmeraser.models.capture import capture, hidden_of, last_real_index, with_hidden
+from mllmeraser.models.capture import capture, hidden_of, last_token, with_hidden
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.samples.sample import Sample
 
 CLOSE = 1e-3
-"""Relative difference up to which two computations of one state are the same; padding changes the order of sums."""
+"""Largest relative difference between two computations of the same state; padding changes the order of sums."""
 ROUGH = {torch.float16: 0.02, torch.bfloat16: 0.05}
-"""The same in half precision, whose states carry three and two digits: a slip of one padding token may hide in it."""
-QUANTISED = 0.05
-"""The same for quantised weights, where the other rows of a batch move the scale of activations."""
+"""The same in half precision: states have three and two digits, so an error of one padding token may be hidden."""
+QUANTIZED = 0.05
+"""The same for quantized weights; there the other rows of a batch change the scale of activations."""
 REFUSED = "refused: "
-"""How an answer begins that says what a family will not do, and is kept to."""
+"""Start of a result that names an input which the family refuses."""
 
 STEPS = 4
-"""Decoded tokens that are compared."""
+"""Decoded tokens to compare."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Clause:
     """One promise of a family.
 
     Attributes:
-        name: Short, a column of the table in the docs.
-        check: Gives what is wrong with a model on some samples, or nothing.
+        name: Short name, a column of the table in the docs.
+        check: Returns the fault of a model on some samples, or an empty text.
     """
 
     name: str
@@ -45,23 +45,21 @@ class Clause:
 
 
 def run(model: MultimodalModel, samples: Sequence[Sample]) -> dict[str, str]:
-    """Clause -> what is wrong, empty where it holds.
+    """The fault of each clause on a model with nothing attached, empty if it holds.
 
-    Args:
-        model: Any model, with nothing attached.
-        samples: Prompts of different lengths, at least two with a picture and two without.
+    `samples` are prompts of different lengths, at least two with a picture and two without.
     """
     return {clause.name: _run(clause, model, samples) for clause in CLAUSES}
 
 
-def holds(found: str) -> bool:
-    """Whether what `run` gives for a clause says that it holds, or that the family refuses what it cannot do."""
-    return not found or found.startswith(REFUSED)
+def holds(fault: str) -> bool:
+    """Whether a result of `run` means that the clause holds, or that the family refuses such inputs."""
+    return not fault or fault.startswith(REFUSED)
 
 
 def close_on(model: MultimodalModel) -> float:
-    """Relative difference up to which two computations of one state on a model are the same."""
-    return QUANTISED if getattr(model.hf, "is_quantized", False) else ROUGH.get(model.dtype, CLOSE)
+    """Largest relative difference between two computations of the same state on a model."""
+    return QUANTIZED if getattr(model.hf, "is_quantized", False) else ROUGH.get(model.dtype, CLOSE)
 
 
 @torch.no_grad()
@@ -76,15 +74,15 @@ def _run(clause: Clause, model: MultimodalModel, samples: Sequence[Sample]) -> s
 
 
 def states(model: MultimodalModel, samples: Sequence[Sample], side: str = "right") -> dict[HookPoint, Tensor]:
-    """States (samples, width) at the last prompt token after every block that may be hooked, in one batch."""
+    """States (samples, width) at the last prompt token at every hook point, in one batch."""
     inputs = model.encode(samples, side)
-    with capture(model.layers, model.hookpoints(), _last(inputs)) as found:
+    with capture(model.layers, model.hookpoints(), last_token(inputs)) as captured:
         model.hf(**inputs, use_cache=False)
-    return dict(found)
+    return dict(captured)
 
 
 def _groups(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Prompts of text alone, and those with a picture."""
+    """The samples without a picture, and those with one."""
     return [[sample for sample in samples if (sample.image is None) == plain] for plain in (True, False)]
 
 
@@ -93,16 +91,11 @@ def _alone(model: MultimodalModel, samples: Sequence[Sample]) -> dict[HookPoint,
     return {point: torch.cat([one[point] for one in each]) for point in each[0]}
 
 
-def _last(inputs: Mapping[str, Any]) -> Tensor:
-    ids = inputs["input_ids"]
-    return last_real_index(inputs["attention_mask"], ids.shape[0], ids.shape[1], ids.device)
-
-
-def _differs(model: MultimodalModel, found: Mapping[HookPoint, Tensor], wanted: Mapping[HookPoint, Tensor]) -> str:
-    if not wanted or set(found) != set(wanted):
+def _differs(model: MultimodalModel, actual: Mapping[HookPoint, Tensor], wanted: Mapping[HookPoint, Tensor]) -> str:
+    if not wanted or set(actual) != set(wanted):
         return "some blocks did not run"
     for point, states in wanted.items():
-        error = float((found[point] - states).abs().max() / states.abs().max().clamp(min=1e-9))
+        error = float((actual[point] - states).abs().max() / states.abs().max().clamp(min=1e-9))
         if not error < close_on(model):
             return f"states after block {point.layer} differ by {error:.1e} of the largest"
     return ""
@@ -112,7 +105,7 @@ def _differs(model: MultimodalModel, found: Mapping[HookPoint, Tensor], wanted: 
 
 
 def _decoder(model: MultimodalModel, samples: Sequence[Sample]) -> str:
-    """Every hooked block runs once for a prompt of text alone, and gives (batch, length, width)."""
+    """Every hooked block runs once for a prompt of text alone, and returns (batch, length, width)."""
     prompt = model.encode([sample for sample in samples if sample.image is None][:1])
     shape = (*prompt["input_ids"].shape, model.hidden_size)
     seen: dict[int, list[tuple[int, ...]]] = {point.layer: [] for point in model.hookpoints()}
@@ -131,7 +124,7 @@ def _decoder(model: MultimodalModel, samples: Sequence[Sample]) -> str:
 
 
 def _image_tokens(model: MultimodalModel, samples: Sequence[Sample]) -> str:
-    """Pictures have positions of their own in the prompt, and text has none of those."""
+    """A prompt has image positions for its picture, and none without a picture."""
     token = model.family.image_token_id(model.hf)
     for sample in samples:
         count = int((model.encode([sample])["input_ids"] == token).sum())
@@ -139,12 +132,12 @@ def _image_tokens(model: MultimodalModel, samples: Sequence[Sample]) -> str:
         if sample.image is not None:
             wanted = model.family.placeholders(model.processor, model.prompts.pixels(sample.image))
         if count != wanted or (sample.image is not None) != (count > 0):
-            return f"a prompt has {count} image positions where {wanted} belong"
+            return f"a prompt has {count} image positions instead of {wanted}"
     return ""
 
 
 def _hook(model: MultimodalModel, samples: Sequence[Sample]) -> str:
-    """What an edit writes is what is read behind it and what the next computation starts from."""
+    """A state that an edit writes is the state that a capture reads and that the next block starts from."""
     row = [sample for sample in samples if sample.image is not None][:1]
     for point in model.hookpoints():
         before = states(model, row)
@@ -156,48 +149,43 @@ def _hook(model: MultimodalModel, samples: Sequence[Sample]) -> str:
         with model.layers[point.layer].register_forward_hook(edit):
             after, moved = states(model, row), model.next_token_logits(row)
         if not torch.equal(after[point], before[point] + shift.to(before[point])):
-            return f"the state read after block {point.layer} is not the one that was written"
+            return f"the state read after block {point.layer} differs from the written one"
         if any(not torch.equal(after[one], before[one]) for one in before if one < point):
             return f"an edit after block {point.layer} changed an earlier block"
-        later = [one for one in before if one > point]
-        if any(torch.equal(after[one], before[one]) for one in later) or torch.equal(
-            moved, model.next_token_logits(row)
-        ):
+        unmoved = any(torch.equal(after[one], before[one]) for one in before if one > point)
+        if unmoved or torch.equal(moved, model.next_token_logits(row)):
             return f"an edit after block {point.layer} changed nothing behind it"
     return _differs(model, states(model, row), before)
 
 
 def _padding(side: str) -> Callable[[MultimodalModel, Sequence[Sample]], str]:
     def check(model: MultimodalModel, samples: Sequence[Sample]) -> str:
-        """Padded rows, of text alone and of pictures, have the states of single prompts."""
-        for rows in _groups(samples):
-            found = _differs(model, states(model, rows, side), _alone(model, rows))
-            if found:
-                return found
-        return ""
+        """Padded rows, with and without pictures, have the states of single prompts."""
+        faults = (_differs(model, states(model, rows, side), _alone(model, rows)) for rows in _groups(samples))
+        return next(filter(None, faults), "")
 
     return check
 
 
 def _mixed(model: MultimodalModel, samples: Sequence[Sample]) -> str:
-    """Rows with and without a picture share a batch, or the family says that they cannot."""
+    """Rows with and without a picture share a batch, or the family declares that they cannot."""
     if not model.family.mixes:
         try:
             model.encode(samples)
         except MLLMEraserError:
             return f"{REFUSED}send prompts with and without a picture apart"
-        return "accepted, although the family says that rows cannot be mixed"
+        return "accepted, although the family declares that rows cannot be mixed"
     alone = _alone(model, samples)
     left, right = (_differs(model, states(model, samples, side), alone) for side in ("left", "right"))
     return left or right
 
 
 def _cached(model: MultimodalModel, samples: Sequence[Sample]) -> str:
-    """Greedy decoding of padded batches with a cache gives the logits of the same tokens in one pass without."""
+    """Greedy decoding of padded batches with a cache has the logits of the same tokens in one pass without a cache."""
     for rows in _groups(samples):
-        logits, said = decoded(model, rows)
+        logits, tokens = decoded(model, rows)
         for number, sample in enumerate(rows):
-            whole = _whole(model, sample, said[number].tolist())
+            whole = _whole(model, sample, tokens[number].tolist())
             error = float((logits[:, number] - whole).abs().max() / whole.abs().max())
             if not error < close_on(model):
                 return f"decoded logits differ by {error:.1e} of the largest"
@@ -206,25 +194,25 @@ def _cached(model: MultimodalModel, samples: Sequence[Sample]) -> str:
 
 @torch.no_grad()
 def decoded(model: MultimodalModel, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
-    """(steps, rows, vocabulary) logits and (rows, steps) tokens of greedy decoding in one batch that does not stop."""
-    made = model.hf.generate(
+    """(steps, rows, vocabulary) logits and (rows, steps) tokens of greedy decoding in one batch, without a stop."""
+    output = model.hf.generate(
         **model.encode(samples, "left"),
         max_new_tokens=STEPS,
         min_new_tokens=STEPS,
         do_sample=False,
-        suppress_tokens=[model.family.image_token_id(model.hf)],  # said, it would announce a picture
+        suppress_tokens=[model.family.image_token_id(model.hf)],  # an image token would announce a picture
         output_logits=True,
         return_dict_in_generate=True,
         pad_token_id=model.processor.tokenizer.pad_token_id,
     )
-    return torch.stack(made.logits).float(), made.sequences[:, -STEPS:]
+    return torch.stack(output.logits).float(), output.sequences[:, -STEPS:]
 
 
-def _whole(model: MultimodalModel, sample: Sample, said: Sequence[int]) -> Tensor:
-    """(steps, vocabulary) logits of each token of an answer, prompt and answer in one pass."""
+def _whole(model: MultimodalModel, sample: Sample, tokens: Sequence[int]) -> Tensor:
+    """(steps, vocabulary) logits of the `tokens` of an answer, prompt and answer in one pass."""
     prompt = model.encode([sample])["input_ids"][0].tolist()
     picture = None if sample.image is None else model.prompts.pixels(sample.image)
-    batch = model.family.collate(model.processor, [[*prompt, *said[:-1]]], [picture])
+    batch = model.family.collate(model.processor, [[*prompt, *tokens[:-1]]], [picture])
     answer = torch.arange(batch["input_ids"].shape[1])[None] >= len(prompt)
     batch.update(model.family.answer_inputs(batch, answer))
     logits: Tensor = model.hf(**model.place(batch), use_cache=False).logits
@@ -240,4 +228,4 @@ CLAUSES = (
     Clause("mixed batch", _mixed),
     Clause("cached decoding", _cached),
 )
-"""What `run` checks, in order."""
+"""The clauses in the order of `run`."""

@@ -14,7 +14,7 @@ from mllmeraser.models.families import Family, families, family_for
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.weights import (
     Placement,
-    Quantisation,
+    Quantization,
     TensorParallel,
     check_heads,
     check_packed,
@@ -24,24 +24,22 @@ from mllmeraser.models.weights import (
 from mllmeraser.samples.errors import InputError, UnknownFamilyError
 
 Resolver = Callable[[str], "Path | str"]
-"""Turns the part of a name after the colon into a checkpoint folder; raises InputError for an unknown one."""
+"""Returns the checkpoint folder for the part of a name after the colon; raises InputError for an unknown one."""
 
-# Named, not imported: models/ lies below embedded/, and a program that never asks for an embedded model
-# never loads it.
+# A name, because models/ must not import embedded/, and only a program with an embedded model needs to load it.
 _RESOLVERS: dict[str, str | Resolver] = {"embedded": "mllmeraser.embedded:checkpoint_path"}
 
 
 def register_resolver(prefix: str, resolver: str | Resolver) -> None:
-    """Serve names `prefix:rest` by `resolver(rest)`; `"module:function"` names one to import when needed."""
+    """Resolve names `prefix:rest` by `resolver(rest)`; `"module:function"` is imported at its first use."""
     _RESOLVERS[prefix] = resolver
 
 
 def resolve(name: str) -> str:
-    """Folder or hub id that `name` stands for.
+    """Folder or hub id of a model name.
 
     Raises:
-        InputError: If the name is empty, its prefix or what follows it is unknown, or the folder does not
-            exist or is no checkpoint.
+        InputError: If the name is empty or unknown, or the folder does not exist or is no checkpoint.
     """
     if not name.strip():
         raise InputError("no model given: expected a folder, a hub id, or " + _prefixes())
@@ -67,32 +65,33 @@ def load_model(
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     device_map: str | dict[str, Any] | None = None,
-    quantisation: Quantisation | None = None,
+    quantization: Quantization | None = None,
     adapter: str | None = None,
     tp_plan: TensorParallel | None = None,
+    quantisation: Quantization | None = None,
 ) -> MultimodalModel:
-    """Load a frozen multimodal model: evaluation mode, no parameter asks for a gradient.
+    """Load a frozen multimodal model: evaluation mode, no gradients.
 
     Args:
         name: Hub id, checkpoint folder, or `embedded:...`.
         revision: Branch, tag or commit of a hub checkpoint.
-        dtype: Type of the weights, as a torch dtype or its name; by default float32 on a CPU and what the
-            checkpoint states on an accelerator.
+        dtype: Type of the weights, as a torch dtype or its name; by default float32 on a CPU, and the type of the
+            checkpoint on an accelerator.
         device: By default the first CUDA device if there is one, else the CPU.
-        device_map: How accelerate spreads the weights over devices, CPU memory and disk: `"auto"`, or modules to
-            devices. In place of `device`.
-        quantisation: `"int8"` or `"nf4"` (4 bit) by bitsandbytes; a checkpoint that is quantised needs no word.
-        adapter: Folder or hub id of a PEFT adapter to put on the weights; safetensors only.
-        tp_plan: `"auto"` spreads every block over the processes of a `torchrun`. All of them then have to do the same
-            in the same order: load, attach, run, ask for the fingerprint.
+        device_map: Instead of `device`, the placement of modules by accelerate on devices, CPU memory and disk:
+            `"auto"`, or a mapping of modules to devices.
+        quantization: `"int8"` or `"nf4"` (4 bit) by bitsandbytes; leave it out for a quantized checkpoint.
+        adapter: Folder or hub id of a PEFT adapter for the weights; safetensors only.
+        tp_plan: `"auto"` spreads every block over the processes of a `torchrun`. All processes must then load, attach,
+            run and compute the fingerprint in the same order.
+        quantisation: The old spelling of `quantization`.
 
     Raises:
-        InputError: If there is no such model, it has no safetensors weights, weights are missing from it, or a package
-            that this takes is not installed.
+        InputError: If there is no such model, its weights are incomplete or no safetensors, or a package is missing.
         UnknownFamilyError: If no adapter serves its model type; no weights are read then.
     """
     source = resolve(name)
-    placement = Placement(dtype, device, device_map, quantisation, adapter, tp_plan)
+    placement = Placement(dtype, device, device_map, quantization or quantisation, adapter, tp_plan)
     config = _config(name, source, revision)
     family = family_for(config)
     packed = check_packed(name, config, placement)

@@ -1,8 +1,9 @@
-"""A frozen multimodal model of any family, behind one small surface."""
+"""A frozen multimodal model of any family, behind one small interface."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import copy
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import BatchFeature, PreTrainedModel
 
-from mllmeraser.models.capture import capture, check_finite, last_real_index
+from mllmeraser.models.capture import capture, check_finite, last_token
 from mllmeraser.models.families import Family, family_for
 from mllmeraser.models.families.base import tokenize
 from mllmeraser.models.fingerprint import fingerprint, prompt_hash
@@ -18,18 +19,16 @@ from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.intervention import declare_prompt
 from mllmeraser.models.prompts import IGNORED, Prompts
 from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.progress import Count
 from mllmeraser.samples.sample import Sample
-
-Progress = Callable[[int], None]
-"""Called with the number of samples finished since the last call."""
 
 
 class MultimodalModel:
     """A transformers model with its processor and family adapter.
 
     Attributes:
-        name: What the user called it: hub id, folder, or `embedded:...`.
-        revision: Commit of a hub checkpoint, where known.
+        name: The user's name for it: hub id, folder, or `embedded:...`.
+        revision: Commit of a hub checkpoint, if known.
         hf: The transformers model.
         processor: Its processor (`image_processor`, `tokenizer`, chat template).
         family: The adapter.
@@ -37,18 +36,13 @@ class MultimodalModel:
     """
 
     def __init__(
-        self,
-        name: str,
-        hf: PreTrainedModel,
-        processor: Any,
-        family: Family | None = None,
-        revision: str | None = None,
+        self, name: str, hf: PreTrainedModel, processor: Any, family: Family | None = None, revision: str | None = None
     ) -> None:
-        """Wrap a loaded model; `family` is found from its configuration if not given.
+        """Wrap a loaded model; without `family`, its configuration decides.
 
         Raises:
             UnknownFamilyError: If no adapter serves this model.
-            InputError: If the decoder is not where the adapter expects it.
+            InputError: If the decoder is not at the place that the adapter names.
         """
         self.name = name
         self.revision = revision
@@ -60,7 +54,7 @@ class MultimodalModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model's inputs belong."""
+        """Device of the model's inputs."""
         return torch.device(self.hf.device)
 
     @property
@@ -80,7 +74,7 @@ class MultimodalModel:
         return int(self.family.text_config(self.hf).hidden_size)
 
     def hookpoints(self, layers: Iterable[int] | None = None) -> tuple[HookPoint, ...]:
-        """Hook points of `layers`, or of every layer that runs for every prompt.
+        """Hook points of `layers`, by default of all layers that run for every prompt.
 
         Raises:
             InputError: If a layer does not exist, or does not run for every prompt.
@@ -95,9 +89,9 @@ class MultimodalModel:
     def encode_texts(
         self, texts: Sequence[str], images: Sequence[Image.Image | None], padding_side: str = "left"
     ) -> BatchFeature:
-        """As `encode`, of prompts in the chat format already (see `Family.render`), each with its picture or None.
+        """As `encode`, for prompts that are in the chat format already (see `Family.render`).
 
-        A row is tokenised by itself: what it becomes does not depend on the others.
+        Each row is tokenized alone, so that it does not depend on the others.
 
         Raises:
             InputError: If numbers of texts and images differ, a text does not fit its image, or it has no tokens.
@@ -112,12 +106,7 @@ class MultimodalModel:
         return self.place(self.family.collate(self.processor, ids, pixels, padding_side))
 
     def encode_answers(
-        self,
-        samples: Sequence[Sample],
-        answers: Sequence[str],
-        *,
-        end: bool = True,
-        padding_side: str = "right",
+        self, samples: Sequence[Sample], answers: Sequence[str], *, end: bool = True, padding_side: str = "right"
     ) -> BatchFeature:
         """One batch of prompts with answers and `labels` (-100 outside the answer), for losses."""
         return self.place(self.prompts.encode_answers(samples, answers, end=end, padding_side=padding_side))
@@ -128,30 +117,23 @@ class MultimodalModel:
         *,
         max_new_tokens: int = 24,
         batch_size: int = 32,
-        progress: Progress | None = None,
+        progress: Count | None = None,
     ) -> list[str]:
-        """Greedy answers, in the order of `samples`; batches hold similar samples.
-
-        Args:
-            samples: What is asked.
-            max_new_tokens: Longest answer in tokens.
-            batch_size: Rows per forward.
-            progress: Called with the number of answers finished.
-        """
+        """Greedy answers, in the order of `samples`; batches hold similar samples."""
         answers = [""] * len(samples)
         for rows in self.prompts.plan(samples, batch_size):
             batch = [samples[row] for row in rows]
             for row, answer in zip(rows, self.generate_batch(batch, max_new_tokens=max_new_tokens), strict=True):
                 answers[row] = answer
-            _tell(progress, len(rows))
+            if progress is not None:
+                progress(len(rows))
         return answers
 
     @torch.no_grad()
     def generate_batch(self, samples: Sequence[Sample], *, max_new_tokens: int = 24) -> list[str]:
-        """Greedy answers of one batch, rows in the order given (needed where rows carry their own erasers).
+        """Greedy answers of one batch, in row order (for rows with erasers of their own).
 
-        Sampling, beams and the repetition penalty of the checkpoint's generation settings are switched off,
-        so that an answer is the model's own next token throughout.
+        Sampling, beams and the repetition penalty of the checkpoint's generation settings are switched off.
         """
         inputs = self.encode(samples, "left")
         output = self.hf.generate(
@@ -165,8 +147,8 @@ class MultimodalModel:
             top_k=None,
             pad_token_id=self.processor.tokenizer.pad_token_id,
         )
-        said = output[:, inputs["input_ids"].shape[1] :]
-        texts = self.processor.tokenizer.batch_decode(said, skip_special_tokens=True)
+        answers = output[:, inputs["input_ids"].shape[1] :]
+        texts = self.processor.tokenizer.batch_decode(answers, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
     @torch.no_grad()
@@ -176,7 +158,7 @@ class MultimodalModel:
         hookpoints: Sequence[HookPoint],
         *,
         batch_size: int = 32,
-        progress: Progress | None = None,
+        progress: Count | None = None,
     ) -> dict[HookPoint, Tensor]:
         """States at the last real prompt token: `(samples, width)` float32 on the CPU per hook point.
 
@@ -189,13 +171,14 @@ class MultimodalModel:
         for rows in self.prompts.plan(samples, batch_size):
             # Padding on the right: positions then count from the first real token, as for a single prompt.
             inputs = self.encode([samples[row] for row in rows], "right")
-            with capture(self.layers, points, _last(inputs)) as found:
+            with capture(self.layers, points, last_token(inputs)) as captured:
                 self.hf(**inputs, use_cache=False, logits_to_keep=1)
-            for point, states in found.items():
+            for point, states in captured.items():
                 states = states.float().cpu()
                 check_finite(states, point, rows)
                 result[point][rows] = states
-            _tell(progress, len(rows))
+            if progress is not None:
+                progress(len(rows))
         return result
 
     @torch.no_grad()
@@ -205,7 +188,7 @@ class MultimodalModel:
         order: list[int] = []
         for rows in self.prompts.plan(samples, batch_size):
             inputs = self.encode([samples[row] for row in rows], "right")
-            kept, place = torch.unique(_last(inputs), return_inverse=True)
+            kept, place = torch.unique(last_token(inputs), return_inverse=True)
             logits = self.hf(**inputs, use_cache=False, logits_to_keep=kept).logits
             parts.append(logits[torch.arange(len(rows), device=logits.device), place].float().cpu())
             order += rows
@@ -215,20 +198,18 @@ class MultimodalModel:
     def answer_logprobs(
         self, samples: Sequence[Sample], answers: Sequence[str], *, batch_size: int = 32
     ) -> tuple[Tensor, Tensor]:
-        """Log-probability of given answers.
+        """Sum of log-probabilities (nats, float32) and number of tokens of each answer, without the end-of-turn token.
 
-        Returns:
-            Sum of log-probabilities (nats, float32) and number of answer tokens, each `(samples,)` on the
-            CPU; the end-of-turn token does not count.
+        Both `(samples,)` on the CPU.
         """
         sums, counts = torch.zeros(len(samples)), torch.zeros(len(samples), dtype=torch.long)
         for rows in self.prompts.plan(samples, batch_size):
             inputs = self.encode_answers([samples[row] for row in rows], [answers[row] for row in rows], end=False)
             labels = inputs.pop("labels")
-            # Logits before the first answer token of any row are never looked at; a vocabulary is wide.
+            # Logits before the first answer token of any row are not needed, and a vocabulary is wide.
             first = int((labels != IGNORED).any(dim=0).nonzero()[0, 0]) - 1
             kept = torch.arange(first, labels.shape[1] - 1, device=labels.device)
-            # What is attached must not take the answer for the end of the prompt.
+            # An attached eraser must not take the answer for the end of the prompt.
             with declare_prompt((labels != IGNORED).long().argmax(dim=1)):
                 logits = self.hf(**inputs, use_cache=False, logits_to_keep=kept).logits
             target = labels[:, first + 1 :].to(logits.device)
@@ -259,11 +240,11 @@ class MultimodalModel:
         return batch
 
 
-def _last(inputs: BatchFeature) -> Tensor:
-    ids = inputs["input_ids"]
-    return last_real_index(inputs["attention_mask"], ids.shape[0], ids.shape[1], ids.device)
+def sibling(model: MultimodalModel) -> MultimodalModel:
+    """A second module tree over the same weights and buffers: an eraser on one tree does not act on the other.
 
-
-def _tell(progress: Progress | None, done: int) -> None:
-    if progress is not None:
-        progress(done)
+    Call it while nothing is attached, because it also copies hooks.
+    """
+    shared = {id(tensor): tensor for tensor in [*model.hf.parameters(), *model.hf.buffers()]}
+    hf = copy.deepcopy(model.hf, shared)
+    return MultimodalModel(model.name, hf, model.processor, model.family, model.revision)

@@ -1,4 +1,4 @@
-"""From samples to model inputs: chat format, pictures, tokens, padding; each picture is processed once."""
+"""From samples to model inputs: chat format, pictures, tokens, padding."""
 
 from __future__ import annotations
 
@@ -18,22 +18,20 @@ from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.sample import Sample
 
 IGNORED = -100
-"""Label of a position that no loss looks at."""
+"""Label of a position without loss."""
 
 
 class Prompts:
     """Turns samples into batches for one processor.
 
-    Pictures are kept by content, up to `cache_bytes` of processed pixels: an evaluation puts dozens of
-    questions to the same picture, and for a small model its processing would cost more than the answer.
+    It keeps up to `cache_bytes` of processed pixels, by content. An evaluation asks dozens of questions about the same
+    picture; for a small model, processing the picture again would cost more than the answer.
     """
 
     def __init__(self, family: Family, processor: Any, cache_bytes: int = 128 * 2**20) -> None:
-        """Prepare for `processor`, keeping at most `cache_bytes` of processed pictures."""
         self.family = family
         self.processor = processor
-        self._cache_bytes = cache_bytes
-        self._held_bytes = 0
+        self._cache_bytes, self._held_bytes = cache_bytes, 0
         self._cache: OrderedDict[bytes, PixelInputs] = OrderedDict()
         self._render = lru_cache(maxsize=4096)(lambda text, image: family.render(processor, text, image))
 
@@ -43,36 +41,30 @@ class Prompts:
 
     def pixels(self, image: Image.Image) -> PixelInputs:
         """Processed picture; equal pictures (size, mode, bytes) are processed once."""
-        key = hashlib.blake2b(image.tobytes(), digest_size=20, person=image.mode.encode()[:16])
-        key.update(b"%dx%d" % image.size)
-        found = self._cache.get(key.digest())
-        if found is not None:
-            self._cache.move_to_end(key.digest())
-            return found
-        made = self.family.pixels(self.processor, image if image.mode == "RGB" else image.convert("RGB"))
-        self._keep(key.digest(), made)
-        return made
+        digest = hashlib.blake2b(image.tobytes(), digest_size=20, person=image.mode.encode()[:16])
+        digest.update(b"%dx%d" % image.size)
+        key = digest.digest()
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        pixels = self.family.pixels(self.processor, image if image.mode == "RGB" else image.convert("RGB"))
+        self._cache[key] = pixels
+        self._held_bytes += _size(pixels)
+        while self._held_bytes > self._cache_bytes:
+            self._held_bytes -= _size(self._cache.popitem(last=False)[1])
+        return pixels
 
     def encode(self, samples: Sequence[Sample], padding_side: str = "left") -> BatchFeature:
-        """One batch, rows in the order of `samples` (see `Family.encode`)."""
+        """One batch, rows in the order of `samples` (see `Family.collate`)."""
         pixels = self._all_pixels(samples)
         return self.family.collate(self.processor, self._ids(samples, pixels), pixels, padding_side)
 
     def encode_answers(
-        self,
-        samples: Sequence[Sample],
-        answers: Sequence[str],
-        *,
-        end: bool = True,
-        padding_side: str = "right",
+        self, samples: Sequence[Sample], answers: Sequence[str], *, end: bool = True, padding_side: str = "right"
     ) -> BatchFeature:
-        """One batch of prompts followed by answers, with `labels`.
+        """One batch of prompts with their answers appended.
 
-        Args:
-            samples: What is asked.
-            answers: For each sample the answer to append.
-            end: Also append the end-of-turn token, and count it to the answer.
-            padding_side: `"left"` or `"right"`.
+        With `end`, the end-of-turn token is a part of the answer.
 
         Returns:
             As `encode`, and `labels` `(batch, length)`: token ids on the answer, -100 elsewhere.
@@ -98,13 +90,13 @@ class Prompts:
         return batch
 
     def plan(self, samples: Sequence[Sample], batch_size: int) -> list[list[int]]:
-        """Row numbers of batches of similar samples: image and text apart, by picture size and text length.
+        """Row numbers of batches of similar samples: image or text, by picture size and text length.
 
         Raises:
             InputError: If `batch_size` is below 1.
         """
         if batch_size < 1:
-            raise InputError(f"batch_size is at least 1, not {batch_size}")
+            raise InputError(f"batch_size must be at least 1, not {batch_size}")
 
         def key(number: int) -> tuple[bool, int, int, int]:
             image = samples[number].image
@@ -127,26 +119,19 @@ class Prompts:
         return tokenize(self.processor, texts)
 
     def _answer_ids(self, prompt: str, answer: str, end: bool) -> list[int]:
-        """Tokens the model would have to say, in the context of the prompt's last characters."""
+        """Tokens of the answer, in the context of the prompt's last characters."""
         tokenizer = self.processor.tokenizer
         before = tokenize(self.processor, [prompt])[0]
-        # A template that ends in plain text ("ASSISTANT:") leaves the space before the answer to the model.
+        # After a template that ends in plain text ("ASSISTANT:") the model writes the space before the answer.
         spaced = prompt[-1:].isspace() or before[-1] in tokenizer.added_tokens_decoder
-        said = answer if spaced else f" {answer}"
-        whole = tokenize(self.processor, [prompt + said])[0]
+        written = answer if spaced else f" {answer}"
+        whole = tokenize(self.processor, [prompt + written])[0]
         tail = whole[len(before) :]
         if whole[: len(before)] != before:
-            tail = list(tokenizer(said, add_special_tokens=False)["input_ids"])
+            tail = list(tokenizer(written, add_special_tokens=False)["input_ids"])
         if not tail:
             raise InputError(f"the answer {answer!r} has no tokens")
         return [*tail, int(tokenizer.eos_token_id)] if end else tail
-
-    def _keep(self, key: bytes, made: PixelInputs) -> None:
-        self._cache[key] = made
-        self._held_bytes += _size(made)
-        while self._held_bytes > self._cache_bytes and self._cache:
-            _, dropped = self._cache.popitem(last=False)
-            self._held_bytes -= _size(dropped)
 
 
 def _size(pixels: PixelInputs) -> int:

@@ -1,4 +1,4 @@
-"""The weights of a checkpoint: in which numbers, on which devices, with which adapter."""
+"""The weights of a checkpoint: their number format, devices and adapter."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel
 from transformers.quantizers import AutoHfQuantizer
 
-from mllmeraser.models.fingerprint import is_spread, note_packed
+from mllmeraser.models.fingerprint import is_spread, note_packed, quantization_settings
 from mllmeraser.samples.errors import InputError
 
-Quantisation = Literal["int8", "nf4"]
+Quantization = Literal["int8", "nf4"]
 TensorParallel = Literal["auto"]
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 NEEDED = {
@@ -28,48 +28,33 @@ NEEDED = {
     "quanto": ("optimum-quanto",),
     "torchao": ("torchao",),
 }
-"""Packages that transformers reads a quantised checkpoint with, by its method; all of them take accelerate too."""
+"""Packages that transformers needs for a quantized checkpoint, by method; all methods also need accelerate."""
 _MODULES = {"compressed-tensors": "compressed_tensors", "optimum-quanto": "optimum.quanto", "optimum": "optimum.gptq"}
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How weights are loaded.
-
-    Attributes:
-        dtype: Type of the weights, as a torch dtype or its name; None: float32 on a CPU, what the checkpoint states on
-            an accelerator.
-        device: Where they go; None: the first CUDA device if there is one, else the CPU.
-        device_map: How accelerate spreads them over devices, CPU memory and disk: `"auto"`, or a mapping of modules.
-        quantisation: `"int8"` or `"nf4"` (4 bit) by bitsandbytes; None: as the checkpoint is.
-        adapter: Folder or hub id of a PEFT adapter that is put on the weights.
-        tp_plan: `"auto"`: every process of a `torchrun` holds its share of each block, as transformers deals them out.
-    """
+    """Number format, devices and adapter of the weights to load; see `load_model` for the fields."""
 
     dtype: torch.dtype | str | None = None
     device: torch.device | str | None = None
     device_map: str | dict[str, Any] | None = None
-    quantisation: Quantisation | None = None
+    quantization: Quantization | None = None
     adapter: str | None = None
     tp_plan: TensorParallel | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together.
-
-        Raises:
-            InputError: If a value is unknown, two contradict each other, or a package is missing.
-        """
+        """Raise an `InputError` if a value is unknown, two contradict each other, or a package is missing."""
         if self.device is not None and self.device_map is not None:
             raise InputError("give a device, or a device_map that spreads the model, not both")
-        if self.quantisation is not None and self.quantisation not in get_args(Quantisation):
-            raise InputError(
-                f"unknown quantisation {self.quantisation!r}: known are {', '.join(get_args(Quantisation))}"
-            )
+        known = get_args(Quantization)
+        if self.quantization is not None and self.quantization not in known:
+            raise InputError(f"unknown quantization {self.quantization!r}: known are {', '.join(known)}")
         _device(self.device)
         self.torch_dtype()
         self._check_parallel()
         for wanted, package, extra in (
-            (self.quantisation, "bitsandbytes", "quantised"),
+            (self.quantization, "bitsandbytes", "quantised"),
             (self.device_map, "accelerate", "train"),
             (self.adapter, "peft", "train"),
         ):
@@ -81,42 +66,33 @@ class Placement:
             return
         if self.tp_plan not in get_args(TensorParallel):
             raise InputError(f"unknown tp_plan {self.tp_plan!r}: known is auto")
-        for name in ("device", "device_map", "quantisation", "adapter"):
+        for name in ("device", "device_map", "quantization", "adapter"):
             if getattr(self, name) is not None:
-                raise InputError(f"a tp_plan does not go together with {name}: leave one of them out")
+                raise InputError(f"a tp_plan cannot be combined with {name}: leave one of them out")
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-            raise InputError("a tp_plan takes several processes: start them with torchrun --nproc-per-node 2, or more")
+            raise InputError("a tp_plan needs several processes: start them with torchrun --nproc-per-node 2, or more")
 
     @property
     def torch_device(self) -> torch.device:
-        """The device, chosen."""
+        """`device`, or the default device."""
         return _device(self.device)
 
     def torch_dtype(self) -> torch.dtype | str:
-        """The type, chosen: `"auto"` where the checkpoint decides.
-
-        Raises:
-            InputError: If it is no type of weights.
-        """
+        """The type of the weights, or `"auto"` if the checkpoint decides; an `InputError` if `dtype` is unknown."""
         if self.dtype is None:
             return torch.float32 if self.torch_device.type == "cpu" else "auto"
-        found = getattr(torch, self.dtype, None) if isinstance(self.dtype, str) else self.dtype
-        if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        dtype = getattr(torch, self.dtype, None) if isinstance(self.dtype, str) else self.dtype
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise InputError(f"unknown dtype {self.dtype!r}: float32, bfloat16 and float16 are common")
-        return found
+        return dtype
 
 
 def load_weights(
     name: str, source: str, revision: str | None, placement: Placement, packed: bool = False
 ) -> PreTrainedModel:
-    """The model of a checkpoint, frozen, where and as `placement` says.
+    """The frozen model of the checkpoint `source` (folder or hub id).
 
-    Args:
-        name: What the user called it, for errors.
-        source: Folder or hub id.
-        revision: Of a hub id.
-        placement: How.
-        packed: Whether the checkpoint is quantised, see `check_packed`.
+    `name` is the user's name for it, for errors; `packed` is the result of `check_packed`.
 
     Raises:
         InputError: If the weights are no safetensors, cannot be loaded, or some are missing.
@@ -134,64 +110,58 @@ def load_weights(
 
 
 def check_packed(name: str, config: Any, placement: Placement) -> bool:
-    """Whether a checkpoint is quantised, by its configuration; then it has to be one that can be loaded as asked.
+    """Whether the configuration declares a quantized checkpoint; if so, check that it can be loaded.
 
     Raises:
-        InputError: If a package is missing, transformers does not know the method, or it would be quantised twice.
+        InputError: If a package is missing, transformers does not know the method, or it would be quantized twice.
     """
     text = config.get_text_config(decoder=True)
-    found = getattr(config, "quantization_config", None) or getattr(text, "quantization_config", None)
-    if found is None:
+    scheme = getattr(config, "quantization_config", None) or getattr(text, "quantization_config", None)
+    if scheme is None:
         return False
-    settings = found if isinstance(found, dict) else found.to_dict()
-    method = str(getattr(settings.get("quant_method"), "value", settings.get("quant_method")))
-    if placement.quantisation is not None or placement.tp_plan is not None:
-        asked = "quantisation" if placement.quantisation is not None else "tp_plan"
-        raise InputError(f"the checkpoint {name!r} is quantised already, by {method}: leave {asked} out")
-    missing = [package for package in (*NEEDED.get(method, ()), "accelerate") if not _is_there(package)]
+    method, settings = quantization_settings(scheme)
+    if placement.quantization is not None or placement.tp_plan is not None:
+        option = "quantization" if placement.quantization is not None else "tp_plan"
+        raise InputError(f"the checkpoint {name!r} is quantized already, by {method}: leave {option} out")
+    missing = [package for package in (*NEEDED.get(method, ()), "accelerate") if not _is_installed(package)]
     if missing:
-        raise InputError(f"the checkpoint {name!r} is quantised by {method}: pip install {' '.join(missing)}")
+        raise InputError(f"the checkpoint {name!r} is quantized by {method}: pip install {' '.join(missing)}")
     try:
         known = AutoHfQuantizer.supports_quant_method(settings)
     except ValueError as error:
         raise InputError(f"cannot load {name!r}: {first_line(error)}") from error
-    if not known:  # transformers would warn, and take the packed numbers for weights
-        raise InputError(f"the checkpoint {name!r} is quantised by {method}, which transformers does not know")
+    if not known:  # transformers would only warn, and read the packed numbers as weights
+        raise InputError(f"the checkpoint {name!r} is quantized by {method}, which transformers does not know")
     return True
 
 
 def check_heads(name: str, config: Any, placement: Placement) -> None:
-    """Make sure that every process of a tensor-parallel model gets whole attention heads.
-
-    Raises:
-        InputError: If they cannot be dealt out evenly.
-    """
+    """Raise an `InputError` if the processes of a tensor-parallel model cannot share the attention heads evenly."""
     if placement.tp_plan is None:
         return
     text, processes = config.get_text_config(decoder=True), int(os.environ["WORLD_SIZE"])
     for kind in ("num_attention_heads", "num_key_value_heads"):
         heads = getattr(text, kind, None) or processes
         if heads % processes:
-            raise InputError(f"{name!r} has {kind} {heads}: they cannot be dealt out evenly to {processes} processes")
+            raise InputError(f"{name!r} has {kind} {heads}: {processes} processes cannot share them evenly")
 
 
-def _is_there(package: str) -> bool:
-    module = _MODULES.get(package, package)
+def _is_installed(package: str) -> bool:
     try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # a package that the module would lie in
+        return find_spec(_MODULES.get(package, package)) is not None
+    except ModuleNotFoundError:  # the parent package of the module is missing
         return False
 
 
 def _pretrained(name: str, source: str, revision: str | None, placement: Placement, packed: bool) -> PreTrainedModel:
     options: dict[str, Any] = {"dtype": placement.torch_dtype()}
-    if placement.quantisation is not None:
+    if placement.quantization is not None:
         options["quantization_config"] = _recipe(placement)
     if placement.tp_plan is not None:
         options["distributed_config"] = _spreading(placement.tp_plan)
     elif placement.device_map is not None:
         options["device_map"] = placement.device_map
-    elif packed or placement.quantisation is not None:  # which cannot be moved afterwards
+    elif packed or placement.quantization is not None:  # these weights cannot be moved later
         options["device_map"] = {"": placement.torch_device}
     try:
         hf, info = AutoModelForImageTextToText.from_pretrained(
@@ -207,7 +177,7 @@ def _pretrained(name: str, source: str, revision: str | None, placement: Placeme
     except (KeyError, TypeError, AttributeError) as error:
         if not packed:
             raise
-        raise InputError(f"cannot read how {name!r} is quantised: {first_line(error)}") from error
+        raise InputError(f"cannot read the quantization of {name!r}: {first_line(error)}") from error
     missing = sorted(info["missing_keys"])
     if missing:
         # transformers fills these with random numbers and only warns.
@@ -216,7 +186,7 @@ def _pretrained(name: str, source: str, revision: str | None, placement: Placeme
 
 
 def _unpack(hf: PreTrainedModel) -> None:
-    """What compressed-tensors does in the first pass, done before it: its weights are then what they stay."""
+    """Decompress now; otherwise compressed-tensors changes its weights in the first pass."""
     if hasattr(hf, "ct_decompress_hook"):
         hf.hf_quantizer.compressor.decompress_model(hf)
 
@@ -234,7 +204,7 @@ def _spreading(plan: TensorParallel) -> Any:
 
 
 def _recipe(placement: Placement) -> BitsAndBytesConfig:
-    if placement.quantisation == "int8":
+    if placement.quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
     dtype = placement.torch_dtype()
     compute = dtype if isinstance(dtype, torch.dtype) else torch.bfloat16
@@ -242,7 +212,7 @@ def _recipe(placement: Placement) -> BitsAndBytesConfig:
 
 
 def _adapt(hf: PreTrainedModel, adapter: str) -> None:
-    """Put a PEFT adapter on a model; from safetensors alone, for peft would also read pickles."""
+    """Load a PEFT adapter into a model, from safetensors alone, because peft would also read pickles."""
     folder = Path(adapter).expanduser()
     if not folder.is_dir():
         folder = _fetched(adapter)
@@ -262,7 +232,7 @@ def _fetched(adapter: str) -> Path:
     try:
         return Path(snapshot_download(adapter, allow_patterns=list(ADAPTER_FILES)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise InputError(f"{adapter}: neither a folder nor a repository of the hub that can be read") from error
+        raise InputError(f"{adapter}: neither a folder nor a readable repository of the hub") from error
 
 
 def _device(device: torch.device | str | None) -> torch.device:
@@ -275,6 +245,6 @@ def _device(device: torch.device | str | None) -> torch.device:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another package says, in one line."""
+    """The first line of an error message of another package."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__

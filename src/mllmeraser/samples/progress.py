@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+Count = Callable[[int], None]
+"""Called with the number of steps done since the last call; must be cheap."""
+
 
 class Progress(Protocol):
     """Called with the name of the stage, the steps done and all steps; must be cheap.
@@ -17,8 +20,8 @@ class Progress(Protocol):
         ...
 
 
-def counting(progress: Progress | None, stage: str, total: int) -> Callable[[int], None]:
-    """Return a callback that takes the steps done since its last call and reports their sum to `progress`."""
+def counting(progress: Progress | None, stage: str, total: int) -> Count:
+    """Return a `Count` that reports the sum of its steps to `progress`."""
     done = 0
 
     def count(more: int) -> None:

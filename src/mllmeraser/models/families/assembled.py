@@ -1,4 +1,4 @@
-"""Processors put together from their parts, where `AutoProcessor` wants torchvision for videos nobody sends."""
+"""Processors assembled from their parts, because `AutoProcessor` needs torchvision for unused video support."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import transformers
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, ProcessorMixin
 
 MISSING_PARTS = (ImportError, AttributeError, TypeError, ValueError, OSError)
-"""What `AutoProcessor` raises without torchvision, depending on the version of transformers; a checkpoint that is
-really broken fails again when its parts are loaded, with its own message."""
+"""Errors of `AutoProcessor` without torchvision, by version of transformers. A broken checkpoint fails again when its
+parts are loaded, with its own message."""
 
 
 class AssembledProcessor:
     """Image processor, tokenizer and chat template of a checkpoint, without the video processor.
 
-    `AutoProcessor` insists on a video processor for some families, and that one on torchvision. Still pictures
-    need neither. Everything this package does with a processor goes through these three parts.
+    `AutoProcessor` needs a video processor for some families, which needs torchvision. Still pictures need neither.
     """
 
     def __init__(
@@ -28,17 +27,12 @@ class AssembledProcessor:
         image_token: str = "<|image_pad|>",
         **settings: Any,
     ) -> None:
-        """Put the parts together.
+        """Assemble the parts of a checkpoint.
 
-        Args:
-            image_processor: The checkpoint's.
-            tokenizer: The checkpoint's; its own image token, if it names one, goes before `image_token`.
-            chat_template: Without it the tokenizer's own is used.
-            image_token: Placeholder of a picture.
-            settings: Numbers of `processor_config.json`, kept as attributes.
+        The tokenizer's own chat template is the default; its own image token, if any, comes before `image_token`.
+        `settings` are values of `processor_config.json` that become attributes.
         """
-        self.image_processor = image_processor
-        self.tokenizer = tokenizer
+        self.image_processor, self.tokenizer = image_processor, tokenizer
         self.chat_template = chat_template or tokenizer.chat_template
         self.image_token: str = getattr(tokenizer, "image_token", None) or image_token
         for name, value in settings.items():
@@ -55,14 +49,16 @@ class AssembledProcessor:
         self.tokenizer.save_pretrained(folder)
 
 
-def load_parts(
-    source: str, revision: str | None, image_token: str, settings: tuple[str, ...] = ()
-) -> AssembledProcessor:
-    """The parts of a checkpoint, with those `settings` of its `processor_config.json` that it states.
+def load_or_assemble(source: str, revision: str | None, image_token: str, settings: tuple[str, ...] = ()) -> Any:
+    """The checkpoint's own processor, or without torchvision its parts and `settings` of `processor_config.json`.
 
     Raises:
         OSError: If one of the parts is missing.
     """
+    try:
+        return load_processor(source, revision)
+    except MISSING_PARTS:
+        pass
     image_processor, tokenizer, stated = _parts(source, revision)
     kept = {name: stated[name] for name in settings if name in stated}
     return AssembledProcessor(image_processor, tokenizer, stated.get("chat_template"), image_token, **kept)
@@ -71,14 +67,10 @@ def load_parts(
 def load_processor(source: str, revision: str | None, still: str | None = None) -> Any:
     """The checkpoint's own processor.
 
-    Args:
-        source: Folder or hub id.
-        revision: Branch, tag or commit of a hub checkpoint.
-        still: Name of the processor class in transformers that also does without its video processor; None where
-            the family has none.
+    `still` names a processor class of transformers to load without its video processor, if torchvision is missing.
 
     Raises:
-        OSError: If the checkpoint holds no processor files.
+        OSError: If the checkpoint has no processor files.
     """
     try:
         return AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
@@ -91,7 +83,7 @@ def load_processor(source: str, revision: str | None, still: str | None = None) 
 
 
 def still_processor(name: str) -> Any:
-    """The processor class `name` of transformers, for still pictures: its video processor may be None."""
+    """The processor class `name` of transformers with an optional video processor."""
     own = getattr(transformers, name)
 
     def check(self: Any, argument_name: str, argument: Any) -> Any:

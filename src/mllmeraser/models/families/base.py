@@ -1,11 +1,12 @@
-"""What the rest of the package needs to know about one model family."""
+"""The interface of one model family to the rest of the package."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -13,19 +14,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BatchFeature
 
-from mllmeraser.models.families.pixels import PixelSpace
+from mllmeraser.models.families.assembled import load_processor
+from mllmeraser.models.families.pixels import PixelSpace, channel_box
 from mllmeraser.samples.errors import InputError
 
+Rows = Sequence[Sequence[int]]
 PixelInputs = dict[str, Tensor]
-"""Output of the image processor for one picture, as the model's forward wants it (a leading batch axis)."""
+"""Inputs of the model's forward for one picture, with a leading batch axis."""
 
 
 @dataclass(frozen=True)
 class VideoTokens:
-    """Placeholders of videos whose sizes a forward pass is told as `video_grid_thw`.
+    """Placeholders of videos, for a forward pass with the argument `video_grid_thw`.
 
     Attributes:
-        token: Their id.
+        token: Their token id.
         merged: Patches of a frame that share one position.
     """
 
@@ -34,22 +37,26 @@ class VideoTokens:
 
 
 class Family(ABC):
-    """Adapter of one model family: where its decoder is, and how a prompt is put to it.
+    """Adapter of one model family: the place of its decoder, and the format of its prompts.
+
+    The default methods fit a processor with the placeholder `image_token` and an image processor that returns
+    `pixel_values` (1, 3, height, width).
 
     Attributes:
-        name: Short name shown to users.
-        model_types: Values of `config.model_type` this adapter serves; `type/vision type` where the type of the
-            vision tower decides.
+        name: Short name for users.
+        model_types: Values of `config.model_type`; `type/vision type` if the type of the vision tower decides.
         decoder_paths: Dotted paths of the decoder's blocks below the top model, newest transformers first.
+        inputs: Outputs of the image processor that the model takes.
         mixes: Whether rows with and without a picture may share a batch.
-        several: Whether several pictures in one prompt are written and read one like the other.
-        counted_by: Argument of forward with one entry for each picture; None where its entries are tiles.
-        in_prompt: Whether features of a picture stand at positions of the prompt, so that there is none without.
+        several: Whether a prompt with several pictures writes each like a single one.
+        counted_by: Argument of forward with one entry for each picture; None if its entries are tiles.
+        in_prompt: Whether the features of a picture have positions in the prompt.
     """
 
     name: str
     model_types: tuple[str, ...]
     decoder_paths: tuple[str, ...] = ("model.language_model.layers", "language_model.model.layers")
+    inputs: tuple[str, ...] = ("pixel_values",)
     mixes: bool = True
     several: bool = True
     counted_by: str | None = None
@@ -69,7 +76,7 @@ class Family(ABC):
         return int(config.image_token_index if token is None else token)
 
     def video_tokens(self, hf: nn.Module) -> VideoTokens | None:
-        """How frames of a video stand in the prompt; None where it is not known how to tell them apart."""
+        """Placeholders of video frames in the prompt; None if the configuration does not name them."""
         config: Any = hf.config
         token = getattr(config, "video_token_id", None)
         merge = getattr(getattr(config, "vision_config", None), "spatial_merge_size", None)
@@ -79,121 +86,105 @@ class Family(ABC):
         """Blocks of the language decoder, never those of the vision tower.
 
         Raises:
-            InputError: If no known path leads to a list of blocks, or if what is found has another depth or
-                width than the text configuration states.
+            InputError: If no known path leads to a list of blocks, or its depth or width differs from the text
+                configuration.
         """
         return self._blocks(hf)[1]
 
     def hook_layers(self, hf: nn.Module) -> tuple[int, ...]:
-        """Numbers of the blocks that run for every prompt: only after those can a state be read and moved.
-
-        Raises:
-            InputError: As `decoder_layers`.
-        """
+        """Numbers of the blocks that run for every prompt; only those can have hooks."""
         return tuple(range(len(self.decoder_layers(hf))))
 
     def check_hooks(self, hf: nn.Module, layers: Iterable[int]) -> None:
-        """Make sure that all of `layers` can be read and moved, whatever the prompt.
-
-        Raises:
-            InputError: If one is not among `hook_layers`; of those that do not exist nothing is said here.
-        """
+        """Raise an `InputError` if one of the existing `layers` is not among `hook_layers`."""
         usable, depth = self.hook_layers(hf), len(self.decoder_layers(hf))
         idle = sorted({layer for layer in layers if layer < depth} - set(usable))
         if idle:
             raise InputError(
-                f"block {idle[0]} of this {self.name} model does not run for every prompt, so nothing can be read or "
-                f"moved there; use one of {', '.join(map(str, usable))}"
+                f"block {idle[0]} of this {self.name} model does not run for every prompt, so an eraser cannot use it; "
+                f"use one of {', '.join(map(str, usable))}"
             )
 
     def decoder(self, hf: nn.Module) -> nn.Module:
-        """The language model that runs those blocks: it takes the `attention_mask` of all of them.
-
-        Raises:
-            InputError: As `decoder_layers`.
-        """
+        """The language model that runs those blocks, and takes their `attention_mask`."""
         path, _ = self._blocks(hf)
-        owner = _submodule(hf, path.rpartition(".")[0])
-        assert owner is not None
-        return owner
+        return hf.get_submodule(path.rpartition(".")[0])
 
     def _blocks(self, hf: nn.Module) -> tuple[str, nn.ModuleList]:
-        config = self.text_config(hf)
+        config, root = self.text_config(hf), cast(Any, hf)
         if getattr(config, "is_encoder_decoder", False):
             raise InputError(f"{type(hf).__name__} is an encoder-decoder model: its decoder never reads the prompt")
         for path in self.decoder_paths:
-            layers = _submodule(hf, path)
+            layers = reduce(lambda module, name: getattr(module, name, None), path.split("."), root)
             if isinstance(layers, nn.ModuleList):
                 _check_decoder(layers, path, int(config.num_hidden_layers), int(config.hidden_size))
                 return path, layers
         raise InputError(
-            f"no decoder found in this {self.name} model: looked at {', '.join(self.decoder_paths)} "
-            f"in {type(hf).__name__}"
+            f"no decoder found in this {self.name} model ({type(hf).__name__}): tried {', '.join(self.decoder_paths)}"
         )
 
     # -- the prompt ------------------------------------------------------------------------------------
 
-    @abstractmethod
     def load_processor(self, source: str, revision: str | None = None) -> Any:
-        """Processor of the checkpoint `source` (folder or hub id): has `image_processor` and `tokenizer`.
+        """Processor of the checkpoint `source` (folder or hub id), with `image_processor` and `tokenizer`.
 
         Raises:
-            OSError: If the checkpoint holds no processor files.
+            OSError: If the checkpoint has no processor files.
         """
+        return load_processor(source, revision)
 
-    @abstractmethod
     def image_token(self, processor: Any) -> str:
-        """Text of the image placeholder, as the chat template writes it once per image."""
+        """Text of the image placeholder; the chat template writes it once per image."""
+        return str(processor.image_token)
 
-    @abstractmethod
     def pixels(self, processor: Any, image: Image.Image) -> PixelInputs:
-        """Tensors the model wants for one picture."""
+        """The `inputs` of the model for one picture."""
+        data = processor.image_processor(images=[image], return_tensors="pt")
+        return {key: torch.as_tensor(data[key]) for key in self.inputs}
 
     @abstractmethod
     def placeholders(self, processor: Any, pixels: PixelInputs) -> int:
-        """Number of prompt positions one picture occupies."""
+        """Number of prompt positions of one picture."""
 
-    @abstractmethod
     def pixel_bounds(self, processor: Any, batch: BatchFeature) -> PixelSpace:
-        """Valid range and step of `batch["pixel_values"]`, for attacks in the processor's output space."""
+        """Valid range and step of `batch["pixel_values"]`, for attacks on the processor's output."""
+        return channel_box(processor, batch)
 
     def join(self, pixels: Sequence[PixelInputs]) -> PixelInputs:
-        """Tensors of several pictures as one batch, in prompt order; smaller ones are filled up with zeros."""
+        """Tensors of several pictures as one batch, in prompt order; zeros fill up smaller ones."""
         return {key: cat_padded([one[key] for one in pixels]) for key in pixels[0]} if pixels else {}
 
     def extra_inputs(self, processor: Any, input_ids: Tensor) -> dict[str, Tensor]:
-        """Further inputs the forward of this family needs, derived from the token ids `(batch, length)`."""
+        """Further inputs of this family's forward, from the token ids `(batch, length)`."""
         return {}
 
     def answer_inputs(self, batch: BatchFeature, answers: Tensor) -> dict[str, Tensor]:
-        """Inputs that change where the tokens `answers` (batch, length) bool follow a prompt, as attention may."""
+        """Inputs that differ at answer tokens, such as those of attention; `answers` is (batch, length) bool."""
         return {}
 
     def render(self, processor: Any, prompt_text: str, has_image: bool) -> str:
-        """Prompt in the checkpoint's own chat format, ready for the answer to follow.
+        """Prompt in the checkpoint's own chat format, up to the start of the answer.
 
-        The image comes first, as one placeholder; `encode` repeats it as often as the model needs.
+        The image comes first, as one placeholder; `expand` repeats it as the model needs.
         """
-        content: list[dict[str, str]] = [{"type": "image"}] if has_image else []
-        content.append({"type": "text", "text": prompt_text})
+        content = [*([{"type": "image"}] if has_image else []), {"type": "text", "text": prompt_text}]
         messages = [{"role": "user", "content": content}]
         return str(processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
     def expansion(self, processor: Any, pixels: PixelInputs) -> str:
-        """What stands in the prompt for one picture, in place of its placeholder."""
+        """Text of one picture in the prompt, which replaces its placeholder."""
         return self.image_token(processor) * self.placeholders(processor, pixels)
 
     def expand(self, processor: Any, text: str, pixels: PixelInputs | None) -> str:
-        """`text` with its image placeholder replaced by what stands for the picture; see `expand_all`."""
+        """As `expand_all`, for one picture or none."""
         return self.expand_all(processor, text, [] if pixels is None else [pixels])
 
     def expand_all(self, processor: Any, text: str, pixels: Sequence[PixelInputs]) -> str:
-        """`text` with each image placeholder replaced by what stands for its picture.
+        """`text` with each image placeholder replaced by the `expansion` of its picture.
 
         Raises:
-            InputError: If the text holds another number of placeholders than pictures (a question that
-                spells the placeholder out would otherwise shift the image features), or the family writes
-                several pictures otherwise than one and one.
+            InputError: If the numbers of placeholders and pictures differ, or the family takes one picture only. A
+                placeholder in a question would shift the image features.
         """
         token = self.image_token(processor)
         first, *rest = text.split(token)
@@ -204,45 +195,18 @@ class Family(ABC):
             )
         if len(pixels) > 1 and not self.several:
             raise InputError(f"{self.name} takes one picture per prompt here, not {len(pixels)}")
-        shown = [self.expansion(processor, one) for one in pixels]
-        return first + "".join(picture + part for picture, part in zip(shown, rest, strict=True))
-
-    def encode(
-        self,
-        processor: Any,
-        texts: Sequence[str],
-        images: Sequence[Image.Image | None],
-        padding_side: str = "left",
-    ) -> BatchFeature:
-        """Model inputs of rendered prompts, rows with and without image mixed freely.
-
-        Args:
-            processor: What `load_processor` gave.
-            texts: Rendered prompts (see `render`).
-            images: For each prompt its picture, or None.
-            padding_side: `"left"` or `"right"`.
-
-        Returns:
-            `input_ids` and `attention_mask` `(batch, length)`, the pixel tensors where there is a picture,
-            and what else the family's forward needs.
-
-        Raises:
-            InputError: If numbers of texts and images differ, or a text does not fit its image.
-        """
-        if len(texts) != len(images):
-            raise InputError(f"{len(texts)} prompts but {len(images)} images")
-        pixels = [None if image is None else self.pixels(processor, image) for image in images]
-        rows = [self.expand(processor, text, one) for text, one in zip(texts, pixels, strict=True)]
-        return self.collate(processor, tokenize(processor, rows), pixels, padding_side)
+        expanded = [self.expansion(processor, one) for one in pixels]
+        return first + "".join(picture + part for picture, part in zip(expanded, rest, strict=True))
 
     def collate(
-        self,
-        processor: Any,
-        ids: Sequence[Sequence[int]],
-        pixels: Sequence[PixelInputs | None],
-        padding_side: str = "left",
+        self, processor: Any, ids: Rows, pixels: Sequence[PixelInputs | None], padding_side: str = "left"
     ) -> BatchFeature:
-        """As `encode`, from token ids of expanded texts and from pictures that went through `pixels`."""
+        """Model inputs of one batch, from token ids of expanded prompts and processed pictures.
+
+        Returns:
+            `input_ids` and `attention_mask` `(batch, length)`, the pixel tensors of all pictures, and the further
+            inputs of the family's forward.
+        """
         data = pad(ids, int(processor.tokenizer.pad_token_id), padding_side)
         data.update(self.extra_inputs(processor, data["input_ids"]))
         data.update(self.join([one for one in pixels if one is not None]))
@@ -250,7 +214,7 @@ class Family(ABC):
 
 
 def tokenize(processor: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of prompts; a template that wrote the begin token itself does not get a second one."""
+    """Token ids of prompts; the begin token is not added if the template has written it."""
     tokenizer = processor.tokenizer
     bos = tokenizer.bos_token
     if not texts:
@@ -261,7 +225,7 @@ def tokenize(processor: Any, texts: Sequence[str]) -> list[list[int]]:
 
 
 def cat_padded(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors one after the other along the first axis; the other axes grow to the largest, filled with zeros."""
+    """Concatenate along the first axis; zeros fill the other axes up to the largest."""
     sizes = [max(extent) for extent in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
     grown = []
     for tensor in tensors:
@@ -271,14 +235,14 @@ def cat_padded(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat(grown)
 
 
-def pad(ids: Sequence[Sequence[int]], pad_token_id: int, padding_side: str) -> dict[str, Tensor]:
+def pad(ids: Rows, pad_token_id: int, padding_side: str) -> dict[str, Tensor]:
     """`input_ids` and `attention_mask` `(batch, longest)` of ragged rows.
 
     Raises:
         InputError: If `padding_side` is neither `"left"` nor `"right"`, or there are no rows.
     """
     if padding_side not in ("left", "right"):
-        raise InputError(f"padding_side is 'left' or 'right', not {padding_side!r}")
+        raise InputError(f"padding_side must be 'left' or 'right', not {padding_side!r}")
     if not ids:
         raise InputError("nothing to encode: the batch is empty")
     longest = max(len(row) for row in ids)
@@ -291,20 +255,11 @@ def pad(ids: Sequence[Sequence[int]], pad_token_id: int, padding_side: str) -> d
     return {"input_ids": input_ids, "attention_mask": mask}
 
 
-def _submodule(root: nn.Module, path: str) -> nn.Module | None:
-    module: Any = root
-    for name in path.split("."):
-        module = getattr(module, name, None)
-        if module is None:
-            return None
-    return module if isinstance(module, nn.Module) else None
-
-
 def _check_decoder(layers: nn.ModuleList, path: str, depth: int, width: int) -> None:
     if len(layers) != depth:
         raise InputError(f"{path} has {len(layers)} blocks, but the text configuration states {depth}")
     norm = getattr(layers[0], "input_layernorm", None)
     weight = getattr(norm, "weight", None)
     if not isinstance(weight, Tensor) or weight.shape[-1] != width:
-        found = "no input_layernorm" if weight is None else f"width {weight.shape[-1]}"
-        raise InputError(f"{path} has {found}, but the text configuration states width {width}")
+        actual = "no input_layernorm" if weight is None else f"width {weight.shape[-1]}"
+        raise InputError(f"{path} has {actual}, but the text configuration states width {width}")

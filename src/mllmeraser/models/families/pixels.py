@@ -1,4 +1,4 @@
-"""The space in which pictures reach the model: normalised pixels, and their valid range."""
+"""The pixel space of a model's inputs: normalized pixels, and their valid range."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import BatchFeature
 
 
 @dataclass(frozen=True)
@@ -14,16 +15,16 @@ class PixelSpace:
     """Box of valid values of `pixel_values`, with the size of one grey level.
 
     A pixel `p` in 0..255 becomes `(p * rescale - mean) / std` per channel. All three tensors broadcast to
-    `pixel_values`, so that an attack bounded by `epsilon` in units of the 0..1 range stays within
-    `epsilon * 255 * scale` of the clean tensor and within `[lower, upper]`.
+    `pixel_values`. An attack with bound `epsilon` (0..1 range) stays within `epsilon * 255 * scale` of the clean tensor
+    and within `[lower, upper]`.
 
     Attributes:
         lower: Value of black, per channel.
         upper: Value of white, per channel.
         scale: Size of a step of 1/255.
-        copies: How often the processor writes each pixel (Qwen2.5-VL repeats a still picture to fill its
-            temporal patch); an image file can only produce equal copies.
-        channels: Colour channels, the outermost axis of a flattened row where `copies` exceeds 1.
+        copies: How often the processor writes each pixel (Qwen2.5-VL repeats a still picture to fill its temporal
+            patch). All copies from an image file are equal.
+        channels: Colour channels, the outermost axis of a flattened row if `copies` exceeds 1.
     """
 
     lower: Tensor
@@ -40,14 +41,10 @@ class PixelSpace:
     def project(self, values: Tensor, clean: Tensor, epsilon: float) -> Tensor:
         """`values` moved to the nearest point within `epsilon` (0..1 range) of `clean` and within the box."""
         radius = epsilon * 255.0 * self.scale
-        near = torch.minimum(torch.maximum(values, clean - radius), clean + radius)
-        return torch.minimum(torch.maximum(near, self.lower), self.upper)
+        return values.clamp(clean - radius, clean + radius).clamp(self.lower, self.upper)
 
     def tie(self, values: Tensor) -> Tensor:
-        """`values` with the copies of each pixel averaged; unchanged where the processor writes one copy.
-
-        Apply it to gradients, so that all copies of a pixel move together.
-        """
+        """`values` (gradients) with the mean over the copies of each pixel, so that the copies stay equal."""
         if self.copies == 1:
             return values
         rows = values.reshape(values.shape[0], self.channels, self.copies, -1)
@@ -61,3 +58,10 @@ def channel_bounds(image_processor: Any) -> tuple[Tensor, Tensor, Tensor]:
         mean, std = torch.tensor(image_processor.image_mean), torch.tensor(image_processor.image_std)
     rescale = float(image_processor.rescale_factor) if getattr(image_processor, "do_rescale", True) else 1.0
     return -mean / std, (255.0 * rescale - mean) / std, rescale / std
+
+
+def channel_box(processor: Any, batch: BatchFeature) -> PixelSpace:
+    """Bounds of shape `(1, 3, 1, 1)` for pixels `(pictures, channels, height, width)`."""
+    lower, upper, scale = (part.view(1, -1, 1, 1) for part in channel_bounds(processor.image_processor))
+    space = PixelSpace(lower, upper, scale, channels=scale.shape[1])
+    return space.to(batch["pixel_values"]) if "pixel_values" in batch else space

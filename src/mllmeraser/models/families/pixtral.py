@@ -6,12 +6,9 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoProcessor, BatchFeature
 
-from mllmeraser.models.families.assembled import MISSING_PARTS, load_parts
+from mllmeraser.models.families.assembled import load_or_assemble
 from mllmeraser.models.families.base import Family, PixelInputs
-from mllmeraser.models.families.own_processor import channel_box
-from mllmeraser.models.families.pixels import PixelSpace
 
 SETTINGS = ("patch_size", "spatial_merge_size", "image_break_token", "image_end_token")
 
@@ -21,23 +18,17 @@ class Pixtral(Family):
 
     name = "pixtral"
     model_types = ("mistral3", "llava/pixtral")
+    inputs = ("pixel_values", "image_sizes")
     counted_by = "image_sizes"
 
     def load_processor(self, source: str, revision: str | None = None) -> Any:
-        """`PixtralProcessor` where torchvision is installed, else its parts."""
-        try:
-            return AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
-        except MISSING_PARTS:
-            return load_parts(source, revision, "[IMG]", SETTINGS)
-
-    def image_token(self, processor: Any) -> str:
-        """Usually `[IMG]`."""
-        return str(processor.image_token)
+        """`PixtralProcessor`, or without torchvision its parts."""
+        return load_or_assemble(source, revision, "[IMG]", SETTINGS)
 
     def pixels(self, processor: Any, image: Image.Image) -> PixelInputs:
         """`pixel_values` `(1, 3, height, width)` and `image_sizes` `(1, 2)`."""
         data = processor.image_processor(images=[image], patch_size=_cell(processor), return_tensors="pt")
-        return {key: torch.as_tensor(data[key]) for key in ("pixel_values", "image_sizes")}
+        return {key: torch.as_tensor(data[key]) for key in self.inputs}
 
     def placeholders(self, processor: Any, pixels: PixelInputs) -> int:
         """Merged patches."""
@@ -51,11 +42,7 @@ class Pixtral(Family):
         stop = str(getattr(processor, "image_break_token", "[IMG_BREAK]"))
         return stop.join([row] * rows) + str(getattr(processor, "image_end_token", "[IMG_END]"))
 
-    def pixel_bounds(self, processor: Any, batch: BatchFeature) -> PixelSpace:
-        """Bounds of shape `(1, 3, 1, 1)`; what fills up smaller pictures is never looked at."""
-        return channel_box(processor, batch)
-
 
 def _cell(processor: Any) -> int:
-    """Side in pixels of what one prompt position shows."""
+    """Side in pixels of one prompt position."""
     return int(getattr(processor, "patch_size", 16)) * int(getattr(processor, "spatial_merge_size", 1))

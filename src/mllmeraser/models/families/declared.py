@@ -1,4 +1,4 @@
-"""Families that differ from each other in names alone."""
+"""Families that differ in names alone: one row each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ _TILES = ("pixel_values", "image_sizes")
 _MASKED = ("pixel_values", "pixel_attention_mask")
 _TEXT_MODEL = ("model.text_model.layers",)
 
-TABLE: tuple[Family, ...] = (
+DECLARED: tuple[Family, ...] = (
     PatchRows("qwen2-vl", ("qwen2_vl",), "Qwen2VLForConditionalGeneration", "<|image_pad|>"),
+    PatchRows("qwen2.5-vl", ("qwen2_5_vl",), "Qwen2_5_VLForConditionalGeneration", "<|image_pad|>"),
     PatchRows("qwen3-vl", ("qwen3_vl", "qwen3_vl_moe"), "Qwen3VLForConditionalGeneration", "<|image_pad|>"),
     PatchRows("qwen3.5", ("qwen3_5",), "Qwen3_5ForConditionalGeneration", "<|image_pad|>"),
     PatchRows("glm-4v", ("glm4v", "glm4v_moe", "glm46v"), "Glm4vForConditionalGeneration", "<|image|>"),
@@ -21,7 +22,7 @@ TABLE: tuple[Family, ...] = (
         ("llava_onevision",),
         inputs=(*_TILES, "batch_num_images"),
         still="LlavaOnevisionProcessor",
-        several=False,  # without tiles, then
+        several=False,  # several pictures have no tiles
     ),
     OwnProcessor("internvl", ("internvl",), still="InternVLProcessor"),
     OwnProcessor(
@@ -33,7 +34,7 @@ TABLE: tuple[Family, ...] = (
         one_view=True,
     ),
     OwnProcessor("idefics3", ("idefics3",), inputs=_MASKED, decoder_paths=_TEXT_MODEL),
-    # Its own processor needs num2words and torchvision, for videos; that of Idefics3 writes the same for a picture.
+    # Its own processor needs num2words and torchvision for videos; for pictures that of Idefics3 is equivalent.
     OwnProcessor("smolvlm", ("smolvlm",), inputs=_MASKED, still="Idefics3Processor", decoder_paths=_TEXT_MODEL),
     OwnProcessor("llama4", ("llama4",), feature="img_patch_token", decoder_paths=("language_model.model.layers",)),
     OwnProcessor("aya-vision", ("aya_vision",), feature="img_patch_token"),
@@ -41,4 +42,4 @@ TABLE: tuple[Family, ...] = (
     OwnProcessor("ovis2", ("ovis2",), feature="<IMG_ATOM>"),
     OwnProcessor("aria", ("aria",), inputs=("pixel_values", "pixel_mask")),
 )
-"""One row per family; `OwnProcessor` and `PatchRows` say what the columns mean."""
+"""One row per family; see `OwnProcessor` and `PatchRows` for the columns."""
