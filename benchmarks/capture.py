@@ -30,8 +30,8 @@ from timing import (
     speed_parser,
     speed_report,
     start,
+    summary,
     synchronise,
-    told,
     unprepared,
     whole,
 )
@@ -158,7 +158,7 @@ def measure(model: MultimodalModel, request: Request, preset: str, args: Namespa
         "preset": preset,
         "prompts": sum(map(len, batches)),
         "batches": len(batches),
-        "seconds": {name: told(values) for name, values in seconds.items()},
+        "seconds": {name: summary(values) for name, values in seconds.items()},
         "stages": {name: round(value, 4) for name, value in made.timings.items()},
         "overhead_percent": {name: 100 * (value - 1) for name, value in overhead.items()},
         "peak_bytes": {name: peak(run, args.device) for name, run in sides.items()},

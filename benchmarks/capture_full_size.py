@@ -26,8 +26,8 @@ from timing import (
     speed_parser,
     speed_report,
     start,
+    summary,
     synchronise,
-    told,
     unprepared,
     whole,
 )
@@ -145,7 +145,7 @@ def forward(model: MultimodalModel, request: Request, settings: FitSettings, arg
     return {
         "prompts": len(few),
         "pictures": sum(sample.image is not None for sample in few),
-        "seconds": {name: told(values) for name, values in seconds.items()},
+        "seconds": {name: summary(values) for name, values in seconds.items()},
         "overhead_percent": {
             name: {k: 100 * (v - 1) for k, v in ratio(seconds[name], seconds["passes"]).items()}
             for name in sides

@@ -62,8 +62,8 @@ def served(model: str, ledger: Path, *more: str) -> Iterator[tuple[str, str, int
     port = 20000 + os.getpid() % 20000
     command = [sys.executable, "-m", "mllmeraser", "serve", model, "--ledger", f"sqlite:///{ledger}", "--port",
                str(port), "--rate", "1000000", "--max-queue", "256", *more]  # fmt: skip
-    with tempfile.TemporaryFile("w+") as told:
-        process = subprocess.Popen(command, stderr=told, stdout=subprocess.DEVNULL)
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stderr=output, stdout=subprocess.DEVNULL)
         try:
             url = f"http://127.0.0.1:{port}"
             for _ in range(1200):
@@ -73,8 +73,8 @@ def served(model: str, ledger: Path, *more: str) -> Iterator[tuple[str, str, int
                 if process.poll() is not None:
                     break
                 time.sleep(0.1)
-            told.seek(0)
-            text = told.read()
+            output.seek(0)
+            text = output.read()
             key = re.search(r"mk_[0-9a-f]{8}_\S+", text)
             if process.poll() is not None or key is None:
                 raise SystemExit(f"the server did not start: {text[-2000:]}")

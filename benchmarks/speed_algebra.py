@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timing import interleaved, ratio, speed_parser, speed_report, start, told, unprepared, whole
+from timing import interleaved, ratio, speed_parser, speed_report, start, summary, unprepared, whole
 from torch import Tensor
 
 from mllmeraser.erasure.gates import hard_gate, soft_gate
@@ -121,7 +121,7 @@ def measure(width: int, repeats: int, warmup: int, seed: int) -> dict[str, Any]:
         "width": width,
         "retain_states": layer.retain.shape[0],
         "forget_states": layer.forget.shape[0],
-        "seconds": {name: told(values) for name, values in seconds.items()},
+        "seconds": {name: summary(values) for name, values in seconds.items()},
         "times_faster": faster,
         "hard_from_published": disagreement(layer),
         "bytes": {"vectors": 2 * width * DENSE_BYTES, "dense": width * width * DENSE_BYTES},

@@ -30,8 +30,8 @@ from timing import (
     speed_parser,
     speed_report,
     start,
+    summary,
     synchronise,
-    told,
     whole,
 )
 from torch import Tensor
@@ -116,7 +116,7 @@ def compare(
     for stage, side in found.items():
         sides = {"bare": side(nullcontext), **{name: side(on) for name, on in erasers.items()}}
         times = interleaved(sides, args.repeats, warmup=args.warmup, wait=synchronise(args.device))
-        entry["seconds"][stage] = {name: told(values) for name, values in times.items()}
+        entry["seconds"][stage] = {name: summary(values) for name, values in times.items()}
         entry["overhead_percent"][stage] = {
             name: {k: 100 * (v - 1) for k, v in ratio(times[name], times["bare"], seed=args.seed).items()}
             for name in erasers
@@ -214,7 +214,7 @@ def compiled(
                 for stage, side in stages(hf, forward, inputs, args.new_tokens, generate=False).items()
             }
             times = interleaved(sides, args.repeats, warmup=max(args.warmup, 2), wait=synchronise(args.device))
-            entry["seconds"][name] = {stage: told(values) for stage, values in times.items()}
+            entry["seconds"][name] = {stage: summary(values) for stage, values in times.items()}
     torch._dynamo.reset()
     return entry
 

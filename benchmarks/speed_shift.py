@@ -28,8 +28,8 @@ from timing import (
     speed_parser,
     speed_report,
     start,
+    summary,
     synchronise,
-    told,
     unprepared,
     whole,
 )
@@ -191,7 +191,7 @@ def one_eraser(args: Namespace, tokens: int) -> dict[str, Any]:
     return {
         "tokens": tokens,
         "erasers": 1,
-        "seconds_per_token": {name: told([s / tokens for s in values]) for name, values in seconds.items()},
+        "seconds_per_token": {name: summary([s / tokens for s in values]) for name, values in seconds.items()},
         "rank_one_of_dense": {
             "time": ratio(seconds["rank-one"], seconds["dense"], seed=args.seed),
             "bytes": vectors / matrix,
@@ -213,7 +213,7 @@ def several(args: Namespace, erasers: int, tokens: int) -> dict[str, Any]:
     return {
         "tokens": tokens,
         "erasers": erasers,
-        "seconds_per_token": {name: told([s / tokens for s in values]) for name, values in seconds.items()},
+        "seconds_per_token": {name: summary([s / tokens for s in values]) for name, values in seconds.items()},
         "bytes": {
             "artifacts": erasers * args.layers * 2 * args.width * 4,
             "held": held,

@@ -127,6 +127,6 @@ def ratio(above: Sequence[float], below: Sequence[float], *, seed: int = 0, draw
     return {"median": float(np.median(pairs)), "low": float(low), "high": float(high)}
 
 
-def told(seconds: Sequence[float]) -> dict[str, object]:
+def summary(seconds: Sequence[float]) -> dict[str, object]:
     """Times for a result file: median and every repeat, in seconds."""
     return {"median": median(seconds), "repeats": [round(s, 7) for s in seconds]}

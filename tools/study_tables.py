@@ -99,7 +99,7 @@ def alarms() -> Iterable[list[str]]:
 def look_alikes() -> Iterable[list[str]]:
     """How often the decision fires on people who look like the forgotten."""
     of = ("everybody", "lost", "pictures of look-alikes", "known")
-    yield ["model", "forgotten", "alarms, everybody who stays", "right answers lost", "alarms, pictures of look-alikes",
+    yield ["model", "forgotten", "alarms, everyone who stays", "right answers lost", "alarms, pictures of look-alikes",
            "the bare model is right there", "people concerned"]  # fmt: skip
     for model in MODELS:
         for key, entry in entries("look-alikes", model).items():
