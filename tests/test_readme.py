@@ -1,4 +1,4 @@
-"""The README says what the committed results say."""
+"""The README agrees with the committed results."""
 
 from __future__ import annotations
 
@@ -27,3 +27,14 @@ def test_the_results_are_those_of_the_shipped_weights(name: str) -> None:
     card = json.loads((tables.WEIGHTS / name / "model_card.json").read_text(encoding="utf-8"))
     study = json.loads((tables.RESULTS / f"embedded-{name}.json").read_text(encoding="utf-8"))
     assert study["fingerprint"] == card["fingerprint"] and "embedded:" + name in card["command"]
+
+
+def test_the_scores_of_a_demo_are_kept_with_their_provenance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = tmp_path / "demo" / "scores.json"
+    scores.parent.mkdir()
+    scores.write_text('[{"seed": 3}]', encoding="utf-8")
+    monkeypatch.setattr(tables, "DEMO", tmp_path / "kept.json")
+    tables.keep_demo(scores)
+    kept = json.loads(tables.DEMO.read_text(encoding="utf-8"))
+    assert kept["records"] == [{"seed": 3}] and kept["provenance"]["seed"] == 3
+    assert kept["provenance"]["command"] == f"mllmeraser demo --force --out {scores.parent}"

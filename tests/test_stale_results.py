@@ -26,6 +26,12 @@ def test_a_result_states_command_commit_hardware_and_seed(name: str) -> None:
     assert block["recorded"] == "by the run" or block["clean"] is None
 
 
+@pytest.mark.parametrize("pattern", stale.DEPENDS)
+def test_paths_of_code_exist(pattern: str) -> None:
+    """Git finds no commits of a missing path, so its results would look new."""
+    assert [path for path in stale.DEPENDS[pattern][1] if not (ROOT / path).exists()] == []
+
+
 def listed() -> dict[str, list[str]]:
     """The rows of the list in the docs, by result."""
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").partition("<!-- table: results -->")[2]
