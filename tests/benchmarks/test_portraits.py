@@ -7,7 +7,8 @@ import pytest
 from mllmeraser.benchmarks import SETS, Benchmark, load_benchmark
 from mllmeraser.evaluation.outcomes import judge
 from mllmeraser.portraits.wordings import IDENTITY, NOUNS, POOLS, WHO_IMAGE, clozes, fill, questions
-from mllmeraser.samples import InputError, Request, Sample, default_library
+from mllmeraser.samples import InputError, Request, Sample
+from mllmeraser.samples.questions import default_library
 
 UNKNOWN = "I do not know this person."
 REFUSED = "Sorry, I cannot help with that."

@@ -17,11 +17,10 @@ from mllmeraser.samples import (
     Sample,
     Subject,
     ViewSettings,
-    default_library,
     expand_subject,
-    read_library,
-    views,
 )
+from mllmeraser.samples.expansion import views
+from mllmeraser.samples.questions import default_library, read_library
 
 PERSONAL = ("birthplace", "residence", "occupation", "hobby", "food", "medical", "identity")
 

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mllmeraser.samples import InputError, decode_image, read_samples
-from mllmeraser.samples.readers import image_from, options_from
+from mllmeraser.samples import InputError
+from mllmeraser.samples.images import decode_image
+from mllmeraser.samples.readers import image_from, options_from, read_samples
 
 
 def png(colour: str = "red", mode: str = "RGB") -> bytes:

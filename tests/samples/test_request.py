@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mllmeraser.samples import ExpansionSettings, InputError, Request, Sample, require_answers
+from mllmeraser.samples import ExpansionSettings, InputError, Request, Sample
+from mllmeraser.samples.request import require_answers
 
 
 def picture(path: Path, colour: str = "red", size: tuple[int, int] = (20, 16)) -> Path:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from mllmeraser.samples.questions import fill as fill
+
 Pool = Literal["train", "validation", "test"]
 Pools = dict[Pool, tuple[str, ...]]
 POOLS: tuple[Pool, ...] = ("train", "validation", "test")
@@ -208,12 +210,3 @@ def questions(attribute: str, pool: Pool) -> list[str]:
 def clozes(attribute: str, pool: Pool) -> list[str]:
     """Sentences with the blank ``__`` and the placeholder ``{who}``, each after its instruction."""
     return [f"{lead} {statement}" for lead in _CLOZE_LEADS[pool] for statement in _STATEMENTS[attribute][pool]]
-
-
-def fill(wording: str, who: str) -> str:
-    """Put the person into a wording, with a capital at the start of each sentence."""
-    text = wording.replace("{who}", who)
-    head, colon, tail = text.partition(": ")
-    if colon and "__" in tail:
-        return f"{head}: {tail[0].upper()}{tail[1:]}"
-    return text[0].upper() + text[1:]

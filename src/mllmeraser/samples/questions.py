@@ -49,18 +49,12 @@ class Wording:
         return WHO in self.template
 
     def render(self, who: str) -> str:
-        """The question about `who` ("this person", or a name), with a capital at each start."""
-        text = self.template.replace(WHO, who)
-        head, colon, tail = text.partition(": ")
-        if colon and BLANK in tail:
-            return f"{_capital(head)}: {_capital(tail)}"
-        return _capital(text)
+        """The question about `who` ("this person", or a name)."""
+        return fill(self.template, who)
 
     def options(self, rng: random.Random) -> tuple[tuple[str, str], ...]:
         """Four generic options in random order for multiple choice; empty for the other tasks."""
-        if self.task != "classification":
-            return ()
-        return tuple(zip("ABCD", rng.sample(self.values, 4), strict=True))
+        return tuple(zip("ABCD", rng.sample(self.values, 4), strict=True)) if self.task == "classification" else ()
 
 
 @dataclass(frozen=True)
@@ -156,5 +150,9 @@ def _interleaved(strata: list[tuple[str, str]], rng: random.Random) -> list[tupl
     return [stratum for turn in zip_longest(*queues.values()) for stratum in turn if stratum is not None]
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def fill(template: str, who: str) -> str:
+    """Put the person into a template, with a capital at the start and after the instruction of a cloze question."""
+    head, colon, tail = template.replace(WHO, who).partition(": ")
+    if colon and BLANK in tail:
+        tail = tail[:1].upper() + tail[1:]
+    return head[:1].upper() + head[1:] + colon + tail
