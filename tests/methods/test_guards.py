@@ -9,9 +9,8 @@ import torch
 from methods_kit import SENTENCE, assert_same, logits, request, snapshot
 
 from mllmeraser.methods import load_method
-from mllmeraser.methods.block_list import BlockListProduct
+from mllmeraser.methods.block_list import BlockListProduct, nearest, picture_features
 from mllmeraser.methods.interception import intercept
-from mllmeraser.methods.pictures import nearest, picture_features
 from mllmeraser.methods.system_prompt import SystemPromptProduct
 from mllmeraser.models.intervention import Intervention
 from mllmeraser.models.loading import load_model

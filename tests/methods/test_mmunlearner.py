@@ -9,8 +9,15 @@ import torch
 from methods_kit import assert_same, quick, request, snapshot
 from torch import nn
 
-from mllmeraser.methods import WeightProduct, fisher, load_method
-from mllmeraser.methods.mmunlearner import MMUnlearner, MMUnlearnerSettings, part_parameters
+from mllmeraser.methods import WeightProduct, load_method
+from mllmeraser.methods.mmunlearner import (
+    MMUnlearner,
+    MMUnlearnerSettings,
+    check_masks,
+    fisher_information,
+    importance_masks,
+    part_parameters,
+)
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError
 
@@ -20,23 +27,23 @@ VISION = MMUnlearnerSettings().vision_names
 def test_importance_is_the_mean_over_batches_of_the_squared_gradient() -> None:
     weight, unused = nn.Parameter(torch.tensor([1.0, 2.0])), nn.Parameter(torch.tensor([5.0]))
     losses = [lambda: (weight * torch.tensor([1.0, 3.0])).sum(), lambda: (weight * torch.tensor([3.0, 1.0])).sum()]
-    found = fisher.fisher({"weight": weight, "unused": unused}, losses)
+    found = fisher_information({"weight": weight, "unused": unused}, losses)
     assert found["weight"].tolist() == [5.0, 5.0] and found["unused"].tolist() == [0.0]
     with pytest.raises(InputError):
-        fisher.fisher({"weight": weight}, [])
+        fisher_information({"weight": weight}, [])
 
 
 def test_masks_by_hand() -> None:
     forget, preserve = {"w": torch.tensor([4.0, 1.0, 0.0, 1.0])}, {"w": torch.tensor([2.0, 2.0, 0.0, 0.0])}
-    assert fisher.masks(forget, preserve, 1.0)["w"].tolist() == [True, False, True, True]
-    assert fisher.masks(forget, preserve, 2.5)["w"].tolist() == [False, False, False, True]
-    assert fisher.check_masks(fisher.masks(forget, preserve, 1.0), "vision") == 0.75
+    assert importance_masks(forget, preserve, 1.0)["w"].tolist() == [True, False, True, True]
+    assert importance_masks(forget, preserve, 2.5)["w"].tolist() == [False, False, False, True]
+    assert check_masks(importance_masks(forget, preserve, 1.0), "vision") == 0.75
 
 
 @pytest.mark.parametrize("value", [True, False])
 def test_a_mask_of_none_or_all_is_refused(value: bool) -> None:
     with pytest.raises(InputError, match="all" if value else "none"):
-        fisher.check_masks({"w": torch.full((3,), value)}, "vision")
+        check_masks({"w": torch.full((3,), value)}, "vision")
 
 
 def test_parts_share_nothing_and_leave_nothing_out(tiny_model: MultimodalModel) -> None:

@@ -10,7 +10,7 @@ import torch
 from methods_kit import assert_same, quick, request, snapshot
 
 from mllmeraser.methods import Product, load_method
-from mllmeraser.methods.state import PREPARED_FILE, STATE_FILE
+from mllmeraser.methods.loop import PREPARED_FILE, STATE_FILE
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import ArtifactError, InputError
 

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mllmeraser.methods.data import Stream, answered
+from mllmeraser.methods.data import Step, Stream, answered, plan_steps
 from mllmeraser.methods.optimizer import learning_rate
 from mllmeraser.methods.settings import TrainSettings
-from mllmeraser.methods.steps import Step, plan_steps
 from mllmeraser.samples import InputError, Sample
 
 

@@ -12,9 +12,8 @@ from methods_kit import assert_same, quick, request, snapshot
 from torch import Tensor
 
 from mllmeraser.methods import AdapterProduct, Product, WeightProduct, gradient, load_method, trained
-from mllmeraser.methods import forward as forward_module
-from mllmeraser.methods.data import answered
-from mllmeraser.methods.forward import answer_nll, score
+from mllmeraser.methods import data as data_module
+from mllmeraser.methods.data import answer_nll, answered, score
 from mllmeraser.methods.idk import own_sentence
 from mllmeraser.methods.losses import token_counts
 from mllmeraser.methods.npo import NPO
@@ -147,7 +146,7 @@ def test_npo_iterates_the_forget_set_for_its_forget_loss(
     tiny_llava: MultimodalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, seen = request(forget=5, retain=7), []
-    real = forward_module.score
+    real = data_module.score
 
     def watched(model: Any, items: Any, loss_on: Any) -> Any:
         seen.append({item.sample.id for item in items})

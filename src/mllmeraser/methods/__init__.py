@@ -1,11 +1,9 @@
 """All other methods behind one interface: a model and a Request make something detachable."""
 
-from mllmeraser.methods.adapter import AdapterProduct
-from mllmeraser.methods.loading import load_product
 from mllmeraser.methods.method import Method, MethodSettings
 from mllmeraser.methods.product import Product, ProductConfig
+from mllmeraser.methods.product_kinds import AdapterProduct, WeightProduct, load_product
 from mllmeraser.methods.registry import load_method, method_names
-from mllmeraser.methods.weights import WeightProduct
 
 __all__ = [
     "AdapterProduct",

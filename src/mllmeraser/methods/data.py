@@ -1,13 +1,26 @@
-"""Training data: items with answers, and their order."""
+"""Training data: items with answers, their order, the batches of each step, and the forward pass over a batch."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Literal, NamedTuple
 
+import torch
+from torch import Tensor
+
+from mllmeraser.methods.losses import sequence_nll
+from mllmeraser.models.intervention import declare_prompt
+from mllmeraser.models.model import MultimodalModel
+from mllmeraser.models.prompts import IGNORED
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.sample import Sample
+
+LossOn = Literal["answer", "sequence"]
+Variant = Literal["forget-only", "joint", "interleaved", "sequential"]
+"""Order of the steps; the variants of a method differ in nothing else."""
 
 
 @dataclass(frozen=True)
@@ -86,3 +99,95 @@ def chunks(count: int, size: int) -> list[list[int]]:
 def pick(items: Sequence[Item], rows: Iterable[int]) -> list[Item]:
     """The items with these numbers."""
     return [items[row] for row in rows]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: the numbers of its forget and its retain batch, if any."""
+
+    forget: int | None = None
+    retain: int | None = None
+
+
+def plan_steps(
+    variant: Variant, forget_batches: int, retain_batches: int, *, epochs: int, steps: int | None = None
+) -> list[Step]:
+    """All steps of a training.
+
+    Args:
+        variant: `forget-only`; `joint`: one step on both, an epoch is a pass over the forget batches;
+            `sequential`: in every epoch a full pass of forget steps, then a full pass of retain steps;
+            `interleaved`: an epoch is a pass over the retain batches, one step each. A forget step comes
+            before every floor(n_r / n_f)-th of them (at least 1), starting with the first.
+        forget_batches: n_f, batches in a pass over the forget items.
+        retain_batches: n_r, batches in a pass over the retain items; may be 0.
+        epochs: Number of epochs.
+        steps: Total number of steps instead of whole epochs.
+
+    Raises:
+        InputError: The variant needs retain samples and there are none.
+    """
+    if variant != "forget-only" and not retain_batches:
+        raise InputError(f"the variant {variant!r} needs retain samples, and the request has none")
+    endless = _endless(variant, forget_batches, retain_batches)
+    if steps is not None:
+        return list(islice(chain.from_iterable(endless), steps))
+    return list(chain.from_iterable(islice(endless, epochs)))
+
+
+def _endless(variant: Variant, n_f: int, n_r: int) -> Iterator[list[Step]]:
+    forget = retain = 0  # batches taken so far; a stream continues from one pass to the next
+    every = max(n_r // n_f, 1)
+    while True:
+        if variant == "forget-only":
+            epoch = [Step(forget + i) for i in range(n_f)]
+        elif variant == "joint":
+            epoch = [Step(forget + i, retain + i) for i in range(n_f)]
+        elif variant == "sequential":
+            epoch = [Step(forget + i) for i in range(n_f)] + [Step(None, retain + i) for i in range(n_r)]
+        else:
+            epoch = []
+            for i in range(n_r):
+                if i % every == 0:
+                    epoch.append(Step(forget + i // every))
+                epoch.append(Step(None, retain + i))
+        forget += sum(step.forget is not None for step in epoch)
+        retain += sum(step.retain is not None for step in epoch)
+        yield epoch
+
+
+class Scored(NamedTuple):
+    """Logits (B, K, V) in the model's dtype, and the targets (B, K) they predict, `IGNORED` where none."""
+
+    logits: Tensor
+    targets: Tensor
+
+
+def score(model: MultimodalModel, items: Sequence[Item], loss_on: LossOn = "answer") -> Scored:
+    """Run the model as it is on one batch of prompts with answers; the answer includes the end-of-turn token.
+
+    Targets are the answer's tokens (`loss_on`: `answer`), or all tokens except images and padding (`sequence`).
+    """
+    inputs = model.encode_answers([item.sample for item in items], [item.answer for item in items])
+    labels = inputs.pop("labels")
+    prompt_ends = (labels != IGNORED).long().argmax(dim=1)
+    if loss_on == "sequence":
+        image = inputs["input_ids"] == model.family.image_token_id(model.hf)
+        counted = inputs["attention_mask"].bool() & ~image
+        labels = inputs["input_ids"].masked_fill(~counted, IGNORED)
+        labels[:, 0] = IGNORED  # nothing predicts the first token
+    first = int((labels != IGNORED).any(dim=0).nonzero()[0, 0]) - 1
+    kept = torch.arange(first, labels.shape[1] - 1, device=labels.device)
+    # An eraser on the reference model must know where the prompt ends.
+    with declare_prompt(prompt_ends):
+        logits = model.hf(**inputs, use_cache=False, logits_to_keep=kept).logits
+    return Scored(logits, labels[:, first + 1 :].to(logits.device))
+
+
+@torch.no_grad()
+def answer_nll(model: MultimodalModel, items: Sequence[Item], batch_size: int, loss_on: LossOn) -> Tensor:
+    """Sums (n,) of -log p over each item's tokens, float32, on the CPU."""
+    sums = torch.zeros(len(items))
+    for rows in chunks(len(items), batch_size):
+        sums[rows] = sequence_nll(*score(model, pick(items, rows), loss_on)).cpu()
+    return sums

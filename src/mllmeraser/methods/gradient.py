@@ -13,12 +13,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mllmeraser.methods.data import TrainingData, answered
+from mllmeraser.methods.data import Step, TrainingData, answered
 from mllmeraser.methods.loop import Objective
 from mllmeraser.methods.losses import kl_divergence
 from mllmeraser.methods.method import MethodSettings
 from mllmeraser.methods.settings import TunedSettings
-from mllmeraser.methods.steps import Step
 from mllmeraser.methods.trained import Session, TrainedMethod
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.request import Request

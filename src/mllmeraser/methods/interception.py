@@ -21,9 +21,11 @@ _MISSING = object()
 class _Chain:
     """Replaces a method: calls the wrappers around it, the last one first."""
 
-    def __init__(self, inner: Callable[..., Any], before: Any) -> None:
-        self.inner, self.before = inner, before
+    def __init__(self, owner: Any, method: str) -> None:
+        self.owner, self.method = owner, method
+        self.inner, self.before = getattr(owner, method), vars(owner).get(method, _MISSING)
         self.wrappers: list[tuple[object, Wrapper]] = []
+        setattr(owner, method, self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         call = self.inner
@@ -31,34 +33,29 @@ class _Chain:
             call = partial(wrapper, call)
         return call(*args, **kwargs)
 
+    def remove(self, entry: tuple[object, Wrapper]) -> None:
+        self.wrappers.remove(entry)
+        if not self.wrappers and vars(self.owner).get(self.method) is self:
+            delattr(self.owner, self.method)
+            if self.before is not _MISSING:
+                setattr(self.owner, self.method, self.before)
+
 
 def intercept(owner: Any, method: str, wrapper: Wrapper) -> Callable[[], None]:
     """Redirect `owner.method(...)` to `wrapper(method, ...)`; return a function that undoes it, in any order.
 
     The class and its other instances are not changed. The last undo also removes the attribute.
     """
-    chain = vars(owner).get(method)
-    if not isinstance(chain, _Chain):
-        chain = _Chain(getattr(owner, method), vars(owner).get(method, _MISSING))
-        setattr(owner, method, chain)
+    present = vars(owner).get(method)
+    chain = present if isinstance(present, _Chain) else _Chain(owner, method)
     entry = (object(), wrapper)
     chain.wrappers.append(entry)
-    return partial(_release, owner, method, chain, entry)
+    return partial(chain.remove, entry)
 
 
 def intercepted(owner: Any) -> bool:
     """Whether any method of `owner` is wrapped."""
     return any(isinstance(value, _Chain) for value in vars(owner).values())
-
-
-def _release(owner: Any, method: str, chain: _Chain, entry: tuple[object, Wrapper]) -> None:
-    chain.wrappers.remove(entry)
-    if chain.wrappers or vars(owner).get(method) is not chain:
-        return
-    if chain.before is _MISSING:
-        delattr(owner, method)
-    else:
-        setattr(owner, method, chain.before)
 
 
 class WrappingProduct(ABC):

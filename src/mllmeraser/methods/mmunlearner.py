@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mllmeraser.methods import fisher
-from mllmeraser.methods.data import Item, TrainingData, answered, chunks, pick
-from mllmeraser.methods.forward import score
+from mllmeraser.methods.data import Item, Step, TrainingData, answered, chunks, pick, score
 from mllmeraser.methods.loop import Objective
 from mllmeraser.methods.losses import mean_nll
 from mllmeraser.methods.method import MethodSettings
 from mllmeraser.methods.settings import TrainSettings
-from mllmeraser.methods.steps import Step
 from mllmeraser.methods.trained import Session, TrainedMethod
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.errors import InputError, NumericalError
 from mllmeraser.samples.request import Request
 
 Part = Literal["vision", "language"]
+FLOOR = 1e-15
 
 
 class MMUnlearnerSettings(TrainSettings):
@@ -84,8 +83,8 @@ class MMUnlearner(TrainedMethod):
         for part in parts_of(settings):
             chosen = part_parameters(model.hf, part, settings.vision_names)
             sides = [_importance(model, chosen, items, settings) for items in (data.forget, preserve[part])]
-            mask = fisher.masks(sides[0], sides[1], settings.beta)
-            fisher.check_masks(mask, part)
+            mask = importance_masks(sides[0], sides[1], settings.beta)
+            check_masks(mask, part)
             masks |= mask
         return masks
 
@@ -105,7 +104,7 @@ class MMUnlearner(TrainedMethod):
         for part in parts_of(settings):
             names = part_parameters(hf, part, settings.vision_names)
             mask = {name: prepared[name] for name in names}
-            session.measures[f"mask_share_{part}"] = fisher.check_masks(mask, part)
+            session.measures[f"mask_share_{part}"] = check_masks(mask, part)
         return Objective(
             session.ascent,
             session.descent,
@@ -126,7 +125,9 @@ def part_parameters(hf: nn.Module, part: Part, vision_names: tuple[str, ...]) ->
         InputError: No name matches.
     """
     everything = dict(hf.named_parameters())
-    seen = fisher.named(everything, vision_names, "vision")
+    seen = [name for name in everything if set(name.split(".")) & set(vision_names)]
+    if not seen:
+        raise InputError(f"no parameter of the model belongs to its vision part ({', '.join(vision_names)})")
     chosen = seen if part == "vision" else [name for name in everything if name not in set(seen)]
     if not chosen:
         raise InputError(f"no parameter of the model belongs to its {part} part: `vision_names` match all of them")
@@ -142,4 +143,51 @@ def _importance(
     def loss(rows: list[int]) -> Tensor:
         return mean_nll(*score(model, pick(items, rows), settings.loss_on))
 
-    return fisher.fisher(parameters, (partial(loss, rows) for rows in chunks(len(items), settings.batch_size)))
+    return fisher_information(parameters, (partial(loss, rows) for rows in chunks(len(items), settings.batch_size)))
+
+
+def fisher_information(
+    parameters: Mapping[str, nn.Parameter], losses: Iterable[Callable[[], Tensor]]
+) -> dict[str, Tensor]:
+    """F(D): the mean over batches of the squared gradient of each batch's loss, float32, by parameter.
+
+    Raises:
+        InputError: There is no batch.
+        NumericalError: A gradient is not finite.
+    """
+    sums = {name: torch.zeros_like(one, dtype=torch.float32) for name, one in parameters.items()}
+    count = 0
+    for loss in losses:
+        # A part that a batch does not use (the tower, in a text batch) has no gradient: zero.
+        grads = torch.autograd.grad(loss(), list(parameters.values()), allow_unused=True)
+        for name, grad in zip(parameters, grads, strict=True):
+            if grad is not None:
+                sums[name] += grad.float().square()
+        count += 1
+    if not count:
+        raise InputError("the importance of weights needs samples, and there are none")
+    bad = [name for name, total in sums.items() if not bool(torch.isfinite(total).all())]
+    if bad:
+        raise NumericalError(f"the gradient of {bad[0]} is not finite: load the model in a wider dtype")
+    return {name: total / count for name, total in sums.items()}
+
+
+def importance_masks(forget: Mapping[str, Tensor], preserve: Mapping[str, Tensor], beta: float) -> dict[str, Tensor]:
+    """True where (F_forget + 1e-15) / (F_preserve + 1e-15) >= beta (2502.11051); unused weights have the ratio 1."""
+    return {name: (forget[name] + FLOOR) / (preserve[name] + FLOOR) >= beta for name in forget}
+
+
+def check_masks(chosen: Mapping[str, Tensor], part: str) -> float:
+    """The share of the weights that the masks cover.
+
+    Raises:
+        InputError: It is 0 or 1: the method would do nothing, or be plain ascent.
+    """
+    total = sum(mask.numel() for mask in chosen.values())
+    covered = sum(int(mask.sum()) for mask in chosen.values()) / total if total else 0.0
+    if not 0.0 < covered < 1.0:
+        raise InputError(
+            f"the {part} mask covers {'all' if covered else 'none'} of its weights: "
+            "choose another `beta`, or use more samples"
+        )
+    return covered

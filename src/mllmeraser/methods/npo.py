@@ -10,13 +10,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from mllmeraser.methods.data import TrainingData, answered
-from mllmeraser.methods.forward import answer_nll
-from mllmeraser.methods.loading import load_product
+from mllmeraser.methods.data import TrainingData, answer_nll, answered
 from mllmeraser.methods.loop import Objective
 from mllmeraser.methods.losses import npo, sequence_nll, token_counts
 from mllmeraser.methods.method import MethodSettings
 from mllmeraser.methods.product import CONFIG_FILE
+from mllmeraser.methods.product_kinds import load_product
 from mllmeraser.methods.settings import TunedSettings
 from mllmeraser.methods.trained import Session, TrainedMethod
 from mllmeraser.models.intervention import Intervention

@@ -30,7 +30,7 @@ CONFIG_FILE = "product_config.json"
 
 Self = TypeVar("Self", bound="Product")
 
-_CHANGED: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+CHANGED: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 """Models with weights of a product in place of their own, and the method of that product."""
 
 
@@ -38,19 +38,12 @@ class ProductConfig(BaseModel):
     """The manifest. It contains no name, question or answer of any person.
 
     Attributes:
-        format_version: Version of this file's format.
-        package_version: Version of the package that wrote it.
-        kind: `adapter` or `weights`.
-        method: Name of the method.
-        variant: Its variant, if it has any.
         settings: All settings of the method.
-        seed: Seed of the training.
-        base_model: Name of the model that was trained.
+        base_model: Name of the trained model.
         revision: Its commit, if known.
         fingerprint: Fingerprint of its weights (see `models.fingerprint`).
         run_digest: SHA-256 over settings, seed, weights and data; equal for repetitions of one training.
-        rank: Rank of the adapters.
-        alpha: Their scale is alpha / rank.
+        alpha: The scale of the adapters is alpha / rank.
         measures: Measurements of the training, for example the share of a mask.
         tensors_sha256: SHA-256 of the tensor file.
     """
@@ -118,8 +111,8 @@ class Product(ABC):
             AttachError: It has other weights, or a product has changed them.
         """
         hf = unwrap(model)
-        if hf in _CHANGED:
-            raise AttachError(f"{_CHANGED[hf]} has changed the weights of this model: detach its product first")
+        if hf in CHANGED:
+            raise AttachError(f"{CHANGED[hf]} has changed the weights of this model: detach its product first")
         if fingerprint(hf) != self.config.fingerprint:
             raise AttachError(
                 f"this product of {self.config.method} was made for {self.config.base_model}, and this model has "
@@ -205,18 +198,10 @@ def require_bare(hf: nn.Module) -> None:
     Raises:
         InputError: An intervention of this package is attached, or the model contains adapters of PEFT.
     """
-    if hf in _CHANGED:
-        raise InputError(f"{_CHANGED[hf]} has changed the weights of this model: detach its product before training")
+    if hf in CHANGED:
+        raise InputError(f"{CHANGED[hf]} has changed the weights of this model: detach its product before training")
     if getattr(hf, "peft_config", None):
         raise InputError("the model contains adapters of PEFT: unload them before training")
     hooks = (hook for one in hf.modules() for hook in (*one._forward_hooks.values(), *one._forward_pre_hooks.values()))
     if any(str(getattr(hook, "__module__", "")).startswith("mllmeraser.") for hook in hooks):
         raise InputError("an eraser or an adapter is attached to the model: detach it before training")
-
-
-def mark_changed(hf: nn.Module, method: str | None) -> None:
-    """Record that a product of `method` has replaced weights of `hf`; None: the model has its own weights again."""
-    if method is None:
-        _CHANGED.pop(hf, None)
-    else:
-        _CHANGED[hf] = method

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from mllmeraser.methods.forward import LossOn
+from mllmeraser.methods.data import LossOn
 from mllmeraser.methods.method import MethodSettings
 
 
@@ -27,7 +27,6 @@ class LoraSettings(MethodSettings):
     """Low-rank adapters: W x becomes W x + (alpha / rank) B A x.
 
     Attributes:
-        rank: Rank of each adapter.
         alpha: Numerator of the scale.
         dropout: Dropout on the adapter's input.
         targets: Linear layers that get an adapter; None: all except the output head.
@@ -47,9 +46,6 @@ class TrainSettings(MethodSettings):
         schedule: Course from the peak to zero; `constant` stays at the peak.
         warmup: Share of the steps in which the rate rises linearly to the peak.
         epochs: Passes over the data, unless `steps` is set.
-        steps: Number of optimizer steps.
-        batch_size: Items in a batch.
-        weight_decay: Decoupled weight decay.
         max_grad_norm: Largest norm of the gradient; larger gradients are clipped.
         loss_on: `answer`, or `sequence`: prompt text and answer.
         save_every: Steps between two saves of the state, if there is a folder for it.
@@ -72,7 +68,6 @@ class TunedSettings(TrainSettings):
 
     Attributes:
         trainable: `lora` makes an AdapterProduct, `full` a WeightProduct.
-        lora: Settings of the adapters.
         parameters: The trained parameters under `full`; None: all.
     """
 

@@ -12,20 +12,15 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from mllmeraser.methods.adapter import AdapterProduct, adapter_tensors
-from mllmeraser.methods.data import Item, Stream, TrainingData, pick
-from mllmeraser.methods.forward import Scored, score
+from mllmeraser.methods.data import Item, Scored, Step, Stream, TrainingData, Variant, pick, plan_steps, score
 from mllmeraser.methods.interception import intercepted
-from mllmeraser.methods.loading import load_product
-from mllmeraser.methods.loop import Objective, derived_seed, train
+from mllmeraser.methods.loop import Objective, WorkFolder, derived_seed, train
 from mllmeraser.methods.losses import gradient_ascent, mean_nll
 from mllmeraser.methods.method import BaseMethod, MethodSettings, Run
 from mllmeraser.methods.product import Product, ProductConfig, require_bare
+from mllmeraser.methods.product_kinds import AdapterProduct, WeightProduct, adapter_tensors, load_product
 from mllmeraser.methods.settings import TrainSettings, TunedSettings
-from mllmeraser.methods.state import WorkFolder
-from mllmeraser.methods.steps import Step, Variant, plan_steps
 from mllmeraser.methods.trainable import Trainable, adapters, borrowed, moved, whole_weights
-from mllmeraser.methods.weights import WeightProduct
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.request import Request

@@ -1,17 +1,19 @@
-"""AdapterProduct: low-rank adapters, applied by hooks and saved in PEFT's format."""
+"""The two kinds of product: low-rank adapters, applied by hooks, and changed weights."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mllmeraser.methods.product import Product
+from mllmeraser.methods.product import CHANGED, Product, read_config
 from mllmeraser.models.intervention import Attachment
 from mllmeraser.samples.errors import ArtifactError, AttachError
 
@@ -111,3 +113,45 @@ def _check_layer(name: str, layer: nn.Module | None, down: Tensor, up: Tensor) -
     shape = (up.shape[0], down.shape[1])
     if shape != tuple(layer.weight.shape):
         raise AttachError(f"the adapter of {name} fits a weight of shape {shape}, not {tuple(layer.weight.shape)}")
+
+
+@dataclass(frozen=True, eq=False)
+class WeightProduct(Product):
+    """The parameters that moved, under their names in the model.
+
+    Attaching points each parameter at its changed values. Detaching restores the original storage, so nothing is
+    rounded. Only one such product fits at a time.
+    """
+
+    kind: ClassVar[str] = "weights"
+    tensor_file: ClassVar[str] = "weights.safetensors"
+
+    def attach(self, model: Any) -> Attachment:
+        """See `Product.attach`."""
+        hf = self.base(model)
+        parameters = dict(hf.named_parameters())
+        for name, tensor in self.tensors.items():
+            _check_parameter(name, parameters.get(name), tensor)
+        with ExitStack() as undo:
+            undo.callback(CHANGED.pop, hf, None)
+            CHANGED[hf] = self.config.method
+            for name, tensor in self.tensors.items():
+                undo.callback(partial(setattr, parameters[name], "data", parameters[name].data))
+                parameters[name].data = tensor.to(parameters[name], copy=True)
+            return Attachment(undo.pop_all().close, [self.config.method])
+
+
+def _check_parameter(name: str, parameter: nn.Parameter | None, tensor: Tensor) -> None:
+    if parameter is None:
+        raise AttachError(f"the model has no parameter {name}: these weights belong to another model")
+    if parameter.shape != tensor.shape or parameter.dtype != tensor.dtype:
+        raise AttachError(
+            f"{name} is {tuple(tensor.shape)} {tensor.dtype} here and {tuple(parameter.shape)} {parameter.dtype} "
+            "in the model: these weights belong to another model"
+        )
+
+
+def load_product(directory: str | os.PathLike[str]) -> Product:
+    """Read adapters or weights; errors as `Product.from_pretrained`."""
+    kind = read_config(directory).kind
+    return (AdapterProduct if kind == "adapter" else WeightProduct).from_pretrained(directory)
