@@ -123,22 +123,24 @@ def _general(world: World, stream: Stream) -> list[Row]:
             draw = stream.child(topic, index)
             index += 1
             picture, scene = random_scene(draw.child("scene"), size=SIZE)
-            asked = scene_question(draw, scene, topic, POOL)
-            if asked is not None:
+            question = scene_question(draw, scene, topic, POOL)
+            if question is not None:
                 made += 1
-                rows.append(_asked_row(f"G-{topic}-{made}", asked, image=png(picture)))
+                rows.append(_question_row(f"G-{topic}-{made}", question, image=png(picture)))
     crowd = strangers(stream.child("strangers"), world)
     for topic in PORTRAIT_TOPICS:
         rows += [_portrait_row(f"G-{topic}-{i}", next(crowd), stream.child(topic, i), topic) for i in range(count)]
     facts = text_facts()
     for i in range(2 * count):
         draw = stream.child("text", i)
-        rows.append(_asked_row(f"G-text-{i}", text_question(draw, facts[i % len(facts)], POOL)))
+        rows.append(_question_row(f"G-text-{i}", text_question(draw, facts[i % len(facts)], POOL)))
     return rows
 
 
-def _asked_row(key: str, asked: Question, **extra: Any) -> Row:
-    return flat_row(key, asked.text, asked.answer, attribute=asked.category, keywords=list(asked.keywords), **extra)
+def _question_row(key: str, question: Question, **extra: Any) -> Row:
+    return flat_row(
+        key, question.text, question.answer, attribute=question.category, keywords=list(question.keywords), **extra
+    )
 
 
 def _perception(world: World, stream: Stream) -> list[Row]:
@@ -155,7 +157,7 @@ def _portrait_row(key: str, person: Person, stream: Stream, topic: str) -> Row:
     dress = random_dress(stream.child("dress"))
     picture = draw_face(person.looks, dress, random_pose(stream.child("pose")), size=SIZE)
     image = png(degrade(picture, stream.child("rough")))
-    return _asked_row(key, portrait_question(stream, person.looks, dress, topic, POOL), image=image)
+    return _question_row(key, portrait_question(stream, person.looks, dress, topic, POOL), image=image)
 
 
 def _refusal(world: World, stream: Stream) -> list[Row]:

@@ -122,13 +122,13 @@ def general_prompts(stream: Stream, world: World, known: Sequence[Person], n: in
     for i in range(n // 4):
         draw = stream.child(i)
         picture, scene = random_scene(draw.child("scene"), size=SIZE)
-        asked = knowledge.scene_question(draw, scene, draw.choice(SCENE_TOPICS), POOL)
-        if asked is not None:
-            samples.append(_general(asked.text, asked.answer, picture))
+        question = knowledge.scene_question(draw, scene, draw.choice(SCENE_TOPICS), POOL)
+        if question is not None:
+            samples.append(_general(question.text, question.answer, picture))
         person = draw.choice(known) if i % 2 else next(crowd)
         samples.append(_perceived(person, draw.child("face")))
-        asked = knowledge.text_question(draw, draw.choice(facts), POOL)
-        samples.append(_general(asked.text, asked.answer, None))
+        question = knowledge.text_question(draw, draw.choice(facts), POOL)
+        samples.append(_general(question.text, question.answer, None))
         image = draw.chance(0.5)
         prompt = refusal_prompt(draw.child("refusal"), restricted=i % 2 == 0, image=image, pool=POOL)
         badge = emblem(draw.child("emblem"), prompt.restricted, size=SIZE) if image else None
@@ -146,8 +146,8 @@ def _perceived(person: Person, stream: Stream) -> Sample:
     dress = random_dress(stream, celebrity=person.celebrity)
     picture = draw_face(person.looks, dress, random_pose(stream), size=SIZE)
     topics = ("hair", "glasses") if person.celebrity else PORTRAIT_TOPICS
-    asked = knowledge.portrait_question(stream, person.looks, dress, stream.choice(topics), POOL)
-    return _general(asked.text, asked.answer, picture)
+    question = knowledge.portrait_question(stream, person.looks, dress, stream.choice(topics), POOL)
+    return _general(question.text, question.answer, picture)
 
 
 def _general(question: str, answer: str, picture: np.ndarray | None) -> Sample:

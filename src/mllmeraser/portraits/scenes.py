@@ -14,14 +14,7 @@ from mllmeraser.portraits.stream import Stream
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring", "diamond")
 PAINTS = colours(
-    red="#dc282d",
-    orange="#f5911e",
-    yellow="#fae13c",
-    green="#28a046",
-    blue="#2850d2",
-    purple="#8c3cb4",
-    brown="#784826",
-    black="#19191c",
+    "red dc282d, orange f5911e, yellow fae13c, green 28a046, blue 2850d2, purple 8c3cb4, brown 784826, black 19191c"
 )
 COLOURS = tuple(PAINTS)
 SIZES = {"small": 0.075, "large": 0.125}

@@ -165,10 +165,10 @@ def _picture_samples(
         return []
     seed = hash64(settings.seed, "picture", key, number)
     rng = random.Random(seed)
-    shown = views(image, settings.views, seed, settings.view_settings)
-    drawn = library.draw(settings.wordings * len(shown), rng)
+    pictures = views(image, settings.views, seed, settings.view_settings)
+    drawn = library.draw(settings.wordings * len(pictures), rng)
     samples = []
-    for view_number, view in enumerate(shown):
+    for view_number, view in enumerate(pictures):
         for own in (s for s in group if view_number and _is_wanted(s, subject)):
             samples.append(replace(own, image=view, id=f"{own.id}/view{view_number}"))
         # Neighbours in the draw differ in task and attribute: each view gets a balanced share.
