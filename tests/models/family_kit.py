@@ -1,4 +1,4 @@
-"""What is found on the tiny model of a family: the contract, an eraser, a checkpoint; for tests and for the docs."""
+"""Results on the tiny model of a family: the contract, an eraser, a checkpoint; for tests and for the docs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def model_of(name: str) -> MultimodalModel:
 
 @cache
 def outcome(name: str) -> dict[str, Any]:
-    """A row of the table in docs/families.md: what was found, in words; "yes" where a promise holds."""
+    """A row of the table in docs/families.md: the results in words, "yes" if a promise holds."""
     model = model_of(name)
     found = {clause: reason or "yes" for clause, reason in contract.run(model, SAMPLES).items()}
     return {
@@ -90,7 +90,7 @@ def decoded(model: MultimodalModel, samples: list[Sample]) -> Tensor:
 
 
 def fires_once(model: MultimodalModel, *, alone: bool = True) -> str:
-    """What is wrong with an eraser on batches of this family, or nothing; `alone`: compared with single rows, too."""
+    """The fault of an eraser on batches of this family, or nothing; `alone` also compares with single rows."""
     for samples in groups(model):
         bare = decoded(model, samples)
         CountingGate.reads = 0
@@ -126,7 +126,7 @@ def prompt_hidden(model: MultimodalModel) -> str:
 
 
 def _always(model: MultimodalModel) -> SteeringPlan:
-    """A plan of the default's policy whose decision falls for every prompt."""
+    """A plan with the default policy that fires on every prompt."""
     *reads, last = model.family.hook_layers(model.hf)[:4]
     gates = {layer: LinearGate({"weight": torch.zeros(1, model.hidden_size)}) for layer in reads}
     token = model.family.image_token_id(model.hf)
@@ -135,7 +135,7 @@ def _always(model: MultimodalModel) -> SteeringPlan:
 
 
 def _spoilt(model: MultimodalModel, sample: Sample) -> Tensor:
-    """Logits of an answer before whose second token the cache was spoilt."""
+    """Logits of an answer, with the cache overwritten before its second token."""
     length = model.encode([sample])["input_ids"].shape[1]
     spoilt: list[Any] = []
 
@@ -152,7 +152,7 @@ def _spoilt(model: MultimodalModel, sample: Sample) -> Tensor:
 
 
 def _overwrite(cache: Any, length: int) -> None:
-    """Put something else in place of what a cache holds of a prompt beside its first and its last token."""
+    """Overwrite the cache of a prompt except its first and its last token."""
     for layer in cache.layers:
         for name, held in vars(layer).items():
             if name in ("keys", "values") and hasattr(layer, "sliding_window"):
@@ -171,7 +171,7 @@ def _spoil(held: Tensor) -> None:
 
 
 def checkpoint(name: str) -> str:
-    """Whether a checkpoint that is written and loaded gives the same prompts and answers; or why it was not tried."""
+    """Whether a saved and loaded checkpoint gives the same prompts and answers, or the reason for no trial."""
     if ZOO[name].stands_in:
         return f"in part: {ZOO[name].stands_in}"
     with tempfile.TemporaryDirectory() as scratch:
@@ -179,7 +179,7 @@ def checkpoint(name: str) -> str:
 
 
 def loads_alike(name: str, folder: Path) -> str:
-    """What a checkpoint in `folder` loses of the model, or nothing."""
+    """The loss of a checkpoint in `folder` against the model, or nothing."""
     model = model_of(name)
     loaded = load_model(str(write(model, name, folder)), device="cpu")
     if loaded.family is not model.family or loaded.fingerprint() != model.fingerprint():

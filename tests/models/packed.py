@@ -1,4 +1,4 @@
-"""Tiny checkpoints whose decoder blocks are quantised already, tensors and config laid out as those of the hub are."""
+"""Tiny checkpoints with quantized decoder blocks; tensors and config have the layout of the hub."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ GROUP = 32
 """Neighbouring inputs that share a scale, in the formats of 4 bit."""
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 REST = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
-"""What is not quantised."""
+"""Modules without quantization."""
 Packed = tuple[dict[str, Tensor], Tensor]
-"""The tensors in place of a weight, by their last name, and the weight that they stand for."""
+"""The tensors that replace a weight, by their last name, and that weight."""
 
 
 def _int32(codes: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def _in_rows(codes: Tensor) -> Tensor:
 
 
 def _four_bit(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Codes (in, out), zero points and scales (groups, out), and the weight that they stand for."""
+    """Codes (in, out), zero points and scales (groups, out), and the weight of these codes."""
     groups = weight.t().reshape(-1, GROUP, weight.shape[0])
     low, high = groups.amin(1).clamp(max=0), groups.amax(1).clamp(min=0)
     scales = ((high - low) / 15).half().float()
@@ -101,14 +101,14 @@ FORMATS: dict[str, tuple[Callable[[Tensor], Packed], dict[str, Any]]] = {
 
 
 def configure(folder: Path, method: str, settings: dict[str, Any]) -> None:
-    """State in the configuration of a checkpoint how it is quantised."""
+    """Write the quantization into the configuration of a checkpoint."""
     file = folder / "config.json"
     config = json.loads(file.read_text())
     file.write_text(json.dumps({**config, "quantization_config": {"quant_method": method, **settings}}))
 
 
 def build_packed(full: Path, method: str, folder: Path) -> tuple[Path, Path]:
-    """Write the checkpoint `full` with quantised decoder blocks, and one of plain weights that says the same."""
+    """Write the checkpoint `full` with quantized decoder blocks, and an equivalent one of plain weights."""
     packed, plain = Path(shutil.copytree(full, folder / method)), Path(shutil.copytree(full, folder / f"as-{method}"))
     pack, settings = FORMATS[method]
     inside: dict[str, Tensor] = {}
@@ -127,7 +127,7 @@ def build_packed(full: Path, method: str, folder: Path) -> tuple[Path, Path]:
 
 
 def change_one_block(folder: Path, copy: Path) -> Path:
-    """Another checkpoint of the same format, whose last block holds other numbers in place of its packed ones."""
+    """Another checkpoint of the same format, with other packed numbers in its last block."""
     shutil.copytree(folder, copy)
     tensors = load_file(copy / "model.safetensors")
     last = max(name for name in tensors if "language_model" in name and ".layers." in name and "down_proj" in name)
@@ -139,7 +139,7 @@ def change_one_block(folder: Path, copy: Path) -> Path:
 
 
 def even_widths(folder: Path) -> Path:
-    """Make the tiny LLaVA in a folder anew with widths of 64 and 128 throughout, which all formats can hold."""
+    """Build the tiny LLaVA in a folder with widths of 64 and 128 only, which all formats can hold."""
     config = AutoConfig.from_pretrained(folder)
     config.vision_config.hidden_size, config.vision_config.intermediate_size = 64, 128
     config.text_config.intermediate_size = 128

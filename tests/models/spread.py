@@ -33,7 +33,7 @@ from tiny import mixed_samples
 
 
 def seen_by_hooks(model: MultimodalModel) -> list[Any]:
-    """Kind and shape of what a hook after the first block is given."""
+    """Type and shape of the output at a hook after the first block."""
     seen: list[Any] = []
     hook = model.layers[0].register_forward_hook(
         lambda _module, _args, output: seen.append([type(hidden_of(output)).__name__, list(hidden_of(output).shape)])
@@ -71,7 +71,7 @@ def compare(path: str) -> dict[str, Any]:
 
 
 def refused(*steps: Callable[[], object]) -> bool:
-    """Whether the processes noticed, in one of these steps, that they do not do the same."""
+    """Whether the processes noticed a difference between them in one of these steps."""
     with suppress(AttachError):
         for step in steps:
             step()
@@ -80,7 +80,7 @@ def refused(*steps: Callable[[], object]) -> bool:
 
 
 def misused(path: str) -> dict[str, bool]:
-    """What becomes of a spread model that is not steered alike; the last leaves the processes out of step."""
+    """Results of a spread model with different steering; the last one leaves the processes out of step."""
     model, samples, mine = load_model(path, tp_plan="auto"), mixed_samples(), "ab"[dist.get_rank()]
     plans = {name: make_plan(model, name=name, seed=seed, strength=3.0) for seed, name in enumerate("ab", 2)}
     said = {"another eraser": refused(lambda: attach(model, plans[mine]))}

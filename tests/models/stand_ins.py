@@ -1,4 +1,4 @@
-"""Image processors in the place of those that need torchvision: same names and shapes, a plain resize."""
+"""Image processors that replace those with torchvision: same names and shapes, a plain resize."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tile(image: Image.Image) -> torch.Tensor:
 
 
 def halves(image: Image.Image) -> Sequence[Image.Image]:
-    """A wide picture's left and right half and the whole; of another the whole alone."""
+    """A wide picture's left half, right half and whole; for other pictures the whole."""
     width, height = image.size
     if width <= height:
         return [image]

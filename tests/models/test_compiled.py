@@ -43,7 +43,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> MultimodalModel:
 
 @pytest.fixture
 def model(original: MultimodalModel) -> MultimodalModel:
-    """A copy, for what is compiled in place stays compiled."""
+    """A copy, because a model compiled in place stays compiled."""
     return MultimodalModel(original.name, copy.deepcopy(original.hf), original.processor)
 
 
@@ -75,7 +75,7 @@ def plan(original: MultimodalModel) -> Any:
 
 @pytest.fixture(scope="module")
 def wanted(original: MultimodalModel, plan: Any) -> dict[str, Any]:
-    """What the plain model says, bare and steered."""
+    """Answers of the plain model, bare and steered."""
     bare, said = last(original, original.hf), answers(original, original.hf.generate)
     with attach(original, plan):
         steered, told = last(original, original.hf), answers(original, original.hf.generate)
@@ -89,7 +89,7 @@ def is_steered(model: MultimodalModel, run: Run, wanted: dict[str, Any]) -> None
 
 
 def whole(model: MultimodalModel) -> Run:
-    """Wrapped: what is called is not the model."""
+    """The caller calls a wrapper instead of the model."""
     run: Run = torch.compile(model.hf, backend=BACKEND)
     return run
 
@@ -155,7 +155,7 @@ def test_compiled_and_run_before_attaching_it_gives_no_answer(
 def test_blocks_compiled_and_run_before_attaching_are_steered(
     model: MultimodalModel, way: Callable[[MultimodalModel], Run], plan: Any, wanted: dict[str, Any]
 ) -> None:
-    """Hooks lie around what was compiled."""
+    """The hooks are outside the compiled part."""
     run = way(model)
     assert torch.allclose(last(model, run), wanted["bare"], atol=NEAR)
     with attach(model, plan):
@@ -216,7 +216,7 @@ def test_with_a_picture_and_graphs_of_autograd(model: MultimodalModel, plan: Any
 
 @pytest.mark.slow
 def test_prompts_of_other_lengths_in_a_compiled_model(model: MultimodalModel, plan: Any) -> None:
-    """The second length makes torch compile for any, with numbers that stand for it."""
+    """The second length makes torch compile for any length, with symbolic sizes."""
     samples = [sample for sample in mixed_samples() if sample.image is None]
     batches = [model.encode([sample]) for sample in samples] + [model.encode(samples)]
     assert len({batch["input_ids"].shape for batch in batches}) == len(batches) == 4
@@ -234,7 +234,7 @@ def graphs() -> int:
 
 @pytest.mark.slow
 def test_a_static_cache_compiles_nothing_while_erasers_are_attached(model: MultimodalModel) -> None:
-    """A static cache makes `generate` compile the passes after the prompt: on a GPU, or where it is told to."""
+    """A static cache makes `generate` compile the passes after the prompt: on a GPU, or on request."""
     settings = CompileConfig(backend=BACKEND, fullgraph=False, mode=None)
     settings._compile_all_devices = True
     more = {"cache_implementation": "static", "compile_config": settings}

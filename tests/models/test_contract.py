@@ -1,4 +1,4 @@
-"""The contract is broken where it should be: every clause has something it catches."""
+"""Every clause of the contract detects a model that breaks it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_several_states_per_token(model: MultimodalModel) -> None:
 
 
 def test_an_edit_that_is_undone(model: MultimodalModel) -> None:
-    """What comes after a block starts from a copy taken before the hooks."""
+    """The next block starts from a copy taken before the hooks."""
     kept: list[torch.Tensor] = []
     block, following = model.layers[0], model.layers[1]
     block.register_forward_pre_hook(lambda _m, args: kept.clear() or kept.append(args[0].clone()))

@@ -103,7 +103,7 @@ WHOLE = {
 
 
 def real_processor(model: MultimodalModel, name: str) -> Any:
-    """The class of transformers around the same parts, where this package makes do with the parts."""
+    """The class of transformers around the same parts, for families that this package loads in parts."""
     part = model.processor
     if isinstance(part, ProcessorMixin):
         return part
@@ -145,7 +145,7 @@ def test_a_checkpoint_loads_and_answers_alike(name: str, tmp_path: Path) -> None
 
 @every_family
 def test_answers_do_not_change_their_prompt(name: str) -> None:
-    """A prompt that is scored with its answer has the states it has alone, also where it attends to itself freely."""
+    """A prompt with its answer has the states of the prompt alone, also with bidirectional attention."""
     model = model_of(name)
     sample = SAMPLES[2]
     prompt = model.encode([sample], "right")

@@ -26,7 +26,7 @@ TINY = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 3, "num
 
 
 class Outsider(OwnProcessor):
-    """What another package would bring."""
+    """A family of another package."""
 
     def __init__(self) -> None:
         super().__init__("outsider", ("llama",), decoder_paths=("model.layers",))

@@ -108,7 +108,7 @@ def test_within_the_block_it_is_taken_once(tiny_llava: MultimodalModel, tiny_qwe
 
 
 def test_packed_weights_count_as_they_were_loaded(tiny_llava: MultimodalModel) -> None:
-    """A kernel may pack them anew, which makes no other model of it; loading others does."""
+    """Repacked weights keep the fingerprint; loading other weights changes it."""
     hf = copy.deepcopy(tiny_llava.hf)
     plain = fingerprint(hf)
     hf.config.quantization_config = {"quant_method": "gptq", "bits": 4}

@@ -1,4 +1,4 @@
-"""A family whose pictures are not in the prompt."""
+"""A family without positions for pictures in the prompt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN, TOLD = Sample("Who is this?", picture(1)), Sample("Where was Jonas Ferric
 
 
 def test_a_picture_without_a_place_in_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mllama sees pictures through cross-attention, whatever the prompt says."""
+    """Mllama sees pictures through cross-attention, independent of the prompt tokens."""
     model = zoo.build("mllama")
     reads = model.family.hook_layers(model.hf)
     bare = make_plan(model, SUBJECT, threshold=ALWAYS)

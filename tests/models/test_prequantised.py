@@ -1,4 +1,4 @@
-"""Checkpoints that are quantised already: they load without a word, steer, and an eraser tells them from others.
+"""Quantized checkpoints load without options, can be steered, and an eraser distinguishes them from others.
 
 GPTQ, AWQ, compressed-tensors and torchao take packages that are no dependency of this one: those tests run where they
 are installed: `pip install gptqmodel optimum torchvision compressed-tensors torchao` in an environment of its own.
@@ -61,7 +61,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made_on(model: MultimodalModel) -> Any:
-    """As much of an eraser that was made on `model` as looks at the model it is attached to."""
+    """The part of an eraser of `model` that checks the model of an attachment."""
     config = SimpleNamespace(
         base_model=model.name,
         num_layers=model.num_layers,
@@ -74,7 +74,7 @@ def made_on(model: MultimodalModel) -> Any:
 
 
 def is_for(eraser: Any, model: MultimodalModel) -> str:
-    """Empty if the eraser takes the model, else why it does not."""
+    """Empty if the eraser accepts the model, else its reason."""
     try:
         Eraser.check_model(eraser, model)
     except ArtifactError as error:
@@ -84,7 +84,7 @@ def is_for(eraser: Any, model: MultimodalModel) -> str:
 
 
 def works(path: Path, full: Path) -> MultimodalModel:
-    """Loads without a word, steers, and is the same to an eraser after it was used, loaded anew, but not at full."""
+    """Loads without options, can be steered, and fits its eraser after use and reloading, but not in full precision."""
     model, plain = load_model(str(path), device="cpu"), load_model(str(full), device="cpu")
     eraser = made_on(model)
     assert model.device.type == "cpu" and not any(p.requires_grad for p in model.hf.parameters())
@@ -197,7 +197,7 @@ def test_a_quantised_checkpoint_is_not_spread(full: Path, tmp_path: Path, monkey
 
 
 class Packing(torch.nn.Linear):
-    """Stands for a kernel of another package: packed numbers in a buffer, packed anew when they are first used."""
+    """Imitates a kernel of another package: packed numbers in a buffer, repacked at first use."""
 
     def pack(self) -> None:
         self.register_buffer("qweight", (self.weight.detach() * 50).to(torch.int32))
@@ -211,7 +211,7 @@ class Packing(torch.nn.Linear):
 
 
 def with_packed_blocks(path: Path) -> MultimodalModel:
-    """A model as one of GPTQ is in memory: the weights of its blocks are no parameters."""
+    """A model like one of GPTQ in memory: the weights of its blocks are no parameters."""
     model = load_model(str(path), device="cpu")
     model.hf.config.quantization_config = {"quant_method": "gptq", "bits": 4}
     for layer in model.layers:

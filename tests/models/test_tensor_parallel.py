@@ -1,4 +1,4 @@
-"""A model whose blocks are spread over two processes (gloo, on the CPU) is read and steered as the whole one."""
+"""A model spread over two processes (gloo, on the CPU) is read and steered like the whole model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAME = 1e-4
 
 @pytest.fixture(scope="module")
 def said(tiny_llava_path: Path, tiny_qwen_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What both processes found."""
+    """Results of both processes."""
     out = tmp_path_factory.mktemp("spread")
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",

@@ -1,4 +1,4 @@
-"""Precision, quantization, offloading and adapters: what is loaded is what was asked for, and erasers know it."""
+"""Precision, quantization, offloading and adapters: they load as requested, and erasers check them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tiny random model of every family, with the processor that a checkpoint of it would bring: no downloads.
+"""A tiny random model of every family, with the processor of its checkpoints, without downloads.
 
 Every row of `ZOO` states what the family's own classes want: special tokens, a configuration, an image processor.
 Weights are drawn alike for all (`build`), so that different prompts give clearly different states.
@@ -47,7 +47,7 @@ def build(name: str) -> MultimodalModel:
 
 
 def write(model: MultimodalModel, name: str, folder: Path) -> Path:
-    """A checkpoint of what `build` made, laid out as on the hub."""
+    """A checkpoint of the result of `build`, in the layout of the hub."""
     kind, processor = ZOO[name], model.processor
     model.hf.save_pretrained(folder)
     if not kind.processor_class:
@@ -91,7 +91,7 @@ def text_settings(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
 
 @torch.no_grad()
 def randomise(hf: nn.Module) -> None:
-    """Draw all matrices anew; open what a new model keeps shut (the gates of cross-attention)."""
+    """Draw all matrices again, and open the gates of cross-attention, which are closed in a new model."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in hf.named_parameters():
         if parameter.dim() >= 2:

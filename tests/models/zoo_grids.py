@@ -1,4 +1,4 @@
-"""Rows of the zoo whose pictures are grids of patches: Qwen-VL, GLM-V, Pixtral."""
+"""Rows of the zoo with grids of patches: Qwen-VL, GLM-V, Pixtral."""
 
 from __future__ import annotations
 

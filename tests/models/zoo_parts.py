@@ -1,4 +1,4 @@
-"""What the rows of the zoo are made of."""
+"""Parts of the rows of the zoo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Config = Callable[[Ids, dict[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Kind:
-    """What is needed to build one family.
+    """The parts of one family.
 
     Attributes:
         model_type: As in its configuration.

@@ -1,4 +1,4 @@
-"""Rows of the zoo whose processors cut pictures into tiles, or write more than placeholders for them."""
+"""Rows of the zoo with tiles, or with more than placeholders in the prompt."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The same world on every machine. A failure here means that trained weights no longer fit their benchmark.
 
-Raise `mllmeraser.portraits.people.VERSION`, train again and pin anew if a change of the world is meant.
+After an intended change, raise `mllmeraser.portraits.people.VERSION`, train again and pin the new values.
 """
 
 from __future__ import annotations

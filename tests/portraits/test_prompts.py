@@ -1,4 +1,4 @@
-"""The default retain and stranger samples hold nobody who is to be forgotten and nothing that is scored."""
+"""The default retain and stranger samples hold no person to forget and no scored prompt."""
 
 from __future__ import annotations
 

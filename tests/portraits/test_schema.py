@@ -128,7 +128,7 @@ def test_answers_are_the_facts(configs: Configs, world: World) -> None:
 
 
 def test_key_positions_are_balanced(configs: Configs, world: World) -> None:
-    """Nobody is better than chance by always saying one letter, not even about one person."""
+    """Always answering one letter scores no better than chance, also for one person."""
     total: Counter[str] = Counter()
     for row, facts, _ in evaluation_rows(configs, world):
         for task in CHOICE_TASKS:

@@ -78,8 +78,8 @@ class Request:
         """Check the request.
 
         Raises:
-            InputError: The forget set is empty; a subject has no sample, or the key of another one; or a forget
-                sample (same prompt and picture) is also in retain or strangers.
+            InputError: The forget set is empty, a subject has no sample or the key of another one, or a forget
+                sample (prompt and picture) is also in retain or strangers.
         """
         if not self.forget:
             raise InputError("the forget set is empty: give at least one image or one name to forget")

@@ -41,20 +41,15 @@ class OwnProcessor(Family):
         several: bool = True,
         decoder_paths: tuple[str, ...] | None = None,
     ) -> None:
-        """Declare one family.
+        """Declare one family; for the other arguments see `Family`.
 
         Args:
-            name: As in `Family`, like `model_types`, `inputs`, `several` and `decoder_paths`.
-            model_types: See `name`.
-            inputs: See `name`.
             placeholder: Dotted path from the processor to the placeholder of the chat template.
             feature: Dotted path to the token at the positions of the features, or that token itself (`<...>`).
             token_types: Argument of forward that marks those positions with 1.
             still: Class of the processor, if it has a video processor that pictures do not need.
             one_view: Whether the model sees a picture once, as (1, channels, height, width), and not in overlapping
                 tiles.
-            several: See `name`.
-            decoder_paths: See `name`; None for the default.
         """
         self.name, self.model_types, self.inputs = name, model_types, inputs
         self.placeholder, self.feature, self.token_types, self.still = placeholder, feature, token_types, still
