@@ -123,7 +123,10 @@ class Benchmark:
         Fold 0 is the config of the split, and fold k the config `<split>_fold<k>`. Without such a config, the people
         are rotated by the size of the largest split, so that the folds are disjoint.
         """
-        self._check(split, fold)
+        if split not in self.splits:
+            raise InputError(f"{self.name}: has no split {split!r}; splits: {', '.join(self.splits) or 'none'}")
+        if not 0 <= fold < self.folds:
+            raise InputError(f"{self.name}: fold {fold} is out of range; folds: 0 to {self.folds - 1}")
         published = self._fold_config(split, fold)
         if published is not None:
             return self._ids(published)
@@ -135,8 +138,8 @@ class Benchmark:
     ) -> list[Sample]:
         """The samples of one set.
 
-        `perception`, `perturbed` and `multihop` keep samples about forgotten people and about no person of the
-        benchmark. `neighbours` has retained people close to the forgotten ones.
+        `perception`, `perturbed` and `multihop` leave out the retained people. `neighbours` has retained people who
+        are close to the forgotten ones.
 
         Args:
             name: The set.
@@ -150,15 +153,22 @@ class Benchmark:
         if name not in SETS:
             raise InputError(f"unknown set {name!r}; known sets: {', '.join(SETS)}")
         forgotten = set(self.forget_ids(split, fold))
-        if name in ("forget", "retain"):
-            return self._evaluation(self._form_rows(name, split, fold), "", _chooser(name, forgotten), picture_seed)
-        if name in ("test", "retain_heldout"):
-            return self._evaluation(self._rows("Test_Set"), "test/", _chooser(name, forgotten), picture_seed)
-        if name in ("celebrity", "holdout"):
-            return self._evaluation(self._rows(CONFIGS.get(name, name)), f"{name}/", None, picture_seed)
+        wanted = _chooser(name, forgotten)
         if name.startswith("train"):
-            return self._trained(name, split, fold, _chooser(name, forgotten))
-        return self._flat(name, forgotten)
+            return self._trained(name, split, fold, wanted)
+        if name in ("forget", "retain"):
+            rows, prefix = self._form_rows(name, split, fold), ""
+        elif name in ("test", "retain_heldout"):
+            rows, prefix = self._rows("Test_Set"), "test/"
+        elif name in ("celebrity", "holdout"):
+            rows, prefix = self._rows(CONFIGS.get(name, name)), f"{name}/"
+        else:
+            return self._flat(name, forgotten)
+        samples = []
+        for row in rows:
+            if wanted(identifier(row, prefix or self.name)):
+                samples += evaluation_samples(row, prefix=prefix, prompts=self.prompts, picture_seed=picture_seed)
+        return _numbered(samples)
 
     def sets(
         self,
@@ -181,22 +191,13 @@ class Benchmark:
         forget, retain = (self.samples(name, split, fold) for name in ("train_forget", "train_retain"))
         return Request.from_samples(forget, retain, strangers, names=self.names)
 
-    def _trained(self, name: str, split: str, fold: int, wanted: Callable[[str], bool] | None) -> list[Sample]:
+    def _trained(self, name: str, split: str, fold: int, wanted: Callable[[str], bool]) -> list[Sample]:
         retained = self._retain_config(split)
         published = () if fold or name == "train" else (split if name == "train_forget" else retained,)
         samples = []
         for key, row in self._training.rows(published, (split, retained, "Full_Set")):
-            if wanted is None or wanted(key):
+            if wanted(key):
                 samples += training_samples(row, about=self._persons.get(key), key=key)
-        return _numbered(samples)
-
-    def _evaluation(
-        self, rows: Rows, prefix: str, wanted: Callable[[str], bool] | None, picture_seed: int | None
-    ) -> list[Sample]:
-        samples = []
-        for row in rows:
-            if wanted is None or wanted(identifier(row, prefix or self.name)):
-                samples += evaluation_samples(row, prefix=prefix, prompts=self.prompts, picture_seed=picture_seed)
         return _numbered(samples)
 
     def _flat(self, name: str, forgotten: set[str]) -> list[Sample]:
@@ -244,17 +245,13 @@ class Benchmark:
     def _retain_config(self, split: str) -> str:
         return f"retain_{100 - _percent(split)}"
 
-    def _check(self, split: str, fold: int) -> None:
-        if split not in self.splits:
-            raise InputError(f"{self.name}: has no split {split!r}; splits: {', '.join(self.splits) or 'none'}")
-        if not 0 <= fold < self.folds:
-            raise InputError(f"{self.name}: fold {fold} is out of range; folds: 0 to {self.folds - 1}")
 
-
-def _chooser(name: str, forgotten: set[str]) -> Callable[[str], bool] | None:
-    if name in ("forget", "test", "train_forget"):
-        return lambda key: key in forgotten
-    return None if name == "train" else lambda key: key not in forgotten
+def _chooser(name: str, forgotten: set[str]) -> Callable[[str], bool]:
+    """Whether a set has a person, by ID."""
+    if name in ("train", "celebrity", "holdout"):
+        return lambda key: True
+    gone = name in ("forget", "test", "train_forget")
+    return lambda key: (key in forgotten) == gone
 
 
 def _numbered(samples: list[Sample]) -> list[Sample]:

@@ -31,22 +31,13 @@ class Completed:
 
 
 def complete(
-    request: Request,
-    model: MultimodalModel | None = None,
-    *,
-    settings: ExpansionSettings | None = None,
-    seed: int = 0,
+    request: Request, model: MultimodalModel | None = None, *, settings: ExpansionSettings | None = None, seed: int = 0
 ) -> Completed:
-    """Expand a request and fill in what is missing.
+    """Expand the request of a user and fill in what is missing.
 
-    If a subject has no name, `model` is asked for the person in the pictures. If it names a person of the shipped
-    world, the request includes that name, and the default retain set omits that person.
-
-    Args:
-        request: The request of the user.
-        model: The model that is to forget; None adds no names.
-        settings: Settings of the expansion.
-        seed: Seed of the default sets.
+    If a subject has no name, `model` (if any) is asked for the person in the pictures. If it names a person of the
+    shipped world, the request includes that name, and the default retain set omits that person. `seed` is the seed of
+    the default sets.
     """
     world, notes = World("dev", seed), list[str]()
     if model is not None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
-
-from PIL import Image
 
 from mllmeraser.benchmarks.fields import Person, attribute_key, get, identifier, parse, person, pictures
 from mllmeraser.samples.errors import InputError
@@ -71,13 +70,12 @@ def evaluation_samples(
             name = f"{where}/{task}/{modality}/{counts[modality]}"
             counts[modality] += 1
             if modality == "text":
-                samples.append(_sample(item, task, None, about, key, name, prompts))
+                samples.append(_sample(item, task, about, key, name, prompts))
                 continue
             for index, image in enumerate(shown):
-                if only not in (None, index):
-                    continue
-                full = f"{name}/{index}" if len(shown) > 1 else name
-                samples.append(_sample(item, task, image, about, key, full, prompts))
+                if only in (None, index):
+                    full = f"{name}/{index}" if len(shown) > 1 else name
+                    samples.append(replace(_sample(item, task, about, key, full, prompts), image=image))
     return samples
 
 
@@ -106,20 +104,9 @@ def training_samples(
         named = about.name is not None and contains(question, about.name)
         modality = _modality(get(item, "Type", "modality")) or ("image" if shown and not named else "text")
         task: Task = "cloze" if BLANK in question else "generation"
-        attribute = attribute_key(get(item, "Attribute")) or about.attribute_in(answer, question)
+        sample = _about(item, Sample(question, answer=answer, task=task, subject=key, id=f"{where}/{index}"), about)
         for number, image in enumerate(shown if modality == "image" else [None]):
-            samples.append(
-                Sample(
-                    question=question,
-                    image=image,
-                    answer=answer,
-                    task=task,
-                    keywords=_keywords(item, task, question, answer, attribute, about),
-                    subject=key,
-                    id=f"{where}/{index}" + (f"/{number}" if number else ""),
-                    attribute=attribute,
-                )
-            )
+            samples.append(replace(sample, image=image, id=sample.id + (f"/{number}" if number else "")))
     return samples
 
 
@@ -147,9 +134,8 @@ def flat_sample(row: Row, *, prefix: str, number: int) -> Sample:
     )
 
 
-def _sample(
-    item: Row, task: Task, image: Image.Image | None, about: Person, key: str, name: str, prompts: Prompts
-) -> Sample:
+def _sample(item: Row, task: Task, about: Person, key: str, name: str, prompts: Prompts) -> Sample:
+    """A sample of the evaluation form, without picture."""
     question = text_or_none(get(item, "Question"))
     answer = text_or_none(get(item, "Correct_Answer", "Ground_Truth", "Answer"))
     if question is None or answer is None:
@@ -157,33 +143,28 @@ def _sample(
     options = options_from(parse(get(item, "Options"), name), name) if task == "classification" else ()
     if task == "classification":
         answer = _letter(answer, options, name)
-    value = dict(options).get(answer, answer)
-    attribute = attribute_key(get(item, "Attribute")) or about.attribute_in(value, question)
-    return Sample(
-        question=_worded(question, task, prompts),
-        image=image,
-        answer=answer,
-        task=task,
-        options=options,
-        keywords=_keywords(item, task, question, answer, attribute, about),
-        subject=key,
-        id=name,
-        attribute=attribute,
-    )
+    sample = Sample(question, answer=answer, task=task, options=options, subject=key, id=name)
+    return replace(_about(item, sample, about), question=_worded(question, task, prompts))
 
 
-def _keywords(
-    item: Row, task: Task, question: str, answer: str, attribute: str | None, about: Person
-) -> tuple[str, ...]:
-    """Keywords of a recall: those of the item, the cloze value, or the facts in the gold answer."""
+def _about(item: Row, sample: Sample, about: Person) -> Sample:
+    """The sample with attribute and keywords, from the item or else from the facts of its person."""
+    answer = sample.answer or ""
+    value = dict(sample.options).get(answer, answer)
+    attribute = attribute_key(get(item, "Attribute")) or about.attribute_in(value, sample.question)
     keywords = _texts(get(item, "Keywords"))
-    if keywords or task == "classification":
-        return keywords
-    value = about.value(attribute)
-    said, asked = words(answer), words(question)
+    if not keywords and sample.task != "classification":
+        keywords = _recall_keywords(sample, attribute, about)
+    return replace(sample, attribute=attribute, keywords=keywords)
+
+
+def _recall_keywords(sample: Sample, attribute: str | None, about: Person) -> tuple[str, ...]:
+    """The value of the attribute, the cloze value, or the facts in the gold answer."""
+    answer, value = sample.answer or "", about.value(attribute)
+    said, asked = words(answer), words(sample.question)
     if value is not None and contains_words(said, words(value)):
         return (value,)
-    if task == "cloze":
+    if sample.task == "cloze":
         return (answer,)
     facts = ((fact, words(fact)) for fact in about.facts.values())
     return tuple(f for f, split in facts if contains_words(said, split) and not contains_words(asked, split))

@@ -23,11 +23,6 @@ def register_benchmark(name: str, loader: Loader) -> None:
     _LOADERS[name] = loader
 
 
-def benchmark_names() -> tuple[str, ...]:
-    """The registered names."""
-    return tuple(sorted(_LOADERS))
-
-
 def load_benchmark(
     name: str, *, seed: int = 0, prompts: Prompts | None = None, training: str | None = None
 ) -> Benchmark:
@@ -61,7 +56,7 @@ def _rows(name: str) -> RowSource:
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         repository, _, revision = name.partition("@")
         return hub_rows(repository, revision or None)
-    known = ", ".join(f"{kind}:<preset>" for kind in benchmark_names())
+    known = ", ".join(f"{kind}:<preset>" for kind in sorted(_LOADERS))
     raise InputError(f"{name!r}: no such benchmark; give {known}, a folder, or the hub id of a data set")
 
 

@@ -102,9 +102,7 @@ class TrainingRows:
     """
 
     def __init__(self, name: str, source: RowSource, splits: RowSource | None = None) -> None:
-        self._name = name
-        self._source = source
-        self._splits = splits
+        self._name, self._source, self._splits = name, source, splits
         self._owners: dict[str, dict[bytes, str]] = {}
 
     def rows(self, published: Sequence[str], people: Sequence[str]) -> list[tuple[str, Row]]:
@@ -126,9 +124,7 @@ class TrainingRows:
         if splits is not None and set(people[:2]) <= set(splits.configs):
             return [self._owned(row, config, people) for config in people[:2] for row in splits.rows(config)]
         has = ", ".join(self._source.configs)
-        raise InputError(
-            f"{self._name}: has no config {EVERYBODY}; it has {has}; nor is baseline_train_split beside it"
-        )
+        raise InputError(f"{self._name}: has no config {EVERYBODY} (it has {has}), nor baseline_train_split beside it")
 
     def _owned(self, row: Row, config: str, people: Sequence[str]) -> tuple[str, Row]:
         if get(row, "ID", "unique_id") is not None:
@@ -136,9 +132,7 @@ class TrainingRows:
         shown = pictures(row, config)
         owner = self._owner(shown[0].tobytes(), people) if shown else None
         if owner is None:
-            raise InputError(
-                f"{config}: a row has no ID, and its picture is not that of anybody in {', '.join(people)}"
-            )
+            raise InputError(f"{config}: a row has no ID, and its picture shows no person of {', '.join(people)}")
         return owner, row
 
     def _owner(self, pixels: bytes, people: Sequence[str]) -> str | None:

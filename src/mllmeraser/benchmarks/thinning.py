@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 from mllmeraser.samples.sample import Sample
 
 GOLDEN = (5**0.5 - 1) / 2
-Item = TypeVar("Item")
 
 
 def thin(samples: Sequence[Sample], per_cell: int) -> list[Sample]:
@@ -24,17 +22,13 @@ def thin(samples: Sequence[Sample], per_cell: int) -> list[Sample]:
         people.setdefault(sample.subject or sample.id, []).append(index)
     kept: set[int] = set()
     for people in cells.values():
-        turns = max(len(indices) for indices in people.values())
+        # Multiples of the golden ratio, modulo 1: every prefix of this order is spread evenly.
+        spread = [own for _, own in sorted(enumerate(people.values()), key=lambda entry: entry[0] * GOLDEN % 1.0)]
         order = [
-            indices[(turn + number) % len(indices)]
-            for turn in range(turns)
-            for number, indices in enumerate(_spread(list(people.values())))
-            if turn < len(indices)
+            own[(turn + number) % len(own)]
+            for turn in range(max(map(len, spread)))
+            for number, own in enumerate(spread)
+            if turn < len(own)
         ]
         kept.update(order[:per_cell])
     return [sample for index, sample in enumerate(samples) if index in kept]
-
-
-def _spread(items: Sequence[Item]) -> list[Item]:
-    """The items in an order with evenly spread prefixes: by multiples of the golden ratio, modulo 1."""
-    return [item for _, item in sorted(enumerate(items), key=lambda entry: entry[0] * GOLDEN % 1.0)]
