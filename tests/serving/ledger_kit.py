@@ -1,9 +1,10 @@
-"""What the tests of the ledger share: a clock that is set by hand, light hashes, made-up artifacts, raw SQL."""
+"""Helpers for the tests of the ledger: a clock set by hand, fast hashes, made-up artifacts, raw SQL, threads."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -21,7 +22,7 @@ HOUR = timedelta(hours=1)
 
 
 class Hands:
-    """A clock that stands where it was put."""
+    """A clock set by hand."""
 
     def __init__(self) -> None:
         self.now = START
@@ -46,20 +47,20 @@ def artifact(seed: int = 0, **manifest: Any) -> dict[str, Any]:
 
 
 def verified(ledger: Ledger, name: str, seed: int = 0, *, passed: bool = True, **options: Any) -> Entry:
-    """An entry that went up to verification."""
+    """A verified entry."""
     entry = ledger.request(name, by="ann", **options)
     ledger.fitted(entry.id, by="fit", **artifact(seed))
     return ledger.verified(entry.id, by="verify", scores={"forget": 0.99}, passed=passed)
 
 
 def active(ledger: Ledger, name: str, seed: int = 0, **options: Any) -> Entry:
-    """An entry in force."""
+    """An active entry."""
     return ledger.activate(verified(ledger, name, seed, **options).id, by="ann")
 
 
 @contextmanager
 def raw(url: str) -> Iterator[Any]:
-    """Run SQL behind the ledger's back: `run(sql)`; everything is committed in the end."""
+    """Yields `run(sql)`, which runs SQL outside the ledger. Everything is committed at the end."""
     engine = create_engine(parse_url(url))
     try:
         with engine.begin() as connection:
@@ -69,7 +70,25 @@ def raw(url: str) -> Iterator[Any]:
 
 
 def without_triggers(run: Any, url: str) -> None:
-    """What somebody who owns the database can do."""
+    """Drop the triggers, as the owner of the database can."""
     names = ("no_update", "no_delete", "no_replace") if url.startswith("sqlite") else ("no_change", "no_truncate")
     for name in names:
         run(f"DROP TRIGGER ledger_events_{name}" + ("" if url.startswith("sqlite") else " ON ledger_events"))
+
+
+def together(*jobs: Any) -> list[BaseException]:
+    """Run all jobs at once in threads. Returns the errors they raised."""
+    raised: list[BaseException] = []
+
+    def run(job: Any) -> None:
+        try:
+            job()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised

@@ -33,18 +33,18 @@ def file(keys: Path, tmp_path: Path) -> Path:
 
 
 def test_a_good_certificate(keys: Path, file: Path) -> None:
-    found = run("check", file, "--key", keys / "public_key.pem")
-    assert found.exit_code == 0 and found.stdout.startswith("valid: signed with key ")
-    told = json.loads(run("check", file, "--key", keys / "public_key.pem", "--json").stdout)
-    assert told["valid"] is True and told["passed"] is True
+    result = run("check", file, "--key", keys / "public_key.pem")
+    assert result.exit_code == 0 and result.stdout.startswith("valid: signed with key ")
+    shown = json.loads(run("check", file, "--key", keys / "public_key.pem", "--json").stdout)
+    assert shown["valid"] is True and shown["passed"] is True
 
 
 def test_a_changed_certificate(keys: Path, file: Path) -> None:
     file.write_text(file.read_text().replace('"seed": 0', '"seed": 1'))
-    found = run("check", file, "--key", keys / "public_key.pem")
-    assert found.exit_code == 1 and found.stdout.startswith("not valid")
-    told = json.loads(run("check", file, "--key", keys / "public_key.pem", "--json").stdout)
-    assert told["valid"] is False and told["passed"] is None, "what is not valid is not believed"
+    result = run("check", file, "--key", keys / "public_key.pem")
+    assert result.exit_code == 1 and result.stdout.startswith("not valid")
+    shown = json.loads(run("check", file, "--key", keys / "public_key.pem", "--json").stdout)
+    assert shown["valid"] is False and shown["passed"] is None, "an invalid certificate proves nothing"
 
 
 def test_bad_input_is_one_line(keys: Path, file: Path, tmp_path: Path) -> None:
@@ -59,9 +59,9 @@ def test_bad_input_is_one_line(keys: Path, file: Path, tmp_path: Path) -> None:
         ("check", file),
         ("key", "--out", keys),
     ):
-        found = run(*arguments)
-        assert found.exit_code == 2, (arguments, found.output)
-        assert len(found.stderr.strip().splitlines()) == 1 and found.stdout == ""
+        result = run(*arguments)
+        assert result.exit_code == 2, (arguments, result.output)
+        assert len(result.stderr.strip().splitlines()) == 1 and result.stdout == ""
 
 
 def test_it_is_printed(keys: Path, file: Path, tmp_path: Path) -> None:
@@ -93,6 +93,6 @@ def test_what_is_no_certificate_is_not_printed(file: Path, tmp_path: Path, chang
     document = json.loads(file.read_text())
     erasure = document["erasure"] | change.get("erasure", {})
     file.write_text(json.dumps(document | change | {"erasure": erasure}))
-    found = run("print", file, "--out", tmp_path / name)
-    assert found.exit_code == 2 and found.stderr.count("\n") == 1 and "no signed certificate" in found.stderr
+    result = run("print", file, "--out", tmp_path / name)
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1 and "no signed certificate" in result.stderr
     assert not (tmp_path / name).exists()

@@ -50,7 +50,7 @@ def test_it_is_whole_and_fetches_nothing() -> None:
     assert "<script" not in text and not re.search(r"url\(|@import|https?://", text)
 
 
-def test_it_can_be_read_by_everybody() -> None:
+def test_it_is_accessible() -> None:
     read = Page(page())
     tags = [tag for tag, _ in read.tags]
     assert tags.count("table") == tags.count("caption") == 4 and tags.count("h1") == 1
@@ -71,13 +71,13 @@ def test_it_says_what_was_measured() -> None:
     assert "Not passed" in failed and "Nothing: this eraser missed" in failed and "25.0 %" in failed
 
 
-def test_it_names_nobody() -> None:
+def test_it_holds_no_names() -> None:
     text = page()
     for word in (NAME, *NAME.split(), "Who is this"):
         assert word not in text
 
 
-def test_what_stands_in_it_is_escaped() -> None:
+def test_its_content_is_escaped() -> None:
     assert "<b>Ltd" not in page(issuer="<b>Ltd</b>") and "&lt;b&gt;Ltd" in page(issuer="<b>Ltd</b>")
 
 

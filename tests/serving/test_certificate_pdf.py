@@ -22,14 +22,14 @@ def signed(issuer: str = "Čapek & Œuvre Ltd") -> dict[str, object]:
 
 
 def streams(pdf: bytes) -> list[bytes]:
-    """What stands in its streams, unpacked."""
-    found = []
+    """The unpacked streams of a PDF."""
+    unpacked = []
     for body in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL):
         try:
-            found.append(zlib.decompress(body))
+            unpacked.append(zlib.decompress(body))
         except zlib.error:
-            found.append(body)
-    return found
+            unpacked.append(body)
+    return unpacked
 
 
 def test_it_carries_what_was_signed() -> None:
@@ -41,7 +41,7 @@ def test_it_carries_what_was_signed() -> None:
 
 
 def test_its_letters_and_its_language_are_stated() -> None:
-    """Fonts are part of the file, with the letters they stand for: it can be searched and read out."""
+    """The file embeds its fonts with their letters, so it can be searched and read aloud."""
     pdf = certificate_pdf(signed())
     assert b"/Lang (en)" in pdf and b"/FontFile2" in pdf
     letters = b"\n".join(streams(pdf)).upper()
@@ -53,7 +53,7 @@ def test_the_same_certificate_gives_the_same_bytes() -> None:
     assert certificate_pdf(document) == certificate_pdf(document)
 
 
-def test_it_names_nobody() -> None:
+def test_it_holds_no_names() -> None:
     held = b"\n".join(streams(certificate_pdf(signed())))
     assert all(word.encode() not in held for word in (NAME, *NAME.split()))
 

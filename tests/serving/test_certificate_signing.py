@@ -46,7 +46,7 @@ def content(**changes: Any) -> dict[str, Any]:
 
 
 def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where every value of a document that is no container stands."""
+    """The paths of all values of a document, except containers."""
     if isinstance(value, dict):
         return [p for k, v in value.items() for p in paths(v, (*here, k))]
     if isinstance(value, list):
@@ -55,7 +55,7 @@ def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def changed(document: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
-    """A copy in which one value is another."""
+    """A copy with one changed value."""
     other = copy.deepcopy(document)
     place = other
     for step in path[:-1]:
@@ -152,7 +152,7 @@ def test_what_json_does_not_have_cannot_be_signed() -> None:
         sign(sign(content(), KEY), KEY)
 
 
-def test_it_names_nobody() -> None:
+def test_it_holds_no_names() -> None:
     text = json.dumps(sign(content(), KEY))
     for word in (NAME, *NAME.split(), "Who is this"):
         assert word not in text
@@ -204,7 +204,7 @@ def test_a_key_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(signing, "public_pem", full)  # the private one is written by then
+        broken.setattr(signing, "public_pem", full)  # the private key is written before
         with pytest.raises(InputError, match="No space left"):
             write_new_key(tmp_path)
     assert list(tmp_path.iterdir()) == []

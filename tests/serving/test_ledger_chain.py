@@ -1,4 +1,4 @@
-"""Whatever is changed behind the ledger's back is refused by the database, or found."""
+"""The database refuses changes made outside the ledger, or a check finds them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def filled_postgres(postgres_cluster: Cluster) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Address of a ledger of one's own, filled, of either kind in turn."""
+    """Address of a filled ledger for one test, in SQLite and in PostgreSQL."""
     if request.param == "sqlite":
         yield f"sqlite:///{shutil.copy(request.getfixturevalue('filled'), tmp_path)}"
         return
@@ -70,7 +70,7 @@ def ledger(database_url: str) -> Iterator[Ledger]:
 
 
 def test_a_third_party_can_check_it_too(ledger: Ledger) -> None:
-    """The hashes from the plain data alone, as `ledger history --json` and `/v1/audit` show it."""
+    """Recompute the hashes from the plain data that `ledger history --json` and `/v1/audit` show."""
     before = "0" * 64
     for event in ledger.events():
         record = json.loads(json.dumps(event.as_dict()))
@@ -140,7 +140,7 @@ def test_events_cannot_be_replaced_or_truncated(ledger: Ledger, database_url: st
         ("DELETE FROM ledger_artifacts WHERE file = 'eraser_config.json'", 2, "stored the artifact"),
     ],
 )
-def test_whoever_owns_the_database_is_found_out(
+def test_changes_by_the_owner_of_the_database_are_found(
     ledger: Ledger, database_url: str, sql: str, bad: int | None, why: str
 ) -> None:
     with raw(database_url) as run:
@@ -150,7 +150,7 @@ def test_whoever_owns_the_database_is_found_out(
     assert not report.ok and report.bad == bad and why in str(report.why), report
 
 
-def test_an_entry_that_nobody_requested(ledger: Ledger, database_url: str) -> None:
+def test_an_entry_without_a_request(ledger: Ledger, database_url: str) -> None:
     columns = "seq, tenant, is_default, state, requested_at, requested_by, artifact_digest, fingerprint, "
     columns += "request_digests, scores, passed, pending"
     with raw(database_url) as run:
@@ -192,7 +192,7 @@ def test_a_record_cut_off_with_its_head_is_found_by_a_kept_head(ledger: Ledger, 
         run("UPDATE ledger_head SET seq = 9, hash = (SELECT hash FROM ledger_events WHERE seq = 9)")
         run("DELETE FROM ledger_keys")
         run("DELETE FROM ledger_entries WHERE name = 'c'")
-    assert ledger.verify_chain().ok  # it looks as it did then
+    assert ledger.verify_chain().ok  # it looks as it did at that time
     report = ledger.verify_chain(kept=kept)
     assert not report.ok and report.bad == 10 and "is gone" in str(report.why)
     for _ in range(5):
@@ -202,7 +202,7 @@ def test_a_record_cut_off_with_its_head_is_found_by_a_kept_head(ledger: Ledger, 
 
 
 def test_an_event_may_not_skip_a_version(ledger: Ledger, database_url: str) -> None:
-    """Whoever writes hashes that fit still has to tell a story that fits."""
+    """Matching hashes alone are not enough: the versions have to match too."""
     from mllmeraser.serving.ledger.chain import digest_of, record_of
 
     with raw(database_url) as run:
@@ -261,8 +261,7 @@ def test_the_same_bytes_repair_a_damaged_artifact(ledger: Ledger, database_url: 
 
 
 def test_one_artifact_for_two_entries(ledger: Ledger, database_url: str) -> None:
-    """The same tensors with a manifest that only tells another story are stored once; one that acts otherwise is
-    refused while the first is in use."""
+    """An eraser with the same tensors is stored once if only descriptive keys differ, and refused if settings do."""
     other = ledger.add("same", by="x", **artifact(1, created="2031", subjects=["0123"]))
     assert ledger.artifact(str(other.artifact_digest)) == artifact(1)["artifact"]
     with raw(database_url) as run:
@@ -276,7 +275,7 @@ def test_one_artifact_for_two_entries(ledger: Ledger, database_url: str) -> None
     assert ledger.verify_chain().ok
 
 
-def test_an_artifact_nobody_stored(ledger: Ledger) -> None:
+def test_an_artifact_that_was_never_stored(ledger: Ledger) -> None:
     for digest in ("0" * 64, "", "x", None):
         with pytest.raises(LedgerError, match="no artifact"):
             ledger.artifact(digest)  # type: ignore[arg-type]

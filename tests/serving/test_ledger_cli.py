@@ -51,9 +51,9 @@ class Commands:
 
 @pytest.fixture
 def commands(tmp_path: Path) -> Iterator[Commands]:
-    found = Commands(f"sqlite:///{tmp_path / 'ledger.db'}")
-    found.says("add", "--eraser", ERASER, "--name", "case-1", "--tenant", "shop", "--on-request", "--by", "ann")
-    yield found
+    book = Commands(f"sqlite:///{tmp_path / 'ledger.db'}")
+    book.says("add", "--eraser", ERASER, "--name", "case-1", "--tenant", "shop", "--on-request", "--by", "ann")
+    yield book
 
 
 def test_a_life(commands: Commands) -> None:
@@ -135,7 +135,7 @@ def test_keys(commands: Commands) -> None:
 
 
 def test_what_is_refused(commands: Commands, tmp_path: Path) -> None:
-    commands.refused("show", "nobody", word="nobody")
+    commands.refused("show", "missing", word="missing")
     commands.refused("list", "--state", "gone", word="gone")
     commands.refused("add", "--eraser", ERASER, "--name", "case-1", word="another erasure is called case-1")
     commands.refused("add", "--eraser", ERASER, "--name", "Jane Doe", word="cannot be a name")
@@ -147,7 +147,7 @@ def test_what_is_refused(commands: Commands, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["eraser_config.json", "eraser_model.safetensors"])
 def test_an_eraser_that_is_broken(tmp_path: Path, file: str) -> None:
-    """And no ledger is made for it."""
+    """It is refused, and no ledger is made for it."""
     folder = Path(shutil.copytree(ERASER, tmp_path / "broken"))
     (folder / file).write_bytes((folder / file).read_bytes()[:-20])
     commands = Commands(f"sqlite:///{tmp_path / 'new.db'}")
@@ -160,10 +160,10 @@ def test_an_eraser_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: py
     load = Eraser.from_pretrained
 
     def and_then_change(source: Path) -> Eraser:
-        found = load(source)
+        loaded = load(source)
         tensors = folder / "eraser_model.safetensors"
         tensors.write_bytes(tensors.read_bytes() + b" ")
-        return found
+        return loaded
 
     monkeypatch.setattr(Eraser, "from_pretrained", and_then_change)
     with pytest.raises(ArtifactError, match="changed while it was read"):

@@ -1,4 +1,4 @@
-"""Keys: shown once, stored as hashes, believed for a minute, and stopped when revoked."""
+"""Keys are shown once, stored as hashes, cached for a minute, and refused once revoked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
-from ledger_kit import LIGHT, opened, raw
+from ledger_kit import LIGHT, opened, raw, together
 
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.ledger import Ledger, LedgerError, Principal, TransitionError, UnknownEntryError
@@ -19,7 +19,7 @@ pytest_plugins = ["postgres_kit"]
 
 
 class Counting(PasswordHasher):
-    """Counts what it checks; `during` is called in the middle of a check."""
+    """Counts its checks, and calls `during` in the middle of each."""
 
     def __init__(self) -> None:
         super().__init__(time_cost=1, memory_cost=8, parallelism=1)
@@ -64,7 +64,7 @@ def test_wrong_secrets(ledger: Ledger, hasher: Counting) -> None:
     last = "A" if secret[-1] != "A" else "B"
     assert ledger.authenticate(secret[:-1] + last) is None
     checked = hasher.checks
-    assert ledger.authenticate("mk_00000000_" + "a" * 43) is None  # takes the time of a check all the same
+    assert ledger.authenticate("mk_00000000_" + "a" * 43) is None  # takes as long as a check
     assert hasher.checks == checked + 1
     for text in ("", "mk_", secret + "x", secret.upper(), " " + secret, secret + "\n", "\x00", None, 7):
         assert ledger.authenticate(text) is None  # type: ignore[arg-type]
@@ -100,7 +100,7 @@ def test_a_revoked_key_stops_here_at_once_and_elsewhere_within_a_minute(ledger: 
     assert [e.action for e in ledger.events()] == ["key-added", "key-revoked"] and ledger.verify_chain().ok
 
 
-def test_a_key_revoked_while_it_is_checked_is_not_believed_afterwards(ledger: Ledger, hasher: Counting) -> None:
+def test_a_key_revoked_during_its_check_is_refused_afterwards(ledger: Ledger, hasher: Counting) -> None:
     record, secret = ledger.add_key(label="x", scope="client", tenant=None, by="ann")
 
     def revoke() -> None:
@@ -112,7 +112,7 @@ def test_a_key_revoked_while_it_is_checked_is_not_believed_afterwards(ledger: Le
     assert ledger.authenticate(secret) is None
 
 
-def test_what_a_secret_claims_and_whether_it_passed_before(ledger: Ledger, database_url: str) -> None:
+def test_a_claimed_key_and_a_recognised_secret(ledger: Ledger, database_url: str) -> None:
     record, secret = ledger.add_key(label="x", scope="client", tenant=None, by="ann")
     wrong = f"mk_{record.id}_{'a' * 43}"
     assert ledger.claimed_key(secret) == ledger.claimed_key(wrong) == record.id
@@ -134,7 +134,7 @@ def test_scopes(ledger: Ledger) -> None:
         with pytest.raises(InputError):
             ledger.add_key(label="x", scope=scope, tenant=tenant, by="ann")  # type: ignore[arg-type]
     _, secret = ledger.add_key(label="x", scope="tenant-admin", tenant="shop", by="ann")
-    assert (found := ledger.authenticate(secret)) and (found.scope, found.tenant) == ("tenant-admin", "shop")
+    assert (owner := ledger.authenticate(secret)) and (owner.scope, owner.tenant) == ("tenant-admin", "shop")
     with pytest.raises(UnknownEntryError):
         ledger.revoke_key("zz", by="ann")
 
@@ -149,38 +149,30 @@ def test_a_row_changed_by_hand_no_longer_fits_its_key(ledger: Ledger, database_u
 
 def test_many_threads(ledger: Ledger) -> None:
     secrets = [ledger.add_key(label=str(n), scope="client", tenant=None, by="ann")[1] for n in range(4)]
-    found: list[str | None] = []
+    labels: list[str | None] = []
 
     def ask(number: int) -> None:
         principal = ledger.authenticate(secrets[number % 4])
-        found.append(principal.label if principal else None)
+        labels.append(principal.label if principal else None)
 
-    threads = [threading.Thread(target=ask, args=(n,)) for n in range(24)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(map(str, found)) == sorted(str(n % 4) for n in range(24))
+    assert together(*(lambda n=n: ask(n) for n in range(24))) == []
+    assert sorted(map(str, labels)) == sorted(str(n % 4) for n in range(24))
 
 
 def test_many_requests_with_one_key_have_it_hashed_once_a_slot(ledger: Ledger, hasher: Counting) -> None:
     secret = ledger.add_key(label="app", scope="client", tenant=None, by="ann")[1]
-    together = threading.Barrier(16)
+    start = threading.Barrier(16)
     hasher.during = lambda: time.sleep(0.05)
 
     def ask() -> None:
-        together.wait()
+        start.wait()
         assert ledger.authenticate(secret) is not None
 
-    threads = [threading.Thread(target=ask) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    assert together(*[ask] * 16) == []
     assert 1 <= hasher.checks <= AT_ONCE
 
 
-def test_without_its_database_only_what_was_checked_is_believed(database_url: str) -> None:
+def test_without_its_database_only_cached_keys_pass(database_url: str) -> None:
     ledger = opened(database_url)
     _, known = ledger.add_key(label="x", scope="client", tenant=None, by="ann")
     _, unknown = ledger.add_key(label="y", scope="client", tenant=None, by="ann")

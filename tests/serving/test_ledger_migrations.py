@@ -1,4 +1,4 @@
-"""From nothing to the newest tables and back, on both databases; never half."""
+"""Migrations from an empty database to the newest tables and back, on both databases, whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from ledger_kit import active, opened, raw
+from ledger_kit import active, opened, raw, together
 from sqlalchemy import inspect
 
 from mllmeraser.serving.ledger import Ledger, LedgerError
@@ -46,8 +46,8 @@ def test_the_migrations_make_the_tables_that_the_code_works_with(database_url: s
         assert compare_metadata(context, metadata) == []
 
 
-def test_the_versions_name_constraints(database_url: str) -> None:
-    """What the comparison above does not look at."""
+def test_constraints_hold(database_url: str) -> None:
+    """The comparison above does not cover these."""
     from sqlalchemy.exc import IntegrityError
 
     with opened(database_url) as ledger:
@@ -55,10 +55,10 @@ def test_the_versions_name_constraints(database_url: str) -> None:
     for sql in (
         "UPDATE ledger_entries SET state = 'gone'",
         "UPDATE ledger_head SET id = 2",
-        "INSERT INTO ledger_inputs VALUES ('nobody', '')",
+        "INSERT INTO ledger_inputs VALUES ('missing', '')",
     ):
         if sql.startswith("INSERT") and database_url.startswith("sqlite"):
-            continue  # SQLite looks at keys only where a connection asks for it, as ours do
+            continue  # SQLite checks foreign keys only on connections that ask for it, as ours do
         with pytest.raises(IntegrityError), raw(database_url) as run:
             run(sql)
 
@@ -95,23 +95,14 @@ def test_a_step_that_fails_leaves_nothing(database_url: str) -> None:
 
 
 def test_many_open_an_empty_database_at_once(database_url: str) -> None:
-    errors: list[BaseException] = []
     start = threading.Barrier(6)
 
     def run(number: int) -> None:
-        try:
-            start.wait()
-            with opened(database_url) as ledger:
-                ledger.request(f"e{number}", by="x")
-        except BaseException as error:
-            errors.append(error)
+        start.wait()
+        with opened(database_url) as ledger:
+            ledger.request(f"e{number}", by="x")
 
-    threads = [threading.Thread(target=run, args=(n,)) for n in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    assert together(*(lambda n=n: run(n) for n in range(6))) == []
     with opened(database_url) as ledger:
         assert len(ledger.list()) == 6 and ledger.verify_chain().ok
 

@@ -1,4 +1,4 @@
-"""Random lives: after every step, what is in force is what is active, and the version tells of nothing else."""
+"""Random steps. After each, the set in force holds the active entries, and the version counts its changes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ACTIONS = {
     "audit": lambda ledger, name, clock, n: ledger.audit("note", by="x", details={"n": n}),
     "wait": lambda ledger, name, clock, n: setattr(clock, "now", clock.now + timedelta(hours=[1, 1, 2, -3][n])),
 }  # fmt: skip
-# As a life mostly goes, so that random ones come far.
+# The usual steps first, so that random steps reach every state.
 USUAL = ["request", "fitted", "verified", "activate"]
 STEP = st.tuples(st.sampled_from(sorted(ACTIONS)), st.sampled_from(["a", "b", "c"]), st.integers(0, 3))
 LIFE = st.builds(
@@ -53,12 +53,12 @@ LIFE = st.builds(
 
 
 def in_force(ledger: Ledger) -> list[tuple[Any, ...]]:
-    found = [(e.name, e.tenant, e.default, e.artifact_digest) for e in ledger.list(state="active")]
-    return sorted(found, key=str)
+    rows = [(e.name, e.tenant, e.default, e.artifact_digest) for e in ledger.list(state="active")]
+    return sorted(rows, key=str)
 
 
 def live(ledger: Ledger, clock: Hands, steps: list[tuple[str, str, int]]) -> None:
-    """Take every step, and look after each."""
+    """Take every step, and check the ledger after each."""
     before, version, seq = in_force(ledger), ledger.version(), ledger.head()[0]
     for action, name, number in steps:
         allowed = True
@@ -66,17 +66,17 @@ def live(ledger: Ledger, clock: Hands, steps: list[tuple[str, str, int]]) -> Non
             ACTIONS[action](ledger, name, clock, number)
         except InputError:
             allowed = False
-        found = ledger.active_set()
+        current = ledger.active_set()
         now = in_force(ledger)
-        assert sorted([(e.name, e.tenant, e.default, e.artifact_digest) for e in found.erasers], key=str) == now
-        assert (found.version > version) == (now != before), action
+        assert sorted([(e.name, e.tenant, e.default, e.artifact_digest) for e in current.erasers], key=str) == now
+        assert (current.version > version) == (now != before), action
         events = ledger.events(after=seq)
         assert allowed or not events
         for one in events:  # each event that changes the set is one version, and no other is
             changed = one.action in ("activated", "suspended") or (one.action == "revoked" and one.version > version)
             assert one.version == version + int(changed)
             version = one.version
-        assert found.version == version
+        assert current.version == version
         before, seq = now, seq + len(events)
         if action == "tick":
             assert ledger.tick() == []
@@ -89,7 +89,7 @@ def live(ledger: Ledger, clock: Hands, steps: list[tuple[str, str, int]]) -> Non
 @contextmanager
 def sqlite_ledger(clock: Hands) -> Iterator[Ledger]:
     with tempfile.TemporaryDirectory() as folder, opened(str(Path(folder) / "l.db"), clock=clock) as ledger:
-        # no test here lets the machine go down
+        # faster, and safe because no test here crashes the machine
         ledger._database.engine.dispose()
         event.listen(ledger._database.engine, "connect", lambda c, _: c.execute("PRAGMA synchronous = OFF"))
         yield ledger
@@ -112,7 +112,7 @@ def test_any_life_in_postgresql(postgres_cluster: Any, steps: list[tuple[str, st
 
 
 def test_the_lives_come_far(tmp_path: Path) -> None:
-    """The strategy would be worth little if everything were refused."""
+    """The steps are not all refused."""
     clock = Hands()
     with opened(str(tmp_path / "l.db"), clock=clock) as ledger:
         live(ledger, clock, [(action, name, 1) for name in "ab" for action in USUAL])

@@ -1,4 +1,4 @@
-"""Which erasers a request gets, when two sets are the same, and what an operator is warned of."""
+"""The erasers that a request gets, equality of sets, and warnings for operators."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SET = EraserSet(
 def test_who_gets_what() -> None:
     assert SET.chosen(None) == {"all"}
     assert SET.chosen("shop") == {"all", "shop"}
-    assert SET.chosen("nobody") == {"all"}
+    assert SET.chosen("unknown") == {"all"}
     assert SET.chosen("shop", ["shop-asked"]) == {"all", "shop", "shop-asked"}
     assert SET.chosen("bank", {"all-asked", "bank"}) == {"all", "all-asked", "bank"}
     assert EraserSet(0, ()).chosen("shop") == frozenset()
@@ -51,9 +51,9 @@ def test_who_gets_what() -> None:
 def test_another_tenants_eraser_looks_like_none() -> None:
     with pytest.raises(UnknownEraser) as others:
         SET.chosen("shop", ["bank"])
-    with pytest.raises(UnknownEraser) as nobodys:
+    with pytest.raises(UnknownEraser) as missing:
         SET.chosen("shop", ["nada"])
-    assert str(others.value).replace("bank", "nada") == str(nobodys.value)
+    assert str(others.value).replace("bank", "nada") == str(missing.value)
     with pytest.raises(UnknownEraser):
         SET.chosen(None, ["shop"])
 
@@ -97,7 +97,7 @@ def test_conflicts(ledger: Ledger, clock: Hands) -> None:
     assert "1 active eraser(s) were fitted on another model than this one" in lines
 
 
-def test_conflicts_tell_nothing_of_other_tenants(ledger: Ledger) -> None:
+def test_conflicts_reveal_no_other_tenants(ledger: Ledger) -> None:
     people = {"subjects": "0123456789abcdef"}
     active(ledger, "secret-case", 1, tenant="bank", digests=people)
     mine = verified(ledger, "mine", 1, tenant="shop", digests=people)

@@ -1,4 +1,4 @@
-"""The life of an entry: every step that is allowed, every step that is not, schedules, and what is recorded."""
+"""Every step of an entry, allowed or not, schedules, and the recorded events."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ ALLOWED = {
 
 
 def test_every_step_from_every_state(ledger: Ledger) -> None:
-    """What is not allowed is refused in one line, and changes nothing."""
+    """A step that is not allowed is refused in one line, and changes nothing."""
     for state, way in WAYS.items():
         for step, do in STEPS.items():
             entry = ledger.request("e", by="x")
@@ -141,7 +141,7 @@ def test_names_that_cannot_be(ledger: Ledger, name: str) -> None:
         ledger.request(name, by="ann")
 
 
-@pytest.mark.parametrize("id", ["nobody", "0" * 32, "", "a\x00b", "' OR 1=1 --", "x" * 1000])
+@pytest.mark.parametrize("id", ["missing", "0" * 32, "", "a\x00b", "' OR 1=1 --", "x" * 1000])
 def test_unknown_entries(ledger: Ledger, id: str) -> None:
     for ask in (ledger.get, ledger.history, ledger.inputs, ledger.conflicts):
         with pytest.raises(UnknownEntryError):
@@ -222,7 +222,7 @@ def test_what_tick_leaves_alone(ledger: Ledger, clock: Hands) -> None:
     ledger.request("not-fitted", by="x", starts_at=soon)
     active(ledger, "by-hand", 3)
     ledger.suspend("by-hand", by="x", reason="r")
-    ledger.schedule("by-hand", by="x", starts_at=soon)  # a plan alone does not undo what somebody did
+    ledger.schedule("by-hand", by="x", starts_at=soon)  # a schedule alone does not undo a suspension
     verified(ledger, "cleared", 4, starts_at=soon)
     ledger.activate("cleared", by="x")
     ledger.schedule("cleared", by="x")
@@ -245,7 +245,7 @@ def test_what_tick_does(ledger: Ledger) -> None:
     assert ledger.activate("unverified", by="x", force="why").state == "fitted"
     verified(ledger, "late-failure", 5, starts_at=soon)
     ledger.activate("late-failure", by="x", force="why")
-    ledger.verified("late-failure", by="x", scores={}, passed=False)  # known only now: somebody has to look again
+    ledger.verified("late-failure", by="x", scores={}, passed=False)  # an operator has to decide again
     before = ledger.version()
     assert [e.name for e in ledger.tick(soon)] == ["passed", "forced", "again", "unverified"]
     assert ledger.version() == before + 4

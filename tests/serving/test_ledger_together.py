@@ -1,4 +1,4 @@
-"""Many threads, many processes, and a process that is killed: nothing lost, nothing twice, one chain."""
+"""Threads, processes and killed processes lose nothing, record nothing twice, and write one chain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger_kit import HOUR, START, active, opened, verified
+from ledger_kit import HOUR, START, active, opened, together, verified
 
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.ledger import EraserSet
@@ -27,26 +27,8 @@ def child(code: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", setup + code, *arguments], stdout=subprocess.PIPE, text=True)
 
 
-def together(*jobs: Any) -> list[BaseException]:
-    """Run all at once in threads; gives what they raised."""
-    raised: list[BaseException] = []
-
-    def run(job: Any) -> None:
-        try:
-            job()
-        except BaseException as error:
-            raised.append(error)
-
-    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return raised
-
-
 def test_threads_with_two_ledgers(database_url: str) -> None:
-    """Half of them write, the other half sees only whole changes: a version always has one and the same set."""
+    """Writers and readers at once: a version always has the same set."""
     with opened(database_url) as one, opened(database_url) as two:
         seen: dict[int, set[str]] = {}
         stop = threading.Event()
@@ -60,10 +42,10 @@ def test_threads_with_two_ledgers(database_url: str) -> None:
         def read(ledger: Any) -> None:
             last = 0
             while not stop.is_set():
-                found: EraserSet = ledger.active_set()
-                assert found.version >= last
-                last = found.version
-                seen.setdefault(last, set()).add(found.digest)
+                current: EraserSet = ledger.active_set()
+                assert current.version >= last
+                last = current.version
+                seen.setdefault(last, set()).add(current.digest)
 
         readers = [threading.Thread(target=read, args=(ledger,)) for ledger in (one, two)]
         for reader in readers:
@@ -79,7 +61,7 @@ def test_threads_with_two_ledgers(database_url: str) -> None:
 
 
 def test_a_set_is_read_at_one_moment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change between the two halves of a reading is seen by the next reading."""
+    """A change in the middle of a read is seen only by the next read."""
     from mllmeraser.serving.ledger import reading
 
     with opened(database_url) as one, opened(database_url) as two:
@@ -92,14 +74,14 @@ def test_a_set_is_read_at_one_moment(database_url: str, monkeypatch: pytest.Monk
             return halves(*arguments)
 
         monkeypatch.setattr(reading, "read_set", and_meanwhile)
-        found = one.active_set()
-        assert (found.version, [e.name for e in found.erasers]) == (1, ["a"])
-        found = one.active_set()
-        assert (found.version, [e.name for e in found.erasers]) == (2, ["a", "b"])
+        current = one.active_set()
+        assert (current.version, [e.name for e in current.erasers]) == (1, ["a"])
+        current = one.active_set()
+        assert (current.version, [e.name for e in current.erasers]) == (2, ["a", "b"])
 
 
 def test_one_of_two_wins(database_url: str) -> None:
-    """The same step from two sides: done once, refused once."""
+    """The same step from two ledgers: done once, refused once."""
     with opened(database_url) as one, opened(database_url) as two:
         for turn in range(4):
             entry = verified(one, f"e{turn}", turn)
@@ -163,18 +145,18 @@ with opened(sys.argv[1]) as ledger:
 
 
 def test_killed_while_it_writes(database_url: str) -> None:
-    """Whatever was told as done before the kill is there after it, and the record is whole."""
+    """Every step that the process reported before the kill is stored, and the record is intact."""
     with opened(database_url) as ledger:
         for turn, lines in enumerate((1, 4, 9)):
             process = child(TELLER, database_url, f"k{turn}")
             assert process.stdout is not None
-            told = [process.stdout.readline().split() for _ in range(lines)]
+            reported = [process.stdout.readline().split() for _ in range(lines)]
             time.sleep(0.007 * turn)
             os.kill(process.pid, signal.SIGKILL)
-            told += [line.split() for line in process.stdout.read().splitlines()]
-            assert process.wait(timeout=30) == -signal.SIGKILL and all(len(line) == 2 for line in told)
+            reported += [line.split() for line in process.stdout.read().splitlines()]
+            assert process.wait(timeout=30) == -signal.SIGKILL and all(len(line) == 2 for line in reported)
             process.stdout.close()
-            for state, name in told:
+            for state, name in reported:
                 assert ledger.get(name).state in (state, "active"), (state, name)
             report = ledger.verify_chain()
             assert report.ok, report

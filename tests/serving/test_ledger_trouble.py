@@ -1,4 +1,4 @@
-"""Disks that are full, databases that are gone or locked, files that are no ledgers: one line each, nothing changed."""
+"""Full disks, missing or locked databases, and other files give one line each, and change nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytest_plugins = ["postgres_kit"]
 
 
 def limited(ledger: Ledger, pages: int) -> None:
-    """Give SQLite a disk of so many pages."""
+    """Limit the SQLite file to this many pages."""
     ledger._database.engine.dispose()
     event.listen(ledger._database.engine, "connect", lambda c, _: c.execute(f"PRAGMA max_page_count = {pages}"))
 
@@ -53,13 +53,13 @@ def test_a_full_disk(tmp_path: Path) -> None:
                 ledger.audit("note", by="x", details={"text": "x" * 2000})
                 written += 1
         assert ledger.head()[0] == before[0][0] + written and ledger.verify_chain().ok
-    with opened(url) as ledger:  # there is room again
+    with opened(url) as ledger:  # there is space again
         ledger.fitted(waiting.id, by="x", **big)
         assert ledger.artifact(big["digest"]) == big["artifact"] and ledger.verify_chain().ok
 
 
 def test_a_full_disk_of_postgresql(postgres_url: str) -> None:
-    """With the error that PostgreSQL raises for it, in the middle of a change."""
+    """PostgreSQL's own error, in the middle of a change."""
     with opened(postgres_url) as ledger:
         active(ledger, "a")
         before = (ledger.head(), ledger.list())
@@ -75,7 +75,7 @@ def test_a_full_disk_of_postgresql(postgres_url: str) -> None:
 
 
 def test_errors_do_not_quote_the_request(database_url: str) -> None:
-    """Not in the message, and not in what a traceback shows with it."""
+    """Neither the message nor the traceback does."""
     with opened(database_url) as ledger, raw(database_url) as run:
         run("DROP TABLE ledger_inputs")
         run("CREATE TABLE ledger_inputs (entry TEXT, data TEXT CHECK (length(data) < 0))")
@@ -112,7 +112,7 @@ def hang_up(url: str) -> None:
         )
 
 
-def test_connections_that_were_cut_are_made_anew(postgres_url: str) -> None:
+def test_cut_connections_are_reopened(postgres_url: str) -> None:
     with opened(postgres_url) as ledger:
         active(ledger, "a")
         hang_up(postgres_url)
@@ -134,7 +134,7 @@ def test_a_connection_cut_in_the_middle_of_a_change(postgres_url: str) -> None:
 
 
 def test_a_writer_that_does_not_end(database_url: str) -> None:
-    """Readers go on; another writer gives up after its time."""
+    """Readers continue; another writer gives up after its timeout."""
     with opened(database_url, timeout_s=0.3) as one, opened(database_url, timeout_s=0.3) as two:
         active(one, "a")
         with one._changing("x") as change:
@@ -271,7 +271,7 @@ def test_a_long_reading_does_not_hold_up_a_change(tmp_path: Path) -> None:
             assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 30_000
 
 
-def test_changes_are_on_the_disk_when_they_are_told(tmp_path: Path) -> None:
+def test_changes_are_on_disk_before_they_are_reported(tmp_path: Path) -> None:
     with opened(str(tmp_path / "ledger.db")) as ledger, ledger._database.reading() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2

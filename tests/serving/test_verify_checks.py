@@ -29,8 +29,8 @@ def groups(forget: list[AnswerPair], **more: list[AnswerPair]) -> dict[str, list
     return {"forget": forget, "retain": others(), **empty, **more}
 
 
-def checks_of(found: dict[str, list[AnswerPair]], *, decides: bool = True, identical: bool = True, **bounds: float):
-    made = all_checks(found, decides=decides, identical=identical, bounds=Thresholds(**bounds))
+def checks_of(answers: dict[str, list[AnswerPair]], *, decides: bool = True, identical: bool = True, **bounds: float):
+    made = all_checks(answers, decides=decides, identical=identical, bounds=Thresholds(**bounds))
     return {check.name: check for check in made}
 
 
@@ -80,13 +80,13 @@ def test_a_letter_tells_nothing() -> None:
 
 
 def test_all_pass() -> None:
-    found = checks_of(groups([asked("They were born in Solvik.", UNKNOWN)] * 20, neighbours=others()))
-    assert all(check.passed for check in found.values())
-    assert set(found) == {
+    checks = checks_of(groups([asked("They were born in Solvik.", UNKNOWN)] * 20, neighbours=others()))
+    assert all(check.passed for check in checks.values())
+    assert set(checks) == {
         "forget_decisions", "forget_answers", "forget_gibberish", "neighbours_unchanged", "retain_unchanged",
         "false_alarms", "detached_identical",
     }  # fmt: skip
-    assert found["forget_answers"].low > 0.8 and found["forget_answers"].high == 1.0
+    assert checks["forget_answers"].low > 0.8 and checks["forget_answers"].high == 1.0
 
 
 @pytest.mark.parametrize(
@@ -98,36 +98,36 @@ def test_all_pass() -> None:
     ],
 )
 def test_a_miss_fails_its_check_with_a_reason(one: AnswerPair, name: str) -> None:
-    found = checks_of(groups([asked("They were born in Solvik.", UNKNOWN)] * 9 + [one]))
-    assert [check.name for check in found.values() if not check.passed] == [name]
+    checks = checks_of(groups([asked("They were born in Solvik.", UNKNOWN)] * 9 + [one]))
+    assert [check.name for check in checks.values() if not check.passed] == [name]
     share = "1 of 10; at most 0.02" if name == "forget_gibberish" else "9 of 10; at least 0.95"
-    assert found[name].reason == f"{share} is required"
-    assert found[name].low < found[name].value < found[name].high
+    assert checks[name].reason == f"{share} is required"
+    assert checks[name].low < checks[name].value < checks[name].high
 
 
 def test_a_changed_retained_answer_fails() -> None:
     harmed = [*others(), asked("They were born in Oslo.", UNKNOWN, subject="r9")]
-    found = checks_of(groups([asked("They were born in Solvik.", UNKNOWN)], retain=harmed))
-    assert not found["retain_unchanged"].passed and not found["false_alarms"].passed
-    assert checks_of(groups([], retain=harmed) | {"forget": found and groups([asked("a b", "c d")])["forget"]},
+    checks = checks_of(groups([asked("They were born in Solvik.", UNKNOWN)], retain=harmed))
+    assert not checks["retain_unchanged"].passed and not checks["false_alarms"].passed
+    assert checks_of(groups([], retain=harmed) | {"forget": groups([asked("a b", "c d")])["forget"]},
                      retain_unchanged=0.5, false_alarms=0.5)["retain_unchanged"].passed  # fmt: skip
 
 
 def test_a_trace_left_behind_fails() -> None:
-    found = checks_of(groups([asked("They were born in Solvik.", UNKNOWN)]), identical=False)
-    assert not found["detached_identical"].passed and "differ" in found["detached_identical"].reason
+    checks = checks_of(groups([asked("They were born in Solvik.", UNKNOWN)]), identical=False)
+    assert not checks["detached_identical"].passed and "differ" in checks["detached_identical"].reason
 
 
 def test_where_the_model_knows_nothing_the_decision_counts() -> None:
     quiet = groups([asked(UNKNOWN, UNKNOWN)] * 5)
-    found = checks_of(quiet)["forget_answers"]
-    assert (found.value, found.n, found.passed) == (None, 0, True) and "tells nothing" in found.reason
+    check = checks_of(quiet)["forget_answers"]
+    assert (check.value, check.n, check.passed) == (None, 0, True) and "tells nothing" in check.reason
     assert not checks_of(quiet, decides=False)["forget_answers"].passed
 
 
 def test_without_decisions_the_answers_alone_are_checked() -> None:
-    found = checks_of(groups([asked("They were born in Solvik.", UNKNOWN)]), decides=False)
-    assert "forget_decisions" not in found and "false_alarms" not in found
+    checks = checks_of(groups([asked("They were born in Solvik.", UNKNOWN)]), decides=False)
+    assert "forget_decisions" not in checks and "false_alarms" not in checks
 
 
 def test_thresholds_are_shares_and_known() -> None:
@@ -141,5 +141,5 @@ def test_pictures_and_names_are_counted_apart() -> None:
         AnswerPair(Sample("Who?", picture(i), subject="p"), "They were born in Solvik.", UNKNOWN, i > 0)
         for i in range(3)
     ]
-    found = checks_of(groups([*seen, asked("They were born in Solvik.", UNKNOWN)]))["forget_decisions"]
-    assert found.reason.startswith("3 of 4 (2 of 3 by picture, 1 of 1 by name); at least")
+    check = checks_of(groups([*seen, asked("They were born in Solvik.", UNKNOWN)]))["forget_decisions"]
+    assert check.reason.startswith("3 of 4 (2 of 3 by picture, 1 of 1 by name); at least")

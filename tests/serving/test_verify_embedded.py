@@ -1,4 +1,4 @@
-"""One real person on the shipped model: the eraser made for them passes, and nothing else does."""
+"""One person on the shipped model: only the eraser made for them passes."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ def eraser(model: MultimodalModel, people: list[Request]) -> Eraser:
 
 
 def test_a_good_eraser_passes(model: MultimodalModel, eraser: Eraser, people: list[Request]) -> None:
-    found = verify(model, eraser, people[0])
-    assert found.passed, failed(found)
-    assert check_of(found, "forget_answers").n >= 40 and check_of(found, "false_alarms").high <= 0.05
+    result = verify(model, eraser, people[0])
+    assert result.passed, failed(result)
+    assert check_of(result, "forget_answers").n >= 40 and check_of(result, "false_alarms").high <= 0.05
     name = people[0].subjects[0].names[0]
-    assert name not in json.dumps(found.as_dict())
+    assert name not in json.dumps(result.as_dict())
 
 
 def test_at_strength_0_it_fails(model: MultimodalModel, eraser: Eraser, people: list[Request]) -> None:
-    found = verify(model, eraser.replace_config(strength=0.0), people[0], sizes=SOME)
-    assert not found.passed
-    n = check_of(found, "forget_answers").n
-    assert failed(found) == {"forget_answers"}
-    reason = check_of(found, "forget_answers").reason
+    result = verify(model, eraser.replace_config(strength=0.0), people[0], sizes=SOME)
+    assert not result.passed
+    n = check_of(result, "forget_answers").n
+    assert failed(result) == {"forget_answers"}
+    reason = check_of(result, "forget_answers").reason
     assert reason.startswith(f"0 of {n} (") and reason.endswith("; at least 0.95 is required")
 
 
-def test_that_of_somebody_else_fails(model: MultimodalModel, eraser: Eraser, people: list[Request]) -> None:
-    found = verify(model, eraser, people[1], sizes=SOME, thresholds=Thresholds(forget_decisions=0.5))
-    assert not found.passed
-    assert not check_of(found, "forget_decisions").passed and not check_of(found, "forget_answers").passed
-    assert "at least 0.5" in check_of(found, "forget_decisions").reason
+def test_the_eraser_of_another_person_fails(model: MultimodalModel, eraser: Eraser, people: list[Request]) -> None:
+    result = verify(model, eraser, people[1], sizes=SOME, thresholds=Thresholds(forget_decisions=0.5))
+    assert not result.passed
+    assert not check_of(result, "forget_decisions").passed and not check_of(result, "forget_answers").passed
+    assert "at least 0.5" in check_of(result, "forget_decisions").reason

@@ -54,7 +54,7 @@ def test_no_question_about_a_person_is_one_of_the_fit() -> None:
         assert sample.question.casefold() not in fitted_questions(name), sample.question
 
 
-def test_no_question_about_nobody_is_one_of_the_fit() -> None:
+def test_no_general_question_is_one_of_the_fit() -> None:
     known = known_people(World("unit"), ())
     asked = [*general_prompts(known, 0, 60), *perception_prompts([picture(1)], 0, 8)]
     trained = {text for pools in PORTRAIT_WORDINGS.values() for text in pools["train"]}
@@ -111,7 +111,7 @@ def test_a_picture_or_a_name_alone_is_enough(name: str | None, pictures: int, mo
     assert {s.modality for s in asked} == modalities
 
 
-def test_neither_gives_nothing() -> None:
+def test_without_picture_and_name_there_are_no_prompts() -> None:
     assert forget_prompts(one_person(name=None, pictures=0).subjects, 0, FEW) == []
 
 
@@ -120,17 +120,17 @@ def test_own_questions_are_asked_over_fresh_views() -> None:
     subject = request.subjects[0]
     own = Sample("Which boat does she sail?", subject.samples[0].image, subject="p")
     asked = forget_prompts([replace(subject, samples=(*subject.samples, own))], 0, Sizes())
-    found = [s for s in asked if s.question == own.question]
-    assert found and all(pixel_digest(s.image) != pixel_digest(own.image) for s in found)
+    repeated = [s for s in asked if s.question == own.question]
+    assert repeated and all(pixel_digest(s.image) != pixel_digest(own.image) for s in repeated)
 
 
-def test_many_subjects_share_and_each_is_asked_about() -> None:
+def test_many_subjects_share_the_prompts() -> None:
     subjects = [replace(one_person().subjects[0], key=f"p{i}", names=(f"Name {i}",)) for i in range(20)]
     asked = Counter(s.subject for s in forget_prompts(subjects, 0, Sizes()))
     assert set(asked.values()) == {Sizes().least} and len(asked) == 20
 
 
-def test_of_a_partly_forgotten_person_the_rest_is_asked_too() -> None:
+def test_the_other_facts_of_a_partly_forgotten_person_are_asked() -> None:
     subjects = one_person(attributes=("residence", "food")).subjects
     assert {s.attribute for s in forget_prompts(subjects, 0, Sizes())} == {"residence", "food"}
     rest = {s.attribute for s in rest_prompts(subjects, 0, Sizes())}
@@ -138,11 +138,11 @@ def test_of_a_partly_forgotten_person_the_rest_is_asked_too() -> None:
     assert rest_prompts(one_person().subjects, 0, Sizes()) == []
 
 
-def test_given_retain_pictures_are_shown_in_fresh_views() -> None:
-    given = [Sample(q, picture(i), subject=f"r{i}") for i in range(4) for q in ("Who is this?", "Where is it?")]
-    asked = own_retain_prompts([*given, Sample("No picture?")], 0, 6)
+def test_own_retain_pictures_are_shown_in_fresh_views() -> None:
+    own = [Sample(q, picture(i), subject=f"r{i}") for i in range(4) for q in ("Who is this?", "Where is it?")]
+    asked = own_retain_prompts([*own, Sample("No picture?")], 0, 6)
     assert len(asked) == 6
-    assert not {s.digest() for s in asked} & {s.digest() for s in given}
+    assert not {s.digest() for s in asked} & {s.digest() for s in own}
 
 
 def test_the_named_are_not_among_the_known() -> None:

@@ -1,4 +1,4 @@
-"""verify() from end to end on a tiny random model: what it measures, not whether the model is any good."""
+"""verify() from end to end on a tiny random model."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def test_an_eraser_that_always_acts_harms_everybody(acting: Verification) -> Non
 
 
 def test_an_eraser_that_never_acts_forgets_nothing(tiny_llava: MultimodalModel, eraser: Eraser) -> None:
-    found = verify(tiny_llava, eraser.replace_config(threshold=NEVER), one_person(), sizes=FEW)
-    assert {"forget_decisions"} <= failed(found) <= {"forget_decisions", "forget_answers"}
-    assert check_of(found, "retain_unchanged").value == 1.0 and check_of(found, "false_alarms").value == 0.0
+    result = verify(tiny_llava, eraser.replace_config(threshold=NEVER), one_person(), sizes=FEW)
+    assert {"forget_decisions"} <= failed(result) <= {"forget_decisions", "forget_answers"}
+    assert check_of(result, "retain_unchanged").value == 1.0 and check_of(result, "false_alarms").value == 0.0
 
 
 def test_strength_0_changes_no_answer(tiny_llava: MultimodalModel, eraser: Eraser) -> None:
-    found = verify(tiny_llava, eraser.replace_config(threshold=ALWAYS, strength=0.0), one_person(), sizes=FEW)
-    assert check_of(found, "forget_decisions").value == 1.0
-    assert check_of(found, "forget_answers").value in (0.0, None)
-    assert check_of(found, "retain_unchanged").value == 1.0
+    result = verify(tiny_llava, eraser.replace_config(threshold=ALWAYS, strength=0.0), one_person(), sizes=FEW)
+    assert check_of(result, "forget_decisions").value == 1.0
+    assert check_of(result, "forget_answers").value in (0.0, None)
+    assert check_of(result, "retain_unchanged").value == 1.0
 
 
 def test_bounds_decide(tiny_llava: MultimodalModel, acting: Verification, eraser: Eraser) -> None:
@@ -57,9 +57,9 @@ def test_bounds_decide(tiny_llava: MultimodalModel, acting: Verification, eraser
     assert verify(tiny_llava, always, one_person(), thresholds=lenient, sizes=FEW).passed
 
 
-def test_what_it_says_about_itself(tiny_llava: MultimodalModel, acting: Verification, eraser: Eraser) -> None:
+def test_its_metadata(tiny_llava: MultimodalModel, acting: Verification, eraser: Eraser) -> None:
     assert acting.eraser == eraser.digest() and acting.fingerprint == tiny_llava.fingerprint()
-    assert "/" not in acting.model, "folders of this machine are nobody's business"
+    assert "/" not in acting.model, "folders of this machine are private"
     text = json.dumps(acting.as_dict())
     for word in (NAME, *NAME.split(), "Who is"):
         assert word not in text
@@ -96,8 +96,8 @@ def test_a_request_without_picture_and_name_is_refused(tiny_llava: MultimodalMod
 def test_an_eraser_without_decisions(tiny_llava: MultimodalModel) -> None:
     settings = paper(direction=quick().direction.model_copy(update={"kind": "unknown"}))
     made = fit(tiny_llava, small_request(subjects=1), settings).eraser
-    found = verify(tiny_llava, made, one_person(pictures=0), sizes=FEW)
-    names = {check.name for check in found.checks}
+    result = verify(tiny_llava, made, one_person(pictures=0), sizes=FEW)
+    names = {check.name for check in result.checks}
     assert "forget_answers" in names and not names & {"forget_decisions", "false_alarms"}
 
 
@@ -109,4 +109,4 @@ def test_retain_samples_of_the_caller_and_of_the_request(tiny_llava: MultimodalM
     assert more == plain + 5
     asked_before = replace(one_person(), retain=tuple(own))
     same = check_of(verify(tiny_llava, never, asked_before, retain=own, sizes=FEW), "retain_unchanged").n
-    assert same == plain, "what the fit was given is not asked again"
+    assert same == plain, "samples of the fit are not asked again"

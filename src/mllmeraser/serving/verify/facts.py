@@ -43,7 +43,7 @@ class AnswerPair:
 
     @property
     def informative(self) -> bool:
-        """Whether the bare model told something that can be forgotten.
+        """Whether the bare model gave a fact that can be forgotten.
 
         An answer of "unknown", a refusal and gibberish tell nothing, nor does the letter of a random option.
         """
@@ -66,7 +66,7 @@ def _common(answers: Sequence[set[str]]) -> frozenset[str]:
 
 
 def facts(about: Iterable[AnswerPair], frame: Mapping[str | None, frozenset[str]]) -> dict[str, frozenset[str]]:
-    """For each subject, the words of the facts that the bare model told."""
+    """For each subject, the words of the facts that the bare model gave."""
     by_subject: dict[str, frozenset[str]] = {}
     for one in about:
         if one.informative:

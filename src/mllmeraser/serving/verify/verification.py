@@ -89,7 +89,7 @@ def verify(
     """Measure an eraser against the bare model, on prompts that it was not fitted on.
 
     `fresh_prompts` explains why the fit has seen none of them. An answer counts as forgotten if it differs from the
-    bare model's and repeats none of the facts that the bare model told (`facts`).
+    bare model's and repeats none of the facts that the bare model gave (`facts`).
 
     Args:
         model: The model, with nothing attached. It must serve no other requests during the verification.
