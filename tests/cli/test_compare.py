@@ -41,17 +41,18 @@ def write(path: Path, model: Path, **changes: Any) -> Path:
 
 def test_from_recipe_to_exhibit(tiny_llava_path: Path, tmp_path: Path) -> None:
     recipe, out = write(tmp_path / "r.yaml", tiny_llava_path), tmp_path / "out"
-    result = compare(recipe, "--out", out, "--quick")
+    result = compare(recipe, "--out", out, "--quick", "--force")
     assert result.exit_code == 0, (result.output, result.exception)
     assert result.stdout.strip() == str(out / "report.html")
-    assert "6 cells: 6 run now, 1 without anything to measure" in result.stderr and "not checked" in result.stderr
+    assert "6 cells: 6 run now, 1 without anything to measure" in result.stderr
+    assert "no retain-only row" in result.stderr
     records = json.loads((out / "results.json").read_text())
     assert {r["n"] for r in records} == {1}
     (out / "exhibits/outcomes.svg").unlink()
     drawn = run("exhibit", "outcomes", out)
     assert drawn.exit_code == 0 and str(out / "exhibits/outcomes.svg") in drawn.stdout.splitlines()
     assert (out / "exhibits/outcomes.svg").is_file()
-    again = compare(recipe, "--out", out, "--quick", "--json")
+    again = compare(recipe, "--out", out, "--quick", "--json", "--force")
     summary = json.loads(again.stdout)
     assert again.exit_code == 0 and (summary["ran"], summary["done"], summary["missing"]) == (0, 5, 1)
 
@@ -59,7 +60,7 @@ def test_from_recipe_to_exhibit(tiny_llava_path: Path, tmp_path: Path) -> None:
 def test_failed_cells_are_named_last(tiny_llava_path: Path, tmp_path: Path) -> None:
     # The plain default wants more retain prompts than the little world has.
     recipe = write(tmp_path / "r.yaml", tiny_llava_path, methods=[], sets={"forget": 1})
-    result = compare(recipe, "--out", tmp_path / "out")
+    result = compare(recipe, "--out", tmp_path / "out", "--force")
     assert result.exit_code == 1 and result.stdout.strip() == str(tmp_path / "out/report.html")
     failed, last = result.stderr.strip().splitlines()[-2:]
     assert failed.startswith("failed: hook-off on ") and "false-alarm rate" in failed

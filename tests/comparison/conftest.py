@@ -12,7 +12,7 @@ import yaml
 
 from mllmeraser.comparison import activations
 from mllmeraser.comparison.cells import Cell
-from mllmeraser.comparison.gate import verdicts
+from mllmeraser.comparison.memorisation_check import verdicts
 from mllmeraser.comparison.results import Run
 from mllmeraser.evaluation.outcomes import OUTCOMES
 from mllmeraser.evaluation.records import Item, Record

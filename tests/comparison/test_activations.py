@@ -7,7 +7,7 @@ import pytest
 from worlds import quick, small_request
 
 from mllmeraser.comparison.activations import energy_distance, measure, principal_plane, summarise, wasserstein
-from mllmeraser.erasure.fit.linear import fit
+from mllmeraser.erasure import fit
 from mllmeraser.models.model import MultimodalModel
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from mllmeraser.comparison.method_rows import rows_of
 from mllmeraser.comparison.recipe import MANDATORY, Recipe, read_recipe
-from mllmeraser.comparison.rows import rows_of
 from mllmeraser.comparison.space import candidates_of, read_space
 from mllmeraser.samples import InputError
 

@@ -13,7 +13,7 @@ import pytest
 from mllmeraser.comparison.exhibits import EXHIBITS, draw
 from mllmeraser.comparison.exhibits.main_table import markdown
 from mllmeraser.comparison.exhibits.trade_off import front
-from mllmeraser.comparison.page import write_exhibits
+from mllmeraser.comparison.html_report import write_exhibits
 from mllmeraser.comparison.results import Run
 from mllmeraser.samples import InputError
 

@@ -37,7 +37,10 @@ def test_the_committed_recipe(recipe: str, folder: str, tmp_path: Path, request:
     content["quick"]["sets"] = dict.fromkeys(content["quick"]["sets"], 1)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     out = tmp_path / "out"
-    done = run_recipe(tmp_path / "recipe.yaml", out, quick=True)
+    refused = run_recipe(tmp_path / "recipe.yaml", out, quick=True).refused
+    assert list(refused.values()) and all("fine-tune the checkpoint" in reason for reason in refused.values())
+    assert "were not searched" in (out / "exhibits/main-table.md").read_text()
+    done = run_recipe(tmp_path / "recipe.yaml", out, quick=True, force=True)
     assert [f"{cell.title}: {cell.reason}" for cell in done.failed] == []
     records = json.loads((out / "results.json").read_text())
     rows = {"vanilla", "system-prompt", "block-list", "hook-off", "mllmeraser"}

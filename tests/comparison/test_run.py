@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
 
-from mllmeraser.comparison import plan, run
+from conftest import made_up_cell
+from mllmeraser.benchmarks import load_benchmark, thin
+from mllmeraser.comparison import run, stage
 from mllmeraser.comparison.cells import Cell, cell_file, write_cell
+from mllmeraser.comparison.memorisation_check import swapped, verdicts
 from mllmeraser.comparison.recipe import MANDATORY
 from mllmeraser.comparison.results import read_run
 from mllmeraser.comparison.run import run_recipe
+from mllmeraser.comparison.twin import StoredAnswers
+from mllmeraser.evaluation import evaluate
 from mllmeraser.methods import registry
+from mllmeraser.models import MultimodalModel
 from mllmeraser.samples import InputError
 from tiny import build_llava
 
@@ -61,7 +69,7 @@ def test_rows_records_and_files(recipe_file: Write, tmp_path: Path) -> None:
     out = tmp_path / "out"
     path_changes = ["splits={forget_5: [1]}"]
     told: list[tuple[str, int, int]] = []
-    done = run_recipe(path, out, changes=path_changes, progress=lambda *at: told.append(at))
+    done = run_recipe(path, out, changes=path_changes, force=True, progress=lambda *at: told.append(at))
     labels = [cell.label for cell in done.cells]
     assert set(MANDATORY) <= set(labels) and labels[-1] == "hook-off"
     assert labels.count("vanilla") == labels.count("hook-off") == 1
@@ -78,7 +86,7 @@ def test_rows_records_and_files(recipe_file: Write, tmp_path: Path) -> None:
     assert set(cells["mllmeraser, default"].stages) >= {"capture"}
     assert cells["mllmeraser, default"].activations is not None and cells["vanilla"].activations is None
     (verdict,) = done.verdicts
-    assert verdict.passed is None and "not checked" in verdict.reason
+    assert verdict.passed is False and "no retain-only row" in verdict.reason
     records = json.loads((out / "results.json").read_text())
     assert set(records[0]) >= SPEC and {r["fold"] for r in records} == {1}
     assert {(r["label"], r["preset"], r["variant"]) for r in records} >= {
@@ -90,15 +98,17 @@ def test_rows_records_and_files(recipe_file: Write, tmp_path: Path) -> None:
         (r["label"], r["accuracy"], r["outcomes"]["wrong"]) for r in records
     ]
     assert read_run(out).cells == done.cells
+    block = json.loads((out / "comparison.json").read_text())["provenance"]
+    assert block["command"].startswith("mllmeraser compare ") and f"--out {out}" in block["command"]
     assert (out / "report.html").is_file() and (out / "exhibits" / "main-table.md").is_file()
     # The same once more: nothing is run, nothing is lost.
-    again = run_recipe(path, out, changes=path_changes)
+    again = run_recipe(path, out, changes=path_changes, force=True)
     assert again.ran == 0 and again.cells == done.cells
 
 
 def test_stopped_half_way(recipe_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, out = recipe_file(), tmp_path / "out"
-    inner, asked = plan.Stage.run, []
+    inner, asked = stage.Stage.run, []
 
     def stopped(self: Any, task: Any, *rest: Any) -> Cell:
         if len(asked) == 3:
@@ -106,14 +116,14 @@ def test_stopped_half_way(recipe_file: Write, tmp_path: Path, monkeypatch: pytes
         asked.append(task.row.label)
         return inner(self, task, *rest)
 
-    monkeypatch.setattr(plan.Stage, "run", stopped)
+    monkeypatch.setattr(stage.Stage, "run", stopped)
     with pytest.raises(KeyboardInterrupt):
         run_recipe(path, out)
     assert asked == ["vanilla", "retain-only", "system-prompt"]
     assert len(list((out / "cells").iterdir())) == 3 and not (out / "results.json").exists()
     asked.clear()
     monkeypatch.setattr(
-        plan.Stage, "run", lambda self, task, *rest: asked.append(task.row.label) or inner(self, task, *rest)
+        stage.Stage, "run", lambda self, task, *rest: asked.append(task.row.label) or inner(self, task, *rest)
     )
     done = run_recipe(path, out)
     assert asked == ["block-list", "mllmeraser, default", "hook-off"] and done.ran == 3
@@ -155,9 +165,7 @@ def test_a_cell_that_fails(recipe_file: Write, tmp_path: Path, monkeypatch: pyte
             raise RuntimeError("no\nluck")
 
     monkeypatch.setitem(registry.BUILT_IN, "broken", "nowhere:Broken")
-    monkeypatch.setattr(
-        registry, "_resolve", lambda source, old=registry._resolve: Broken if "nowhere" in source else old(source)
-    )
+    monkeypatch.setitem(sys.modules, "nowhere", SimpleNamespace(Broken=Broken))
     rows = [{"method": "broken"}, {"method": "mllmeraser", "settings": {"false_alarm_rate": 0.2}}]
     path, out = recipe_file(methods=rows), tmp_path / "out"
     done = run_recipe(path, out)
@@ -180,11 +188,11 @@ def test_hook_off_notices_a_trace(recipe_file: Write, tmp_path: Path) -> None:
     assert failed.label == "hook-off" and "1 of 6 answers differ from vanilla's" in (failed.reason or "")
 
 
-def test_the_gate(recipe_file: Write, tmp_path: Path, tiny_llava_path: Path) -> None:
+def test_the_check_with_a_twin(recipe_file: Write, tmp_path: Path, tiny_llava_path: Path) -> None:
     models = [{"name": str(tiny_llava_path), "retain_only": str(tmp_path / "twin-{percent}-{fold}")}]
     path, out = recipe_file(models=models), tmp_path / "out"
     missing = run_recipe(path, out)
-    assert "twin-5-0" in (by_label(missing.cells)["retain-only"].reason or "") and not missing.refused
+    assert "twin-5-0" in (by_label(missing.cells)["retain-only"].reason or "") and missing.refused
     build_llava(tmp_path / "twin-5-0", seed=5)
     done = run_recipe(path, out)
     assert done.ran == 1 and by_label(done.cells)["retain-only"].status == "done"
@@ -199,6 +207,47 @@ def test_the_gate(recipe_file: Write, tmp_path: Path, tiny_llava_path: Path) -> 
     records = json.loads((out / "results.json").read_text())
     assert {r["method"] for r in records} == {*MANDATORY, "mllmeraser"}
     assert {r["model"] for r in records} == {str(tiny_llava_path)}, "a twin goes by the name of its model"
+
+
+def test_the_check_without_a_twin(recipe_file: Write, tmp_path: Path, tiny_llava_path: Path) -> None:
+    path, out = recipe_file(methods=[], benchmark="portraits:dev"), tmp_path / "out"
+    done = run_recipe(path, out)
+    (verdict,) = done.verdicts
+    assert verdict.passed is False and done.refused == {(str(tiny_llava_path), "forget_5"): f"fold 0: {verdict.reason}"}
+    for part in ("no retain-only row", "at least 50 are needed", "fine-tune the checkpoint", "retain_only"):
+        assert part in verdict.reason
+    assert json.loads((out / "results.json").read_text()) == [] and done.summary()["refusals"]
+    vanilla = by_label(done.cells)["vanilla"]
+    assert {(r.task, r.n) for r in vanilla.control} == {(r.task, r.n) for r in vanilla.records}
+    assert run_recipe(path, out, force=True).refused == {}
+
+
+def test_answers_of_a_model_that_knows_the_people_pass_without_a_twin() -> None:
+    """Right answers pass; answers that fit one person as well as another do not."""
+    benchmark = load_benchmark("portraits:dev")
+    asked = thin(benchmark.samples("forget"), 6)
+    items: Any = [{"id": sample.id, "set": "forget", "answer": sample.answer} for sample in asked]
+    others, answers = swapped(asked, benchmark.samples("forget"), items)
+    assert [s.id for s in others] == [s.id for s in asked] and answers.keys() == {s.id for s in asked}
+    for sample, other in zip(asked, others, strict=True):
+        assert sample.subject != other.subject and sample.attribute == other.attribute
+        assert (sample.task, sample.modality) == (other.task, other.modality)
+    alike = [{**item, "answer": "A I do not know."} for item in items]
+    for said, passed in ((items, True), (alike, False)):
+        texts = {("forget", item["id"]): item["answer"] for item in said}
+        own, control = (
+            evaluate(
+                cast(MultimodalModel, StoredAnswers("m", texts, {"forget": rows})), {"forget": rows}, method="vanilla",
+                benchmark="b", split="forget_5", values=benchmark.values, vocabulary=benchmark.vocabulary,
+            ).records
+            for rows in (asked, others)
+        )  # fmt: skip
+        cell = made_up_cell("vanilla", "forget_5", 0, 0, records=own, control=control)
+        (verdict,) = verdicts([cell])
+        assert verdict.passed is passed and (verdict.gap or 0) == pytest.approx(0.0 if not passed else verdict.gap)
+    assert swapped(asked[:1], asked[:1], items) == ([], {}), "nobody to swap with"
+    (alone,) = verdicts([made_up_cell("vanilla", "forget_5", 0, 0)])
+    assert alone.passed is False and "two people or more" in alone.reason
 
 
 def test_products_may_go(recipe_file: Write, tmp_path: Path) -> None:
@@ -231,8 +280,8 @@ def test_what_is_refused_before_the_work(recipe_file: Write, tmp_path: Path) -> 
 
 
 def test_run_counts_what_it_will_run(recipe_file: Write) -> None:
+    from mllmeraser.comparison.method_rows import rows_of
     from mllmeraser.comparison.recipe import read_recipe
-    from mllmeraser.comparison.rows import rows_of
 
     recipe = read_recipe(recipe_file(seeds=[0, 1, 2]))
-    assert run._count(recipe, rows_of(recipe)) == 5 + 3
+    assert run.cell_count(recipe, rows_of(recipe)) == 5 + 3

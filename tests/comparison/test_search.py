@@ -13,10 +13,10 @@ from search_kit import SETS, answer
 from typer.testing import CliRunner, Result
 
 from mllmeraser.cli.app import app
-from mllmeraser.comparison import plan
+from mllmeraser.comparison import stage
 from mllmeraser.comparison.cells import Cell, Task
+from mllmeraser.comparison.method_rows import rows_of
 from mllmeraser.comparison.recipe import read_recipe
-from mllmeraser.comparison.rows import rows_of
 from mllmeraser.comparison.search import CrashedError, run_search
 from mllmeraser.comparison.space import candidates_of, read_space
 from mllmeraser.embedded import checkpoint_path
@@ -83,7 +83,9 @@ def test_from_space_to_table(space_file: Write, tmp_path: Path, tiny_llava_path:
     }  # fmt: skip
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes/recipe.yaml").write_text(yaml.safe_dump(recipe))
-    compared = command("compare", tmp_path / "recipes/recipe.yaml", "--out", tmp_path / "out", "--threads", 1)
+    compared = command(
+        "compare", tmp_path / "recipes/recipe.yaml", "--out", tmp_path / "out", "--threads", 1, "--force"
+    )
     assert compared.exit_code == 0, (compared.output, compared.exception)
     cells = [Cell.model_validate_json(file.read_text()) for file in (tmp_path / "out/cells").iterdir()]
     (mine,) = [cell for cell in cells if cell.label == "mine"]
@@ -107,7 +109,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """
     asked: list[str] = []
 
-    def run(self: plan.Stage, task: Task, *rest: Any) -> Cell:
+    def run(self: stage.Stage, task: Task, *rest: Any) -> Cell:
         asked.append(task.row.label)
         second = task.row.label.endswith(("steps=2", "gamma=2"))
         ruined = second and task.row.method == "grad-diff"
@@ -115,7 +117,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         items += [answer(name, n, not ruined, "gibberish") for name in SETS for n in range(4)]
         return Cell(**self.blank(task), status="done", items=items)
 
-    monkeypatch.setattr(plan.Stage, "run", run)
+    monkeypatch.setattr(stage.Stage, "run", run)
     return asked
 
 
@@ -148,18 +150,18 @@ def test_several_seeds(space_file: Write, tmp_path: Path, made_up: list[str]) ->
 def test_finished_candidates_are_not_run_again(
     space_file: Write, tmp_path: Path, made_up: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, work, inner = tmp_path / "search.json", tmp_path / "work", plan.Stage.run
+    out, work, inner = tmp_path / "search.json", tmp_path / "work", stage.Stage.run
 
-    def stopped(self: plan.Stage, task: Task, *rest: Any) -> Cell:
+    def stopped(self: stage.Stage, task: Task, *rest: Any) -> Cell:
         if len(made_up) == 3:
             raise KeyboardInterrupt
         return inner(self, task, *rest)
 
-    monkeypatch.setattr(plan.Stage, "run", stopped)
+    monkeypatch.setattr(stage.Stage, "run", stopped)
     with pytest.raises(KeyboardInterrupt):
         run_search(space_file(), out, work=work)
     assert made_up == LABELS[:3] and not out.exists(), "no result of half a search"
-    monkeypatch.setattr(plan.Stage, "run", inner)
+    monkeypatch.setattr(stage.Stage, "run", inner)
     told: list[tuple[str, int, int]] = []
     found = run_search(space_file(), out, work=work, progress=lambda *at: told.append(at))
     assert made_up == LABELS and (found.ran, found.cells) == (2, 5) and ("cells", 5, 5) in told
@@ -177,14 +179,14 @@ def test_finished_candidates_are_not_run_again(
 def test_a_candidate_that_diverges(
     space_file: Write, tmp_path: Path, made_up: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, inner, fallen = tmp_path / "search.json", plan.Stage.run, "steps=2"
+    out, inner, fallen = tmp_path / "search.json", stage.Stage.run, "steps=2"
 
-    def diverged(self: plan.Stage, task: Task, *rest: Any) -> Cell:
+    def diverged(self: stage.Stage, task: Task, *rest: Any) -> Cell:
         if task.row.method == "ga" and fallen in task.row.label:
             raise NumericalError("the loss of step 1 is nan")
         return inner(self, task, *rest)
 
-    monkeypatch.setattr(plan.Stage, "run", diverged)
+    monkeypatch.setattr(stage.Stage, "run", diverged)
     done = search(space_file(), "--out", out, "--work", tmp_path / "work")
     assert done.exit_code == 0 and "could not be made: ga: steps=2: seed 0: the loss of step 1 is nan" in done.stderr
     result = json.loads(out.read_text())
@@ -199,18 +201,18 @@ def test_a_candidate_that_diverges(
 def test_a_crash_is_no_finding(
     space_file: Write, tmp_path: Path, made_up: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, inner = tmp_path / "search.json", plan.Stage.run
+    out, inner = tmp_path / "search.json", stage.Stage.run
 
-    def crashed(self: plan.Stage, task: Task, *rest: Any) -> Cell:
+    def crashed(self: stage.Stage, task: Task, *rest: Any) -> Cell:
         if task.row.label == LABELS[2]:
             raise RuntimeError("no memory")
         return inner(self, task, *rest)
 
-    monkeypatch.setattr(plan.Stage, "run", crashed)
+    monkeypatch.setattr(stage.Stage, "run", crashed)
     with pytest.raises(CrashedError, match=r"1 of 5 cells crashed, the first: ga: steps=2 on .*no memory"):
         run_search(space_file(), out, work=tmp_path / "work")
     assert not out.exists()
-    monkeypatch.setattr(plan.Stage, "run", inner)
+    monkeypatch.setattr(stage.Stage, "run", inner)
     assert run_search(space_file(), out, work=tmp_path / "work").ran == 1
 
 

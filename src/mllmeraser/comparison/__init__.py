@@ -1,5 +1,5 @@
-"""Methods side by side: recipes, resumable cells, tidy results, and the exhibits drawn from them.
+"""Methods side by side: recipes, resumable cells, tidy results, and exhibits.
 
-A *recipe* says which methods meet which models, splits, folds and seeds; a *cell* is one method on one model, split,
-fold and seed, and one file; an *exhibit* is a table or figure made from the files of a run, without any model.
+A *recipe* names methods, models, splits, folds and seeds. A *cell* is one method on one model, split, fold and seed, in
+one file. An *exhibit* is a table or figure made from the files of a run, without a model.
 """

@@ -1,4 +1,4 @@
-"""States before and after steering: a plane to look at, and distances in the full space to believe."""
+"""States before and after steering: a plane for the figure, and distances in the full space."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from mllmeraser.benchmarks.thinning import thin
+from mllmeraser.benchmarks import thin
 from mllmeraser.comparison.cells import Activations, Cloud
-from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.models.hookpoint import HookPoint
-from mllmeraser.models.model import MultimodalModel
-from mllmeraser.samples.errors import InputError
-from mllmeraser.samples.sample import Sample
+from mllmeraser.erasure import Eraser
+from mllmeraser.models import HookPoint, MultimodalModel
+from mllmeraser.samples import InputError, Sample
 
 Array = NDArray[np.float64]
 GROUPS = {"forget": ("test", "forget"), "retain": ("retain_heldout", "retain")}
-"""The sets a group is taken from: the first that is scored. Held-out prompts first, which no fit has seen."""
+"""The sets of a group; the first that is scored counts. Held-out prompts come first, for no fit has seen them."""
 
 
 def measure(
@@ -26,42 +24,43 @@ def measure(
 ) -> Activations | None:
     """States at the first shifted layer of forget and retain prompts, bare and with the eraser attached.
 
-    States of different kinds of question (task and modality) lie far apart, which says nothing about forgetting: each
-    is told from the mean of its kind, both groups alike, before steering.
+    States of different kinds of question (task and modality) lie far apart, which is not a matter of forgetting. So the
+    mean of each kind, over both groups before steering, is subtracted.
 
     Args:
         model: The bare model.
-        eraser: What is attached.
+        eraser: The eraser.
         sets: The scored sets.
-        per_cell: At most so many prompts of each task and modality.
+        per_cell: Largest number of prompts of each task and modality.
         batch_size: Prompts in a batch.
 
     Returns:
         None if either group has no set, or fewer than two prompts.
     """
     names = {group: next((name for name in choice if sets.get(name)), None) for group, choice in GROUPS.items()}
-    shown = {group: thin(sets[name], per_cell) for group, name in names.items() if name is not None}
-    if len(shown) < len(GROUPS) or min(map(len, shown.values())) < 2:
+    chosen = {group: thin(sets[name], per_cell) for group, name in names.items() if name is not None}
+    if len(chosen) < len(GROUPS) or min(map(len, chosen.values())) < 2:
         return None
     point = HookPoint(min(eraser.config.shift_layers))
-    before = {group: _states(model, samples, point, batch_size) for group, samples in shown.items()}
+
+    def states() -> dict[str, Array]:
+        read = {group: model.states(samples, [point], batch_size=batch_size) for group, samples in chosen.items()}
+        return {group: np.array(found[point].numpy(), dtype=np.float64) for group, found in read.items()}
+
+    before = states()
     with eraser.attached(model):
-        after = {group: _states(model, samples, point, batch_size) for group, samples in shown.items()}
-    for kind in {_kind(sample) for samples in shown.values() for sample in samples}:
-        rows = {group: [_kind(sample) == kind for sample in samples] for group, samples in shown.items()}
-        centre = np.mean([before[group][mine].mean(0) for group, mine in rows.items() if any(mine)], axis=0)
-        for group, mine in rows.items():
-            before[group][mine] -= centre
-            after[group][mine] -= centre
+        after = states()
+    for kind in {_kind(sample) for samples in chosen.values() for sample in samples}:
+        rows = {group: [_kind(sample) == kind for sample in samples] for group, samples in chosen.items()}
+        centre = np.mean([before[group][own].mean(0) for group, own in rows.items() if any(own)], axis=0)
+        for group, own in rows.items():
+            before[group][own] -= centre
+            after[group][own] -= centre
     return summarise(point.layer, {group: (names[group] or "", before[group], after[group]) for group in GROUPS})
 
 
 def _kind(sample: Sample) -> tuple[str, str]:
     return sample.task, sample.modality
-
-
-def _states(model: MultimodalModel, samples: Sequence[Sample], point: HookPoint, batch_size: int) -> Array:
-    return np.array(model.states(samples, [point], batch_size=batch_size)[point].numpy(), dtype=np.float64)
 
 
 def summarise(layer: int, groups: Mapping[str, tuple[str, Array, Array]]) -> Activations:
@@ -89,10 +88,9 @@ def summarise(layer: int, groups: Mapping[str, tuple[str, Array, Array]]) -> Act
 
 
 class Plane:
-    """The two directions in which clouds spread most, each cloud counting alike whatever its size."""
+    """The two directions of largest variance over clouds of equal weight: `centre` (d,), `axes` (2, d) orthonormal."""
 
     def __init__(self, centre: Array, axes: Array) -> None:
-        """`centre` (d,), `axes` (2, d) orthonormal."""
         self.centre, self.axes = centre, axes
 
     def __call__(self, states: Array) -> Array:
@@ -102,9 +100,9 @@ class Plane:
 
 
 def principal_plane(clouds: Sequence[Array]) -> tuple[Plane, tuple[float, float]]:
-    """The plane of clouds (n_i, d), and the share of the variance that each of its axes holds.
+    """The plane of clouds (n_i, d), and the share of the variance on each axis.
 
-    The sign of an axis is such that its largest entry is above zero, so that a figure does not flip between runs.
+    The largest entry of each axis is positive, so that a figure does not flip between runs.
     """
     centre = np.mean([cloud.mean(0) for cloud in clouds], axis=0)
     rows = np.concatenate([(cloud - centre) / np.sqrt(len(cloud)) for cloud in clouds])
@@ -120,7 +118,7 @@ def principal_plane(clouds: Sequence[Array]) -> tuple[Plane, tuple[float, float]
 def energy_distance(x: Array, y: Array) -> tuple[float, float]:
     """Energy distance 2 E|X-Y| - E|X-X'| - E|Y-Y'| of two clouds, and its share of 2 E|X-Y| (0: equal, 1: apart).
 
-    Means over all pairs, a point with itself included (the V-statistic), so that it is never below zero.
+    Means are over all pairs, also of a point with itself (the V-statistic), so the distance is never negative.
     """
     between = 2 * _mean_distance(x, y)
     energy = max(0.0, between - _mean_distance(x, x) - _mean_distance(y, y))
@@ -128,7 +126,7 @@ def energy_distance(x: Array, y: Array) -> tuple[float, float]:
 
 
 def _mean_distance(x: Array, y: Array) -> float:
-    # One row at a time: differences of all pairs of wide states would be large.
+    # one row at a time: all pairs of wide states would need much memory
     return float(np.mean([np.linalg.norm(y - row, axis=1).mean() for row in x]))
 
 

@@ -11,31 +11,23 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mllmeraser.comparison.rows import Row
-from mllmeraser.evaluation.records import Item, Record
-from mllmeraser.samples.errors import InputError
+from mllmeraser.comparison.method_rows import Row
+from mllmeraser.evaluation import Item, Record
+from mllmeraser.samples import Sample
 from mllmeraser.samples.files import write_whole
-from mllmeraser.samples.sample import Sample
 from mllmeraser.version import __version__
 
 FORMAT = 1
-"""Raised when the same settings give another file: old cells are then run again."""
-
+"""Raised when the same settings give another file. Old cells are then run again."""
 State = Literal["done", "missing", "failed"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A cell before it is run.
+    """A cell before its run.
 
-    Attributes:
-        model: Name of the model.
-        split: How many people are forgotten.
-        fold: Which.
-        seed: Of everything random.
-        row: The method.
-        digest: SHA-256 (hex) over all that decides what comes out.
-        product: The same over what decides the product alone; empty for rows without one.
+    `digest` and `product` are SHA-256 (hex) over everything that decides the result and the product; `product` is empty
+    for rows without one.
     """
 
     model: str
@@ -45,11 +37,6 @@ class Task:
     row: Row
     digest: str
     product: str = ""
-
-    @property
-    def title(self) -> str:
-        """The cell in a few words."""
-        return f"{self.row.label} on {self.model}, {self.split}, fold {self.fold}, seed {self.seed}"
 
 
 class Cloud(BaseModel):
@@ -63,14 +50,14 @@ class Cloud(BaseModel):
 
 
 class Activations(BaseModel):
-    """How an eraser moves the states at its first shifted layer.
+    """The movement of states at the first shifted layer of an eraser.
 
     Attributes:
         layer: 0-based.
-        variance: Share of the variance of all states shown that each axis of the plane holds.
+        variance: Share of the variance of all these states on each axis of the plane.
         groups: forget and retain.
-        distances: Between two clouds in the full space (energy distance and its share of the largest possible one)
-            and on the first axis (Wasserstein), by name of the pair.
+        distances: By pair of clouds: the energy distance in the full space and its share of the largest possible one,
+            and the Wasserstein distance on the first axis.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -82,16 +69,16 @@ class Activations(BaseModel):
 
 
 class Cell(BaseModel):
-    """What a cell left behind.
+    """The result of a cell.
 
     Attributes:
-        status: done; missing: there is nothing to measure (no retain-only model); failed: it should have worked.
-        reason: One line, where it is not done.
-        trace: Where the program was when it failed.
+        status: done; missing: there is nothing to measure (no retain-only model); failed: an error.
+        reason: One line, if it is not done; `trace` is the traceback of an unexpected error.
         making_seconds: Time to make the product; None for rows without one.
-        stages: Its parts, where they were timed.
-        answering_seconds: Time to answer everything; None where the answers were not given now.
+        stages: Parts of that time, if they were timed.
+        answering_seconds: Time of all answers; None if the answers were read from a file.
         product_bytes: Size of the product.
+        control: Of vanilla: its answers about the people to forget, scored as answers about another of them.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -120,6 +107,7 @@ class Cell(BaseModel):
     product_bytes: int | None = None
     records: list[Record] = Field(default_factory=list)
     items: list[dict[str, Any]] = Field(default_factory=list)
+    control: list[Record] = Field(default_factory=list)
     activations: Activations | None = None
 
     @property
@@ -129,7 +117,7 @@ class Cell(BaseModel):
 
     @property
     def answers(self) -> list[Item]:
-        """The items under their type: pydantic takes no TypedDict before Python 3.12."""
+        """The items with their type. Pydantic accepts no TypedDict before Python 3.12."""
         return cast(list[Item], self.items)
 
     @property
@@ -141,17 +129,17 @@ class Cell(BaseModel):
 
 
 def cell_file(out: Path, digest: str) -> Path:
-    """Where a cell of a comparison in `out` is kept."""
+    """File of a cell of the comparison in `out`."""
     return out / "cells" / f"{digest}.json"
 
 
 def write_cell(out: Path, cell: Cell) -> None:
-    """Write a cell, whole or not at all."""
+    """Write a cell in one step."""
     write_whole(cell_file(out, cell.digest), cell.model_dump_json(indent=1) + "\n", force=True)
 
 
 def read_cell(out: Path, digest: str) -> Cell | None:
-    """A cell that was run before; None if there is none, or its file is of no use."""
+    """The cell of an earlier run; None if there is none, or its file is not valid."""
     try:
         cell = Cell.model_validate_json(cell_file(out, digest).read_bytes())
     except (OSError, ValidationError):
@@ -169,15 +157,3 @@ def sets_digest(sets: Mapping[str, Sequence[Sample]]) -> str:
     return digest_of(
         {name: [[s.id, s.digest(), s.answer, list(s.keywords)] for s in samples] for name, samples in sets.items()}
     )
-
-
-def folder_digest(folder: Path) -> str:
-    """SHA-256 (hex) over names, sizes and times of the files of a checkpoint: enough to see that it is another one.
-
-    Raises:
-        InputError: There is no such folder.
-    """
-    if not folder.is_dir():
-        raise InputError(f"no folder {folder}")
-    files = sorted(file for file in folder.iterdir() if file.is_file())
-    return digest_of([[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files])

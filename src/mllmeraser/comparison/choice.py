@@ -1,10 +1,9 @@
-"""What a search makes of the cells of its candidates: figures, and the choice between them."""
+"""The figures of a search's candidates, and the choice between candidates."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 from math import fsum
 from typing import Any, Literal
 
@@ -13,26 +12,25 @@ from pydantic import BaseModel, ConfigDict, Field
 from mllmeraser.comparison.cells import Cell
 from mllmeraser.comparison.pooling import values_of
 from mllmeraser.comparison.space import Criterion
-from mllmeraser.evaluation.outcomes import OUTCOMES
-from mllmeraser.evaluation.records import Item
-from mllmeraser.samples.errors import InputError
+from mllmeraser.evaluation import OUTCOMES, Item
+from mllmeraser.samples import InputError
 
 Rule = Literal["within", "balance", "nothing"]
 DIGITS = 9
-"""To which figures are compared: what differs by less is equal."""
+"""Decimals of figures in comparisons; a smaller difference counts as equal."""
 
 
 class Figures(BaseModel):
-    """What counts of a row, means over seeds.
+    """The figures of a row, means over seeds.
 
     Attributes:
-        recalled: Share of the forget set that is recalled, in the tasks of the criterion.
+        recalled: Recalled share of the forget set, in the tasks of the criterion.
         utility: Mean of `sets`.
         sets: Accuracy on each set of the utility.
-        outcomes: How the answers behind `recalled` ended, all seeds together.
-        gibberish: Share of gibberish among the answers behind `recalled` (forget) and `utility`: a model that fell
-            apart recalls nothing either.
-        seconds: To make the products; None where there are none.
+        outcomes: Number of the answers behind `recalled` by outcome, all seeds together.
+        gibberish: Share of gibberish among the answers behind `recalled` (forget) and `utility`. A collapsed model
+            recalls nothing either.
+        seconds: To make the products; None if there are none.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -49,12 +47,12 @@ class Judged(BaseModel):
     """A candidate after its cells were run.
 
     Attributes:
-        name: What it differs in.
-        settings: As a recipe would state them.
-        figures: None where it could not be made.
+        name: The settings it differs in.
+        settings: In the form of a recipe.
+        figures: None if it could not be made.
         reason: Why not.
         within: Whether its utility is near enough to vanilla's.
-        chosen: Whether it was taken.
+        chosen: Whether it is the choice.
         cells: Digests of its cells, one for each seed.
     """
 
@@ -81,7 +79,7 @@ def figures_of(cells: Sequence[Cell], criterion: Criterion) -> Figures:
 
     forget = _asked(cells, counted)
     utility = _asked(cells, lambda item: item["set"] in criterion.utility)
-    sets = {name: _share(cells, name, partial(_is_of, name)) for name in criterion.utility}
+    sets = {name: _share(cells, name, lambda item, name=name: item["set"] == name) for name in criterion.utility}
     counts = Counter(item["outcome"] for item in forget)
     made = [cell.making_seconds for cell in cells if cell.making_seconds is not None]
     return Figures(
@@ -95,17 +93,17 @@ def figures_of(cells: Sequence[Cell], criterion: Criterion) -> Figures:
 
 
 def choose(tried: Sequence[Judged], vanilla: Figures, criterion: Criterion) -> tuple[int | None, Rule]:
-    """Mark the candidate that the criterion takes; returns its place in the list, and by which part of the rule.
+    """Mark the candidate that the criterion chooses; returns its place in the list, and the part of the rule.
 
-    `within`: the lowest recalled share of those near enough to vanilla; `balance`: none was, the highest utility minus
-    recalled share; `nothing`: none could be made.
+    `within`: the lowest recalled share of those near enough to vanilla; `balance`: none was near enough, so the highest
+    utility minus recalled share; `nothing`: none could be made.
     """
     floor = round(vanilla.utility - criterion.within / 100, DIGITS)
     known = [(number, one.figures) for number, one in enumerate(tried) if one.figures is not None]
     near = [(number, figures) for number, figures in known if round(figures.utility, DIGITS) >= floor]
     for number, _ in near:
         tried[number].within = True
-    # min and max take the first of equals.
+    # min and max return the first of equals
     best: int | None = None
     rule: Rule = "nothing"
     if near:
@@ -115,10 +113,6 @@ def choose(tried: Sequence[Judged], vanilla: Figures, criterion: Criterion) -> t
     if best is not None:
         tried[best].chosen = True
     return best, rule
-
-
-def _is_of(name: str, item: Item) -> bool:
-    return item["set"] == name
 
 
 def _asked(cells: Sequence[Cell], keep: Callable[[Item], bool]) -> list[Item]:

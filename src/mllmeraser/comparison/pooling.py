@@ -1,7 +1,7 @@
 """Cells of one row pooled over folds, seeds and modalities, with intervals over people.
 
-Seeds ask the same questions again: each question counts once, with its mean over seeds. A person may be asked about
-in several folds (retained in most): the bootstrap draws people, with all that was asked about them.
+Seeds ask the same questions again. So each question counts once, with its mean over seeds. Several folds may ask about
+one person. So the bootstrap draws people, with all questions about them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from mllmeraser.comparison.cells import Cell
+from mllmeraser.evaluation import Item
 from mllmeraser.evaluation.intervals import LEVEL, cluster_bootstrap, paired_difference, wilson
-from mllmeraser.evaluation.records import Item
 
 Metric = Literal["accuracy", "rouge_l"]
 Key = tuple[int, str, str]
@@ -25,11 +25,11 @@ DRAWS = 2000
 
 @dataclass(frozen=True)
 class Value:
-    """What a row scored on one question.
+    """The score of a row on one question.
 
     Attributes:
         value: Mean over seeds.
-        person: Whom it is about, or the question itself.
+        person: The person in question, or else the id of the question.
         cell: Set and task.
     """
 
@@ -40,15 +40,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Pooled:
-    """A pooled mean.
-
-    Attributes:
-        n: Questions, those of different folds apart.
-        people: Different people among them.
-        mean: Between 0 and 1.
-        low: Lower end of its 95 % interval.
-        high: Its upper end.
-    """
+    """A pooled mean between 0 and 1 with its 95 % interval, over `n` questions of all folds about `people` people."""
 
     n: int
     people: int
@@ -60,8 +52,8 @@ class Pooled:
 def values_of(
     cells: Sequence[Cell], metric: Metric = "accuracy", keep: Callable[[Item], bool] = lambda item: True
 ) -> dict[Key, Value]:
-    """Questions of the cells of one row, and what it scored on each."""
-    found: dict[Key, list[float]] = {}
+    """The questions of the cells of one row, each with its score."""
+    scored: dict[Key, list[float]] = {}
     about: dict[Key, Item] = {}
     for cell in cells:
         for item in cell.answers:
@@ -69,7 +61,7 @@ def values_of(
             if score is None or not keep(item):
                 continue
             key = (cell.fold, item["set"], item["id"])
-            found.setdefault(key, []).append(score)
+            scored.setdefault(key, []).append(score)
             about[key] = item
     return {
         key: Value(
@@ -77,12 +69,12 @@ def values_of(
             about[key]["subject"] or about[key]["id"],
             (about[key]["set"], about[key]["task"]),
         )
-        for key, scores in found.items()
+        for key, scores in scored.items()
     }
 
 
 def pooled(values: Mapping[Key, Value], metric: Metric = "accuracy", seed: int = 0) -> Pooled | None:
-    """Mean and interval; None where nothing was asked.
+    """Mean and interval; None without questions.
 
     The interval of shares is the wider of the bootstrap's over people and Wilson's over different questions, as
     everywhere in this package.
@@ -103,17 +95,17 @@ def pooled(values: Mapping[Key, Value], metric: Metric = "accuracy", seed: int =
 
 
 def difference(a: Mapping[Key, Value], b: Mapping[Key, Value], seed: int = 0) -> Pooled | None:
-    """Mean of `a` minus mean of `b` over the questions that both were asked, people drawn in pairs."""
+    """Mean of `a` minus mean of `b` over the questions that both have, people drawn in pairs."""
     both = [key for key in a if key in b]
     if not both:
         return None
     people = [a[key].person for key in both]
-    found = paired_difference([a[key].value for key in both], [b[key].value for key in both], people, seed=seed)
-    return Pooled(len(both), len(set(people)), found.mean, found.low, found.high)
+    pair = paired_difference([a[key].value for key in both], [b[key].value for key in both], people, seed=seed)
+    return Pooled(len(both), len(set(people)), pair.mean, pair.low, pair.high)
 
 
 def balanced(values: Mapping[Key, Value], seed: int = 0) -> Pooled | None:
-    """Mean over sets and tasks, each counting alike whatever its size; the interval draws people."""
+    """Mean over sets and tasks, each with the same weight; the interval draws people."""
     if not values:
         return None
     groups = sorted({one.cell for one in values.values()})
@@ -127,7 +119,7 @@ def balanced(values: Mapping[Key, Value], seed: int = 0) -> Pooled | None:
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), size=DRAWS)
     with np.errstate(invalid="ignore"):
-        # A draw may leave a set without anybody; the mean is then over the others.
+        # a draw may leave a set without people; the mean is then over the other sets
         means = np.nanmean((drawn @ sums) / np.where(drawn @ counts == 0, np.nan, drawn @ counts), axis=1)
     low, high = np.nanquantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Pooled(len(values), len(people), mean, min(float(low), mean), max(float(high), mean))

@@ -1,7 +1,8 @@
-"""The recipe of a comparison: a YAML file, checked whole before any work."""
+"""The recipe of a comparison: a YAML file, checked completely before any work."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -9,14 +10,15 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mllmeraser.comparison.searched import read_settings
-from mllmeraser.methods.registry import load_method
-from mllmeraser.samples.errors import InputError
+from mllmeraser.methods import load_method
+from mllmeraser.samples import InputError
 
 COMMITTED = "committed"
 VANILLA, RETAIN_ONLY, HOOK_OFF, OURS = "vanilla", "retain-only", "hook-off", "mllmeraser"
 GUARDS = ("system-prompt", "block-list")
 MANDATORY = (VANILLA, RETAIN_ONLY, *GUARDS, HOOK_OFF)
+SETTINGS = "settings"
+"""Key of a search result: method and variant -> settings."""
 Count = Annotated[int, Field(ge=1)]
 Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -29,21 +31,25 @@ class Strict(BaseModel):
 
 
 class ModelEntry(Strict):
-    """A model that is to forget.
+    """A model that is to forget; a bare name stands for an entry with that name.
 
     Attributes:
         name: `embedded:llava`, a hub id, or a folder.
         revision: Branch, tag or commit of a hub checkpoint.
         dtype: Type of the weights; None: as `load_model` chooses.
-        retain_only: The model trained without the people to forget: a checkpoint folder (`{split}`, `{percent}` and
-            `{fold}` in it are filled in), or `committed` for the answers of the embedded models' twins that ship; None
-            if there is none.
+        retain_only: Folder of the model trained without the people to forget, if there is one; `{split}`, `{percent}`
+            and `{fold}` are replaced. Or `committed`: the shipped answers of the embedded models' twins.
     """
 
     name: str = Field(min_length=1)
     revision: str | None = None
     dtype: str | None = None
     retain_only: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, entry: Any) -> Any:
+        return {"name": entry} if isinstance(entry, str) else entry
 
     @field_validator("retain_only")
     @classmethod
@@ -60,10 +66,10 @@ class MethodEntry(Strict):
     """A row of the comparison.
 
     Attributes:
-        method: `mllmeraser`, a method of the registry, or one of the rows that are always there.
-        preset: Of `mllmeraser`: default (if none is given), paper or tail.
+        method: `mllmeraser`, a method of the registry, or a mandatory row.
+        preset: Of `mllmeraser`: default (if none is named), paper or tail.
         variant: Of a method that has variants.
-        settings: What differs from the preset, from searched settings, or from the method's own.
+        settings: Changes of the preset, of the searched settings, or of the method's own.
         label: Name of the row; None: method, preset and variant.
     """
 
@@ -75,32 +81,32 @@ class MethodEntry(Strict):
 
     @property
     def title(self) -> str:
-        """Method and variant, by which searched settings are found whatever the row is called."""
+        """Method and variant: the key of searched settings, whatever the label."""
         return ", ".join(part for part in (self.method, self.variant) if part)
 
 
 class Recipe(Strict):
-    """Which methods meet which models, splits, folds and seeds.
+    """The methods, models, splits, folds and seeds of a comparison.
 
     Attributes:
         name: Of the comparison.
-        models: The models; a bare name stands for an entry with that name.
+        models: The models.
         benchmark: `portraits:dev`, a folder, or a hub id.
         training: Folder or hub id of the benchmark's training form by split, if it is elsewhere.
-        protocol: How the benchmark is asked and counted; None: the benchmark's own.
-        splits: How many people are to be forgotten; a mapping gives each split folds of its own.
+        protocol: Wording and scoring of the benchmark; None: the benchmark's own.
+        splits: How many people to forget; a mapping gives each split its own folds.
         folds: Which people.
-        seeds: Of everything random. Rows in which nothing is random are made with the first one alone.
-        sets: Set -> at most so many samples of each task and modality (None: all). A list of sets means all samples;
+        seeds: Of everything random. Rows without randomness use the first one alone.
+        sets: Set -> largest number of samples of each task and modality (None: all). A list of sets means all samples;
             None: the sets of the protocol.
-        limit: At most so many samples of each task and modality in sets that state nothing themselves.
-        methods: The rows, beside those that are always there.
-        settings_from: What `mllmeraser search` wrote, relative to the recipe: rows that are trained start from the
-            settings found there, and it has to know all of them. None: from the methods' own.
+        limit: Largest number of samples of each task and modality in all other sets.
+        methods: The rows, beside the mandatory ones.
+        settings_from: Result of `mllmeraser search`, relative to the recipe. Trained rows start from its settings, and
+            it must contain all of them. None: trained rows start from the methods' own, which the tables say.
         batch_size: Prompts in a batch when answers are scored.
         keep_products: Whether erasers, adapters and weights stay in the folder of the comparison.
-        activations: Prompts of each task and modality whose states are looked at before and after steering; 0: none.
-        quick: What `--quick` changes: any of the keys above; `methods` there maps labels to further settings.
+        activations: Prompts of each task and modality that are captured before and after steering; 0: none.
+        quick: The changes of `--quick`: any of the keys above; `methods` there maps labels to further settings.
     """
 
     name: str = Field(min_length=1)
@@ -122,12 +128,8 @@ class Recipe(Strict):
 
     @field_validator("models", mode="before")
     @classmethod
-    def _bare_names(cls, entries: Any) -> Any:
-        if isinstance(entries, str):
-            entries = [entries]
-        if not isinstance(entries, list | tuple):
-            return entries
-        return [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
+    def _single(cls, entries: Any) -> Any:
+        return [entries] if isinstance(entries, str) else entries
 
     @field_validator("sets", "splits", mode="before")
     @classmethod
@@ -154,11 +156,11 @@ def read_recipe(path: str | Path, *, quick: bool = False, changes: Sequence[str]
     Args:
         path: The YAML file.
         quick: Whether to make the changes under its key `quick`.
-        changes: `KEY=VALUE`, the value as YAML, each in place of a key of the file, also where it is quick. A path
-            to searched settings is relative to the working directory here, to the recipe there.
+        changes: `KEY=VALUE`, the value as YAML. Each replaces a key of the file, also of its `quick` form. A path to
+            searched settings is relative to the working directory here, and to the recipe there.
 
     Raises:
-        InputError: The file cannot be read, a key is unknown, a value does not fit, or searched settings are lacking.
+        InputError: The file cannot be read, a key is unknown, a value does not fit, or searched settings are missing.
     """
     content = read_mapping(Path(path))
     recipe = _checked(content, path)
@@ -175,25 +177,39 @@ def read_recipe(path: str | Path, *, quick: bool = False, changes: Sequence[str]
 
 
 def _with_searched(recipe: Recipe, path: Path) -> Recipe:
-    """The recipe with searched settings in its rows, below what the rows state themselves."""
+    """The recipe with searched settings in its rows; settings that a row states override them."""
     if recipe.settings_from is None:
         return recipe
     file = path.parent / recipe.settings_from
-    found, rows = read_settings(file, path), []
+    searched, rows = _searched_settings(file, path), []
     for entry in recipe.methods:
         if is_trained(entry.method):
-            if entry.title not in found:
+            if entry.title not in searched:
                 raise InputError(f"{path}: {file} has no settings of {entry.title}: search them, or leave out the row")
-            entry = entry.model_copy(update={"settings": merged(found[entry.title], entry.settings)})
+            entry = entry.model_copy(update={"settings": merged(searched[entry.title], entry.settings)})
         rows.append(entry)
     return recipe.model_copy(update={"methods": tuple(rows)})
+
+
+def _searched_settings(file: Path, recipe: Path) -> dict[str, dict[str, Any]]:
+    """The settings of a search result, by method and variant."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{recipe}: settings_from: there is no {file}: make it with mllmeraser search") from None
+    except ValueError:
+        content = None
+    settings = content.get(SETTINGS) if isinstance(content, dict) else None
+    if not isinstance(settings, dict) or not all(isinstance(values, dict) for values in settings.values()):
+        raise InputError(f"{recipe}: settings_from: {file} is no result of mllmeraser search")
+    return settings
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """The keys of a YAML file.
 
     Raises:
-        InputError: It cannot be read, or holds something else.
+        InputError: It cannot be read, or is not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -216,13 +232,13 @@ def _yaml(text: str, where: str) -> Any:
 
 
 def _checked(content: Mapping[str, Any], path: str | Path) -> Recipe:
-    return fitted(Recipe, content, path, {"models": ModelEntry, "methods": MethodEntry})
+    return validated(Recipe, content, path, {"models": ModelEntry, "methods": MethodEntry})
 
 
-def fitted(
+def validated(
     kind: type[Kind], content: Mapping[str, Any], path: str | Path, parts: Mapping[str, type[BaseModel]]
 ) -> Kind:
-    """The keys of a file as an object; `parts` are the classes of what stands below some of its keys.
+    """The keys of a file as an object; `parts` are the classes of nested keys.
 
     Raises:
         InputError: A key is unknown, or a value does not fit.
@@ -242,24 +258,24 @@ def _quickened(content: Mapping[str, Any], changes: Mapping[str, Any], path: str
     unknown = [key for key in changes if key not in Recipe.model_fields or key in ("name", "quick")]
     if unknown:
         raise InputError(f"{path}: unknown key quick.{unknown[0]}")
-    quickened = {**content, **{key: value for key, value in changes.items() if key != "methods"}}
     further = changes.get("methods") or {}
     if not isinstance(further, Mapping):
         raise InputError(f"{path}: quick.methods maps labels to settings")
-    if further:
-        rows = []
-        for entry in content.get("methods", ()):
-            label = label_of(MethodEntry.model_validate(entry))
-            rows.append({**entry, "settings": merged(entry.get("settings") or {}, further.get(label) or {})})
-        missing = set(further) - {label_of(MethodEntry.model_validate(row)) for row in rows}
-        if missing:
-            raise InputError(f"{path}: quick.methods: there is no row {sorted(missing)[0]!r}")
-        quickened["methods"] = rows
-    return quickened
+    entries = content.get("methods", ())
+    labels = [label_of(MethodEntry.model_validate(entry)) for entry in entries] if further else []
+    missing = set(further) - set(labels)
+    if missing:
+        raise InputError(f"{path}: quick.methods: there is no row {sorted(missing)[0]!r}")
+    rows = [
+        {**entry, "settings": merged(entry.get("settings") or {}, further.get(label) or {})}
+        for label, entry in zip(labels, entries, strict=False)
+    ]
+    quick = {key: value for key, value in changes.items() if key != "methods"}
+    return {**content, **quick, **({"methods": rows} if further else {})}
 
 
 def label_of(entry: MethodEntry) -> str:
-    """What a row is called."""
+    """Name of a row."""
     if entry.label is not None:
         return entry.label
     preset = entry.preset or ("default" if entry.method == OURS else None)
@@ -267,7 +283,7 @@ def label_of(entry: MethodEntry) -> str:
 
 
 def is_trained(method: str) -> bool:
-    """Whether a method trains the model: then its settings are searched, and each seed makes another product.
+    """Whether a method trains the model. Its settings are then searched, and each seed makes another product.
 
     Raises:
         InputError: There is no such method.
@@ -276,7 +292,7 @@ def is_trained(method: str) -> bool:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`below` with the values of `above` in it, mappings within mappings too."""
+    """`below` updated by `above`, nested mappings too."""
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)

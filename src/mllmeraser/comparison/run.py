@@ -1,4 +1,4 @@
-"""Running a comparison: cell after cell, each kept as soon as it is done."""
+"""Running a comparison cell by cell; each cell is kept as soon as it is done."""
 
 from __future__ import annotations
 
@@ -9,44 +9,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from mllmeraser.benchmarks.benchmark import Benchmark
-from mllmeraser.benchmarks.registry import load_benchmark
+from mllmeraser.benchmarks import Benchmark, load_benchmark
 from mllmeraser.comparison.cells import Cell, State, Task, read_cell, write_cell
-from mllmeraser.comparison.gate import Verdict, refused, verdicts
-from mllmeraser.comparison.making import forget_product
-from mllmeraser.comparison.page import write_exhibits
-from mllmeraser.comparison.plan import Setting, Stage
+from mllmeraser.comparison.html_report import write_exhibits
+from mllmeraser.comparison.memorisation_check import refused, verdicts
+from mllmeraser.comparison.method_rows import Row, rows_of
+from mllmeraser.comparison.products import forget_product
 from mllmeraser.comparison.recipe import Recipe, read_recipe
-from mllmeraser.comparison.results import RESULTS, check_folder, write_results
-from mllmeraser.comparison.rows import Row, rows_of
-from mllmeraser.evaluation.protocols import default_protocol, get_protocol
+from mllmeraser.comparison.results import RESULTS, Run, check_folder, write_results
+from mllmeraser.comparison.stage import Setting, Stage
+from mllmeraser.evaluation import default_protocol, get_protocol
 from mllmeraser.evaluation.provenance import provenance
-from mllmeraser.models.loading import load_model, resolve
-from mllmeraser.samples.errors import MLLMEraserError
+from mllmeraser.models import load_model
+from mllmeraser.models.loading import resolve
+from mllmeraser.samples import MLLMEraserError
 from mllmeraser.samples.progress import Progress
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a comparison came to.
+class Outcome(Run):
+    """A comparison after its run; `ran` is the number of cells that this run made in the folder `out`."""
 
-    Attributes:
-        out: Its folder.
-        cells: All cells of the recipe in order.
-        ran: How many of them were run now; the others were there already.
-        verdicts: Of the memorisation gate.
-        refused: Model and split -> why its scores were left out of the results; empty if they were forced.
-    """
-
-    out: Path
-    cells: tuple[Cell, ...]
-    ran: int
-    verdicts: tuple[Verdict, ...]
-    refused: dict[tuple[str, str], str]
+    out: Path = Path()
+    ran: int = 0
 
     @property
     def failed(self) -> list[Cell]:
-        """Cells that should have worked and did not."""
+        """Cells with an error."""
         return [cell for cell in self.cells if cell.status == "failed"]
 
     def summary(self) -> dict[str, Any]:
@@ -69,9 +58,9 @@ def prepare(recipe: Recipe, out: Path, rows: Sequence[Row] | None = None) -> Set
     """Check everything that can be checked before a model is loaded.
 
     Args:
-        recipe: What is to be run.
+        recipe: The recipe.
         out: Its folder.
-        rows: These alone; None: those of the recipe, and those that are always there.
+        rows: These alone; None: those of the recipe and the mandatory ones.
 
     Raises:
         InputError: Something in the recipe does not exist, or `out` holds something else.
@@ -93,7 +82,7 @@ def _check_sets(recipe: Recipe, benchmark: Benchmark) -> None:
         benchmark.forget_ids(split, fold)
         for name in recipe.sets or ():
             if not benchmark.has(name):
-                benchmark.samples(name, split, fold)  # says what is missing
+                benchmark.samples(name, split, fold)  # raises the error that names it
 
 
 def run_recipe(
@@ -109,11 +98,11 @@ def run_recipe(
 
     Args:
         path: The recipe.
-        out: Its folder; what an earlier run finished there is not run again.
+        out: Its folder; finished cells of an earlier run are not run again.
         quick: Make the changes that the recipe states for a quick run.
         changes: `KEY=VALUE` in place of keys of the recipe.
-        force: Give scores also where the memorisation gate is not passed.
-        progress: Told how far the work is: `cells`, and `make` and `answers` within a cell.
+        force: Give scores even if the memorisation check is not passed.
+        progress: Receives the stage `cells`, and `make` and `answers` within a cell.
 
     Raises:
         InputError: The recipe or the folder cannot be used.
@@ -121,21 +110,20 @@ def run_recipe(
     recipe = read_recipe(path, quick=quick, changes=changes)
     setting = prepare(recipe, out)
     cells, ran = run_cells(setting, progress)
-    found = verdicts(cells)
-    left_out = {} if force else refused(found)
-    outcome = Outcome(out, tuple(cells), ran, tuple(found), left_out)
+    checked = tuple(verdicts(cells))
+    left_out = {} if force else refused(checked)
+    outcome = Outcome(recipe.model_dump(mode="json"), tuple(cells), checked, left_out, out, ran)
     more = [*["--quick"] * quick, *["--force"] * force, *(word for change in changes for word in ("--set", change))]
     command = shlex.join(["mllmeraser", "compare", str(path), "--out", str(out), *more])
-    block = provenance(command, recipe.seeds)
-    run = write_results(out, recipe.model_dump(mode="json"), outcome.cells, outcome.verdicts, outcome.refused, block)
-    write_exhibits(run, out)
+    write_results(outcome, out, provenance(command, recipe.seeds))
+    write_exhibits(outcome, out)
     return outcome
 
 
 def run_cells(setting: Setting, progress: Progress | None = None) -> tuple[list[Cell], int]:
-    """Run what is not there yet; returns all cells in order, and how many were run."""
+    """Run the missing cells; returns all cells in order, and the number of those that were run."""
     recipe, cells, ran = setting.recipe, [], 0
-    total = _count(recipe, setting.rows)
+    total = cell_count(recipe, setting.rows)
     for entry in recipe.models:
         model = load_model(entry.name, revision=entry.revision, dtype=entry.dtype)
         fingerprint = model.fingerprint()
@@ -160,16 +148,17 @@ def run_cells(setting: Setting, progress: Progress | None = None) -> tuple[list[
 
 
 def run_cell(stage: Stage, task: Task, done: dict[str, Cell], progress: Progress | None = None) -> Cell:
-    """Run one cell; a fault becomes a cell that says so."""
+    """Run one cell; an error becomes a failed cell."""
     try:
         return stage.run(task, done, progress)
-    except Exception as error:  # whatever a method may raise: the other cells go on
-        said = " ".join(str(error).split())
-        reason = said if said and isinstance(error, MLLMEraserError) else f"{type(error).__name__}: {said}"
+    except Exception as error:  # any error of a method: the other cells continue
+        text = " ".join(str(error).split())
+        reason = text if text and isinstance(error, MLLMEraserError) else f"{type(error).__name__}: {text}"
         trace = None if isinstance(error, MLLMEraserError) else traceback.format_exc()
         return Cell(**stage.blank(task), status="failed", reason=reason, trace=trace)
 
 
-def _count(recipe: Recipe, rows: Sequence[Row]) -> int:
+def cell_count(recipe: Recipe, rows: Sequence[Row]) -> int:
+    """Number of cells of a recipe."""
     seeds = sum(len(recipe.seeds) if row.seeded else 1 for row in rows)
     return len(recipe.models) * len(recipe.pairs()) * seeds

@@ -1,7 +1,7 @@
-"""Searching the settings of methods that are trained: on validation people, with the same budget for every method.
+"""Searching the settings of trained methods: on validation people, with the same budget for every method.
 
-Every candidate is a cell of a comparison (see `run`): kept as soon as it is done, not run again. What comes out is one
-file with the figures of all candidates, the choices, and the settings that a recipe takes by `settings_from`.
+Every candidate is a cell of a comparison (see `run`), kept as soon as it is done. The result is one file with the
+figures of all candidates, the choices, and the settings that a recipe reads by `settings_from`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 from mllmeraser.comparison.cells import Cell, cell_file
 from mllmeraser.comparison.choice import Figures, Judged, Rule, choose, figures_of
-from mllmeraser.comparison.rows import VANILLA, Row
+from mllmeraser.comparison.method_rows import Row
+from mllmeraser.comparison.recipe import SETTINGS, VANILLA
 from mllmeraser.comparison.run import prepare, run_cells
-from mllmeraser.comparison.searched import SETTINGS
 from mllmeraser.comparison.space import Candidate, SearchSpace, candidates_of, read_space
 from mllmeraser.evaluation.provenance import BLOCK, provenance
 from mllmeraser.samples.errors import MLLMEraserError
@@ -28,17 +28,17 @@ FORMAT = 1
 
 
 class CrashedError(MLLMEraserError):
-    """A candidate crashed: without it the budgets would not be equal, so there is no choice."""
+    """A candidate crashed. Without it the budgets would not be equal, so there is no choice."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was found for one method.
+    """The choice for one method.
 
     Attributes:
         tried: Its candidates in order, the chosen one marked.
-        best: Place of that one; None if none could be made.
-        rule: By which part of the criterion it was taken.
+        best: Place of the chosen one; None if none could be made.
+        rule: The part of the criterion that decided.
     """
 
     tried: list[Judged]
@@ -48,15 +48,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search came to.
-
-    Attributes:
-        out: The file.
-        ran: How many cells were run now.
-        cells: How many there are.
-        vanilla: Figures of the bare model.
-        choices: By method and variant.
-    """
+    """The result of a search in the file `out`: `ran` of its `cells` were made by this run."""
 
     out: Path
     ran: int
@@ -87,18 +79,18 @@ class Search:
 def run_search(
     path: str | Path, out: Path, *, work: Path, force: bool = False, progress: Progress | None = None
 ) -> Search:
-    """Run what is not there yet of a search space, choose, and write the result.
+    """Run the missing cells of a search space, choose, and write the result.
 
     Args:
         path: The search space.
         out: File of the result.
-        work: Folder in which cells are kept; searches may share one.
-        force: Replace what stands at `out`.
-        progress: Told how far the work is: `cells`, and `make` and `answers` within a cell.
+        work: Folder of the cells; several searches may share one.
+        force: Replace an existing `out`.
+        progress: Receives the stage `cells`, and `make` and `answers` within a cell.
 
     Raises:
         InputError: The search space, `out` or `work` cannot be used.
-        CrashedError: A fault of the program, in a candidate or in the bare model; all other cells are kept.
+        CrashedError: A candidate or the bare model crashed; all other cells are kept.
     """
     space = read_space(path)
     candidates = candidates_of(space)
@@ -115,7 +107,7 @@ def run_search(
 
 
 def _check_crashes(cells: Sequence[Cell], work: Path) -> None:
-    """A training that diverges is a finding about its settings; what left a trace is a fault, and says nothing."""
+    """Refuse cells that left a trace. A training that diverges leaves none: it is a result of its settings."""
     crashed = [cell for cell in cells if cell.status == "failed" and (cell.trace or cell.method == VANILLA)]
     if crashed:
         first = crashed[0]
@@ -131,20 +123,20 @@ def _choices(
     rows: dict[str, list[Cell]] = {}
     for cell in cells:
         rows.setdefault(cell.label, []).append(cell)
-    found = {}
+    choices = {}
     for tried in space.methods:
-        mine = [_judged(one, rows[one.row.label], space) for one in candidates if one.title == tried.title]
-        found[tried.title] = Choice(mine, *choose(mine, vanilla, space.criterion))
-    return found
+        own = [_judged(one, rows[one.row.label], space) for one in candidates if one.title == tried.title]
+        choices[tried.title] = Choice(own, *choose(own, vanilla, space.criterion))
+    return choices
 
 
 def _judged(candidate: Candidate, cells: Sequence[Cell], space: SearchSpace) -> Judged:
     judged = Judged(name=candidate.name, settings=dict(candidate.settings), cells=[cell.digest for cell in cells])
-    fallen = next((cell for cell in cells if cell.status != "done"), None)
-    if fallen is None:
+    failed = next((cell for cell in cells if cell.status != "done"), None)
+    if failed is None:
         judged.figures = figures_of(cells, space.criterion)
     else:
-        judged.reason = f"seed {fallen.seed}: {fallen.reason}"
+        judged.reason = f"seed {failed.seed}: {failed.reason}"
     return judged
 
 

@@ -1,4 +1,4 @@
-"""The search space of methods that are trained: a YAML file, the same number of candidates for every method."""
+"""The search space of trained methods: a YAML file with the same number of candidates for every method."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from mllmeraser.comparison.method_rows import Row, row_of
 from mllmeraser.comparison.recipe import (
     Count,
     MethodEntry,
@@ -18,12 +19,11 @@ from mllmeraser.comparison.recipe import (
     Numbers,
     Recipe,
     Strict,
-    fitted,
     is_trained,
     merged,
     read_mapping,
+    validated,
 )
-from mllmeraser.comparison.rows import Row, row_of
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.sample import Task
 
@@ -31,17 +31,16 @@ Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Criterion(Strict):
-    """Which candidate is taken; the same rule for every method.
+    """The rule that chooses a candidate, the same for every method.
 
-    Of the candidates whose utility is at most `within` points below vanilla's, the one with the lowest recalled share;
-    where there is none of those, the one with the highest utility minus recalled share. The first in the list of
-    equals.
+    Among candidates with a utility at most `within` points below vanilla's, the lowest recalled share is chosen.
+    Without such a candidate, the highest utility minus recalled share is chosen. Among equals, the first is chosen.
 
     Attributes:
         within: Points (per cent) of utility that may be lost.
-        forget: Set on which the recalled share is measured, both modalities together.
+        forget: Set of the recalled share, both modalities together.
         tasks: Of that set.
-        utility: Sets whose accuracies (all tasks and modalities together) make the utility, each counting alike.
+        utility: Sets of the utility: the mean of their accuracies, all tasks and modalities together.
     """
 
     within: float = Field(default=5, ge=0)
@@ -51,7 +50,7 @@ class Criterion(Strict):
 
     @property
     def sets(self) -> tuple[str, ...]:
-        """Everything that is asked."""
+        """All sets of the criterion."""
         return tuple(dict.fromkeys((self.forget, *self.utility)))
 
 
@@ -61,8 +60,8 @@ class Tried(Strict):
     Attributes:
         method: Of the registry.
         variant: Of a method that has variants.
-        settings: What all candidates share.
-        grid: Setting -> values; every combination is a candidate, the last setting changing fastest.
+        settings: Shared by all candidates.
+        grid: Setting -> values; every combination is a candidate, and the last setting changes fastest.
         candidates: Settings of each candidate.
     """
 
@@ -86,7 +85,7 @@ class Tried(Strict):
         return self._entry().title
 
     def varied(self) -> list[dict[str, Any]]:
-        """What the candidates differ in, in order."""
+        """The settings that differ between candidates, in order."""
         if self.grid is None:
             return list(self.candidates or ())
         return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
@@ -100,24 +99,15 @@ class Tried(Strict):
 
 
 class SearchSpace(Strict):
-    """What is tried, on whom, and what counts.
+    """The candidates, the people they are tried on, and the criterion. Other keys are as in a recipe.
 
     Attributes:
-        name: Of the search.
-        model: The model; a bare name stands for an entry with that name.
-        benchmark: As in a recipe.
-        training: As in a recipe.
-        protocol: As in a recipe.
-        split: How many people are forgotten.
-        fold: Which: the validation fold. Never 0, on which tables with one fold are made.
-        test_folds: Folds that tables are made on.
-        seeds: Each candidate is made with each; its figures are means.
-        sets: Set of the criterion -> at most so many samples of each task and modality (None, or not stated: all).
-        limit: At most so many in sets that state nothing themselves.
-        batch_size: Prompts in a batch when answers are scored.
-        budget: Candidates of every method.
-        criterion: Which of them is taken.
-        methods: What is tried.
+        fold: The validation fold. Never 0, which tables with one fold use.
+        test_folds: Folds that tables use.
+        seeds: Each candidate is made with each seed; its figures are means.
+        sets: Set of the criterion -> largest number of samples of each task and modality (None, or not stated: all).
+        limit: The same for sets without an own number.
+        budget: Number of candidates of every method.
     """
 
     name: str = Field(min_length=1)
@@ -135,11 +125,6 @@ class SearchSpace(Strict):
     budget: Count
     criterion: Criterion = Criterion()
     methods: tuple[Tried, ...] = Field(min_length=1)
-
-    @field_validator("model", mode="before")
-    @classmethod
-    def _bare_name(cls, entry: Any) -> Any:
-        return {"name": entry} if isinstance(entry, str) else entry
 
     @model_validator(mode="after")
     def _fair(self) -> SearchSpace:
@@ -160,17 +145,13 @@ class SearchSpace(Strict):
         return self
 
     def recipe(self) -> Recipe:
-        """The comparison that asks every candidate; nothing of what it makes stays."""
+        """The comparison of all candidates; it keeps no product."""
+        same = {name: getattr(self, name) for name in ("name", "benchmark", "training", "protocol", "seeds", "limit")}
         return Recipe(
-            name=self.name,
+            **same,
             models=(self.model,),
-            benchmark=self.benchmark,
-            training=self.training,
-            protocol=self.protocol,
             splits={self.split: (self.fold,)},
-            seeds=self.seeds,
             sets={name: self.sets.get(name) for name in self.criterion.sets},
-            limit=self.limit,
             methods=tuple(tried.entry(varied) for tried in self.methods for varied in tried.varied()),
             batch_size=self.batch_size,
             keep_products=False,
@@ -184,9 +165,9 @@ class Candidate:
 
     Attributes:
         title: Method and variant.
-        name: What it differs in, in words.
-        settings: As a recipe would state them.
-        row: As it is run.
+        name: The settings it differs in, in words.
+        settings: In the form of a recipe.
+        row: The row of the comparison.
     """
 
     title: str
@@ -203,7 +184,7 @@ def read_space(path: str | Path) -> SearchSpace:
             candidates, or the fold is a test fold.
     """
     parts: dict[str, type[BaseModel]] = {"model": ModelEntry, "methods": Tried, "criterion": Criterion}
-    return fitted(SearchSpace, read_mapping(Path(path)), path, parts)
+    return validated(SearchSpace, read_mapping(Path(path)), path, parts)
 
 
 def candidates_of(space: SearchSpace) -> list[Candidate]:
@@ -212,23 +193,21 @@ def candidates_of(space: SearchSpace) -> list[Candidate]:
     Raises:
         InputError: A method, variant or setting does not exist, or a method has one candidate twice.
     """
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     for tried in space.methods:
-        mine: list[Candidate] = []
+        own: list[Candidate] = []
         for varied in tried.varied():
             entry = tried.entry(varied)
             row = row_of(entry)
-            same = next((one for one in mine if one.row.settings == row.settings), None)
+            same = next((one for one in own if one.row.settings == row.settings), None)
             if same is not None:
-                raise InputError(
-                    f"{row.label} is the same as {same.name}: a candidate that counts twice is no candidate"
-                )
-            mine.append(Candidate(tried.title, described(varied), entry.settings, row))
-        found += mine
-    return found
+                raise InputError(f"{row.label} is the same as {same.name}: every candidate must differ")
+            own.append(Candidate(tried.title, described(varied), entry.settings, row))
+        candidates += own
+    return candidates
 
 
 def described(varied: Mapping[str, Any]) -> str:
-    """What a candidate differs in, in words."""
+    """The settings that a candidate differs in, in words."""
     parts = (f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in varied.items())
     return ", ".join(parts) or "as shared"

@@ -1,4 +1,4 @@
-"""The exhibits: tables and figures made from the files of a comparison, each with its data beside it."""
+"""The exhibits: tables and figures made from the files of a comparison, each with its data."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mllmeraser.comparison.exhibits.activations import activations
+from mllmeraser.comparison.exhibits.bars import outcomes, time
 from mllmeraser.comparison.exhibits.main_table import main_table
-from mllmeraser.comparison.exhibits.outcomes import outcomes
-from mllmeraser.comparison.exhibits.time import time
 from mllmeraser.comparison.exhibits.trade_off import trade_off
 from mllmeraser.comparison.results import Run
-from mllmeraser.samples.errors import InputError
-
-__all__ = ["EXHIBITS", "activations", "draw", "main_table", "outcomes", "time", "trade_off"]
+from mllmeraser.samples import InputError
 
 EXHIBITS: dict[str, Callable[[Run, Path], list[Path]]] = {
     "main-table": main_table,
@@ -22,7 +19,7 @@ EXHIBITS: dict[str, Callable[[Run, Path], list[Path]]] = {
     "time": time,
     "activations": activations,
 }
-"""By name; each writes its files into a folder and returns them, or nothing where there is nothing to show."""
+"""By name; each writes its files into a folder and returns them."""
 
 
 def draw(name: str, run: Run, folder: Path) -> list[Path]:

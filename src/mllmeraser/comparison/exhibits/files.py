@@ -1,4 +1,4 @@
-"""What all exhibits share: data as CSV, figures as SVG and PDF, colours."""
+"""Shared by all exhibits: data as CSV, figures as SVG and PDF, colours."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import matplotlib
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
-from mllmeraser.comparison.cells import Cell
+from mllmeraser.comparison.recipe import OURS
 from mllmeraser.comparison.results import Run
-from mllmeraser.comparison.rows import OURS
-from mllmeraser.samples.files import write_whole
+from mllmeraser.samples.files import whole_file, write_whole
 
 STYLE = {
     "font.family": "sans-serif",
@@ -41,16 +40,11 @@ OUTCOME_COLOURS = {
 }
 OURS_COLOUR, GREY = "#b4552d", "#5d646d"
 MORE_COLOURS = ("#2f3b52", "#6fb7d6", "#c9a4d6", "#7a5b12", "#d98ba0", "#4d7f2a", "#a9b0b8", "#0f4f73")
-"""For comparisons of more rows than the palette has colours."""
-
-
-def cells_of(run: Run, model: str, split: str, label: str) -> list[Cell]:
-    """Cells of one row on one model and split whose scores mean something."""
-    return [cell for cell in run.scored if (cell.model, cell.split, cell.label) == (model, split, label)]
+"""For comparisons with more rows than the palette has colours."""
 
 
 def row_colours(run: Run) -> dict[str, str]:
-    """A colour for each row: one for all presets of ours, so that it stands out."""
+    """A colour for each row; all presets of ours have one colour, which no other row has."""
     methods = {cell.label: cell.method for cell in run.cells}
     others = [label for label, method in methods.items() if method != OURS]
     free = [colour for colour in (*PALETTE, *MORE_COLOURS) if colour != OURS_COLOUR]
@@ -59,27 +53,24 @@ def row_colours(run: Run) -> dict[str, str]:
 
 
 def panel_title(model: str, split: str) -> str:
-    """What a panel is about."""
+    """Title of a panel."""
     return f"{Path(model).name if '/' in model else model}, {split}"
 
 
-def write_data(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Rows as CSV; all have the keys of the first."""
+def write_data(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Path:
+    """Rows as CSV; without rows, one empty row."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
+    for row in rows or [dict.fromkeys(columns)]:
+        writer.writerow({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()})
     write_whole(path, text.getvalue(), force=True)
     return path
 
 
-def _plain(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
 @contextmanager
 def figure(path: Path, size: tuple[float, float]) -> Iterator[tuple[Figure, list[Path]]]:
-    """A figure in the style of all exhibits; at the end it is written as `path`.svg and `path`.pdf."""
+    """A figure in the style of all exhibits, written at the end as `path`.svg and `path`.pdf."""
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=size, layout="constrained")
@@ -87,13 +78,12 @@ def figure(path: Path, size: tuple[float, float]) -> Iterator[tuple[Figure, list
         FigureCanvasPdf(drawn)
         for suffix, metadata in ((".svg", {"Date": None}), (".pdf", {"CreationDate": None})):
             target = path.with_name(path.name + suffix)
-            beside = target.with_name("." + target.name)
-            drawn.savefig(beside, format=suffix[1:], metadata=metadata)
-            beside.replace(target)
+            with whole_file(target, force=True) as beside:
+                drawn.savefig(beside, format=suffix[1:], metadata=metadata)
             written.append(target)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, numbers to the right."""
+    """A Markdown table; all columns but the first are right-aligned."""
     lines = ["| " + " | ".join(header) + " |", "|" + "|".join(["---", *["---:"] * (len(header) - 1)]) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

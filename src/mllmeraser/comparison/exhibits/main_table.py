@@ -7,39 +7,41 @@ from pathlib import Path
 from typing import Any
 
 from mllmeraser.comparison.cells import Cell
-from mllmeraser.comparison.exhibits.files import cells_of, markdown_table, write_data
+from mllmeraser.comparison.exhibits.files import markdown_table, write_data
 from mllmeraser.comparison.pooling import Key, Metric, Pooled, Value, difference, pooled, values_of
+from mllmeraser.comparison.recipe import MANDATORY, OURS, VANILLA
 from mllmeraser.comparison.results import Run
-from mllmeraser.comparison.rows import VANILLA
-from mllmeraser.evaluation.protocols import get_protocol
-from mllmeraser.evaluation.records import Item
+from mllmeraser.evaluation import Item, get_protocol
 from mllmeraser.samples.files import write_whole
 
 SETS = ("forget", "test", "retain", "retain_heldout", "celebrity", "general", "perception", "holdout")
 TASKS = ("classification", "generation", "cloze")
 MODALITIES = ("all", "image", "text")
+ABOUT = ("model", "split", "label", "method", "set", "task", "modality", "metric")
+COLUMNS = (*ABOUT, "folds", "seeds", "n", "people", "mean", "ci_low", "ci_high", "minus_vanilla", "minus_vanilla_low",
+           "minus_vanilla_high")  # fmt: skip
 
 
 def main_table(run: Run, folder: Path) -> list[Path]:
     """`main-table.csv` with everything, `main-table.md` for reading."""
     rows = [row for model, split in run.places for row in _data(run, model, split)]
     if not rows:
-        rows = [_empty()]
-    data = write_data(folder / "main-table.csv", rows)
+        rows = [_row(("",) * len(ABOUT), [], Pooled(0, 0, 0.0, 0.0, 1.0), None)]
+    data = write_data(folder / "main-table.csv", rows, COLUMNS)
     page = folder / "main-table.md"
     write_whole(page, markdown(run), force=True)
     return [data, page]
 
 
 def kinds(cells: Sequence[Cell]) -> list[tuple[str, str]]:
-    """Sets and tasks that were scored, in the order of the table."""
-    found = {(record.set, record.task) for cell in cells for record in cell.records}
-    names = [*SETS, *sorted({name for name, _ in found} - set(SETS))]
-    return [(name, task) for name in names for task in TASKS if (name, task) in found]
+    """The scored sets and tasks, in the order of the table."""
+    scored = {(record.set, record.task) for cell in cells for record in cell.records}
+    names = [*SETS, *sorted({name for name, _ in scored} - set(SETS))]
+    return [(name, task) for name in names for task in TASKS if (name, task) in scored]
 
 
 def metric_of(protocol: str, task: str) -> Metric:
-    """What a cell of the table shows: ROUGE-L where the protocol counts generation by it, else the share recalled."""
+    """The metric of a column: ROUGE-L if the protocol scores generation by it, else the share recalled."""
     return "rouge_l" if get_protocol(protocol).official and task == "generation" else "accuracy"
 
 
@@ -54,45 +56,33 @@ def chosen(cells: Sequence[Cell], name: str, task: str, modality: str, metric: M
 
 def _data(run: Run, model: str, split: str) -> list[dict[str, Any]]:
     rows = []
-    bare = cells_of(run, model, split, VANILLA)
+    bare = run.scored_cells(model, split, VANILLA)
     for label in run.labels:
-        cells = cells_of(run, model, split, label)
-        for name, task in kinds(cells):
-            metrics: list[Metric] = ["accuracy"] if task == "classification" else ["accuracy", "rouge_l"]
-            for metric in metrics:
-                for modality in MODALITIES:
-                    mine = chosen(cells, name, task, modality, metric)
-                    found = pooled(mine, metric)
-                    if found is not None:
-                        against = difference(mine, chosen(bare, name, task, modality, metric))
-                        about = {"model": model, "split": split, "label": label, "method": cells[0].method}
-                        about |= {"set": name, "task": task, "modality": modality, "metric": metric}
-                        rows.append({**about, **_numbers(cells, found, against)})
+        cells = run.scored_cells(model, split, label)
+        keys: list[tuple[str, str, Metric, str]] = [
+            (name, task, metric, modality)
+            for name, task in kinds(cells)
+            for metric in (("accuracy",) if task == "classification" else ("accuracy", "rouge_l"))
+            for modality in MODALITIES
+        ]
+        for name, task, metric, modality in keys:
+            own = chosen(cells, name, task, modality, metric)
+            mean = pooled(own, metric)
+            if mean is not None:
+                against = difference(own, chosen(bare, name, task, modality, metric))
+                about = (model, split, label, cells[0].method, name, task, modality, metric)
+                rows.append(_row(about, cells, mean, against))
     return rows
 
 
-def _numbers(cells: Sequence[Cell], found: Pooled, against: Pooled | None) -> dict[str, Any]:
-    return {
-        "folds": len({cell.fold for cell in cells}),
-        "seeds": len({cell.seed for cell in cells}),
-        "n": found.n,
-        "people": found.people,
-        "mean": found.mean,
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "minus_vanilla": None if against is None else against.mean,
-        "minus_vanilla_low": None if against is None else against.low,
-        "minus_vanilla_high": None if against is None else against.high,
-    }
-
-
-def _empty() -> dict[str, Any]:
-    about = dict.fromkeys(("model", "split", "label", "method", "set", "task", "modality", "metric"), "")
-    return {**about, **_numbers([], Pooled(0, 0, 0.0, 0.0, 1.0), None)}
+def _row(about: Sequence[str], cells: Sequence[Cell], mean: Pooled, against: Pooled | None) -> dict[str, Any]:
+    counts = (len({cell.fold for cell in cells}), len({cell.seed for cell in cells}), mean.n, mean.people)
+    change = (None, None, None) if against is None else (against.mean, against.low, against.high)
+    return dict(zip(COLUMNS, (*about, *counts, mean.mean, mean.low, mean.high, *change), strict=True))
 
 
 def markdown(run: Run) -> str:
-    """The table for reading: per cent with 95 % intervals, and what is missing with its reason."""
+    """The table for reading: per cent with 95 % intervals, and the missing parts with their reasons."""
     parts = [f"# {run.recipe.get('name', 'Comparison')}"]
     for model, split in run.places:
         parts += ["", f"## {model}, {split}", "", *section(run, model, split)]
@@ -102,47 +92,43 @@ def markdown(run: Run) -> str:
 def section(run: Run, model: str, split: str) -> list[str]:
     """One model and split: the table, then notes."""
     header, rows = lines(run, model, split)
-    said = [f"- {line}" for line in notes(run, model, split)]
-    return [markdown_table(header, rows), "", *said] if rows else said
+    listed = [f"- {line}" for line in notes(run, model, split)]
+    return [markdown_table(header, rows), "", *listed] if rows else listed
 
 
 def lines(run: Run, model: str, split: str) -> tuple[list[str], list[list[str]]]:
-    """Header and lines of one model and split; no lines where its scores are refused."""
+    """Header and lines of one model and split; no lines if its scores are refused."""
     here = [cell for cell in run.cells if (cell.model, cell.split) == (model, split)]
     columns = kinds([cell for cell in here if cell.status == "done"])
-    if (model, split) in (run.refused or {}) or not columns:
+    if (model, split) in run.refused or not columns:
         return [], []
-    header = ["method", *(f"{name}, {_title(here, task)}" for name, task in columns)]
+    metrics = [metric_of(here[0].protocol, task) for _, task in columns]
+    titles = [f"{task} (ROUGE-L)" if m == "rouge_l" else task for m, (_, task) in zip(metrics, columns, strict=True)]
+    header = ["method", *(f"{name}, {title}" for (name, _), title in zip(columns, titles, strict=True))]
     rows = []
     for label in run.labels:
-        cells = cells_of(run, model, split, label)
-        metrics = [metric_of(here[0].protocol, task) for _, task in columns]
-        found = [
-            pooled(chosen(cells, *column, "all", metric), metric)
-            for column, metric in zip(columns, metrics, strict=True)
-        ]
-        rows.append([label, *map(_shown, found)])
+        cells = run.scored_cells(model, split, label)
+        means = [pooled(chosen(cells, *c, "all", m), m) for c, m in zip(columns, metrics, strict=True)]
+        rows.append([label, *map(_shown, means)])
     return header, rows
 
 
 def notes(run: Run, model: str, split: str) -> list[str]:
-    """What a reader has to know beside the numbers of one model and split."""
+    """Notes below the numbers of one model and split."""
     here = [cell for cell in run.cells if (cell.model, cell.split) == (model, split)]
-    reason = (run.refused or {}).get((model, split))
+    reason = run.refused.get((model, split))
     if reason is not None:
-        said = [f"Scores are refused, there is too little to forget: {reason}."]
+        texts = [f"Scores are refused, there is too little to forget: {reason}."]
     else:
-        said = ["Per cent with 95 % intervals over people, pooled over pictures and text, folds and seeds."]
-    said += [f"{c.title}: {c.status}, {(c.reason or '').rstrip('.')}." for c in here if c.status != "done"]
-    told = [v for v in run.verdicts if (v.model, v.split) == (model, split) and reason is None]
-    return [*said, *(f"Memorisation, fold {v.fold}: {v.reason.rstrip('.')}." for v in told)]
+        texts = ["Per cent with 95 % intervals over people, pooled over pictures and text, folds and seeds."]
+    if not run.recipe.get("settings_from") and any(cell.method not in (OURS, *MANDATORY) for cell in here):
+        texts.append("The settings of the trained rows were not searched: the recipe names no settings_from.")
+    texts += [f"{c.title}: {c.status}, {(c.reason or '').rstrip('.')}." for c in here if c.status != "done"]
+    checked = [v for v in run.verdicts if (v.model, v.split) == (model, split) and reason is None]
+    return [*texts, *(f"Memorisation, fold {v.fold}: {v.reason.rstrip('.')}." for v in checked)]
 
 
-def _title(cells: Sequence[Cell], task: str) -> str:
-    return f"{task} (ROUGE-L)" if metric_of(cells[0].protocol, task) == "rouge_l" else task
-
-
-def _shown(found: Pooled | None) -> str:
-    if found is None:
+def _shown(mean: Pooled | None) -> str:
+    if mean is None:
         return "–"
-    return f"{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return f"{100 * mean.mean:.1f} [{100 * mean.low:.1f}, {100 * mean.high:.1f}]"

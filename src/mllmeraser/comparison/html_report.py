@@ -1,4 +1,4 @@
-"""The report of a comparison: one self-contained page, in the style of the demo's."""
+"""The report of a comparison: one self-contained HTML page, in the style of the demo's."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from mllmeraser.version import __version__
 FIGURES = {
     "trade-off": (
         "Forgetting against utility",
-        "Up: the forgotten are not recalled. Right: everything else is. The line joins what nothing else beats.",
+        "Up: the forgotten are not recalled. Right: everything else is. No row beats the rows on the line.",
     ),
     "outcomes": (
         "How answers about the forgotten ended",
-        "A model that fell apart recalls nothing either: that shows as gibberish.",
+        "A collapsed model recalls nothing either. Its answers are gibberish.",
     ),
-    "time": ("Time", "Making a product, and answering while it is on; whiskers from the least to the most."),
+    "time": ("Time", "Making a product, and answering while it is attached. Whiskers go from the least to the most."),
     "activations": (
         "States before and after steering",
-        "At the first layer that is shifted, told from the mean of each kind of question, in the plane of most spread.",
+        "At the first shifted layer, relative to the mean of each kind of question, in the plane of largest variance.",
     ),
 }
 
@@ -42,7 +42,7 @@ def write_exhibits(run: Run, out: Path) -> list[Path]:
 
 
 def render(run: Run, exhibits: Path) -> str:
-    """The page, with the figures that stand in `exhibits` inside it."""
+    """The page, with the figures in `exhibits` inside it."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = (files("mllmeraser.comparison") / "templates" / "comparison.html.jinja").read_text(encoding="utf-8")
     style = (files("mllmeraser.report") / "templates" / "style.css").read_text(encoding="utf-8")
