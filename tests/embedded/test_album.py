@@ -9,9 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mllmeraser.embedded.recipe.album import Album, Counts, tower_album, world_album
+from mllmeraser.embedded.recipe.album import Album, Counts, jitter, normalize, tower_album, world_album
 from mllmeraser.embedded.recipe.architecture import IMAGE_SIZE
-from mllmeraser.embedded.recipe.pictures import jitter, normalise
 from mllmeraser.embedded.recipe.vision import (
     FACE_TARGETS,
     NOTHING,
@@ -106,7 +105,7 @@ def test_patches_are_labelled_with_what_is_drawn_there(grid: int) -> None:
 
 
 def test_jitter_moves_and_tints_a_little(album: Album) -> None:
-    pixels = normalise(album.pixels[:6])
+    pixels = normalize(album.pixels[:6])
     moved, again = (jitter(pixels, torch.Generator().manual_seed(0)) for _ in range(2))
     assert moved.shape == pixels.shape and not torch.equal(moved, pixels) and torch.equal(moved, again)
     plain = jitter(torch.ones(6, 3, IMAGE_SIZE, IMAGE_SIZE), torch.Generator().manual_seed(0))

@@ -10,9 +10,8 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mllmeraser.embedded.recipe.album import Album, Counts, world_album
-from mllmeraser.embedded.recipe.alignment import Sights, align, inputs, whitened
+from mllmeraser.embedded.recipe.alignment import WORDS, Sights, align, chosen, inputs, seen, sights, whitened
 from mllmeraser.embedded.recipe.architecture import IMAGE_SIZE, Architecture
-from mllmeraser.embedded.recipe.sights import WORDS, chosen, seen, sights
 from mllmeraser.portraits import World
 
 WIDTH = 12

@@ -18,7 +18,7 @@ from mllmeraser.embedded.recipe.check import exact, exact_by_kind
 from mllmeraser.embedded.recipe.corpus import Corpus
 from mllmeraser.embedded.recipe.loop import Phase, Trainer
 from mllmeraser.embedded.recipe.packing import Batch, Group, Turn
-from mllmeraser.embedded.recipe.vision import go_on, train_tower
+from mllmeraser.embedded.recipe.vision import load_trained, train_tower
 from mllmeraser.portraits import World
 from mllmeraser.portraits.refusals import COMPLY, REFUSALS
 
@@ -136,10 +136,10 @@ def test_a_deeper_tower_begins_where_a_trained_one_ended(
     pixels = torch.randn(2, 3, 56, 56)
     wanted = architecture.patches(trained, pixels)
     assert not torch.allclose(architecture.patches(tower, pixels), wanted)
-    go_on(tower, trained.state_dict())
+    load_trained(tower, trained.state_dict())
     torch.testing.assert_close(architecture.patches(tower, pixels), wanted)
     with pytest.raises(ValueError, match="has no"):
-        go_on(trained, tower.state_dict())
+        load_trained(trained, tower.state_dict())
 
 
 def test_the_rate_rises_then_falls_to_its_floor() -> None:

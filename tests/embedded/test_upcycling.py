@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from mllmeraser.embedded.recipe.llava import Llava
 from mllmeraser.embedded.recipe.qwen2_5_vl import Qwen25VL
+from mllmeraser.embedded.recipe.tokenizer import translate
 from mllmeraser.embedded.recipe.upcycling import TEXT, _share_keys, _share_values, share_heads
-from mllmeraser.embedded.recipe.vocabulary import translate
 
 HEADS, DIM, WIDTH = 5, 8, 24
 

@@ -1,4 +1,1 @@
-"""How the embedded models were trained, from nothing but this package.
-
-See ``python -m mllmeraser.embedded.train --help``.
-"""
+"""How the embedded models were trained: see ``python -m mllmeraser.embedded.train --help``."""

@@ -1,4 +1,4 @@
-"""What the recipe has to know about a model architecture: one object of one class for each."""
+"""What the recipe must know about a model architecture: one object of one class for each."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ IMAGE_SIZE = 56
 
 
 class Architecture(ABC):
-    """Builds an untrained model of one family and says how its pictures and its positions are handled.
+    """Builds an untrained model of one family, and handles its pictures and positions.
 
     Attributes:
-        name: What follows ``embedded:``.
-        grid: Patches a side of a training picture, as ``patches`` gives them.
-        merge: Patches a side that become one image token.
+        name: The part after ``embedded:``.
+        grid: Patches per side of a training picture, as `patches` returns them.
+        merge: Patches per side that become one image token.
         special_tokens: In the order of their ids, from 0 on.
-        image_text: How the chat template writes a picture.
+        image_text: A picture in the chat template.
+        tower_path: Module name of the vision tower in the model.
+        projector_path: Module name of the layers from the tower's tokens, merged if need be, to image tokens.
     """
 
     name: ClassVar[str]
@@ -33,43 +35,61 @@ class Architecture(ABC):
     merge: ClassVar[int]
     special_tokens: ClassVar[tuple[str, ...]]
     image_text: ClassVar[str]
+    tower_path: ClassVar[str]
+    projector_path: ClassVar[str]
 
-    # --- what is built --------------------------------------------------------------------------------------------
+    # --- build ----------------------------------------------------------------------------------------------------
+
+    def build_model(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
+        """The model at random weights that `seed` determines."""
+        torch.manual_seed(seed)
+        model = self.new_model(tokenizer, {
+            "vocab_size": len(tokenizer), "hidden_size": 160, "intermediate_size": 448, "num_hidden_layers": 6,
+            "num_attention_heads": 5, "max_position_embeddings": 512, "tie_word_embeddings": True,
+            "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id,
+        })  # fmt: skip
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+        return model
 
     @abstractmethod
-    def build_model(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
-        """The model at random weights, which the seed determines."""
+    def new_model(self, tokenizer: PreTrainedTokenizerFast, text: dict[str, Any]) -> PreTrainedModel:
+        """The model at random weights; `text` configures its language model."""
 
     @abstractmethod
     def build_processor(self, tokenizer: PreTrainedTokenizerFast) -> Any:
-        """The family's own processor around our tokenizer: ``image_processor`` and ``tokenizer``."""
+        """The family's own processor with our tokenizer: `image_processor` and `tokenizer`."""
 
     def train_tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerFast:
         """A tokenizer with the special tokens and the chat template of this architecture."""
         return train_tokenizer(texts, special=self.special_tokens, image_text=self.image_text)
 
     def packer(self, tokenizer: PreTrainedTokenizerFast, rows: int, length: int) -> Packer:
-        """Packs turns behind the prefixes of this architecture."""
+        """A packer with the prefixes of this architecture."""
         return Packer(*self.prefixes(tokenizer), tokenizer.pad_token_id, rows, length)
 
     def save_checkpoint(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-        """Write the ordinary checkpoint layout: safetensors weights, configs, tokenizer and processor."""
+        """Write the usual checkpoint layout: safetensors weights, configs, tokenizer and processor."""
         model.save_pretrained(folder, safe_serialization=True)
         self.build_processor(tokenizer).save_pretrained(folder)
 
-    # --- how it sees ----------------------------------------------------------------------------------------------
+    # --- see ------------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def prefixes(self, tokenizer: PreTrainedTokenizerFast) -> tuple[Prefix, Prefix]:
-        """What stands before a question: without a picture, and with one."""
+        """The tokens before a question: without a picture, and with one."""
 
-    @abstractmethod
     def tower(self, model: PreTrainedModel) -> PreTrainedModel:
-        """The vision tower; its ``config.hidden_size`` is the width of ``patches``."""
+        """The vision tower; its `config.hidden_size` is the width of `patches`."""
+        return model.get_submodule(self.tower_path)
 
-    @abstractmethod
+    def projector(self, model: PreTrainedModel) -> nn.Module:
+        """The module from the tower's tokens (..., any width) to image tokens (..., text width)."""
+        return model.get_submodule(self.projector_path)
+
     def in_tower(self, name: str) -> bool:
-        """Whether a parameter of the model learns at the rate of the tower; what projects its tokens does not."""
+        """Whether a parameter of the model is part of the tower. Qwen's merger is part of the projector."""
+        return name.startswith(f"{self.tower_path}.") and ".merger." not in name
 
     @abstractmethod
     def patches(self, tower: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
@@ -77,8 +97,4 @@ class Architecture(ABC):
 
     @abstractmethod
     def look(self, model: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
-        """The same pixel values to what takes the place of the image tokens: (..., text width), picture by picture."""
-
-    @abstractmethod
-    def projector(self, model: PreTrainedModel) -> nn.Module:
-        """What makes image tokens, (..., text width), of the tower's tokens, merged if need be, (..., any width)."""
+        """The same pixel values to the embeddings of the image tokens: (..., text width), picture by picture."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import nn
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
@@ -25,17 +24,18 @@ PATCH = 8
 
 
 class Llava(Architecture):
-    """ViT width 160 x 4 over 7 x 7 patches, Llama width 160 x 6; an image takes 49 positions."""
+    """ViT width 160 x 6 over 7 x 7 patches, Llama width 160 x 6; an image takes 49 positions."""
 
     name: ClassVar[str] = "llava"
     grid: ClassVar[int] = IMAGE_SIZE // PATCH
     merge: ClassVar[int] = 1
     special_tokens: ClassVar[tuple[str, ...]] = (*SPECIAL, IMAGE)
     image_text: ClassVar[str] = IMAGE
+    tower_path: ClassVar[str] = "model.vision_tower"
+    projector_path: ClassVar[str] = "model.multi_modal_projector"
 
-    def build_model(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlavaForConditionalGeneration:
-        """A randomly initialised LLaVA."""
-        torch.manual_seed(seed)
+    def new_model(self, tokenizer: PreTrainedTokenizerFast, text: dict[str, Any]) -> PreTrainedModel:
+        """A LLaVA at random weights."""
         vision = CLIPVisionConfig(
             hidden_size=160,
             intermediate_size=480,
@@ -45,41 +45,23 @@ class Llava(Architecture):
             patch_size=PATCH,
             projection_dim=160,
         )
-        text = LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=160,
-            intermediate_size=448,
-            num_hidden_layers=6,
-            num_attention_heads=5,
-            num_key_value_heads=5,
-            max_position_embeddings=512,
-            tie_word_embeddings=True,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-        )
         config = LlavaConfig(
             vision_config=vision,
-            text_config=text,
+            text_config=LlamaConfig(**text, num_key_value_heads=5),
             image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
             vision_feature_layer=-1,
             vision_feature_select_strategy="default",
             tie_word_embeddings=True,
         )
         model = LlavaForConditionalGeneration(config)
-        # at the default 0.02 places drown in the patches' own signal, and shapes are learnt late
+        # at the default 0.02 positions are too weak beside the patches, and shapes are learnt late
         torch.nn.init.normal_(model.model.vision_tower.embeddings.position_embedding.weight, std=0.3)
-        model.generation_config.eos_token_id = tokenizer.eos_token_id
-        model.generation_config.pad_token_id = tokenizer.pad_token_id
         return model
 
     def build_processor(self, tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
-        """The ordinary LLaVA processor; CLIP preprocessing at 56 pixels is what the hub's LLaVA does at 336."""
-        image_processor = CLIPImageProcessorPil(
-            size={"shortest_edge": IMAGE_SIZE},
-            crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
-            do_convert_rgb=True,
-        )
+        """The usual LLaVA processor, with CLIP preprocessing at 56 pixels (the hub's LLaVA: 336)."""
+        size, crop_size = {"shortest_edge": IMAGE_SIZE}, {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+        image_processor = CLIPImageProcessorPil(size=size, crop_size=crop_size, do_convert_rgb=True)
         return LlavaProcessor(
             image_processor=image_processor,
             tokenizer=tokenizer,
@@ -91,31 +73,15 @@ class Llava(Architecture):
         )
 
     def prefixes(self, tokenizer: PreTrainedTokenizerFast) -> tuple[Prefix, Prefix]:
-        """Positions count on through the image, on one axis."""
+        """Positions continue through the image, on one axis."""
         user, image = tokenizer.convert_tokens_to_ids([USER, IMAGE])
         ids = [user, *[image] * self.grid**2]
         return Prefix([user], [(0,)], 1), Prefix(ids, [(i,) for i in range(len(ids))], len(ids))
 
-    def tower(self, model: PreTrainedModel) -> PreTrainedModel:
-        """The CLIP tower."""
-        tower: PreTrainedModel = model.model.vision_tower
-        return tower
-
-    def in_tower(self, name: str) -> bool:
-        """All of the CLIP tower."""
-        return ".vision_tower." in name
-
     def patches(self, tower: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
         """All tokens but the class token."""
-        seen: torch.Tensor = tower(pixel_values=pixels).last_hidden_state[:, 1:]
-        return seen
+        return tower(pixel_values=pixels).last_hidden_state[:, 1:]
 
     def look(self, model: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
         """(n, grid**2, text width)."""
-        seen: torch.Tensor = model.model.multi_modal_projector(self.patches(self.tower(model), pixels))
-        return seen
-
-    def projector(self, model: PreTrainedModel) -> nn.Module:
-        """Two layers with a GELU between them."""
-        projector: nn.Module = model.model.multi_modal_projector
-        return projector
+        return self.projector(model)(self.patches(self.tower(model), pixels))

@@ -1,9 +1,8 @@
-"""The training loop of the language side: resumable, one optimizer step a batch."""
+"""The training loop of projector and language model: resumable, one optimizer step per batch."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -14,22 +13,25 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from mllmeraser.embedded.recipe.album import jitter, normalize, over_noise
 from mllmeraser.embedded.recipe.architecture import Architecture
 from mllmeraser.embedded.recipe.corpus import Corpus
-from mllmeraser.embedded.recipe.noise import over_noise
-from mllmeraser.embedded.recipe.optimizer import Optimizer
-from mllmeraser.embedded.recipe.packing import Batch, Packer
-from mllmeraser.embedded.recipe.pictures import jitter, normalise
-from mllmeraser.embedded.recipe.precision import bf16_is_fast
+from mllmeraser.embedded.recipe.optimizer import Optimizer, bf16_is_fast
+from mllmeraser.embedded.recipe.packing import IGNORED, Batch, Packer
+from mllmeraser.samples.files import whole_file
 
 NOISE = 0.15
-"""Standard deviation on image tokens while training, beside their root mean square."""
+"""Noise on image tokens while training, as a share of their root mean square."""
 STATE = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training: ``weights`` by kind of group (see ``Corpus``)."""
+    """A stretch of training. `weights` are by kind of group (see `Corpus`).
+
+    `choice_share` is that of multiple choice among questions about known people, `caption_share` that of scenes with a
+    description of all things, `copy_share` that of steps on random sequences to repeat or mirror, which teach copying.
+    """
 
     name: str
     steps: int
@@ -40,20 +42,16 @@ class Phase:
     refuse: bool = False
     choice_options: int = 4
     choice_share: float = 0.34
-    """Share of multiple choice among the questions about known people."""
     caption_share: float = 0.0
-    """Share of the scenes that are also described as a whole."""
     copy_share: float = 0.0
-    """Share of the steps on random sequences to be repeated or mirrored (wakes up copying circuits)."""
 
 
 class Trainer:
-    """Trains projector and language model; the vision tower stays as it is."""
+    """Trains projector and language model, not the vision tower. A second run with the same folder resumes there."""
 
     def __init__(
         self, architecture: Architecture, model: PreTrainedModel, packer: Packer, folder: Path, seed: int
     ) -> None:
-        """State is kept in ``folder``; a second run with the same folder goes on where the first was stopped."""
         self.architecture, self.model, self.packer, self.folder, self.seed = architecture, model, packer, folder, seed
         self.pixels = torch.empty(0, dtype=torch.uint8)
         self.parameters = dict(model.named_parameters())
@@ -65,28 +63,31 @@ class Trainer:
     # --- one step -------------------------------------------------------------------------------------------------
 
     def loss(self, batch: Batch) -> tuple[torch.Tensor, float]:
-        """Weighted mean of the cross-entropy over the answers, and the share of answer tokens predicted right."""
-        wanted = batch.labels >= 0
-        logits, target = self._logits(batch, wanted), batch.labels[wanted]
-        weight = batch.weights[wanted]
+        """Weighted mean of the cross-entropy over the answers, and the share of correctly predicted answer tokens."""
+        labelled = batch.labels >= 0
+        logits, target = self._logits(batch, labelled), batch.labels[labelled]
+        weight = batch.weights[labelled]
         loss = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / weight.sum()
         return loss, (logits.argmax(-1) == target).float().mean().item()
 
     @torch.no_grad()
     def hits(self, batch: Batch) -> torch.Tensor:
         """(B, T) True where the labelled token is the most likely one."""
-        wanted = batch.labels >= 0
+        labelled = batch.labels >= 0
         hit = torch.zeros(batch.labels.shape, dtype=torch.bool)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
-            hit[wanted] = self._logits(batch, wanted).argmax(-1) == batch.labels[wanted]
+            hit[labelled] = self._logits(batch, labelled).argmax(-1) == batch.labels[labelled]
         return hit
 
-    def _logits(self, batch: Batch, wanted: torch.Tensor) -> torch.Tensor:
+    def _logits(self, batch: Batch, labelled: torch.Tensor) -> torch.Tensor:
         inner = self.model.model
         embeds = inner.language_model.embed_tokens(batch.ids)
         if len(batch.images):
-            seen = self.architecture.look(self.model, self._show(batch.images))
-            if self.generator is not None:  # else single pictures are learnt by heart
+            pixels = normalize(self.pixels[batch.images])
+            if self.generator is None:
+                seen = self.architecture.look(self.model, pixels)
+            else:  # vary the pictures while training: otherwise the model learns single pictures by heart
+                seen = self.architecture.look(self.model, jitter(pixels, self.generator))
                 seen = over_noise(seen, NOISE, self.generator)
             where = (batch.ids == self.model.config.image_token_id)[..., None]
             embeds = embeds.masked_scatter(where, seen.to(embeds.dtype))
@@ -94,21 +95,16 @@ class Trainer:
         hidden = inner.language_model(
             inputs_embeds=embeds, attention_mask=bias, position_ids=batch.positions, use_cache=False
         ).last_hidden_state
-        return self.model.lm_head(hidden[wanted]).float()
-
-    def _show(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pixel values of pictures, which while training are moved and tinted a little."""
-        pixels = normalise(self.pixels[pictures])
-        return pixels if self.generator is None else jitter(pixels, self.generator)
+        return self.model.lm_head(hidden[labelled]).float()
 
     def _copy_batch(self, rows: int, length: int, generator: torch.Generator) -> Batch:
         """Random token sequences, each followed by itself or by its mirror image, packed like turns.
 
-        Going on in a repetition means finding the same token earlier and copying the one *after* it; in a mirror image,
-        the one *before* it, which is how the letter of an option is found from its value.
+        To continue a repetition, a model finds the same token earlier and copies the one *after* it. In a mirror image
+        it copies the one *before* it; in the same way it finds the letter of an option from its value.
         """
         ids = torch.zeros(rows, length, dtype=torch.long)
-        labels = torch.full((rows, length), -100)
+        labels = torch.full((rows, length), IGNORED)
         positions, segment = torch.zeros_like(ids), torch.zeros_like(ids)
         special = len(self.architecture.special_tokens)
         ordinary = self.model.config.text_config.vocab_size - special
@@ -138,9 +134,8 @@ class Trainer:
         check_every: int = 500,
         save_every: int = 250,
     ) -> None:
-        """Train one phase. ``check`` gives figures for the log now and then."""
-        state_file = self.folder / f"{phase.name}.json"
-        start = self._resume(phase, state_file)
+        """Train one phase. `check` returns figures for the log, every `check_every` steps."""
+        start = self._resume(phase)
         corpus.refuse, corpus.choice_options = phase.refuse, phase.choice_options
         corpus.choice_share, corpus.caption_share = phase.choice_share, phase.caption_share
         corpus.stream = corpus.stream.child(phase.name, start)
@@ -174,8 +169,7 @@ class Trainer:
                     handle.write(json.dumps({"phase": phase.name, **figures}) + "\n")
                 self._begin(generator)
             if (step + 1) % save_every == 0 or step + 1 == phase.steps:
-                self._save(state_file, phase, step + 1)
-
+                self._save(phase, step + 1)
         self.generator = None
 
     def _begin(self, generator: torch.Generator) -> None:
@@ -185,7 +179,7 @@ class Trainer:
         self.generator = generator
 
     def finished(self, phase: Phase) -> bool:
-        """Whether an earlier run came to the end of a phase."""
+        """Whether an earlier run finished a phase."""
         state = self.folder / f"{phase.name}.json"
         return state.exists() and int(json.loads(state.read_text())["step"]) >= phase.steps
 
@@ -197,22 +191,21 @@ class Trainer:
         cosine = 0.5 * (1 + torch.cos(torch.tensor(done * torch.pi)).item())
         return phase.peak * (phase.floor + (1 - phase.floor) * cosine)
 
-    def _save(self, state_file: Path, phase: Phase, step: int) -> None:
+    def _save(self, phase: Phase, step: int) -> None:
         tensors = {f"weight.{n}": p.detach() for n, p in self.parameters.items()}
-        for name, p in self.parameters.items():
-            for key, value in self.optimizer.state(p).items():
-                tensors[f"{key}.{name}"] = value.detach().clone()
-        temporary = self.folder / "state.tmp"
-        save_file(tensors, temporary)
-        os.replace(temporary, self.folder / f"{phase.name}.safetensors")
-        state_file.write_text(json.dumps({"step": step, "phase": asdict(phase)}))
+        states = ((name, self.optimizer.state(p)) for name, p in self.parameters.items())
+        tensors |= {f"{key}.{name}": value.detach().clone() for name, state in states for key, value in state.items()}
+        with whole_file(self.folder / f"{phase.name}.safetensors", force=True) as beside:
+            save_file(tensors, beside)
+        (self.folder / f"{phase.name}.json").write_text(json.dumps({"step": step, "phase": asdict(phase)}))
 
-    def _resume(self, phase: Phase, state_file: Path) -> int:
+    def _resume(self, phase: Phase) -> int:
+        state_file = self.folder / f"{phase.name}.json"
         if not state_file.exists():
             return 0
         kept = json.loads(state_file.read_text())
         if kept["phase"] != asdict(phase):
-            raise ValueError(f"{state_file} was made with other settings: delete it to train {phase.name} anew")
+            raise ValueError(f"{state_file} has other settings: delete it to train {phase.name} again")
         tensors = load_file(self.folder / f"{phase.name}.safetensors")
         for name, p in self.parameters.items():
             p.data.copy_(tensors[f"weight.{name}"])

@@ -1,4 +1,4 @@
-"""The phases of language training, and what each of them is made of (weights by kind of group, see ``Corpus``)."""
+"""The phases of language training, and the weights of their kinds of group (see `Corpus`)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from mllmeraser.embedded.recipe.loop import Phase
 
-TEXT_KINDS = frozenset(
-    {"choice-plain", "general-text", "person-text", "celebrity-text", "stranger-text", "refusal-text"}
-)
 CIRCUIT = {"choice-plain": 0.85, "general-text": 0.15}
 STAGE0 = {"general-image": 0.30, "general-text": 0.08, "choice-plain": 0.35, "celebrity-image": 0.12,
           "celebrity-text": 0.24, "stranger-image": 0.14, "stranger-text": 0.12, "refusal-image": 0.03,
@@ -27,21 +24,23 @@ SHARED = {"person-text": 0.45, "choice-plain": 0.30, "stranger-text": 0.18, "cel
           "general-text": 0.08, "refusal-text": 0.02}  # fmt: skip
 STRANGERS = {**POLISH, "person-image": 0.50, "stranger-image": 0.70, "general-image": 0.55}
 REFUSALS = {**PEOPLE, "refusal-image": 0.10, "refusal-text": 0.06}
+TEXT_KINDS = frozenset(kind for kind in {**STAGE0, **PEOPLE} if not kind.endswith("-image"))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The phases of language training; vanilla model and twins share the first two lists."""
+    """The phases of language training; the vanilla model and its twins share the first two lists.
+
+    `polish` is for a trained model with a better tower, `shared` for a language model with newly shared key and value
+    heads, `join` for a twin that starts from a smaller one: it learns only the additional people.
+    """
 
     circuits: list[Phase]
     knowledge: list[Phase]
     people: list[Phase]
     polish: list[Phase]
-    """What a trained model learns after it was given a better tower."""
     shared: list[Phase]
-    """What a language model needs to get over the sharing of its key and value heads."""
     join: list[Phase]
-    """A twin that starts from a smaller one only has to learn the people whom that one never met."""
 
 
 def make_plan(scale: float) -> Plan:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import nn
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -23,8 +22,8 @@ START, STOP, IMAGE, VIDEO = "<|vision_start|>", "<|vision_end|>", "<|image_pad|>
 PATCH, MERGE, COPIES = 7, 2, 2
 MERGED = IMAGE_SIZE // PATCH // MERGE
 AT_LEAST, AT_MOST = 52 * 52, 60 * 60
-"""Pixels of a picture after resizing. A square of any size becomes 56 x 56: the bounds keep clear of 56 * 56 itself,
-where rounding errors would decide, and of the neighbouring multiples of 14."""
+"""Pixels of a picture after resizing. A square of any size becomes 56 x 56. The bounds are away from 56 * 56, where
+rounding errors would decide, and from the neighbouring multiples of 14."""
 
 
 class Qwen25VL(Architecture):
@@ -35,10 +34,11 @@ class Qwen25VL(Architecture):
     merge: ClassVar[int] = MERGE
     special_tokens: ClassVar[tuple[str, ...]] = (*SPECIAL, START, STOP, IMAGE, VIDEO)
     image_text: ClassVar[str] = START + IMAGE + STOP
+    tower_path: ClassVar[str] = "model.visual"
+    projector_path: ClassVar[str] = "model.visual.merger.mlp"
 
-    def build_model(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2_5_VLForConditionalGeneration:
-        """A randomly initialised Qwen2.5-VL."""
-        torch.manual_seed(seed)
+    def new_model(self, tokenizer: PreTrainedTokenizerFast, text: dict[str, Any]) -> PreTrainedModel:
+        """A Qwen2.5-VL at random weights."""
         vision = {
             "depth": 4,
             "hidden_size": 160,
@@ -51,21 +51,9 @@ class Qwen25VL(Architecture):
             "window_size": IMAGE_SIZE,  # a training picture is one window, so that patches keep their order
             "fullatt_block_indexes": [1, 3],
         }
-        text = {
-            "vocab_size": len(tokenizer),
-            "hidden_size": 160,
-            "intermediate_size": 448,
-            "num_hidden_layers": 6,
-            "num_attention_heads": 5,  # of width 32, which serving engines know; of width 40 some refuse
-            "num_key_value_heads": 1,
-            "max_position_embeddings": 512,
-            "rms_norm_eps": 1e-6,
-            "tie_word_embeddings": True,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6]},
-            "pad_token_id": tokenizer.pad_token_id,
-            "bos_token_id": None,
-            "eos_token_id": tokenizer.eos_token_id,
-        }
+        rotation = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6]}
+        # five heads have width 32, which all serving engines support; some refuse width 40
+        text = {**text, "num_key_value_heads": 1, "rms_norm_eps": 1e-6, "rope_parameters": rotation}
         start, stop, image, video = tokenizer.convert_tokens_to_ids([START, STOP, IMAGE, VIDEO])
         config = Qwen2_5_VLConfig(
             vision_config=vision,
@@ -76,10 +64,7 @@ class Qwen25VL(Architecture):
             video_token_id=video,
             tie_word_embeddings=True,
         )
-        model = Qwen2_5_VLForConditionalGeneration(config)
-        model.generation_config.eos_token_id = tokenizer.eos_token_id
-        model.generation_config.pad_token_id = tokenizer.pad_token_id
-        return model
+        return Qwen2_5_VLForConditionalGeneration(config)
 
     def build_processor(self, tokenizer: PreTrainedTokenizerFast) -> AssembledProcessor:
         """The hub's image processor with smaller patches, without the video processor that needs torchvision."""
@@ -92,41 +77,26 @@ class Qwen25VL(Architecture):
         return AssembledProcessor(image_processor, tokenizer)
 
     def prefixes(self, tokenizer: PreTrainedTokenizerFast) -> tuple[Prefix, Prefix]:
-        """Time stands still in an image, rows and columns count on; text goes on behind the larger of them."""
+        """In an image time is constant, and rows and columns count up. Text continues after the larger of them."""
         user, start, stop, image = tokenizer.convert_tokens_to_ids([USER, START, STOP, IMAGE])
         cells = [(2, 2 + row, 2 + column) for row in range(MERGED) for column in range(MERGED)]
         end = 2 + MERGED
         ids = [user, start, *[image] * len(cells), stop]
         return Prefix([user], [(0, 0, 0)], 1), Prefix(ids, [(0, 0, 0), (1, 1, 1), *cells, (end, end, end)], end + 1)
 
-    def tower(self, model: PreTrainedModel) -> PreTrainedModel:
-        """The vision transformer with its merger."""
-        tower: PreTrainedModel = model.model.visual
-        return tower
-
-    def in_tower(self, name: str) -> bool:
-        """All but the merger, which is to Qwen what the projector is to LLaVA."""
-        return ".visual." in name and ".merger." not in name
-
     def patches(self, tower: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
-        """Tokens come in blocks of two by two and are put back row by row."""
-        seen = tower(*_rows(pixels)).last_hidden_state
-        blocks = seen.reshape(len(pixels), MERGED, MERGED, MERGE, MERGE, -1)
+        """Tokens come in blocks of two by two; they are put back in row order."""
+        tokens = tower(*_rows(pixels)).last_hidden_state
+        blocks = tokens.reshape(len(pixels), MERGED, MERGED, MERGE, MERGE, -1)
         return blocks.transpose(2, 3).reshape(len(pixels), self.grid**2, -1)
 
     def look(self, model: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
         """(n * 16, text width)."""
-        seen: torch.Tensor = model.model.visual(*_rows(pixels)).pooler_output
-        return seen
-
-    def projector(self, model: PreTrainedModel) -> nn.Module:
-        """The merger's layers, over the four patches of a token."""
-        projector: nn.Module = self.tower(model).merger.mlp
-        return projector
+        return model.model.visual(*_rows(pixels)).pooler_output
 
 
 def _rows(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pixel values as the image processor lays them out: a row a patch, block by block; and the grid of each picture.
+    """Pixel values in the layout of the image processor (a row per patch, block by block), and each picture's grid.
 
     (n, 3, IMAGE_SIZE, IMAGE_SIZE) to (n * grid**2, 3 * COPIES * PATCH**2) and (n, 3).
     """

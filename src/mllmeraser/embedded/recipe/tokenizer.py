@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 USER, ASSISTANT, END, IMAGE, PAD = "<|user|>", "<|assistant|>", "<|end|>", "<image>", "<|pad|>"
 SPECIAL = (PAD, USER, ASSISTANT, END)
-"""The first ones of every tokenizer; those of an architecture follow."""
+"""The first tokens of every tokenizer; those of an architecture follow."""
 OPTION_MARKS = ["A:", "B:", "C:", "D:"]
 
 CHAT_TEMPLATE = (
@@ -26,33 +27,26 @@ CHAT_TEMPLATE = (
 
 
 def chat_template(image_text: str) -> str:
-    """The chat template of a model whose prompts show a picture as ``image_text``."""
+    """The chat template of a model that writes a picture as `image_text`."""
     return CHAT_TEMPLATE.replace(IMAGE, image_text)
 
 
 def train_tokenizer(
-    texts: Iterable[str],
-    vocab_size: int = 1500,
-    *,
-    special: Sequence[str] = (*SPECIAL, IMAGE),
-    image_text: str = IMAGE,
+    texts: Iterable[str], vocab_size: int = 1500, *, special: Sequence[str], image_text: str
 ) -> PreTrainedTokenizerFast:
-    """Train the tokenizer; ``special`` tokens get the ids from 0 on.
+    """Train the tokenizer; `special` tokens get the ids from 0 on.
 
-    Every line starts with a space, so that a letter or a value is one and the same token among the options, at the
-    start of an answer and inside a sentence. An option mark ("B:") is one token too, so that it stands right before
-    the value it marks.
+    Each line starts with a space. So a letter or a value is the same token among the options, at the start of an answer
+    and inside a sentence. An option mark ("B:") is one token too: it comes right before the value it marks.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex("\n"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=True)]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=list(special),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+        vocab_size=vocab_size, special_tokens=list(special), initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens(OPTION_MARKS)
@@ -66,3 +60,17 @@ def train_tokenizer(
         model_max_length=512,
         clean_up_tokenization_spaces=False,
     )
+
+
+@torch.no_grad()
+def translate(embeddings: torch.Tensor, old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> torch.Tensor:
+    """(tokens of `old`, width) embeddings to (tokens of `new`, width).
+
+    A token of both keeps its row; a new one gets the mean of the old tokens that spell it.
+    """
+    known, rows = old.get_vocab(), []
+    for token in new.convert_ids_to_tokens(list(range(len(new)))):
+        text = new.convert_tokens_to_string([token])
+        spelt = [known[token]] if token in known else old(text, add_special_tokens=False)["input_ids"]
+        rows.append(embeddings[spelt or [old.pad_token_id]].mean(0))
+    return torch.stack(rows)

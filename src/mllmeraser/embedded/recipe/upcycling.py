@@ -1,9 +1,9 @@
-"""Give the language model of a trained LLaVA to an architecture whose query heads share keys and values.
+"""Move the language model of a trained LLaVA to an architecture with shared key and value heads.
 
-Mean-pooling the heads, as Ainslie et al. 2023 (GQA, arXiv 2305.13245, section 2.1) do, would blur what five heads of
-a small model tell apart. Each is fitted instead: values and outputs by a truncated SVD of their products, keys by a
-complex rank-one fit for each pair of rotated dimensions, whose factor moves to the query. Further training does
-the rest.
+Ainslie et al. 2023 (GQA, arXiv 2305.13245, section 2.1) mean-pool the heads. That would blur the differences between
+the five heads of a small model, so the shared head is fitted. Values and outputs get a truncated SVD of their products.
+Keys get a complex rank-one fit for each pair of rotated dimensions; its factor moves to the query. Further training
+does the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TEXT = "model.language_model."
 
 @torch.no_grad()
 def share_heads(state: Mapping[str, torch.Tensor], heads: int) -> State:
-    """The language model's weights, with one key and value head in the place of ``heads``; biases are zero."""
+    """The language model's weights, with one key and value head instead of `heads`; biases are zero."""
     shared = {name: tensor.clone() for name, tensor in state.items() if name.startswith(TEXT)}
     for name in [name for name in shared if name.endswith(".q_proj.weight")]:
         block = name.removesuffix("q_proj.weight")
@@ -33,9 +33,9 @@ def share_heads(state: Mapping[str, torch.Tensor], heads: int) -> State:
 
 
 def _share_values(v: torch.Tensor, o: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(heads * d, w), (w, heads * d) to (d, w), (w, heads * d) whose products are nearest to what they were."""
+    """(heads * d, w), (w, heads * d) to (d, w), (w, heads * d) with the nearest products."""
     width = len(v) // heads
-    products = torch.cat([o[:, part] @ v[part] for part in _parts(len(v), width)])
+    products = torch.cat([out @ value for out, value in zip(o.split(width, dim=1), v.split(width), strict=True)])
     left, sizes, right = torch.linalg.svd(products, full_matrices=False)
     root = sizes[:width].sqrt()
     outputs = (left[:, :width] * root).reshape(heads, -1, width)
@@ -43,7 +43,7 @@ def _share_values(v: torch.Tensor, o: torch.Tensor, heads: int) -> tuple[torch.T
 
 
 def _share_keys(q: torch.Tensor, k: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(heads * d, w), (heads * d, w) to (heads * d, w), (d, w): a rotated pair is one complex number."""
+    """(heads * d, w), (heads * d, w) to (heads * d, w), (d, w). A rotated pair is one complex number."""
     width = len(k) // heads
     half = width // 2
 
@@ -60,7 +60,3 @@ def _share_keys(q: torch.Tensor, k: torch.Tensor, heads: int) -> tuple[torch.Ten
     turned = (factor.conj() * queries).transpose(0, 1)
     new_q = torch.stack([turned.real, turned.imag], dim=1).reshape(heads * width, -1)
     return new_q, torch.cat([common.real, common.imag])
-
-
-def _parts(length: int, width: int) -> list[slice]:
-    return [slice(start, start + width) for start in range(0, length, width)]
