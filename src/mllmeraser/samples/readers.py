@@ -7,7 +7,7 @@ parquet it is a struct of bytes and path, as on the Hugging Face hub.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,21 +29,20 @@ def read_samples(path: str | Path) -> list[Sample]:
     Raises:
         InputError: The path is missing or of another kind; or a row or a picture, named in the message, is malformed.
     """
-    source = Path(path)
-    if source.is_dir():
-        tables = sorted([*source.glob("*.jsonl"), *source.glob("*.parquet")])
-        if tables:
-            return [sample for table in tables for sample in read_samples(table)]
+    source, tables = Path(path), table_files(path)
+    if source.is_dir() and not tables:
         return [sample for subject in read_subjects(source) for sample in subject.samples]
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
-    if source.suffix == ".jsonl":
-        rows = _jsonl_rows(source)
-    elif source.suffix == ".parquet":
-        rows = parquet_rows(source)
-    else:
+    if not tables:
         raise InputError(f"{source}: expected a folder of images, a .jsonl file or a .parquet file")
-    return [_checked(row, source, index) for index, row in enumerate(rows)]
+    return [_checked(row, table, index) for table in tables for index, row in enumerate(_READERS[table.suffix](table))]
+
+
+def table_files(path: str | Path) -> list[Path]:
+    """The JSONL and parquet files at `path`, a file or a folder."""
+    source = Path(path)
+    return sorted(file for file in (source.iterdir() if source.is_dir() else [source]) if file.suffix in _READERS)
 
 
 def sample_from_row(row: Mapping[str, Any], *, folder: Path = Path(), where: str = "row", number: int = 0) -> Sample:
@@ -57,17 +56,9 @@ def sample_from_row(row: Mapping[str, Any], *, folder: Path = Path(), where: str
     options = options_from(row.get("options"), where)
     if task == "classification" and not options:
         raise InputError(f"{where}: a classification sample needs options")
-    return Sample(
-        question=question,
-        image=image_from(row.get("image"), folder, where),
-        answer=text_or_none(row.get("answer")),
-        task=task,
-        options=options,
-        keywords=_keywords(row.get("keywords"), where),
-        subject=text_or_none(row.get("subject")),
-        id=text_or_none(row.get("id")) or f"{number}",
-        attribute=text_or_none(row.get("attribute")),
-    )
+    image, keywords = image_from(row.get("image"), folder, where), _keywords(row.get("keywords"), where)
+    answer, subject, key, attribute = (text_or_none(row.get(n)) for n in ("answer", "subject", "id", "attribute"))
+    return Sample(question, image, answer, task, options, keywords, subject, key or f"{number}", attribute)
 
 
 def image_from(value: Any, folder: Path, where: str) -> Image.Image | None:
@@ -154,3 +145,6 @@ def _keywords(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(values, list | tuple):
         raise InputError(f"{where}: keywords must be a list of texts")
     return tuple(text for text in (text_or_none(v) for v in values) if text)
+
+
+_READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {".jsonl": _jsonl_rows, ".parquet": parquet_rows}

@@ -11,7 +11,7 @@ from mllmeraser.samples.expansion import ExpansionSettings, expand_others, expan
 from mllmeraser.samples.folders import read_subjects
 from mllmeraser.samples.images import pixel_digest
 from mllmeraser.samples.questions import QuestionLibrary
-from mllmeraser.samples.readers import read_samples
+from mllmeraser.samples.readers import read_samples, table_files
 from mllmeraser.samples.sample import Sample
 from mllmeraser.samples.subject import Subject, group_subjects
 
@@ -49,7 +49,7 @@ class Request:
         Raises:
             InputError: Something cannot be read, or the request is not valid (see `validate`).
         """
-        subjects = group_subjects(read_samples(path)) if _is_table(path) else read_subjects(path)
+        subjects = group_subjects(read_samples(path)) if table_files(path) else read_subjects(path)
         request = cls(subjects, _samples_of(retain), _samples_of(strangers))
         request.validate()
         return request
@@ -111,17 +111,10 @@ def require_answers(samples: Iterable[Sample], purpose: str = "scoring") -> None
         raise InputError(f"{purpose} needs answers, but {len(missing)} sample(s) have none; first: {missing[0]!r}")
 
 
-def _is_table(path: str | Path) -> bool:
-    source = Path(path)
-    if source.is_dir():
-        return any(source.glob("*.jsonl")) or any(source.glob("*.parquet"))
-    return source.suffix in (".jsonl", ".parquet")
-
-
 def _samples_of(path: str | Path | None) -> tuple[Sample, ...]:
     if path is None:
         return ()
-    if _is_table(path):
+    if table_files(path):
         return tuple(read_samples(path))
     subjects = read_subjects(path)
     # Plain samples lose the names of their subjects, so their text-only questions are added here.
