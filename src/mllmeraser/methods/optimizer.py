@@ -64,8 +64,8 @@ class Optimizer:
             if grad is not None:
                 grad.mul_(mask)
 
-    def step(self, number: int) -> float:
-        """Clip the gradient, update all parameters, and drop the gradient; return the norm before clipping.
+    def step(self, number: int) -> None:
+        """Clip the gradient, update all parameters, and drop the gradient.
 
         Raises:
             NumericalError: The gradient is not finite. No parameter changes.
@@ -83,7 +83,6 @@ class Optimizer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._publish()
-        return norm
 
     @torch.no_grad()
     def put_back(self, masks: Mapping[str, Tensor], originals: Mapping[str, Tensor]) -> None:

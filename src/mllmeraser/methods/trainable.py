@@ -81,8 +81,9 @@ def whole_weights(hf: nn.Module, names: str | list[str] | None = None) -> Iterat
     @contextmanager
     def reference() -> Iterator[None]:
         trained = {name: parameter.data for name, parameter in chosen.items()}
-        with _evaluating(hf):
+        with _same_modes(hf):
             try:
+                hf.eval()
                 _point(chosen, originals)
                 yield
             finally:
@@ -111,17 +112,19 @@ def adapters(hf: nn.Module, settings: LoraSettings, seed: int) -> Iterator[Train
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=names, bias="none"
     )
 
+    def enable(on: bool) -> None:
+        for tuner in _tuners(hf).values():
+            tuner.enable_adapters(on)
+
     @contextmanager
     def reference() -> Iterator[None]:
-        tuners = _tuners(hf)
-        with _evaluating(hf):
+        with _same_modes(hf):
             try:
-                for tuner in tuners.values():
-                    tuner.enable_adapters(False)
+                hf.eval()
+                enable(False)
                 yield
             finally:
-                for tuner in tuners.values():
-                    tuner.enable_adapters(True)
+                enable(True)
 
     with borrowed(hf):
         try:
@@ -180,13 +183,6 @@ def _same_modes(hf: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-@contextmanager
-def _evaluating(hf: nn.Module) -> Iterator[None]:
-    with _same_modes(hf):
-        hf.eval()
-        yield
 
 
 def _tuners(hf: nn.Module) -> dict[str, Any]:
