@@ -17,11 +17,10 @@ from mllmeraser.erasure import Eraser, fit
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Request, Sample, Subject
 from mllmeraser.serving.http.fits import Fits
-from mllmeraser.serving.http.store import Store
+from mllmeraser.serving.http.sync import Store
 from mllmeraser.serving.ledger import Ledger, LedgerError
 from mllmeraser.serving.ledger.erasers import artifact_of
 from mllmeraser.serving.packing import pack_request
-from mllmeraser.serving.verify import Thresholds
 from tiny import picture
 
 WANTED = Request((Subject("p", (), (Sample("Who is this?", picture(3), subject="p"),)),))
@@ -48,7 +47,7 @@ class Slow:
 
 
 def worker(model: MultimodalModel, ledger: Ledger, fitter: Slow) -> Fits:
-    made = Fits(model, ledger, fitter, Thresholds(), 4)
+    made = Fits(model, ledger, fitter, 4)
     made.start()
     return made
 

@@ -74,7 +74,7 @@ def test_a_request_needs_a_label_and_somebody(site: Site) -> None:
     site.sign_in(section="forget")
     site.one("#forget-name").send_keys("Ada Brandt")
     site.click("#forget-send")
-    assert "small letters" in site.shown("#forget-error").text and site.focus() == "forget-name"
+    assert "lowercase letters" in site.shown("#forget-error").text and site.focus() == "forget-name"
     assert site.one("#forget-name").get_attribute("aria-invalid") == "true"
     site.one("#forget-name").clear()
     site.one("#forget-name").send_keys("case-1")

@@ -106,7 +106,7 @@ def test_a_key_is_copied_or_left_selected(page: Site, server: Running) -> None:
     assert page.browser.execute_async_script(read) == secret
     page.run("Object.defineProperty(navigator, 'clipboard', {value: undefined, configurable: true})")  # as over http
     page.click("#keys-copy")
-    page.until(lambda: "press Ctrl and C" in page.one("#keys-copied").text)
+    page.until(lambda: "press Ctrl+C" in page.one("#keys-copied").text)
     assert page.run("return getSelection().toString()") == secret and page.focus() == "keys-secret"
     page.click("#keys-done")
     assert not page.one("#keys-made").is_displayed() and page.focus() == "keys-title"
@@ -123,7 +123,7 @@ def test_what_cannot_be_made_is_told_at_the_form(page: Site, server: Running) ->
     page.click("#keys-send")
     page.until(lambda: "a tenant-admin has one tenant" in page.one("#keys-error").text)
     page.one("#keys-scope").send_keys("administrator")
-    assert not page.one("#keys-tenant").is_enabled() and "has none" in page.one("#keys-tenant-hint").text
+    assert not page.one("#keys-tenant").is_enabled() and "no tenant" in page.one("#keys-tenant-hint").text
     assert len(server.server.ledger.keys()) == 5
 
 
@@ -185,7 +185,7 @@ def test_a_fit_that_was_cut_off_is_done_again(page: Site, server: Running) -> No
     page.sign_in(server.keys["admin"], "erasures")
     page.open("left-over")
     page.click('#entry [data-verb="fit"]')
-    assert "pictures and names that are still kept" in page.shown("#confirm-text").text
+    assert "stored pictures and names" in page.shown("#confirm-text").text
     page.confirm()
     assert page.until(lambda: page.one("#entry .notice.good").text) == "left-over is being fitted again."
     page.until(lambda: page.one("#entry h2 .state").text == "requested, failed")
@@ -200,7 +200,7 @@ def test_a_verification_that_was_cut_off_is_done_again(
     page.sign_in(server.keys["admin"], "erasures")
     page.open("of-another-model")
     page.click('#entry [data-verb="verify"]')
-    assert "pictures and names that are still kept" in page.shown("#confirm-text").text
+    assert "stored pictures and names" in page.shown("#confirm-text").text
     page.confirm()
     page.until(lambda: page.one("#entry h2 .state").text == "fitted, failed")
     assert "Verifying failed: " in page.one("#entry").text and page.all('#entry [data-verb="verify"]')

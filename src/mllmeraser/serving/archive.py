@@ -6,7 +6,7 @@ import io
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mllmeraser.samples.errors import InputError
 
@@ -18,25 +18,15 @@ _ENTRY = 128
 """Most bytes of a directory entry."""
 
 
-@dataclass(frozen=True)
-class PackingLimits:
-    """Size limits of a packed request.
+class PackingLimits(NamedTuple):
+    """Size limits of a packed request; sizes of files are unpacked."""
 
-    Attributes:
-        pixels: Pixels of one picture.
-        all_pixels: Pixels of all pictures.
-        member: Bytes of one file, unpacked.
-        members: Number of files.
-        total: Bytes of all files, unpacked; also of the packed request.
-        samples: Number of prompts.
-    """
-
-    pixels: int = 25_000_000
+    pixels: int = 25_000_000  # of one picture
     all_pixels: int = 250_000_000
-    member: int = 96 * 2**20
-    members: int = 1025
-    total: int = 256 * 2**20
-    samples: int = 20_000
+    member: int = 96 * 2**20  # bytes of one file
+    members: int = 1025  # files
+    total: int = 256 * 2**20  # bytes of all files, and of the zip
+    samples: int = 20_000  # prompts
 
 
 def picture_name(number: int) -> str:
@@ -45,11 +35,7 @@ def picture_name(number: int) -> str:
 
 
 def zipped(files: dict[str, bytes], limits: PackingLimits) -> bytes:
-    """Pack files; equal files give equal bytes.
-
-    Raises:
-        InputError: There are too many files, or they are too large.
-    """
+    """Pack files; equal files give equal bytes. Raises `InputError` if they break a limit."""
     _check_sizes([(name, len(data)) for name, data in files.items()], limits)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -60,11 +46,7 @@ def zipped(files: dict[str, bytes], limits: PackingLimits) -> bytes:
 
 
 def unzipped(data: bytes, limits: PackingLimits) -> dict[str, bytes]:
-    """Unpack files by name; only expected names pass, so no name is a path outside.
-
-    Raises:
-        InputError: The zip is damaged, of another kind, or breaks a limit.
-    """
+    """Unpack files by name. Raises `InputError` if the zip is damaged, breaks a limit, or has other file names."""
     _check_directory(data, limits)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

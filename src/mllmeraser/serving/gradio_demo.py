@@ -30,11 +30,7 @@ class Client:
     """Calls a server with one API key."""
 
     def __init__(self, server: str, key: str) -> None:
-        """Check that `server` accepts `key`.
-
-        Raises:
-            InputError: It does not.
-        """
+        """Check that `server` accepts `key`; raises `InputError` if not."""
         self._http = httpx.Client(base_url=server, headers={"authorization": f"Bearer {key}"}, timeout=SECONDS)
         try:
             models = _checked(self._http.get("/v1/models")).json()["data"]
@@ -45,11 +41,7 @@ class Client:
             raise InputError(f"{server} cannot be asked: {reason}; give the address and a key of a server") from None
 
     def answer(self, model: str, turns: Sequence[Turn]) -> Iterator[str]:
-        """Yield the growing answer to a conversation.
-
-        Raises:
-            MLLMEraserError: The server refuses.
-        """
+        """Yield the growing answer to a conversation. Raises `MLLMEraserError` if the server refuses."""
         text = ""
         body = {"model": model, "messages": list(turns), "stream": True}
         with self._http.stream("POST", "/v1/chat/completions", json=body) as response:
@@ -66,11 +58,7 @@ class Client:
                 yield text
 
     def compare(self, model: str, turns: Sequence[Turn]) -> tuple[str, str]:
-        """Return the answers without erasers and with those in force; for admins.
-
-        Raises:
-            MLLMEraserError: The server refuses.
-        """
+        """Return the answers without erasers and with those in force. Raises `MLLMEraserError` for non-admins."""
         body = _checked(self._http.post("/v1/compare", json={"model": model, "messages": list(turns)})).json()
         return body["before"], body["after"]
 

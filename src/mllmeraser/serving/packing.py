@@ -75,9 +75,6 @@ def request_digests(request: Request, salt: str) -> dict[str, str]:
     return digests
 
 
-# -- packing ---------------------------------------------------------------------------------------------
-
-
 class _Album:
     """Distinct pictures in order of first use."""
 
@@ -95,11 +92,7 @@ class _Album:
 
 
 def pack_request(request: Request, limits: PackingLimits | None = None) -> bytes:
-    """Pack a request; equal requests give equal bytes.
-
-    Raises:
-        InputError: The request is invalid, or exceeds the limits for unpacking.
-    """
+    """Pack a request; equal requests give equal bytes. Raises `InputError` if it is invalid or exceeds the limits."""
     bounds, album = limits or PackingLimits(), _Album()
     request.validate()
     described = _Request(
@@ -122,13 +115,8 @@ def pack_request(request: Request, limits: PackingLimits | None = None) -> bytes
 
 
 def _described(samples: tuple[Sample, ...], album: _Album) -> tuple[_Sample, ...]:
-    return tuple(
-        _Sample(
-            question=s.question, image=album.place(s.image), answer=s.answer, task=s.task, options=s.options,
-            keywords=s.keywords, subject=s.subject, id=s.id, attribute=s.attribute,
-        )
-        for s in samples
-    )  # fmt: skip
+    fields = [{name: getattr(sample, name) for name in _Sample.model_fields} for sample in samples]
+    return tuple(_Sample(**{**values, "image": album.place(values["image"])}) for values in fields)
 
 
 def _png(image: Image.Image) -> bytes:
@@ -138,15 +126,8 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-# -- unpacking -------------------------------------------------------------------------------------------
-
-
 def unpack_request(data: bytes, limits: PackingLimits | None = None) -> Request:
-    """Unpack a file of `pack_request`.
-
-    Raises:
-        InputError: The file is of another kind or breaks a limit, or its request is invalid.
-    """
+    """Unpack a file of `pack_request`. Raises `InputError` for other files, broken limits and invalid requests."""
     bounds = limits or PackingLimits()
     if len(data) > bounds.total:
         raise InputError(f"the packed request has {len(data)} bytes, and {bounds.total} are allowed")
@@ -212,10 +193,4 @@ def _sound(number: int) -> Iterator[None]:
 
 
 def _samples(described: tuple[_Sample, ...], images: list[Image.Image]) -> tuple[Sample, ...]:
-    return tuple(
-        Sample(
-            s.question, None if s.image is None else images[s.image], s.answer, s.task, s.options, s.keywords,
-            s.subject, s.id, s.attribute,
-        )
-        for s in described
-    )  # fmt: skip
+    return tuple(Sample(**{**dict(s), "image": None if s.image is None else images[s.image]}) for s in described)

@@ -23,14 +23,10 @@ _tracer: Tracer | None = None
 
 
 def start(processor: SpanProcessor | None = None) -> None:
-    """Make spans from now on; `stop` ends it.
+    """Make spans from now on. Raises `InputError` without the extra `telemetry`.
 
-    Args:
-        processor: Receives ended spans. By default they are sent in the background as OTLP over HTTP, to the address
-            in the standard variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...).
-
-    Raises:
-        InputError: If the extra `telemetry` is not installed.
+    Ended spans go to `processor`. By default they are sent in the background as OTLP over HTTP, to the address in the
+    standard variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...).
     """
     global _provider, _tracer
     try:
@@ -67,14 +63,12 @@ def tracer() -> Tracer | None:
 
 
 @contextmanager
-def span(name: str, **attributes: int) -> Iterator[None]:
+def span(name: str) -> Iterator[None]:
     """Wrap a span around a block, or, as a decorator, around every call of a function."""
     if _tracer is None:
         yield
         return
-    with _tracer.start_as_current_span(
-        name, attributes=attributes, record_exception=False, set_status_on_exception=False
-    ) as current:
+    with _tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as current:
         try:
             yield
         except BaseException as error:

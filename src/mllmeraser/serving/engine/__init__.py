@@ -1,6 +1,6 @@
 """The engine: answers micro-batches on one model, with a choice among the erasers in force for every request."""
 
-from mllmeraser.serving.engine.attached import Applied, NamedSet
+from mllmeraser.serving.engine.attached import Applied
 from mllmeraser.serving.engine.batch import BatchReport
 from mllmeraser.serving.engine.engine import Engine, EngineSettings
 from mllmeraser.serving.engine.errors import Busy, EngineClosed, EngineError, TimedOut
@@ -16,7 +16,6 @@ __all__ = [
     "EngineClosed",
     "EngineError",
     "EngineSettings",
-    "NamedSet",
     "Piece",
     "Prompt",
     "Sampling",

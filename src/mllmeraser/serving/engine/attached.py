@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.steering import Readings, SteeringAttachment, attach_all
 from mllmeraser.erasure.steering.plan import Steerable, SteeringPlan
 from mllmeraser.models.fingerprint import taken_once
@@ -22,45 +21,22 @@ ALWAYS = -1e9
 QUESTION = "Who is this?"
 
 
-@dataclass(frozen=True)
-class NamedSet:
-    """Default view of the erasers in force: version and names."""
-
-    version: int
-    names: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Applied:
-    """A set of erasers in force.
-
-    Attributes:
-        version: Version of the set.
-        names: Names of the erasers, sorted.
-        digests: Name -> SHA-256 of the eraser's tensors.
-        hooks: Number of hooks on the model.
-    """
+class Applied(NamedTuple):
+    """A set of erasers in force: its version, the sorted names, and the number of hooks on the model."""
 
     version: int
     names: tuple[str, ...]
-    digests: Mapping[str, str]
     hooks: int
 
 
 class InForce:
-    """A set of erasers on a model; an empty set attaches nothing.
-
-    Attributes:
-        applied: Description of the set.
-        view: Argument of the callables that choose erasers for a request.
-    """
+    """A set of erasers on a model; an empty set attaches nothing. `view` is what requests choose their erasers from."""
 
     def __init__(self, model: MultimodalModel, version: int, erasers: Mapping[str, Steerable], view: Any = None):
         """Attach `erasers`, plus a copy of the first one that always fires: the probe.
 
-        Raises:
-            InputError: If an eraser does not fit the model.
-            AttachError: If an eraser cannot be attached or has no effect; nothing stays on the model.
+        Raises `InputError` if an eraser does not fit the model, and `AttachError` if one cannot be attached or has no
+        effect. Then nothing stays on the model.
         """
         self._model = model
         self._attachment: SteeringAttachment | None = None
@@ -78,10 +54,13 @@ class InForce:
         if plans:
             self._attachment = attach_all(self._model, {**plans, PROBE: _probe(plans[min(plans)])})
         self._hooks = {key: hook for key, hook in _hooks(self._model.hf).items() if key not in before}
-        self._needed = {layer for plan in plans.values() for layer in (*plan.reads, *_shifted(plan))}
-        digests = {name: eraser.digest() for name, eraser in sorted(erasers.items()) if isinstance(eraser, Eraser)}
-        self.applied = Applied(version, tuple(sorted(plans)), digests, len(self._hooks))
-        self.view = NamedSet(version, frozenset(plans)) if view is None else view
+        self._needed = {
+            layer
+            for plan in plans.values()
+            for layer in (*plan.reads, *(plan.shift_layers if plan.strength > 0.0 else ()))
+        }
+        self.applied = Applied(version, tuple(sorted(plans)), len(self._hooks))
+        self.view = self.applied if view is None else view
 
     def detach(self) -> None:
         """Remove everything from the model."""
@@ -99,11 +78,7 @@ class InForce:
         return None if self._attachment is None else self._attachment.readings
 
     def fresh_readings(self, before: Readings | None, rows: int) -> Readings | None:
-        """Return the gate readings of the batch just read, on the CPU; None if nothing is attached.
-
-        Raises:
-            AttachError: If the gates did not read that batch of `rows` rows.
-        """
+        """Return new gate readings of `rows` rows, on the CPU, or raise `AttachError`; None if nothing is attached."""
         if self._attachment is None:
             return None
         readings = self._attachment.readings
@@ -113,16 +88,12 @@ class InForce:
             readings,
             pooled=readings.pooled.cpu(),
             amplitudes=readings.amplitudes.cpu(),
-            by_bundle=tuple({layer: scores.cpu() for layer, scores in read.items()} for read in readings.by_bundle),
+            by_group=tuple({layer: scores.cpu() for layer, scores in read.items()} for read in readings.by_group),
         )
 
     @torch.no_grad()
     def probe(self) -> None:
-        """Check that every hook is in place, every gate reads, and a shift reaches its own row only.
-
-        Raises:
-            AttachError: If one of the checks fails.
-        """
+        """Raise `AttachError` unless every hook is in place, every gate reads, and a shift reaches its own row only."""
         if self._attachment is None:
             return
         self._check_hooks(self._attachment)
@@ -135,7 +106,7 @@ class InForce:
         assert readings is not None
         if missing := set(self.applied.names) - set(readings.names):
             raise AttachError(f"no gate of {sorted(missing)[0]} is read")
-        if not bool(readings.pooled.isfinite().all()):
+        if not bool((readings.pooled < torch.inf).all()):  # -inf: a prompt with nothing to read
             raise AttachError("a gate gives scores that are not finite")
         moved, still = (steered - bare).abs().amax(-1).tolist()
         # Not `moved > 0`: rows of one batch may differ by rounding.
@@ -163,10 +134,6 @@ def _probe(plan: SteeringPlan) -> SteeringPlan:
     """Return the same plan with a gate that is always open."""
     policy = replace(plan.policy, phi="threshold")
     return replace(plan, name=PROBE, policy=policy, threshold=ALWAYS, strength=plan.strength or 1.0)
-
-
-def _shifted(plan: SteeringPlan) -> tuple[int, ...]:
-    return plan.shift_layers if plan.strength > 0.0 else ()
 
 
 def _hooks(hf: nn.Module) -> dict[tuple[int, str, int], Any]:

@@ -19,23 +19,20 @@ from mllmeraser.serving.engine.encoding import encode_rows
 from mllmeraser.serving.engine.errors import EngineError, TimedOut
 from mllmeraser.serving.engine.logprobs import TokenNames
 from mllmeraser.serving.engine.rows import Row, note_readings
-from mllmeraser.serving.engine.tickets import Waiting
+from mllmeraser.serving.engine.tickets import Ticket, Waiting
 
 Step = Callable[[Sequence[Row]], None]
 
 
 @dataclass(frozen=True)
 class BatchReport:
-    """Measurements of one batch; nothing of prompts or answers.
+    """Measurements of one batch, with times in seconds; nothing of prompts or answers.
 
     Attributes:
         version: Version of the eraser set in force.
         erasers: Number of erasers in that set.
-        rows: Number of requests.
-        tokens: Tokens decoded for all requests.
-        seconds: Time from leaving the queue to the end.
         prompt_seconds: Time until the prompts were read; None if they were not.
-        waited: Seconds each request spent in the queue.
+        waited: Time each request spent in the queue.
         contexts: Context in which each request was submitted.
         fired: Eraser -> number of prompts it fired on, without zeros.
         ends: Reason (`"stop"`, `"length"`, `"cancelled"`, `"failed"`) -> number of answers that ended so.
@@ -72,10 +69,8 @@ class Batch:
     def run(self) -> None:
         """Answer all requests; an unreadable request fails alone.
 
-        The erasers of each request are chosen here, so no newer set can come between choice and answer.
-
-        Raises:
-            AttachError: If the erasers do not act.
+        The erasers of each request are chosen here, so no newer set can come between choice and answer. Raises
+        `AttachError` if the erasers do not act.
         """
         begun = [self._begin(request) for request in self._requests]
         self.rows = [row for row in begun if row is not None]
@@ -87,19 +82,17 @@ class Batch:
     def _begin(self, request: Waiting) -> Row | None:
         """Return the row of a request, or None if the request has ended."""
         ticket, applied = request.ticket, self._force.applied
-        if request.deadline <= self._began:
-            ticket.fail(TimedOut("the deadline passed while the request was waiting"))
-            return None
         try:
+            if request.deadline <= self._began:
+                raise TimedOut("the deadline passed while the request was waiting")
             names = frozenset(request.choose(self._force.view))
+            if not names <= set(applied.names):
+                raise EngineError("an eraser that this request needs is not in force: there is no answer to it")
         except MLLMEraserError as error:
             ticket.fail(error)
             return None
         except Exception as error:
             ticket.fail(EngineError(f"the erasers of this request could not be chosen ({type(error).__name__})"))
-            return None
-        if not names <= set(applied.names):
-            ticket.fail(EngineError("an eraser that this request needs is not in force: there is no answer to it"))
             return None
         return Row(request, names, self._model) if ticket.begin(applied.version, names) else None
 
@@ -150,9 +143,9 @@ class Batch:
 
     def fail(self, error: BaseException) -> None:
         """End every request that has not ended."""
-        failure = f"the answer could not be made ({type(error).__name__})"
-        for unfinished in (*self.rows, *(request.ticket for request in self._requests)):
-            unfinished.fail(EngineError(failure))
+        unfinished: list[Row | Ticket] = [*self.rows, *(request.ticket for request in self._requests)]
+        for one in unfinished:
+            one.fail(EngineError(f"the answer could not be made ({type(error).__name__})"))
 
     def report(self, queued: int) -> BatchReport:
         """Summarize the batch; a request without a row counts as failed."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.engine.errors import EngineError
@@ -41,6 +41,10 @@ class Decoding(LogitsProcessor):
         forced = torch.full_like(scores, -torch.inf)
         return forced.scatter_(1, torch.tensor(tokens, device=scores.device)[:, None], 0.0)
 
+    def ended(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        """Return the rows that have ended, (rows,) bool: a stopping criterion."""
+        return torch.tensor([row.ended is not None for row in self.rows], device=input_ids.device)
+
     def _chosen(self, scores: Tensor) -> list[int]:
         """One token per row; rows that ended get padding."""
         live = [row.ended is None for row in self.rows]
@@ -59,18 +63,6 @@ class Decoding(LogitsProcessor):
         return tokens
 
 
-class Ended(StoppingCriteria):
-    """Stop every row that has ended."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        """Watch `rows`."""
-        self._rows = rows
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        """(rows,) bool."""
-        return torch.tensor([row.ended is not None for row in self._rows], device=input_ids.device)
-
-
 @torch.no_grad()
 def decode(model: MultimodalModel, inputs: Any, decoding: Decoding) -> None:
     """Run `generate` until every row has ended.
@@ -82,7 +74,7 @@ def decode(model: MultimodalModel, inputs: Any, decoding: Decoding) -> None:
         **inputs,
         max_new_tokens=max(row.limit for row in decoding.rows),
         logits_processor=LogitsProcessorList([decoding]),
-        stopping_criteria=StoppingCriteriaList([Ended(decoding.rows)]),
+        stopping_criteria=StoppingCriteriaList([decoding.ended]),
         do_sample=False,
         num_beams=1,
         num_return_sequences=1,

@@ -12,12 +12,9 @@ from mllmeraser.serving.engine.rows import Row, too_long
 
 
 def check_context(model: MultimodalModel, text: str) -> None:
-    """Refuse a prompt in the chat format that leaves no room for an answer; its picture counts as one placeholder.
+    """Raise `InputError` if a prompt leaves no room for an answer; its picture counts as one placeholder.
 
     Callers run this in their own thread: a long text would block the engine's thread, which checks again.
-
-    Raises:
-        InputError: The prompt is too long.
     """
     context = _context(model)
     if context is not None and (length := len(tokenize(model.processor, [text])[0])) >= context:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from mllmeraser.erasure.steering.plan import Steerable
 from mllmeraser.models.model import MultimodalModel
@@ -47,24 +47,15 @@ class EngineSettings:
     max_tokens: int = 1024
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputError: If a size is out of range.
-        """
+        """Raise `InputError` if a size is out of range."""
         if min(self.max_batch, self.max_queue, self.max_tokens) < 1 or not 0 <= self.max_wait_s <= 10:
             raise InputError("max_batch, max_queue and max_tokens are at least 1, max_wait_s is between 0 and 10")
 
 
-@dataclass(frozen=True)
-class EngineStatus:
-    """State of the engine.
+class EngineStatus(NamedTuple):
+    """The set in force or the reason why there is none, and the number of requests in the queue and in the batch.
 
-    Attributes:
-        applied: The set in force; None while the engine is closed.
-        closed: Why the engine refuses requests, else None. For operators: it may name erasers.
-        queued: Requests in the queue.
-        running: Requests in the current batch.
+    The reason is for operators: it may name erasers.
     """
 
     applied: Applied | None
@@ -103,11 +94,7 @@ class Engine:
     # -- from any thread -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the thread.
-
-        Raises:
-            EngineError: If it was started before.
-        """
+        """Start the thread; a second start raises `EngineError`."""
         try:
             self._thread.start()
         except RuntimeError as error:
@@ -133,17 +120,11 @@ class Engine:
         return not self._thread.is_alive()
 
     def apply(self, version: int, erasers: Mapping[str, Steerable], view: Any = None) -> Future[Applied]:
-        """Put exactly these erasers in force, between two batches.
+        """Put exactly these erasers in force, between two batches. Requests choose from `view`, by default `Applied`.
 
-        Args:
-            version: Version of the set; never lower than one applied before.
-            erasers: By the names that requests choose; may be empty.
-            view: Argument of `choose`; by default a `NamedSet`.
-
-        Returns:
-            Done once the erasers are in force and their effect was checked. If attaching or the check fails, it raises
-            and the engine closes until a later set is in force. A version that is too low raises `EngineError` and
-            changes nothing.
+        The result is done once the effect of the erasers was checked. If attaching or the check fails, it raises, and
+        the engine closes until a later set is in force. A version lower than one applied before raises `EngineError`
+        and changes nothing.
         """
         copied = dict(erasers)
         return self._between(lambda: self._apply(version, copied, view))
@@ -153,19 +134,11 @@ class Engine:
         return self._between(self._probe)
 
     def submit(self, prompt: Prompt, sampling: Sampling, choose: Choose, *, deadline_s: float) -> Ticket:
-        """Ask for an answer.
+        """Ask for an answer; after `deadline_s` seconds it fails with `TimedOut`.
 
-        Args:
-            prompt: In the chat format.
-            sampling: Decoding settings.
-            choose: Returns the names of this request's erasers. It is called in the engine's thread when the batch
-                begins, with the view of the set in force. Its exceptions become the answer's.
-            deadline_s: Seconds after which the answer fails with `TimedOut`.
-
-        Raises:
-            Busy: If the queue is full.
-            EngineClosed: If the engine refuses requests.
-            InputError: If the requested answer is too long for this engine.
+        `choose` returns the names of this request's erasers. It is called in the engine's thread when the batch begins,
+        with the view of the set in force. Its exceptions become the answer's. Raises `Busy` if the queue is full,
+        `EngineClosed` if the engine refuses requests, and `InputError` if the requested answer is too long.
         """
         if sampling.max_tokens > self._settings.max_tokens:
             raise InputError(f"max_tokens is at most {self._settings.max_tokens} on this server")

@@ -31,12 +31,7 @@ class Queue:
         return len(self._waiting)
 
     def put(self, request: Waiting, retry_after_s: Callable[[int], float]) -> None:
-        """Add a request.
-
-        Raises:
-            Busy: If the queue is full.
-            EngineError: If the queue refuses requests or has stopped.
-        """
+        """Add a request. Raises `Busy` if the queue is full, or the error with which it refuses or has stopped."""
         with self._changed:
             error = self._stopped or self._refusal
             if error is not None:
@@ -67,17 +62,19 @@ class Queue:
         """Refuse requests from now on; those in the queue fail with `error`."""
         with self._changed:
             self._refusal = error
-            waiting = self._cleared()
+            waiting, self._waiting = self._waiting, deque()
         for request in waiting:
             request.ticket.fail(again(error))
 
     def stop(self, error: EngineError, *, drain: bool) -> None:
         """Accept nothing more; without `drain`, requests and commands in the queue fail with `error`."""
+        waiting: deque[Waiting] = deque()
+        commands: deque[Command] = deque()
         with self._changed:
             self._stopped = self._stopped or error
-            waiting, commands = ([], []) if drain else (self._cleared(), list(self._commands))
             if not drain:
-                self._commands.clear()
+                waiting, self._waiting = self._waiting, waiting
+                commands, self._commands = self._commands, commands
             self._changed.notify_all()
         for request in waiting:
             request.ticket.fail(again(error))
@@ -110,10 +107,4 @@ class Queue:
             self._drop_ended()
 
     def _drop_ended(self) -> None:
-        if any(request.ticket.done for request in self._waiting):
-            self._waiting = deque(request for request in self._waiting if not request.ticket.done)
-
-    def _cleared(self) -> list[Waiting]:
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        return waiting
+        self._waiting = deque(request for request in self._waiting if not request.ticket.done)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import torch
+
 from mllmeraser.erasure.steering import Readings
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError, MLLMEraserError
@@ -19,8 +21,6 @@ class Row:
     """A request in the running batch.
 
     Attributes:
-        waiting: The request.
-        ticket: Handle of its answer.
         names: Erasers that apply to it.
         limit: Longest answer in tokens; `fit` lowers it.
         draw: Random choices of this row; None for the most likely token.
@@ -32,7 +32,7 @@ class Row:
         """Begin with an empty answer."""
         self.waiting, self.names, self.ticket = waiting, names, waiting.ticket
         self.limit = waiting.sampling.max_tokens
-        self.draw = Draw.of(waiting.sampling)
+        self.draw = Draw(waiting.sampling) if waiting.sampling.temperature > 0.0 else None
         self.tokens = 0
         self.ended: Finish | str | None = None
         self._stream = TextStream(model.processor.tokenizer, waiting.sampling.stop)
@@ -96,8 +96,8 @@ def too_long(length: int, context: int) -> InputError:
 
 def note_readings(rows: Sequence[Row], readings: Readings) -> None:
     """Record the gate readings on every row; a row with a non-finite score gets no answer."""
-    finite = readings.pooled.isfinite().tolist()
+    readable = (readings.pooled < torch.inf).tolist()  # false for NaN; -inf: a prompt with nothing to read
     for number, row in enumerate(rows):
-        row.ticket.read(readings, number)
-        if not all(good for name, good in zip(readings.names, finite[number], strict=True) if name in row.names):
+        row.ticket.readings = (readings, number)
+        if not all(good for name, good in zip(readings.names, readable[number], strict=True) if name in row.names):
             row.fail(EngineError("an eraser could not read this prompt: there is no answer to it"))

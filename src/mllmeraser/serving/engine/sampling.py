@@ -37,11 +37,7 @@ class Sampling:
     logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputError: If a value is out of range.
-        """
+        """Raise `InputError` if a value is out of range."""
         checks = {
             "max_tokens is at least 1": self.max_tokens >= 1,
             f"temperature is between 0 and {MAX_TEMPERATURE:g}": 0.0 <= self.temperature <= MAX_TEMPERATURE,
@@ -69,20 +65,12 @@ class Draw:
             self._generator.manual_seed(sampling.seed)
 
     def next(self) -> float:
-        """Return the next number of [0, 1)."""
+        """Return the next number of [0, 1); `pick` takes exactly one per token."""
         return float(torch.rand((), generator=self._generator, dtype=torch.float64))
-
-    @classmethod
-    def of(cls, sampling: Sampling) -> Draw | None:
-        """Return None if the most likely token is taken."""
-        return cls(sampling) if sampling.temperature > 0.0 else None
 
 
 def pick(logits: Tensor, draws: Sequence[Draw | None]) -> Tensor:
-    """Choose token ids (rows,) from logits (rows, vocabulary); a row without `Draw` takes the most likely token.
-
-    A draw takes exactly one number from the row's generator.
-    """
+    """Choose token ids (rows,) from logits (rows, vocabulary): the most likely one in a row without `Draw`."""
     tokens = logits.argmax(-1)
     rows = [row for row, draw in enumerate(draws) if draw is not None]
     if rows:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 
@@ -22,23 +22,20 @@ Choose = Callable[[Any], Collection[str]]
 """Returns the names of a request's erasers, from the view of the set in force (see `Engine.apply`)."""
 
 
-@dataclass(frozen=True)
-class Prompt:
+class Prompt(NamedTuple):
     """A prompt in the chat format, with one image placeholder if there is a picture."""
 
     text: str
     image: Image.Image | None = None
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A part of an answer, or a whole one.
 
     Attributes:
-        text: Text since the last piece; may be empty.
         token_logprobs: Log-probabilities of its tokens; None if not requested.
         finish: Reason of the end, on the last piece only.
-        tokens: Tokens decoded since the last piece, without the end token.
+        tokens: Number of tokens decoded since the last piece, without the end token.
     """
 
     text: str
@@ -47,14 +44,10 @@ class Piece:
     tokens: int
 
 
-@dataclass(frozen=True)
-class GateReading:
-    """What the gate of one eraser read in a prompt; not for clients.
+class GateReading(NamedTuple):
+    """What one gate read: the deciding score, the coefficient of the shift, and the score of each layer.
 
-    Attributes:
-        pooled: Deciding score, the largest of its subjects.
-        amplitude: Coefficient of the shift; 0 if the gate did not fire.
-        layers: Layer -> largest score of its subjects.
+    Scores are the largest of the eraser's subjects. The coefficient is 0 if the gate did not fire. Not for clients.
     """
 
     pooled: float
@@ -69,6 +62,9 @@ class Ticket:
         version: Version of the eraser set of the answer; None until its batch begins.
         erasers: Names of the erasers that apply; None until its batch begins.
         prompt_tokens: Length of the prompt; None until it is encoded.
+        done: Whether the answer has ended.
+        cancelled: Whether `cancel` was called.
+        readings: Gate readings of its batch, and its row in them; None until the prompt is read.
     """
 
     def __init__(self) -> None:
@@ -80,28 +76,18 @@ class Ticket:
         self._wakers: list[Callable[[], None]] = []
         self._pieces: list[Piece] = []
         self._error: MLLMEraserError | None = None
-        self._ended = False
-        self._cancelled = False
-        self._read: tuple[Readings, int] | None = None
+        self.done = False
+        self.cancelled = False
+        self.readings: tuple[Readings, int] | None = None
 
     # -- for the caller --------------------------------------------------------------------------------
 
     @property
-    def done(self) -> bool:
-        """Whether the answer has ended."""
-        return self._ended
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
-        return self._cancelled
-
-    @property
     def gates(self) -> dict[str, GateReading] | None:
         """Gate readings of its erasers; None until the prompt is read. Not for clients."""
-        if self._read is None or self.erasers is None:
+        if self.readings is None or self.erasers is None:
             return None
-        (readings, row), layers = self._read, self._read[0].per_layer
+        (readings, row), layers = self.readings, self.readings[0].per_layer
         return {
             name: GateReading(
                 float(readings.pooled[row, number]),
@@ -115,23 +101,29 @@ class Ticket:
     def cancel(self) -> None:
         """End the answer: at once in the queue, at the next token in a batch. Never an error."""
         with self._changed:
-            self._cancelled = True
+            self.cancelled = True
             waits = self.version is None
         if waits:
             self.push(Piece("", None, "cancelled", 0))
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """Yield all pieces from the first, as they arrive; the last one has `finish`. Leaving early does not cancel.
+        """Yield all pieces as they arrive; the last one has `finish`. A failed answer then raises its error.
 
-        Raises:
-            MLLMEraserError: If the answer failed, after the pieces before the failure.
+        Leaving early does not cancel.
         """
         loop, woken, seen = asyncio.get_running_loop(), asyncio.Event(), 0
-        with self._listening(lambda: loop.call_soon_threadsafe(woken.set)):
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the event loop is closed
+                loop.call_soon_threadsafe(woken.set)
+
+        with self._changed:
+            self._wakers.append(wake)
+        try:
             while True:
                 woken.clear()
                 with self._changed:
-                    fresh, ended = self._pieces[seen:], self._ended
+                    fresh, ended = self._pieces[seen:], self.done
                 for piece in fresh:
                     yield piece
                 seen += len(fresh)
@@ -139,35 +131,16 @@ class Ticket:
                     self._raise()
                     return
                 await woken.wait()
-
-    async def answer(self) -> Piece:
-        """Return the whole answer, in an event loop.
-
-        Raises:
-            MLLMEraserError: If the answer failed.
-        """
-        async for _ in self.pieces():
-            pass
-        return self._whole()
+        finally:
+            with self._changed:
+                self._wakers.remove(wake)
 
     def result(self, timeout: float | None = None) -> Piece:
-        """Return the whole answer, in a thread.
-
-        Raises:
-            MLLMEraserError: If the answer failed.
-            TimeoutError: If it is not complete after `timeout` seconds; the engine continues.
-        """
+        """Wait for the whole answer, or raise its error, or `TimeoutError` after `timeout` seconds."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._ended, timeout):
+            if not self._changed.wait_for(lambda: self.done, timeout):
                 raise TimeoutError(f"no answer after {timeout} seconds")
         self._raise()
-        return self._whole()
-
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error.with_traceback(None)
-
-    def _whole(self) -> Piece:
         pieces = self._pieces
         logprobs = [piece.token_logprobs for piece in pieces if piece.token_logprobs is not None]
         return Piece(
@@ -177,33 +150,19 @@ class Ticket:
             sum(piece.tokens for piece in pieces),
         )
 
-    @contextmanager
-    def _listening(self, wake: Callable[[], object]) -> Iterator[None]:
-        def safely() -> None:
-            with suppress(RuntimeError):  # the event loop is closed
-                wake()
-
-        with self._changed:
-            self._wakers.append(safely)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._wakers.remove(safely)
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error.with_traceback(None)
 
     # -- for the engine --------------------------------------------------------------------------------
 
     def begin(self, version: int, erasers: frozenset[str]) -> bool:
         """Record the erasers of the answer; False if the answer has already ended."""
         with self._changed:
-            if self._ended:
+            if self.done:
                 return False
             self.version, self.erasers = version, erasers
             return True
-
-    def read(self, readings: Readings, row: int) -> None:
-        """Record the gate readings of row `row`."""
-        self._read = (readings, row)
 
     def push(self, piece: Piece) -> None:
         """Pass on a piece, unless the answer has ended."""
@@ -215,11 +174,11 @@ class Ticket:
 
     def _advance(self, pieces: list[Piece], error: MLLMEraserError | None) -> None:
         with self._changed:
-            if self._ended:
+            if self.done:
                 return
             self._pieces += pieces
             self._error = error
-            self._ended = error is not None or pieces[-1].finish is not None
+            self.done = error is not None or pieces[-1].finish is not None
             wakers = tuple(self._wakers)
             self._changed.notify_all()
         for wake in wakers:
@@ -230,14 +189,8 @@ class Ticket:
 class Waiting:
     """A request in the queue. Only this object holds the prompt, which is dropped with it.
 
-    Attributes:
-        ticket: Handle of the answer.
-        prompt: Prompt to answer.
-        sampling: Decoding settings.
-        choose: Chooses the erasers once the set in force is known.
-        since: `time.monotonic()` of its arrival.
-        deadline: `time.monotonic()` after which the answer is useless.
-        context: Context of the submitting call, which holds the request's trace.
+    `since` is its arrival and `deadline` its latest end, by `time.monotonic()`. `context` is that of the submitting
+    call, which holds the request's trace.
     """
 
     ticket: Ticket

@@ -32,10 +32,9 @@ NO_KEY = "no such key"
 class Gatekeeper:
     """Checks keys against the ledger and counts requests.
 
-    Wrong keys are counted by address and by the key id they begin with. Keys with an unknown id are counted together.
-    Beyond `ATTEMPTS` the address gets 429 for that id without a check. A secret that passed here before is always
-    checked, so clients behind a shared address cannot lock each other out. This bounds the slow hashes per address,
-    also for simultaneous requests: no more are checked at a time than attempts are left.
+    Wrong keys are counted by address and by the key id they begin with, unknown ids together. Beyond `ATTEMPTS` the
+    address gets 429 for that id without a check. A secret that passed here before is always checked, so clients behind
+    a shared address cannot lock each other out. This bounds the slow hashes per address, also at the same time.
     """
 
     ledger: Ledger
@@ -50,12 +49,7 @@ class Gatekeeper:
         self._ended = threading.Condition()
 
     async def identify(self, request: Request) -> Principal:
-        """Return the owner of the request's key, and store it in the request's state.
-
-        Raises:
-            Refusal: 401 without a valid key, 429 after too many wrong ones.
-            LedgerError: The ledger cannot be read.
-        """
+        """Return the owner of the request's key, and store it in the request's state; raises as `admit`."""
         kind, _, secret = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not secret.strip():
             raise Refusal(401, "an API key is needed: Authorization: Bearer mk_...", "missing_api_key")
@@ -67,10 +61,8 @@ class Gatekeeper:
     async def admit(self, request: Request, scope: str) -> Principal:
         """Return the owner of the request's key, if the key has at least ``scope``.
 
-        Raises:
-            Refusal: 401 without a valid key, 403 if its scope is too small, 429 beyond the rate limit or after too many
-                wrong keys.
-            LedgerError: The ledger cannot be read.
+        Raises `Refusal`: 401 without a valid key, 403 if its scope is too small, 429 beyond the rate limit or after too
+        many wrong keys. Raises `LedgerError` if the ledger cannot be read.
         """
         principal = await self.identify(request)  # after `KeyFirst` again: it may be revoked while the body arrives
         if RANK[principal.scope] < RANK[scope]:
@@ -150,10 +142,6 @@ def no_erasure() -> Refusal:
 
 
 def require_tenant(principal: Principal, tenant: str | None) -> None:
-    """Keep tenants apart: non-admins see and change their own tenant only.
-
-    Raises:
-        Refusal: 404, as for a missing erasure.
-    """
+    """Keep tenants apart: raise `no_erasure` unless the principal is an admin or of this tenant."""
     if principal.scope != "admin" and (tenant is None or tenant != principal.tenant):
         raise no_erasure()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
@@ -9,10 +10,9 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from mllmeraser.erasure.artifact.eraser import CONFIG_FILE, TENSOR_FILE
-from mllmeraser.erasure.gates import NO_SITE
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.engine import Busy, EngineError, Sampling, Ticket
-from mllmeraser.serving.http.chat import chooser, refusal_of, selected_erasers
+from mllmeraser.serving.http.chat import chooser, refusal_of
 from mllmeraser.serving.http.dialogue import Message, prompt_of
 from mllmeraser.serving.http.erasures import Body, event_json, to_json
 from mllmeraser.serving.http.errors import Refusal
@@ -119,14 +119,14 @@ def routes(server: Server) -> APIRouter:
         principal = await server.gatekeeper.admit(request, "admin")
         server.check_ready()
         model, seconds = server.settings.model_name, server.settings.request_seconds
-        wanted = selected_erasers(body.model or model, model)
+        choose = chooser(server, principal, body.model or model)
         prompt = await run_in_threadpool(prompt_of, body.messages, server.model, server.settings)
         sampling = Sampling(max_tokens=min(body.max_tokens, server.settings.max_tokens))
         details = {"prompt": "not recorded"}
         await run_in_threadpool(lambda: ledger.audit("compared", by=principal.label, details=details))
         try:
             bare = server.engine.submit(prompt, sampling, lambda view: frozenset(), deadline_s=seconds)
-            chosen = server.engine.submit(prompt, sampling, chooser(server, principal, wanted), deadline_s=seconds)
+            chosen = server.engine.submit(prompt, sampling, choose, deadline_s=seconds)
             before, after = await run_in_threadpool(lambda: (bare.result(seconds), chosen.result(seconds)))
         except Busy as error:
             raise refusal_of(error) from None
@@ -151,9 +151,9 @@ def _readings(server: Server, ticket: Ticket) -> list[dict[str, Any]]:
         {
             "name": name,
             "amplitude": gate.amplitude,
-            "pooled": gate.pooled,
+            "pooled": gate.pooled if math.isfinite(gate.pooled) else None,
             "threshold": server.store.load(digests[name]).config.threshold or 0.0 if name in digests else 0.0,
-            "layers": {str(layer): score for layer, score in gate.layers.items() if score > NOWHERE / 2},
+            "layers": {str(layer): score for layer, score in gate.layers.items() if math.isfinite(score)},
         }
         for name, gate in (ticket.gates or {}).items()
     ]

@@ -42,7 +42,12 @@ def create_app(server: Server) -> FastAPI:
         app.include_router(module.routes(server))
     _health(app, server)
     if server.settings.page:
-        _page(app)
+        app.mount("/page", StaticFiles(directory=page.files()), name="page")
+
+        @app.get("/", include_in_schema=False)
+        async def index() -> FileResponse:
+            return FileResponse(page.files() / "index.html")
+
     app.add_middleware(KeyFirst, gatekeeper=server.gatekeeper)  # inside CORS, so browsers can read its refusals
     if server.settings.origins:
         app.add_middleware(
@@ -87,13 +92,3 @@ def _health(app: FastAPI, server: Server) -> None:
         server.metrics.ready.set(server.sync.fault() is None)
         server.metrics.queue.set(server.engine.status().queued)
         return Response(server.metrics.text(), media_type=server.metrics.content_type)
-
-
-def _page(app: FastAPI) -> None:
-    folder = page.files()
-
-    @app.get("/", include_in_schema=False)
-    async def index() -> FileResponse:
-        return FileResponse(folder / "index.html")
-
-    app.mount("/page", StaticFiles(directory=folder), name="page")

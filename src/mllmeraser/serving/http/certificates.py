@@ -16,11 +16,7 @@ ISSUED = "certificate-issued"
 
 
 def signed_certificate(server: Server, entry: Entry, by: str) -> dict[str, Any]:
-    """Sign the certificate of a verified erasure.
-
-    Raises:
-        Refusal: The erasure was not verified, or this server has no signing key.
-    """
+    """Sign the certificate of an erasure. Raises `Refusal` (409) if it is not verified or the server has no key."""
     if entry.scores is None:
         raise Refusal(409, f"{entry.name} was not verified: there is nothing to certify")
     if server.settings.signing_key is None:

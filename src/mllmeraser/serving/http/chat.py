@@ -7,8 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -17,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.engine import Busy, Choose, EngineError, Piece, Prompt, Sampling, Ticket, TimedOut
+from mllmeraser.serving.engine.logprobs import TokenLogprob
 from mllmeraser.serving.http.dialogue import ChatRequest, prompt_of
 from mllmeraser.serving.http.errors import Refusal, body_of, noted
 from mllmeraser.serving.http.server import Server
@@ -26,6 +26,8 @@ HEADER = "x-eraser-set"
 ALIVE_SECONDS = 0.5
 GONE = 499
 """Status after the client has disconnected; it appears in logs only."""
+Numbered = tuple[int, Piece]
+"""A piece with the number of its answer."""
 
 
 def routes(server: Server) -> APIRouter:
@@ -50,7 +52,7 @@ def routes(server: Server) -> APIRouter:
         if body.logprobs and not (server.settings.logprobs or principal.scope == "admin"):
             raise Refusal(400, "this server does not show log-probabilities", "unsupported_parameter")
         server.check_ready()
-        choose = chooser(server, principal, selected_erasers(body.model, server.settings.model_name))
+        choose = chooser(server, principal, body.model)
         prompt = await run_in_threadpool(prompt_of, body.messages, server.model, server.settings)
         tickets = _submitted(server, prompt, body.samplings(server.settings), choose)
         call = Call(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), body.model)
@@ -59,20 +61,16 @@ def routes(server: Server) -> APIRouter:
     return router
 
 
-def selected_erasers(model: str, served: str) -> tuple[str, ...]:
-    """Erasers that a model name selects: ``model@eraser`` or ``model@one+another``.
+def chooser(server: Server, principal: Principal, model: str) -> Choose:
+    """Return the callable that chooses a request's erasers: the default ones, and those of the model name.
 
-    Raises:
-        Refusal: The server does not serve this model.
+    The name is ``model@eraser`` or ``model@one+another``; another model raises `Refusal` (404). The callable raises if
+    the server has a fault when the batch begins.
     """
     base, _, names = model.partition("@")
-    if base != served:
-        raise Refusal(404, f"this server serves {served}", "model_not_found")
-    return tuple(name for name in names.split("+") if name)
-
-
-def chooser(server: Server, principal: Principal, wanted: Sequence[str]) -> Choose:
-    """Choose the erasers of a request when its batch begins; it fails if the server has a fault by then."""
+    if base != server.settings.model_name:
+        raise Refusal(404, f"this server serves {server.settings.model_name}", "model_not_found")
+    wanted = tuple(name for name in names.split("+") if name)
 
     def choose(view: EraserSet) -> frozenset[str]:
         fault = server.sync.fault()
@@ -94,8 +92,7 @@ def _submitted(server: Server, prompt: Prompt, samplings: Sequence[Sampling], ch
     return tickets
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """What all parts of one answer share."""
 
     id: str
@@ -120,7 +117,15 @@ async def _whole(call: Call, tickets: Sequence[Ticket], body: ChatRequest, reque
         _cancel(tickets)
         for task in work:
             task.cancel()
-    choices = [_choice(number, pieces, body) for number, pieces in enumerate(answers)]
+    choices = [
+        {
+            "index": number,
+            "message": {"role": "assistant", "content": "".join(piece.text for piece in pieces), "refusal": None},
+            "logprobs": _logprobs(pieces) if body.logprobs else None,
+            "finish_reason": pieces[-1].finish if pieces else "stop",
+        }
+        for number, pieces in enumerate(answers)
+    ]
     version = min(ticket.version for ticket in tickets if ticket.version is not None)  # true of all answers
     content = call.part("chat.completion", version, choices, usage=_usage(tickets, answers))
     return JSONResponse(content, headers={HEADER: str(version)})
@@ -144,23 +149,15 @@ async def _trimmed(ticket: Ticket) -> AsyncIterator[Piece]:
     async for piece in ticket.pieces():
         text = piece.text if begun else piece.text.lstrip()
         begun = begun or bool(text)
-        yield replace(piece, text=text)
-
-
-def _choice(number: int, pieces: Sequence[Piece], body: ChatRequest) -> dict[str, Any]:
-    message = {"role": "assistant", "content": "".join(piece.text for piece in pieces), "refusal": None}
-    finish = pieces[-1].finish if pieces else "stop"
-    logprobs = _logprobs(pieces) if body.logprobs else None
-    return {"index": number, "message": message, "logprobs": logprobs, "finish_reason": finish}
+        yield piece._replace(text=text)
 
 
 def _logprobs(pieces: Sequence[Piece]) -> dict[str, Any]:
-    content = []
-    for piece in pieces:
-        for token in piece.token_logprobs or ():
-            top = [{"token": t.token, "logprob": t.logprob, "bytes": list(t.bytes)} for t in token.top]
-            content.append({"token": token.token, "logprob": token.logprob, "bytes": list(token.bytes),
-                            "top_logprobs": top})  # fmt: skip
+    def entry(token: TokenLogprob) -> dict[str, Any]:
+        return {"token": token.token, "logprob": token.logprob, "bytes": list(token.bytes)}
+
+    tokens = [token for piece in pieces for token in piece.token_logprobs or ()]
+    content = [{**entry(token), "top_logprobs": [entry(one) for one in token.top]} for token in tokens]
     return {"content": content, "refusal": None}
 
 
@@ -184,7 +181,7 @@ async def _stream(call: Call, tickets: Sequence[Ticket], body: ChatRequest, requ
     return _Events(_events(call, tickets, body, first, merged), headers, tickets)
 
 
-async def _first(merged: AsyncIterator[tuple[int, Piece]], request: Request) -> tuple[int, Piece] | None:
+async def _first(merged: AsyncIterator[Numbered], request: Request) -> Numbered | None:
     """Return the first piece; None if the client disconnects before."""
     begun = asyncio.ensure_future(anext(merged))
     try:
@@ -210,11 +207,7 @@ class _Events(StreamingResponse):
 
 
 async def _events(
-    call: Call,
-    tickets: Sequence[Ticket],
-    body: ChatRequest,
-    first: tuple[int, Piece],
-    merged: AsyncIterator[tuple[int, Piece]],
+    call: Call, tickets: Sequence[Ticket], body: ChatRequest, first: Numbered, merged: AsyncIterator[Numbered]
 ) -> AsyncIterator[str]:
     version = tickets[first[0]].version
     seen: list[list[Piece]] = [[] for _ in tickets]
@@ -246,7 +239,7 @@ async def _events(
         yield _event(body_of(refusal.status, refusal.message, refusal.code))
 
 
-async def _merged(tickets: Sequence[Ticket]) -> AsyncIterator[tuple[int, Piece]]:
+async def _merged(tickets: Sequence[Ticket]) -> AsyncIterator[Numbered]:
     """Yield the pieces of several answers as they arrive, each with the number of its answer."""
     sources = [_trimmed(ticket) for ticket in tickets]
     waiting = {asyncio.ensure_future(anext(source)): number for number, source in enumerate(sources)}

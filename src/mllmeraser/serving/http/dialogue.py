@@ -1,11 +1,11 @@
-"""Requests in OpenAI's chat format, and the prompt built from them."""
+"""Requests in OpenAI's chat format, and the prompt built from them. Unknown fields are ignored: OpenAI may add some."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, Field, StrictBool
 
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.engine import Prompt, Sampling
@@ -16,28 +16,23 @@ from mllmeraser.serving.http.settings import ServeSettings
 
 LONGEST_TEXT = 100_000
 MESSAGES = 256
+UNSUPPORTED = ("tools", "functions", "response_format", "logit_bias", "frequency_penalty", "presence_penalty")
 
 
-class Loose(BaseModel):
-    """Base of the request's parts; unknown fields are ignored, for OpenAI may add some."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
-class TextPart(Loose):
+class TextPart(BaseModel):
     """A piece of text."""
 
     type: Literal["text"]
     text: Annotated[str, Field(max_length=LONGEST_TEXT)]
 
 
-class ImageAddress(Loose):
+class ImageAddress(BaseModel):
     """URL of a picture."""
 
     url: str
 
 
-class ImagePart(Loose):
+class ImagePart(BaseModel):
     """A picture."""
 
     type: Literal["image_url"]
@@ -47,7 +42,7 @@ class ImagePart(Loose):
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
-class Message(Loose):
+class Message(BaseModel):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -62,13 +57,13 @@ class Message(Loose):
         return "".join(part.text for part in self.parts() if isinstance(part, TextPart))
 
 
-class StreamOptions(Loose):
+class StreamOptions(BaseModel):
     """Options of a stream."""
 
     include_usage: StrictBool = False
 
 
-class ChatRequest(Loose):
+class ChatRequest(BaseModel):
     """Body of ``POST /v1/chat/completions``."""
 
     model: Annotated[str, Field(max_length=512)]
@@ -94,19 +89,11 @@ class ChatRequest(Loose):
     presence_penalty: float | None = None
 
     def refuse_unsupported(self) -> None:
-        """Refuse settings that the answer would ignore.
-
-        Raises:
-            Refusal: A setting is not supported.
-        """
-        plain = self.response_format in (None, {}, {"type": "text"})
-        requested = {
-            "tools": self.tools, "functions": self.functions, "response_format": not plain,
-            "logit_bias": self.logit_bias, "frequency_penalty": self.frequency_penalty,
-            "presence_penalty": self.presence_penalty,
-        }  # fmt: skip
-        for name, value in requested.items():
-            if value:
+        """Raise `Refusal` (400) for settings that the answer would ignore."""
+        harmless = {"response_format": {"type": "text"}}
+        for name in UNSUPPORTED:
+            value = getattr(self, name)
+            if value and value != harmless.get(name):
                 raise Refusal(400, f"{name} is not supported: leave it out", "unsupported_parameter")
 
     def samplings(self, settings: ServeSettings) -> list[Sampling]:
@@ -130,12 +117,8 @@ class ChatRequest(Loose):
 def prompt_of(messages: list[Message], model: MultimodalModel, settings: ServeSettings) -> Prompt:
     """Build the prompt of a conversation, in the checkpoint's own chat format.
 
-    Cheap checks come first; the picture is read last.
-
-    Raises:
-        Refusal: There is more than one picture, the last message is not the user's, the text is too long, or it holds
-            the model's control tokens.
-        InputError: The prompt has more tokens than the model reads.
+    Cheap checks come first; the picture is read last. Raises `Refusal` (400) for control tokens, more than one picture
+    and the like, and `InputError` if the prompt has more tokens than the model reads.
     """
     if messages[-1].role not in ("user", "system", "developer"):
         raise Refusal(400, "the last message must be the user's", "invalid_value")

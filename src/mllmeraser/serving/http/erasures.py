@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -31,6 +30,11 @@ from mllmeraser.serving.packing import PackingLimits, pack_request, request_dige
 
 QUESTION = "Who is this?"
 QUESTION_BY_NAME = "Who is {name}?"
+SHOWN = (
+    "id", "name", "tenant", "default", "state", "requested_at", "requested_by", "starts_at", "expires_at",
+    "artifact_digest", "request_digests", "scores", "passed", "failure",
+)  # fmt: skip
+"""Fields of an entry that routes show."""
 Line = Annotated[str, Field(max_length=500)]
 Reason = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -199,12 +203,10 @@ def routes(server: Server) -> APIRouter:
 def erasure_request(
     server: Server, key: str, names: list[str], questions: list[str], files: list[bytes]
 ) -> ErasureRequest:
-    """Build and check the request to forget a person.
+    """Build the request to forget a person.
 
-    Raises:
-        Refusal: A picture cannot be read, the pictures and questions are too many or too large, or there is neither a
-            picture nor a name.
-        InputError: The request is not valid.
+    Raises `Refusal` without a picture or name, and for pictures or questions that are unreadable, too many or too
+    large. Raises `InputError` if the request is not valid.
     """
     spellings = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
     asked = [question.strip() for question in questions if question.strip()] or [QUESTION]
@@ -231,32 +233,17 @@ def _pictures(files: list[bytes], questions: int, settings: ServeSettings) -> li
 def to_json(entry: Entry, steps: Mapping[str, Step]) -> dict[str, Any]:
     """An entry as routes show it, without personal data."""
     step = steps.get(entry.id)
-    return {
-        "id": entry.id,
-        "name": entry.name,
-        "tenant": entry.tenant,
-        "default": entry.default,
-        "state": entry.state,
-        "requested_at": _iso(entry.requested_at),
-        "requested_by": entry.requested_by,
-        "starts_at": _iso(entry.starts_at),
-        "expires_at": _iso(entry.expires_at),
-        "artifact_digest": entry.artifact_digest,
-        "request_digests": dict(entry.request_digests),
-        "scores": entry.scores,
-        "passed": entry.passed,
-        "failure": entry.failure,
-        "progress": None if step is None else asdict(step),
-    }
+    shown = {name: _plain(getattr(entry, name)) for name in SHOWN}
+    return {**shown, "progress": None if step is None else step._asdict()}
 
 
 def event_json(event: Any) -> dict[str, Any]:
     """An event of the audit chain."""
     return {
-        "seq": event.seq, "at": _iso(event.at), "action": event.action, "by": event.by, "entry": event.about,
+        "seq": event.seq, "at": _plain(event.at), "action": event.action, "by": event.by, "entry": event.about,
         "details": dict(event.details), "hash": event.hash,
     }  # fmt: skip
 
 
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else dict(value) if isinstance(value, Mapping) else value

@@ -22,23 +22,17 @@ TAKEN = "this label cannot be used: choose another"
 PASSWORD = re.compile(r"(?<=password=)[^&\s]+", re.IGNORECASE)
 """Password in the query of a database URL; the ledger's errors already omit one before the host."""
 TYPES = {
-    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    409: "conflict_error", 413: "request_too_large", 422: "invalid_request_error", 429: "rate_limit_error",
-    503: "unavailable_error", 504: "timeout_error",
+    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 409: "conflict_error",
+    413: "request_too_large", 429: "rate_limit_error", 503: "unavailable_error", 504: "timeout_error",
 }  # fmt: skip
 
 
 @dataclass(eq=False)
 class Refusal(Exception):
-    """A refused request.
+    """A refused request: HTTP status, one line for the caller, and its code in the JSON body.
 
-    Attributes:
-        status: HTTP status.
-        message: One line for the caller. The message of a 503 without `details` quotes an error, which may name erasers
-            of any tenant: it becomes the details.
-        code: Code of the error in the JSON body.
-        retry_after: Seconds after which the request may be repeated.
-        details: Message for admins instead.
+    The request may be repeated after `retry_after` seconds. Admins see `details` instead of the message. The message of
+    a 503 without details quotes an error, which may name erasers of any tenant: it becomes the details.
     """
 
     status: int

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
@@ -18,25 +18,19 @@ from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.ledger import Entry, Ledger, TransitionError
 from mllmeraser.serving.ledger.erasers import artifact_of, eraser_of
 from mllmeraser.serving.packing import unpack_request
-from mllmeraser.serving.verify import Thresholds, verify
+from mllmeraser.serving.verify import verify
 
 WORKER = "background fit"
 LONGEST = 500
 """Characters of a failure reason that the ledger keeps."""
 NOT_KEPT = "its names and pictures are no longer kept, so it cannot be verified: request it again"
 NOTHING_TO_FIT = "it came without pictures and names, so there is nothing to fit: request it again"
+Fitter = Callable[[MultimodalModel, Request, Progress], Eraser]
+"""Fits an eraser for a request, on a model without attached erasers."""
 log = structlog.get_logger("mllmeraser.fits")
 
 
-class Fitter(Protocol):
-    """Fits an eraser for a request, on a model without attached erasers."""
-
-    def __call__(self, model: MultimodalModel, request: Request, progress: Progress) -> Eraser:
-        """Return the eraser."""
-
-
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """Progress of the work on a request."""
 
     stage: str
@@ -47,12 +41,9 @@ class Step:
 class Fits:
     """One worker. Work that a stopped server left unfinished begins again at the next start."""
 
-    def __init__(
-        self, model: MultimodalModel, ledger: Ledger, fitter: Fitter, thresholds: Thresholds, most: int
-    ) -> None:
+    def __init__(self, model: MultimodalModel, ledger: Ledger, fitter: Fitter, most: int) -> None:
         """``model`` is a sibling of the served one, to which only candidates under test are attached."""
-        self._model, self._ledger, self._fitter, self._thresholds = model, ledger, fitter, thresholds
-        self._most = most
+        self._model, self._ledger, self._fitter, self._most = model, ledger, fitter, most
         self._waiting: queue.Queue[str | None] = queue.Queue()
         self._progress: dict[str, Step] = {}
         self._thread = threading.Thread(target=self._work, name="fits", daemon=True)
@@ -73,20 +64,12 @@ class Fits:
         self._thread.join(timeout=10)
 
     def check_capacity(self) -> None:
-        """Check that another request may wait; unfinished requests from an earlier start always may.
-
-        Raises:
-            Refusal: 429, too many are waiting already.
-        """
+        """Raise `Refusal` (429) if too many requests wait; those of an earlier start may always wait."""
         if self._waiting.qsize() >= self._most:
             raise Refusal(429, "too many requests to forget are waiting for their fit", "busy", retry_after=60)
 
     def add(self, id: str) -> None:
-        """Queue an entry for its fit and verification; a fitted entry is only verified.
-
-        Raises:
-            Refusal: 409, it is in the queue or in progress already.
-        """
+        """Queue an entry for fit and verification, or verification only; `Refusal` (409) if it is in work already."""
         self._claim(id)
         self._waiting.put(id)
 
@@ -96,22 +79,16 @@ class Fits:
             raise Refusal(409, "this erasure is being fitted or verified already")
 
     def fit_again(self, entry: Entry, by: str) -> None:
-        """Queue a fit that failed or ended with another server; verification follows.
+        """Queue a fit that failed or ended with another server, and its verification.
 
-        Raises:
-            Refusal: 409 if the entry is fitted, has no request, or is in progress; 429 if too many are waiting.
+        Raises `Refusal`: 409 if the entry is fitted, has no request, or is in work; 429 if too many are waiting.
         """
         if entry.state != "requested":
             raise Refusal(409, f"{entry.name} is {entry.state}: only what is not yet fitted can be fitted")
         self._again(entry, by, NOTHING_TO_FIT)
 
     def verify_again(self, entry: Entry, by: str) -> None:
-        """Queue a verification that failed or ended with another server.
-
-        Raises:
-            Refusal: 409 if the entry is not fitted, its request is no longer kept, or it is in progress; 429 if too
-                many are waiting.
-        """
+        """Queue a verification that failed or ended with another server; raises as `fit_again`."""
         if entry.state != "fitted":
             hint = "it is verified once it is fitted" if entry.state == "requested" else NOT_KEPT
             raise Refusal(409, f"{entry.name} is {entry.state}: {hint}")
@@ -171,8 +148,7 @@ class Fits:
             )
         if entry.state == "fitted" and entry.artifact_digest is not None:
             eraser = eraser_of(self._ledger.artifact(entry.artifact_digest))
-            progress = self._progress_of(id, "verify")
-            result = verify(self._model, eraser, request, thresholds=self._thresholds, progress=progress)
+            result = verify(self._model, eraser, request, progress=self._progress_of(id, "verify"))
             self._ledger.verified(id, by=WORKER, scores=result.as_dict(), passed=result.passed)
 
     def _progress_of(self, id: str, kind: str) -> Progress:

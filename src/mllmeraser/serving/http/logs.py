@@ -1,7 +1,6 @@
-"""Logs: one JSON object per line, ours and other packages'. They never quote a client.
+"""Logs: one JSON object per line, ours and other packages'.
 
-An unexpected error is logged with its kind and its places in the code. Its message, which may quote a prompt or a name,
-and local variables are left out.
+An unexpected error is logged with its kind and its places in the code, without its message, which may quote a client.
 """
 
 from __future__ import annotations

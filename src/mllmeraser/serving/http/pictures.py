@@ -48,21 +48,10 @@ class Held:
         self._freed: deque[int] = deque()
 
     def hold(self, pixels: int, most: int, make: Callable[[], Image.Image]) -> Image.Image:
-        """Return the picture of `make`; its `pixels` count until it is garbage-collected.
+        """Return the picture of `make`, or raise `Refusal` (429) if there would be more than `most` pixels.
 
-        Raises:
-            Refusal: There would be more than `most` pixels; `make` was not called.
+        Its `pixels` count until it is garbage-collected.
         """
-        self._take(pixels, most)
-        try:
-            picture = make()
-        except BaseException:
-            self._freed.append(pixels)
-            raise
-        weakref.finalize(picture, self._freed.append, pixels)
-        return picture
-
-    def _take(self, pixels: int, most: int) -> None:
         with self._lock:
             # Subtracted here, not in the finalizer: that may run in a thread that already has the lock.
             while self._freed:
@@ -70,6 +59,13 @@ class Held:
             if self._pixels + pixels > most:
                 raise Refusal(429, "too many pictures are waiting", "busy", retry_after=AGAIN_SECONDS)
             self._pixels += pixels
+        try:
+            picture = make()
+        except BaseException:
+            self._freed.append(pixels)
+            raise
+        weakref.finalize(picture, self._freed.append, pixels)
+        return picture
 
 
 HELD = Held()
@@ -79,8 +75,7 @@ HELD = Held()
 def decode(data: bytes, settings: ServeSettings) -> Image.Image:
     """Decode an RGB picture from the bytes of a file.
 
-    Raises:
-        Refusal: The file is too long, too large, of another format, or broken, or there is no memory for it now.
+    Raises `Refusal` if it is too long, too large, of another format, or broken, or if there is no memory for it now.
     """
 
     def unpacked() -> Image.Image:
@@ -91,11 +86,7 @@ def decode(data: bytes, settings: ServeSettings) -> Image.Image:
 
 
 def decode_all(files: Sequence[bytes], settings: ServeSettings, most: int) -> list[Image.Image]:
-    """Decode RGB pictures with at most `most` pixels in all: a file of a few bytes may hold millions.
-
-    Raises:
-        Refusal: As `decode`, or there are more pixels. All sizes are checked before anything is decoded.
-    """
+    """Decode pictures with at most `most` pixels in all; raises as `decode`. All sizes are checked before decoding."""
     pixels = sum(_pixels(data, settings) for data in files)
     if pixels > most:
         raise Refusal(413, f"the pictures of a request may have {most} pixels in all, these have {pixels}")
@@ -124,11 +115,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
 
 
 def from_url(url: str, settings: ServeSettings) -> Image.Image:
-    """Read the picture at a data URL, or, if enabled, at a public http(s) URL.
-
-    Raises:
-        Refusal: It cannot or may not be read.
-    """
+    """Read the picture at a data URL, or, if enabled, at a public http(s) URL. Raises `Refusal`."""
     if url.startswith("data:"):
         return decode(_data(url), settings)
     if not url.startswith(("http://", "https://")):
@@ -182,11 +169,7 @@ async def _read(target: str, named: str, host: str, most: int) -> bytes:
 
 
 def public_address(host: str, port: int) -> str:
-    """Resolve a host on the public internet.
-
-    Raises:
-        Refusal: The host has no address, or any of its addresses is private, local or reserved.
-    """
+    """Resolve a host. Raises `Refusal` if it has no address, or any of them is private, local or reserved."""
     try:
         resolved = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):

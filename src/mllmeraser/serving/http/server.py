@@ -6,20 +6,17 @@ import uuid
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mllmeraser.models.model import MultimodalModel
-from mllmeraser.models.sibling import sibling
+from mllmeraser.models.model import MultimodalModel, sibling
 from mllmeraser.serving.engine import BatchReport, Engine, EngineSettings
 from mllmeraser.serving.http.access import Gatekeeper
 from mllmeraser.serving.http.errors import NOT_NOW, Refusal
 from mllmeraser.serving.http.fits import Fits, Fitter
 from mllmeraser.serving.http.metrics import Metrics
 from mllmeraser.serving.http.settings import ServeSettings
-from mllmeraser.serving.http.store import Store
-from mllmeraser.serving.http.sync import LedgerSync
+from mllmeraser.serving.http.sync import LedgerSync, Store
 from mllmeraser.serving.http.traces import trace_batch
 from mllmeraser.serving.ledger import Entry, Ledger
 from mllmeraser.serving.spans import span
-from mllmeraser.serving.verify import Thresholds
 from mllmeraser.version import __version__
 
 RECORDED = "recorded, but not in force on this server"
@@ -33,13 +30,7 @@ class Changed(NamedTuple):
 
 
 class Server:
-    """One process: the model, the erasers in force, the ledger, and the background work.
-
-    Attributes:
-        model: The served model; only the engine uses it.
-        settings: Limits and choices.
-        ledger, engine, sync, fits, gatekeeper, metrics: The parts.
-    """
+    """One process: the model, which only the engine uses, the erasers in force, the ledger, the background work."""
 
     def __init__(
         self,
@@ -49,7 +40,6 @@ class Server:
         settings: ServeSettings,
         *,
         engine: EngineSettings | None = None,
-        thresholds: Thresholds | None = None,
         name: str | None = None,
     ) -> None:
         """Assemble the parts without starting them. ``name`` identifies this server on a shared ledger."""
@@ -64,15 +54,11 @@ class Server:
         self.sync = LedgerSync(
             self.engine, ledger, self.store, self.name, settings.poll_seconds, settings.stale_seconds
         )
-        self.fits = Fits(free, ledger, span("fit")(fitter), thresholds or Thresholds(), settings.max_fits)
+        self.fits = Fits(free, ledger, span("fit")(fitter), settings.max_fits)
         self.gatekeeper = Gatekeeper(ledger, settings.requests_per_minute)
 
     def start(self) -> None:
-        """Start to answer; further calls have no effect.
-
-        Raises:
-            MLLMEraserError: The erasers of the ledger cannot be put into force: nothing runs.
-        """
+        """Start once. Raises `MLLMEraserError` if the ledger's erasers cannot be put into force; then nothing runs."""
         if self._started:
             return
         self._started = True
@@ -97,11 +83,7 @@ class Server:
         trace_batch(report)
 
     def check_ready(self) -> None:
-        """Refuse a request if its answer might be unsteered.
-
-        Raises:
-            Refusal: 503, with the kind of fault, and with its details for admins.
-        """
+        """Raise `Refusal` (503) if an answer might be unsteered, with details of the fault for admins."""
         fault = self.sync.fault()
         if fault is not None:
             message, details = f"{NOT_NOW}: {fault.kind.value}", f"{NOT_NOW}: {fault.details}"
@@ -110,9 +92,8 @@ class Server:
     def change(self, action: Callable[[], Entry]) -> Changed:
         """Change the ledger, and return once the change is in force here.
 
-        Raises:
-            LedgerError: The ledger refuses; nothing has changed.
-            Refusal: 503; the change is recorded, but could not be put into force. The server refuses all requests.
+        A `LedgerError` means that nothing has changed. `Refusal` (503) means that the change is recorded, but could not
+        be put into force: the server refuses all requests.
         """
         entry = action()
         try:
@@ -123,10 +104,6 @@ class Server:
             raise Refusal(503, RECORDED, "not_in_force", details=f"{RECORDED}: {why}") from error
 
     def check_usable(self, entry: Entry) -> None:
-        """Check that this server could apply an entry's eraser, before it is activated.
-
-        Raises:
-            ArtifactError: The eraser is corrupt, or made for another model.
-        """
+        """Raise `ArtifactError` if an entry's eraser is corrupt or made for another model, before it is activated."""
         if entry.artifact_digest is not None:
             self.store.load(entry.artifact_digest)

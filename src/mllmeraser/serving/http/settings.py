@@ -9,11 +9,8 @@ class ServeSettings(BaseModel):
     """Limits and choices of a server; clients cannot change them.
 
     Attributes:
-        model_name: Name of the served model.
         max_tokens: Longest answer in tokens; requests for more are cut to it.
         request_seconds: Time from the arrival of a request to its last token.
-        max_body_bytes: Longest body of a request.
-        max_image_bytes: Longest file of one picture.
         max_image_pixels: Largest picture, width times height; a conversation has one.
         max_held_pixels: Pixels (four bytes each) of all pictures in memory. Beyond them, requests with pictures get
             429.
@@ -25,9 +22,7 @@ class ServeSettings(BaseModel):
         stale_seconds: Time without a ledger after which the server refuses all requests.
         origins: Origins that browsers may call from (CORS).
         open_metrics: Whether /metrics needs no key. Firing rates reveal how often people ask about a deleted person.
-        page: Whether the web page is served.
         signing_key: Ed25519 key for certificates, 32 bytes in base64; None issues none.
-        issuer: Organization named on certificates.
         max_fits: Requests to forget that may wait for their fit.
     """
 

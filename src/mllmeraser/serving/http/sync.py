@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from enum import Enum
@@ -11,10 +12,12 @@ from typing import NamedTuple
 
 import structlog
 
-from mllmeraser.samples.errors import MLLMEraserError
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.samples.errors import ArtifactError, MLLMEraserError
 from mllmeraser.serving.engine import Applied, Engine
-from mllmeraser.serving.http.store import Store
-from mllmeraser.serving.ledger import EraserSet, Ledger
+from mllmeraser.serving.ledger import ActiveEraser, EraserSet, Ledger
+from mllmeraser.serving.ledger.artifacts import checksums
+from mllmeraser.serving.ledger.erasers import eraser_of
 
 APPLY_SECONDS = 60.0
 HEARTBEAT_SECONDS = 2.0
@@ -38,8 +41,44 @@ class Fault(NamedTuple):
     details: str
 
 
+class Store:
+    """Erasers by digest, each read and checked once.
+
+    The digest covers the tensors only. Once it is unused, the ledger may store the same tensors with other settings
+    under it. So a cached eraser is valid only while the checksums of all its files match.
+    """
+
+    def __init__(self, ledger: Ledger, fingerprint: str) -> None:
+        """``fingerprint`` of the model that every eraser must be made for."""
+        self._ledger, self._fingerprint = ledger, fingerprint
+        self._cache: dict[str, tuple[Mapping[str, str], Eraser]] = {}
+
+    def load(self, digest: str) -> Eraser:
+        """The eraser of a digest. Raises `ArtifactError` if it is missing, corrupt, or made for another model."""
+        sums, eraser = self._cache.get(digest, (None, None))
+        if eraser is None or sums != self._ledger.checksums(digest):
+            files = self._ledger.artifact(digest)
+            eraser = eraser_of(files)
+            if eraser.digest() != digest:
+                raise ArtifactError("an artifact is not what the ledger says it is: fit it again")
+            if eraser.config.fingerprint != self._fingerprint:
+                raise ArtifactError("an eraser is made for another model than this server's")
+            self._cache[digest] = (checksums(files), eraser)
+        return eraser
+
+    def load_all(self, entries: Iterable[ActiveEraser]) -> dict[str, Eraser]:
+        """Erasers by name; all others leave the cache. Raises as `load`."""
+        digests = {entry.name: entry.artifact_digest for entry in entries}
+        erasers = {name: self.load(digest) for name, digest in digests.items()}
+        self._cache = {digest: self._cache[digest] for digest in set(digests.values())}
+        return erasers
+
+
 class LedgerSync:
-    """Follows the ledger in its own thread, and puts every change into force between two batches."""
+    """Follows the ledger in its own thread, and puts every change into force between two batches.
+
+    `current` is the set in force; None before the first.
+    """
 
     def __init__(self, engine: Engine, ledger: Ledger, store: Store, server: str, poll: float, stale: float) -> None:
         """``poll`` and ``stale`` in seconds; see `ServeSettings`."""
@@ -47,7 +86,7 @@ class LedgerSync:
         self._server, self._poll, self._stale = server, poll, stale
         self._change = threading.Lock()
         self._stop = threading.Event()
-        self._in_force: EraserSet | None = None
+        self.current: EraserSet | None = None
         self._seen = float("-inf")
         self._failure: str | None = "no set of erasers is in force yet"
         self._beat = float("-inf")
@@ -55,11 +94,7 @@ class LedgerSync:
         self._thread = threading.Thread(target=self._follow, name="ledger sync", daemon=True)
 
     def start(self) -> None:
-        """Put the ledger's set into force, then follow the ledger.
-
-        Raises:
-            MLLMEraserError: The set cannot be put into force; the server must not start.
-        """
+        """Put the ledger's set into force, then follow the ledger. If it raises, the server must not start."""
         self.update()
         self._thread.start()
 
@@ -72,17 +107,12 @@ class LedgerSync:
     @property
     def version(self) -> int | None:
         """Version of the set in force; None before the first."""
-        return None if self._in_force is None else self._in_force.version
-
-    @property
-    def current(self) -> EraserSet | None:
-        """The set in force."""
-        return self._in_force
+        return None if self.current is None else self.current.version
 
     def fault(self) -> Fault | None:
         """Why the server must refuse all requests now; None if it may answer."""
         if self._failure is not None:
-            return Fault(Trouble.STARTING if self._in_force is None else Trouble.NOT_IN_FORCE, self._failure)
+            return Fault(Trouble.STARTING if self.current is None else Trouble.NOT_IN_FORCE, self._failure)
         if time.monotonic() - self._seen > self._stale:
             return Fault(Trouble.LEDGER_AWAY, f"{Trouble.LEDGER_AWAY.value}, so the required erasers are not known")
         closed = self._engine.status().closed
@@ -98,7 +128,7 @@ class LedgerSync:
         with self._change:
             asked = time.monotonic()
             wanted = self._ledger.active_set()  # an unreachable ledger is tolerated for `stale` seconds
-            if self._failure or wanted != self._in_force or self._engine.status().closed:
+            if self._failure or wanted != self.current or self._engine.status().closed:
                 self._apply(wanted)
             self._seen, self._failure = max(self._seen, asked), None
             return wanted.version
@@ -110,7 +140,7 @@ class LedgerSync:
         except Exception as error:
             self._failure = f"the erasers of version {wanted.version} cannot be put into force: {_reason(error)}"
             raise
-        self._in_force = wanted
+        self.current = wanted
         log.info("erasers in force", version=wanted.version, digest=wanted.digest, erasers=len(erasers))
 
     def _wait(self, applied: Future[Applied]) -> None:
@@ -133,7 +163,7 @@ class LedgerSync:
     def _step(self) -> None:
         self._ledger.tick()
         asked = time.monotonic()
-        current = None if self._in_force is None else (self._in_force.version, self._in_force.digest)
+        current = None if self.current is None else (self.current.version, self.current.digest)
         if self._failure or self._ledger.standing() != current or self._reopens(asked):
             self.update()
         else:

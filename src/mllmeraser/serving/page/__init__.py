@@ -1,15 +1,10 @@
-"""The page of the service: static files, without a build step and without anything from elsewhere.
+"""The web page: static files without a build step or external resources.
 
-``index.html`` is served at ``/``, everything else of the folder at ``/page/``. The page calls the routes of the service
-by paths beside its own, so it also works below a prefix. It needs no more than this Content-Security-Policy:
-``default-src 'self'; img-src 'self' data: blob:``.
+``index.html`` is served at ``/``, all other files at ``/page/``. The page calls relative paths, so it also works below
+a prefix. Its Content-Security-Policy is ``default-src 'self'; img-src 'self' data: blob:``.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
-
-__all__ = ["files"]
 
 
 def files() -> Path:

@@ -1,4 +1,4 @@
-// What can be done with an erasure in its state, and how it is asked for.
+// The actions on an erasure in its state, and the dialog of each.
 
 import { call, save } from "./api.js";
 import { confirm } from "./confirm.js";
@@ -8,26 +8,26 @@ const reach = ({ name, tenant, default: always }) =>
   (always ? (tenant ? `every request of ${tenant}` : "every request") : `requests that ask for model@${name}`);
 
 const QUESTIONS = {
-  activate: (entry) => ({ title: `Activate ${entry.name}?`, text: `It acts on ${reach(entry)} as soon as the service has switched over.`, button: "Activate" }),
+  activate: (entry) => ({ title: `Activate ${entry.name}?`, text: `It applies to ${reach(entry)} as soon as the service has switched to the new set.`, button: "Activate" }),
   force: (entry) => ({
-    title: `Activate ${entry.name} without a pass?`, button: "Activate anyway", danger: true, reason: true,
-    text: `It has not passed verification. It would act on ${reach(entry)}.`,
+    title: `Activate ${entry.name} without a passed verification?`, button: "Activate anyway", danger: true, reason: true,
+    text: `It has not passed verification. It would apply to ${reach(entry)}.`,
   }),
   fit: (entry) => ({
     title: `Fit ${entry.name} again?`, button: "Fit again",
-    text: "The fit begins anew in the background, on the pictures and names that are still kept. Verification follows.",
+    text: "The fit runs again in the background, with the stored pictures and names. Verification follows.",
   }),
   verify: (entry) => ({
     title: `Verify ${entry.name} again?`, button: "Verify again",
-    text: "The checks run anew in the background, on the pictures and names that are still kept. When they are done, those are deleted.",
+    text: "The checks run again in the background, with the stored pictures and names. These are deleted afterwards.",
   }),
   suspend: (entry) => ({
     title: `Suspend ${entry.name}?`, button: "Suspend", reason: true,
-    text: "The model answers as it did before, until the erasure is activated again.",
+    text: "The model answers as before, until the erasure is activated again.",
   }),
   revoke: (entry) => ({
     title: `Revoke ${entry.name}?`, button: "Revoke for good", danger: true, reason: true,
-    text: "This is final: it goes out of force and never comes back. Its label becomes free.",
+    text: "This is final: the erasure ends and cannot be activated again. Its label becomes free.",
   }),
   schedule: (entry) => ({
     title: `Schedule ${entry.name}`, button: "Save", times: entry,
@@ -54,7 +54,7 @@ function offered({ state, passed, progress, inputs_kept: kept }) {
     active: ["suspend", "schedule", "revoke"], suspended: [on, "schedule", "revoke"], revoked: [] }[state];
 }
 
-/** Buttons for `entry`; `done(answer)` hears of a change, `stale()` of one that failed, for it may be recorded all the same. */
+/** Buttons for `entry`; `done(answer)` is called after a change, `stale()` after a failed one, which may be recorded. */
 export function buttons(entry, done, stale) {
   return offered(entry).map((verb) => {
     const look = verb === "revoke" ? "danger plain" : verb === "activate" ? "primary" : "";
@@ -73,14 +73,14 @@ export function buttons(entry, done, stale) {
 const change = (entry, verb, body) =>
   call(`v1/erasures/${entry.id}/${verb === "force" ? "activate" : verb}`, { method: "POST", body });
 
-/** One line about what a change came to. */
+/** One line about the result of a change. */
 export function outcome({ name, state, version, in_force: inForce, starts_at: starts, progress }) {
   if (progress) return `${name} is being ${state === "requested" ? "fitted" : "verified"} again.`;
   if (state === "verified" && starts && new Date(starts) > new Date()) return `${name} is verified and scheduled to start.`;
   return `${name} is ${state}.${inForce ? ` Eraser set ${version} is in force on this server.` : ""}`;
 }
 
-/** Buttons that save the certificate; it needs a verification. */
+/** Buttons that save the certificate; none without a verification. */
 export function certificates(entry, fail) {
   if (!entry.scores) return [];
   return ["html", "pdf", "json"].map((kind) => {

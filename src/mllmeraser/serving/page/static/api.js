@@ -4,12 +4,12 @@ const root = new URL("../", import.meta.url);
 const STORED = "mllmeraser.key";
 
 const WORDS = {
-  401: "This key is not known, or it was revoked.",
-  403: "This key may not do that.",
-  404: "There is nothing of that name.",
+  401: "This key is unknown or revoked.",
+  403: "This key does not allow that.",
+  404: "This does not exist.",
   413: "That is too large.",
   429: "Too many requests at once.",
-  503: "The service does not answer questions at the moment.",
+  503: "The service refuses all requests at the moment.",
 };
 
 /** The key of this tab. */
@@ -29,10 +29,10 @@ export class CallError extends Error {
 
 let signedOut = () => {};
 
-/** What to do when a key that worked is refused. */
+/** Set the handler for a key that is no longer accepted. */
 export const onRefusal = (handler) => { signedOut = handler; };
 
-/** One call; the answer as it comes, errors in plain words. */
+/** Call the service and return the raw response; errors have plain messages. */
 export async function send(path, { method = "GET", body, signal } = {}) {
   const headers = { authorization: `Bearer ${key.get() ?? ""}`, accept: "application/json, text/event-stream" };
   const form = body instanceof FormData;
@@ -51,10 +51,10 @@ export async function send(path, { method = "GET", body, signal } = {}) {
   throw failure;
 }
 
-/** One call; the answer as JSON. */
+/** Call the service and return the JSON of the response. */
 export const call = async (path, options) => (await send(path, options)).json();
 
-/** A list: either the answer itself or its `data`. */
+/** Return a list: the response itself or its `data`. */
 export async function rows(path) {
   const body = await call(path);
   return Array.isArray(body) ? body : body.data;
@@ -65,7 +65,7 @@ async function plainWords(answer) {
   try {
     message = (await answer.json()).error.message;
   } catch {
-    // Something between here and the service answered in its own words.
+    // A proxy answered in another format.
   }
   message ||= WORDS[answer.status] ?? `The service answered with status ${answer.status}.`;
   const wait = Number(answer.headers.get("retry-after"));
@@ -93,7 +93,7 @@ export async function* events(answer) {
   }
 }
 
-/** Save what a route gives as a file: a plain link could not carry the key. */
+/** Save the response of a route as a file: a plain link cannot send the key. */
 export async function save(path, name) {
   const blob = await (await send(path)).blob();
   const link = document.createElement("a");

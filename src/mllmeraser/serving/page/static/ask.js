@@ -1,4 +1,4 @@
-// Ask: a question, with or without a picture, answered as it comes.
+// Ask: a question, with or without a picture, and its streamed answer.
 
 import { CallError, call, events, send } from "./api.js";
 import { announce, byId, el, say } from "./dom.js";
@@ -28,7 +28,7 @@ byId("ask-stop").addEventListener("click", () => {
 });
 byId("ask-clear").addEventListener("click", clear);
 
-/** Fill every choice of a model. */
+/** Fill every model menu. */
 export async function loadModels() {
   const models = (await call("v1/models")).data.map((model) => model.id);
   for (const id of ["ask-model", "compare-model"]) {
@@ -38,7 +38,7 @@ export async function loadModels() {
   }
 }
 
-/** Forget what was asked: at sign-out nothing may stay on the screen. */
+/** Remove all questions and answers, also at sign-out. */
 export function clear() {
   running?.abort();
   history = [];
@@ -115,7 +115,7 @@ function failed(failure, answer, question) {
   if (!stopped && !(failure instanceof CallError)) console.error(failure);
   if (!stopped) say(error, failure.message);
   if (answer.words.textContent) {
-    answer.note.textContent = `${stopped ? "Stopped" : "Broken off"} · ${answer.note.textContent.replace(/ · answering$/, "")}`;
+    answer.note.textContent = `${stopped ? "Stopped" : "Interrupted"} · ${answer.note.textContent.replace(/ · answering$/, "")}`;
     return;
   }
   answer.box.remove();

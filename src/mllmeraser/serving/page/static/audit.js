@@ -1,4 +1,4 @@
-// Audit: what happened, whether the chain holds, and which server has which eraser set.
+// Audit: events, the check of the chain, and the eraser set of each server.
 
 import { call, rows } from "./api.js";
 import { announce, byId, chip, digest, el, say, when, whileBusy } from "./dom.js";
@@ -40,7 +40,7 @@ export function clear() {
   show();
 }
 
-// Only what is new is fetched: the chain never changes behind what was read.
+// Only new events are fetched: earlier ones never change.
 async function load() {
   for (;;) {
     const after = events.at(-1)?.seq ?? 0;

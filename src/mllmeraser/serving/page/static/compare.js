@@ -1,4 +1,4 @@
-// Before and after: one question, both answers, and what the gates read.
+// Before and after: one question, both answers, and the gate readings.
 
 import { call } from "./api.js";
 import { announce, byId, el, say, whileBusy } from "./dom.js";
@@ -54,7 +54,7 @@ function show(question, body) {
   const verdict = same ? "The answers are the same." : "The answers differ.";
   result.replaceChildren(
     el("h2", {}, question),
-    el("div", { class: "sides" }, side("Before", "the bare model", body.before), side("After", "with the erasers in force", body.after, !same)),
+    el("div", { class: "sides" }, side("Before", "without erasers", body.before), side("After", "with the erasers in force", body.after, !same)),
     el("p", { class: "quiet" }, verdict),
     el("h2", {}, "Gates by layer"),
     body.erasers.length

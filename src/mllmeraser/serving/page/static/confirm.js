@@ -1,4 +1,4 @@
-// The one dialog: says what will happen, asks for a reason or for times, and stays open until the service has answered.
+// The dialog: explains an action, asks for a reason or for times, and stays open until the service has answered.
 
 import { byId, local, moment, say, whileBusy } from "./dom.js";
 
@@ -17,9 +17,9 @@ form.addEventListener("submit", (event) => {
 });
 
 /**
- * Ask before `attempt({reason, starts_at, expires_at})` is made; a failure is shown in the dialog.
+ * Ask before calling `attempt({reason, starts_at, expires_at})`; a failure is shown in the dialog.
  *
- * `then` hears what came of it, once the dialog is closed.
+ * `then` is called with the result once the dialog is closed.
  *
  * `question`: {title, text, button, danger, reason: ask for one, times: {starts_at, expires_at} to ask for}.
  */

@@ -1,16 +1,16 @@
-// Small helpers around the document. Text is only ever set as text, never as markup.
+// Helpers for the document. Text is always set as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /** The element with this id. */
 export const byId = (id) => document.getElementById(id);
 
-/** An element with attributes (functions become listeners, false and null are left out) and children. */
+/** Create an element with attributes (functions become listeners, false and null are skipped) and children. */
 export function el(tag, attributes = {}, ...children) {
   return build(document.createElement(tag), attributes, children);
 }
 
-/** The same for pictures. */
+/** Create an SVG element. */
 export function svg(tag, attributes = {}, ...children) {
   return build(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -25,7 +25,7 @@ function build(node, attributes, children) {
   return node;
 }
 
-/** Show a line in `node`, or hide it where there is none. */
+/** Show a line in `node`, or hide the node if the line is empty. */
 export function say(node, text = "") {
   node.textContent = text;
   node.hidden = !text;
@@ -33,7 +33,7 @@ export function say(node, text = "") {
 
 let telling = 0;
 
-/** Tell screen readers, once; the pause makes them hear the same words again. */
+/** Announce a text to screen readers; the pause makes them repeat an equal text. */
 export function announce(text) {
   const live = byId("live");
   live.textContent = "";
@@ -41,7 +41,7 @@ export function announce(text) {
   telling = setTimeout(() => { live.textContent = text; }, 30);
 }
 
-/** While `work` runs, `button` cannot be pressed; focus stays on it. */
+/** Disable `button` while `work` runs, without losing focus. */
 export async function whileBusy(button, work) {
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");
@@ -54,33 +54,33 @@ export async function whileBusy(button, work) {
 
 const short = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-/** A moment in the reader's own time, or a dash. */
+/** A time in the reader's time zone, or a dash. */
 export function when(iso) {
   return iso ? el("time", { datetime: iso, title: iso }, short.format(new Date(iso))) : "–";
 }
 
-/** What a `datetime-local` field holds, as UTC; null where it is empty. */
+/** The value of a `datetime-local` field as UTC; null if it is empty. */
 export function moment(input) {
   return input.value ? new Date(input.value).toISOString() : null;
 }
 
-/** A UTC time as a `datetime-local` field wants it. */
+/** A UTC time in the format of a `datetime-local` field. */
 export function local(iso) {
   if (!iso) return "";
   const at = new Date(iso);
   return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
 }
 
-/** The lines of a text field that hold something. */
+/** The non-empty lines of a text field. */
 export const lines = (field) => field.value.split("\n").map((line) => line.trim()).filter(Boolean);
 
-/** A state in colour and in words. */
+/** A state as a colored label. */
 export const chip = (state, words = state) => el("span", { class: `state ${state}` }, words);
 
-/** The beginning of a digest; the whole of it on hover. */
+/** The first characters of a digest, with all of it on hover. */
 export const digest = (value) => (value ? el("code", { title: value }, value.slice(0, 12)) : "–");
 
-/** A share, with three decimals. */
+/** A share with three decimals. */
 export const share = (value) => (typeof value === "number" ? value.toFixed(3) : "–");
 
 /** A number with at most three decimals. */

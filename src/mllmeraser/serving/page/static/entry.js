@@ -1,4 +1,4 @@
-// One erasure in full: how far it is, what can be done, what was measured, what happened to it.
+// One erasure in full: progress, actions, verification scores, and history.
 
 import { call } from "./api.js";
 import { buttons, certificates, outcome } from "./actions.js";
@@ -9,14 +9,14 @@ const STEPS = ["requested", "fitted", "verified", "active"];
 const SOON = 700;
 const LATE = 5000;
 
-/** Shows one erasure in `box` and follows it while the service works on it. */
+/** Shows one erasure in `box`, and polls it while the service works on it. */
 export class EntryPanel {
-  /** `changed` hears of every change that was made here; `close` puts a button to leave. */
+  /** `changed` is called after every change made here; `close` adds a close button. */
   constructor(box, { changed = () => {}, close = null } = {}) {
     Object.assign(this, { box, changed, close, id: null, timer: 0, wait: SOON, shown: "", stage: "" });
   }
 
-  /** Show this erasure; resolves once it is there. */
+  /** Show this erasure; resolves once it is loaded. */
   async open(id, { focus = false } = {}) {
     if (id !== this.id) this.box.replaceChildren();
     Object.assign(this, { id, wait: SOON, shown: "", stage: "", notice: "" });
@@ -24,7 +24,7 @@ export class EntryPanel {
     if (focus) this.focus();
   }
 
-  /** Leave off: nothing is asked for any more. */
+  /** Stop polling and empty the panel. */
   leave() {
     clearTimeout(this.timer);
     this.id = null;
@@ -50,7 +50,7 @@ export class EntryPanel {
   }
 
   #follow(entry) {
-    // Without progress here, another server may be at it, as long as there is something to work on.
+    // Without progress here, another server may be working on it, as long as its request is kept.
     const atWork = entry.progress || (entry.inputs_kept && !entry.failure);
     if (!atWork) return;
     this.timer = setTimeout(() => this.refresh(), this.wait);
@@ -125,7 +125,7 @@ export class EntryPanel {
   }
 }
 
-/** Its state as a chip; what could not be fitted or verified stays where it is, and says so. */
+/** The state as a label; a failed fit or verification keeps the state and adds "failed". */
 export const stateOf = ({ state, failure, progress }) => (failure && !progress && ["requested", "fitted"].includes(state) ? chip("bad", `${state}, failed`) : chip(state));
 
 function head(entry, close) {
@@ -137,7 +137,7 @@ function head(entry, close) {
 function steps({ state }) {
   const at = STEPS.indexOf(state === "suspended" ? "active" : state);
   if (at < 0) return null;
-  return el("ol", { class: "steps", "aria-label": "How far it is" }, STEPS.map((step, place) => {
+  return el("ol", { class: "steps", "aria-label": "Progress" }, STEPS.map((step, place) => {
     const here = place === at;
     const words = here && state === "suspended" ? "suspended" : step;
     return el("li", { class: place < at ? "past" : here ? `here ${state}` : "", "aria-current": here && "step" }, words);

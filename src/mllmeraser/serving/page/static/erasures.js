@@ -1,4 +1,4 @@
-// The ledger: every erasure with its state, and one of them in full beside it.
+// The ledger: all erasures with their states, and one of them in full.
 
 import { rows } from "./api.js";
 import { byId, el, say, when, whileBusy } from "./dom.js";
@@ -17,7 +17,7 @@ byId("erasures-refresh").addEventListener("click", (event) => whileBusy(event.cu
   if (panel.id) await panel.refresh();
 }));
 
-/** Show the ledger, and the erasure of this id in full. */
+/** Show the ledger, and the erasure with this id in full. */
 export async function enter(id) {
   byId("view-erasures").classList.toggle("open", Boolean(id));
   if (id) await Promise.all([list(), panel.open(id, { focus: true })]);
@@ -66,7 +66,7 @@ function row(entry) {
   return el("tr", { class: current && "current", "data-id": entry.id },
     el("th", { scope: "row" }, el("a", { href: `#erasures/${entry.id}`, "aria-current": current && "true" }, entry.name)),
     el("td", {}, stateOf(entry)),
-    el("td", { class: "wide" }, entry.default ? entry.tenant ?? "everybody" : `on request${entry.tenant ? `, ${entry.tenant}` : ""}`),
+    el("td", { class: "wide" }, entry.default ? entry.tenant ?? "all tenants" : `on request${entry.tenant ? `, ${entry.tenant}` : ""}`),
     el("td", { class: "wide" }, passedOf(entry)),
     el("td", { class: "wide quiet" }, when(entry.requested_at)));
 }

@@ -1,8 +1,8 @@
-// What was measured about an erasure, and what happened to it.
+// The verification scores and the history of an erasure.
 
 import { chip, el, number, share, when } from "./dom.js";
 
-/** The verification as a table, with the certificate; null before there is one. */
+/** The verification as a table, with the certificates; null before the verification. */
 export function scores({ scores: measured, passed, name }, certificates) {
   if (!measured) return null;
   const checks = measured.checks ?? [];
@@ -28,7 +28,7 @@ const plain = (measured) => el("dl", { class: "facts" }, Object.entries(measured
   .filter(([, value]) => typeof value !== "object")
   .map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, number(value)))));
 
-/** What happened, newest first. */
+/** Events, newest first. */
 export function history(all) {
   if (!all.length) return null;
   return el("details", { class: "part", "data-part": "history" },

@@ -1,4 +1,4 @@
-// Forget this person: the request, and how far the service is with it.
+// Forget this person: the request form, and the progress of the request.
 
 import { call } from "./api.js";
 import { byId, lines, moment, say, whileBusy } from "./dom.js";
@@ -17,7 +17,7 @@ form.addEventListener("submit", (event) => {
   whileBusy(byId("forget-send"), request);
 });
 
-/** Show the form, or the request of this id and how far it is. */
+/** Show the form, or the request with this id and its progress. */
 export async function enter(id) {
   form.hidden = Boolean(id);
   if (!id) {
@@ -42,7 +42,7 @@ async function request() {
   const wrong = !name.checkValidity();
   name.setAttribute("aria-invalid", String(wrong));
   if (wrong) {
-    say(error, "The label takes small letters, digits, dots and dashes, 63 at most, and begins with a letter or a digit.");
+    say(error, "Labels have at most 63 lowercase letters, digits, dots and dashes, and begin with a letter or a digit.");
     return name.focus();
   }
   if (!people.length && !pictures.files.length) return say(error, "Give a name, a picture, or both.");

@@ -1,4 +1,4 @@
-// The gate of one eraser as a picture: its score at every layer it reads, seen from the threshold.
+// The gate of one eraser as a bar chart: its score at every layer it reads, relative to the threshold.
 
 import { el, number, svg } from "./dom.js";
 
@@ -16,8 +16,8 @@ export function gate({ name, amplitude, pooled, layers, threshold = 0 }) {
     el("figcaption", {},
       el("strong", {}, name),
       el("span", { class: `state ${acts ? "active" : "requested"}` }, acts ? "acts" : "does not act"),
-      el("span", { class: "quiet" }, `amplitude ${number(amplitude)}, pooled score ${number(pooled)}`)),
-    scores.length ? el("div", { class: "plot" }, picture(name, scores, threshold)) : el("p", { class: "quiet" }, "It read no layer."),
+      el("span", { class: "quiet" }, `amplitude ${number(amplitude)}, ${pooled === null ? "no name or face to read" : `pooled score ${number(pooled)}`}`)),
+    scores.length ? el("div", { class: "plot" }, picture(name, scores, threshold)) : el("p", { class: "quiet" }, "The gate read no layer."),
     scores.length > 0 && el("p", { class: "legend" }, `Score by layer; the line is the threshold, ${number(threshold)}.`),
     scores.length > 0 && table(name, scores, threshold));
 }

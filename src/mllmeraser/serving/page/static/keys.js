@@ -1,4 +1,4 @@
-// Keys: who may call the service. A secret is shown once, when it is made, and stands here only until the section is left.
+// Keys: who may call the service. A secret is shown once, when it is created, until the section is left.
 
 import { call, key, rows } from "./api.js";
 import { confirm } from "./confirm.js";
@@ -26,7 +26,7 @@ byId("keys-done").addEventListener("click", () => {
   byId("keys-title").focus();
 });
 
-/** Show every key, those in use first; never a secret. */
+/** Show every key without its secret, keys in use first. */
 export async function enter() {
   showTenant();
   try {
@@ -40,7 +40,7 @@ export async function enter() {
   }
 }
 
-/** The secret goes with the section. */
+/** Remove the secret. */
 export function leave() {
   made.hidden = true;
   secret.value = "";
@@ -59,9 +59,9 @@ export function clear() {
 function showTenant() {
   tenant.disabled = scope.value === "admin";
   byId("keys-tenant-hint").textContent = {
-    client: "Whose erasers apply to it beside those for everybody. Empty: of no tenant.",
-    "tenant-admin": "Whose erasures it may see and change.",
-    admin: "An administrator has none.",
+    client: "Its erasers apply in addition to those for all tenants. Leave empty for no tenant.",
+    "tenant-admin": "The key may see and change the erasures of this tenant.",
+    admin: "Administrators have no tenant.",
   }[scope.value];
 }
 
@@ -96,9 +96,9 @@ async function copy() {
   try {
     await navigator.clipboard.writeText(secret.value);
   } catch {
-    // Browsers lend the clipboard to encrypted pages and to those of this machine only.
+    // Browsers allow clipboard access only over HTTPS and from localhost.
     secret.focus();
-    words = "The browser does not allow it. The key is selected: press Ctrl and C.";
+    words = "The browser does not allow copying. The key is selected: press Ctrl+C.";
   }
   say(byId("keys-copied"), words);
 }
@@ -119,7 +119,7 @@ const isMine = (id) => Boolean(key.get()?.startsWith(`mk_${id}_`));
 
 const question = ({ id, label: name }) => ({
   title: `Revoke ${name}?`, button: "Revoke for good", danger: true,
-  text: `${isMine(id) ? "You are signed in with this key and will be signed out. " : ""}Whoever uses it is refused, here at once and by other servers within a minute. It cannot be undone.`,
+  text: `${isMine(id) ? "You are signed in with this key and will be signed out. " : ""}Requests with this key are refused: here at once, by other servers within a minute. This cannot be undone.`,
 });
 
 async function revoked({ label: name }) {

@@ -1,4 +1,4 @@
-// The page: who is signed in, and which section is shown. Sections are addresses: #ask, #erasures, #erasures/ID, ...
+// The page: sign-in, and the current section. Sections have addresses: #ask, #erasures, #erasures/ID, ...
 
 import { call, key, onRefusal } from "./api.js";
 import * as ask from "./ask.js";
@@ -34,7 +34,7 @@ if (key.get()) signIn(key.get());
 else welcome();
 
 async function signIn(secret) {
-  if (!/^[\x21-\x7e]+$/.test(secret)) return refuse(secret ? "That is no key: it has signs that no key has." : "Enter your key.");
+  if (!/^[\x21-\x7e]+$/.test(secret)) return refuse(secret ? "This is not a key: it contains characters that no key has." : "Enter your key.");
   key.set(secret);
   try {
     scope = await scopeOfKey();
@@ -50,7 +50,7 @@ async function signIn(secret) {
   await route();
 }
 
-// There is no route that names the scope of a key: it is what the key may read.
+// No route names the scope of a key, so it is derived from what the key may read.
 async function scopeOfKey() {
   if (!(await may("v1/erasures"))) {
     await call("v1/models");

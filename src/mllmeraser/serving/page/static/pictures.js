@@ -1,13 +1,13 @@
-// Choosing pictures: file button, drag and drop, paste; a preview of each, with a way to remove it.
+// Choosing pictures by file button, drag and drop, or paste, with previews and buttons to remove them.
 
 import { announce, byId, el } from "./dom.js";
 
 const LARGEST = 10_000_000;
 const KINDS = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp"];
 
-/** The pictures chosen in the form around `prefix`-file and `prefix`-thumbs. */
+/** The chosen pictures of the form with `prefix`-file and `prefix`-thumbs. */
 export class Pictures {
-  /** `say` shows a line about what could not be taken. */
+  /** `say` shows why a file was not accepted. */
   constructor(prefix, { drop, many = false, say }) {
     this.input = byId(`${prefix}-file`);
     this.list = byId(`${prefix}-thumbs`);
@@ -26,7 +26,7 @@ export class Pictures {
     return this.chosen.map((picture) => picture.file);
   }
 
-  /** Take these files; without `many` the last one replaces what was there. */
+  /** Add these files; without `many` the last one replaces the current one. */
   add(files) {
     const all = [...files];
     const good = all.filter((file) => KINDS.includes(file.type) && file.size <= LARGEST);
@@ -93,7 +93,7 @@ export class Pictures {
   }
 }
 
-/** One turn as the chat route takes it. */
+/** One turn in the format of the chat route. */
 export function turn(text, picture) {
   if (!picture) return { role: "user", content: text };
   return { role: "user", content: [{ type: "image_url", image_url: { url: picture } }, { type: "text", text }] };
