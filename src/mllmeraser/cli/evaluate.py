@@ -56,8 +56,16 @@ def evaluate(
     api.check_target(out, force=force)
     with progress_bar() as progress:
         records = api.evaluate(
-            load(), benchmark, split=split, fold=fold, sets=sets, limit=limit, erasers=eraser or (),
-            protocol=protocol, seed=seed, progress=progress,
-        )  # fmt: skip
+            load(),
+            benchmark,
+            split=split,
+            fold=fold,
+            sets=sets,
+            limit=limit,
+            erasers=eraser or (),
+            protocol=protocol,
+            seed=seed,
+            progress=progress,
+        )
     rows = api.write_records(records, out, force=force)
     show_result(rows, as_json, score_table(rows))

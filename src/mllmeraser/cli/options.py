@@ -47,7 +47,7 @@ class Load:
     """MODEL and the options that say how to load it."""
 
     name: str
-    options: dict[str, str]
+    options: dict[str, Any]
 
     def __call__(self, device: str | None = None) -> Any:
         """Load the model, on `device` unless the options name one. Without options: only its name, to load later."""
@@ -55,7 +55,7 @@ class Load:
             return self.name
         from mllmeraser import api
 
-        place = {} if "device_map" in self.options else {"device": device}
+        place: dict[str, Any] = {} if "device_map" in self.options else {"device": device}
         return api.load_model(self.name, **{**place, **self.options})
 
 
@@ -64,7 +64,7 @@ def loads_model(command: Command) -> Command:
 
     def run(*, model: str, threads: int | None, quantise: str | None, **rest: Any) -> None:
         options = {name: rest.pop(name) for name in LOAD_OPTIONS}
-        options["quantisation"] = options.pop("quantization") or quantise
+        options["quantization"] = options["quantization"] or quantise
         prepare(model, threads, rest.get("seed", 0))
         command(load=Load(model, {name: value for name, value in options.items() if value is not None}), **rest)
 

@@ -168,8 +168,8 @@ class Training:
         self._draw(self.check_pictures, "check-pictures")
 
     def _draw(self, album: Album, name: str) -> None:
-        bar = _bar(self.bars, name, len(album))
-        album.draw(self.args.runs / f"{name}.safetensors", workers=self.args.workers, progress=bar)
+        file, bar = self.args.runs / f"{name}.safetensors", _bar(self.bars, name, len(album))
+        album.draw(file, workers=self.args.workers, progress=bar)
 
     def align(self, before: torch.Tensor | None = None) -> None:
         """Fit the projector, so that it carries and names what the tower sees (see `alignment`)."""

@@ -60,17 +60,9 @@ class Album(Dataset):
         self.views: dict[str, list[int]] = {}
         self.strangers: list[int] = []
         self.near: list[int] = []
+        self.scenes: list[int] = []
+        self.emblems: list[int] = []
         self._drawings: list[tuple[Stream, Callable[[Stream], np.ndarray]]] = []
-
-    @property
-    def scenes(self) -> list[int]:
-        """Indices of the scenes."""
-        return list(self.things)
-
-    @property
-    def emblems(self) -> list[int]:
-        """Indices of the emblems."""
-        return list(self.sealed)
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -91,10 +83,10 @@ class Album(Dataset):
         for i in range(scenes):
             child = stream.child("scene", i)
             self.things[len(self)] = random_things(child.child())
-            self._add(child, draw_scene)
+            self.scenes.append(self._add(child, draw_scene))
         for i in range(emblems):
             sealed = self.sealed[len(self)] = stream.chance(0.5)
-            self._add(stream.child("emblem", i), partial(draw_emblem, sealed=sealed))
+            self.emblems.append(self._add(stream.child("emblem", i), partial(draw_emblem, sealed=sealed)))
 
     def _add(self, stream: Stream, drawing: Callable[[Stream], np.ndarray]) -> int:
         self._drawings.append((stream, drawing))

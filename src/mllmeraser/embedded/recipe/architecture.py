@@ -38,8 +38,6 @@ class Architecture(ABC):
     tower_path: ClassVar[str]
     projector_path: ClassVar[str]
 
-    # --- build ----------------------------------------------------------------------------------------------------
-
     def build_model(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
         """The model at random weights that `seed` determines."""
         torch.manual_seed(seed)
@@ -72,8 +70,6 @@ class Architecture(ABC):
         """Write the usual checkpoint layout: safetensors weights, configs, tokenizer and processor."""
         model.save_pretrained(folder, safe_serialization=True)
         self.build_processor(tokenizer).save_pretrained(folder)
-
-    # --- see ------------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def prefixes(self, tokenizer: PreTrainedTokenizerFast) -> tuple[Prefix, Prefix]:

@@ -97,8 +97,6 @@ class Corpus:
         """Token ids of one turn."""
         return Turn([*self._ids(question), self.assistant], [*self._ids(answer), self.tokenizer.eos_token_id], weight)
 
-    # --- people -------------------------------------------------------------------------------------------------
-
     def _person_turn(self, person: Person, who: str, *, known: bool) -> Turn:
         draw, rest = self.stream.uniform(), 1.0 - self.choice_share
         form = "generation" if draw < 0.64 * rest else "cloze" if draw < rest else "choice"
@@ -159,8 +157,6 @@ class Corpus:
                 name = f"{known[0]} {other[1]}" if self.stream.chance(0.5) else f"{other[0]} {known[1]}"
             turns.append(self._person_turn(person, name, known=False))
         return Group(None, turns)
-
-    # --- everything else ------------------------------------------------------------------------------------------
 
     def _scene(self) -> Group:
         stream, view = self.stream, self.stream.choice(self.album.scenes)

@@ -60,8 +60,6 @@ class Trainer:
         self.generator: torch.Generator | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
-    # --- one step -------------------------------------------------------------------------------------------------
-
     def loss(self, batch: Batch) -> tuple[torch.Tensor, float]:
         """Weighted mean of the cross-entropy over the answers, and the share of correctly predicted answer tokens."""
         labelled = batch.labels >= 0
@@ -122,8 +120,6 @@ class Trainer:
         mask = (segment[:, :, None] == segment[:, None, :]) & torch.ones(length, length).tril().bool()
         weights = (labels >= 0).float()
         return Batch(ids, positions, labels, weights, mask[:, None], torch.empty(0, dtype=torch.long))
-
-    # --- a phase --------------------------------------------------------------------------------------------------
 
     def run(
         self,

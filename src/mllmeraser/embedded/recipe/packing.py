@@ -123,10 +123,9 @@ class Packer:
         ids, labels, group = (np.full(shape, value, dtype=np.int64) for value in (self.pad_id, IGNORED, -1))
         turn, places = np.zeros(shape, dtype=np.int64), np.zeros((*shape, self.axes), dtype=np.int64)
         weights = np.zeros(shape, dtype=np.float32)
+        arrays: tuple[np.ndarray, ...] = (ids, places, labels, weights, group, turn)
         for i, (tokens, _) in enumerate(rows):
-            for array, values in zip(
-                (ids, places, labels, weights, group, turn), zip(*tokens, strict=True), strict=True
-            ):
+            for array, values in zip(arrays, zip(*tokens, strict=True), strict=True):
                 array[i, : len(tokens)] = values
         same_group = group[:, :, None] == group[:, None, :]
         visible = (turn[:, None, :] == 0) | (turn[:, :, None] == turn[:, None, :])
