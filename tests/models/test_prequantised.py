@@ -177,8 +177,8 @@ def test_a_missing_package_is_one_line(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"quant_method": "origami"}, "quantised by origami, which transformers does not know"),
-        ({"quant_method": "bitsandbytes", "load_in_8bit": 1}, "quantised"),
+        ({"quant_method": "origami"}, "quantized by origami, which transformers does not know"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": 1}, "quantiz"),
         ({"quant_method": None}, "no `quant_method` attribute"),
     ],
 )

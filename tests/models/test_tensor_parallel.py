@@ -86,7 +86,7 @@ def test_what_was_not_tried_with_it_is_refused(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     message = refused(tiny_llava_path, tp_plan="auto", **{name: value})
-    assert f"does not go together with {name}" in message
+    assert f"cannot be combined with {name}" in message
 
 
 def test_heads_that_cannot_be_dealt_out_evenly_are_refused(
