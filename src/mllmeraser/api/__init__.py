@@ -1,9 +1,16 @@
-"""What the command line and a program of one's own call: each function is one job from start to end."""
+"""What the command line and other programs call: each function does one job from start to end."""
 
-from mllmeraser.api.answers import Answer, Reading, ask
+from mllmeraser.api.answers import Answer, Reading, ask, evaluate, write_records
 from mllmeraser.api.comparisons import compare, exhibit, first_model, search, searched_model
-from mllmeraser.api.erasures import describe_eraser, erase, erase_together, forget_split, read_request, save_eraser
-from mllmeraser.api.scoring import evaluate, write_records
+from mllmeraser.api.erasures import (
+    describe_eraser,
+    erase,
+    erase_together,
+    forget_split,
+    read_request,
+    save_eraser,
+    shipped_basis,
+)
 from mllmeraser.api.runtime import set_seed, set_threads
 from mllmeraser.api.shipped import check_model, demo, list_families
 from mllmeraser.erasure.states.checkpoint import work_folder
@@ -35,6 +42,7 @@ __all__ = [
     "searched_model",
     "set_seed",
     "set_threads",
+    "shipped_basis",
     "work_folder",
     "write_records",
 ]

@@ -1,46 +1,53 @@
-"""One question, one answer, and what the gates read."""
+"""Ask a model one question, or score it on a benchmark."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mllmeraser.benchmarks.benchmark import thin
+from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.steering.attach import attach_all
+from mllmeraser.erasure.steering.attach import ErasurePack, attach_all
+from mllmeraser.evaluation.protocols import default_protocol, get_protocol
+from mllmeraser.evaluation.records import Record, write_scores
+from mllmeraser.evaluation.runner import evaluate as _evaluate
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import open_image
+from mllmeraser.samples.progress import Progress, counting
 from mllmeraser.samples.sample import Sample
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the gate of one eraser read at one question."""
+    """The gate of one eraser at one question: its score, also by layer, and whether it fired."""
 
     eraser: str
-    score: float
+    score: float | None
     threshold: float | None
     fired: bool
-    layers: dict[int, float]
+    layers: dict[int, float] = field(repr=False)
 
     def line(self) -> str:
-        """The reading in one line."""
+        """The reading in one line of text."""
         limit = "" if self.threshold is None else f", threshold {self.threshold:.2f}"
-        return f"{self.eraser}: gate {self.score:.2f}{limit}: {'acts' if self.fired else 'does not act'}"
+        score = "no name or face" if self.score is None else f"gate {self.score:.2f}"
+        return f"{self.eraser}: {score}{limit}: {'acts' if self.fired else 'does not act'}"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer, and what the gates read."""
+    """One answer, and the reading of each eraser's gate."""
 
     answer: str
     readings: tuple[Reading, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain data."""
+        """Plain data, for JSON."""
         return asdict(self)
 
 
@@ -48,43 +55,100 @@ def ask(
     model: str | MultimodalModel,
     question: str,
     *,
-    image: Path | None = None,
+    image: str | Path | None = None,
     erasers: Sequence[str | Path | Eraser] = (),
     max_new_tokens: int = 32,
 ) -> Answer:
-    """Ask one question, with erasers attached."""
+    """Ask one question with erasers attached.
+
+    Raises:
+        InputError: The question is empty, or a picture, eraser or model cannot be used.
+    """
     if not question.strip():
         raise InputError("the question is empty")
-    picture = None if image is None else open_image(image)
+    sample = Sample(question, None if image is None else open_image(image))
     named = load_erasers(erasers)
     loaded = load_model(model) if isinstance(model, str) else model
-    sample = Sample(question, picture)
     if not named:
         return Answer(loaded.generate([sample], max_new_tokens=max_new_tokens)[0])
     with attach_all(loaded, named) as attachment:
         text = loaded.generate([sample], max_new_tokens=max_new_tokens)[0]
-        seen = attachment.readings
-    assert seen is not None
-    readings = [
-        Reading(
-            name,
-            float(seen.pooled[0, i]),
-            eraser.config.threshold,
-            bool(seen.amplitudes[0, i] != 0),
-            {layer: float(scores[0].amax()) for layer, scores in seen.per_layer[name].items()},
-        )
-        for i, (name, eraser) in enumerate(named.items())
-    ]
+        scores = attachment.readings
+    assert scores is not None
+    readings = []
+    for i, (name, eraser) in enumerate(named.items()):
+        highest = {layer: values[0].amax() for layer, values in scores.per_layer[name].items()}
+        layers = {layer: float(score) for layer, score in highest.items() if score.isfinite()}
+        fired = bool(scores.amplitudes[0, i] != 0)
+        pooled = float(scores.pooled[0, i]) if scores.pooled[0, i].isfinite() else None  # None: nothing to read
+        readings.append(Reading(name, pooled, eraser.config.threshold, fired, layers))
     return Answer(text, tuple(readings))
 
 
 def load_erasers(erasers: Iterable[str | Path | Eraser]) -> dict[str, Eraser]:
-    """Erasers by the name of their folder; two folders of one name are numbered."""
-    found: dict[str, Eraser] = {}
+    """Load erasers, by the name of their folder; a repeated name gets a `+`."""
+    named: dict[str, Eraser] = {}
     for entry in erasers:
         eraser = entry if isinstance(entry, Eraser) else Eraser.from_pretrained(entry)
         name = eraser.name if isinstance(entry, Eraser) else Path(entry).name
-        while name in found:
+        while name in named:
             name += "+"
-        found[name] = eraser
-    return found
+        named[name] = eraser
+    return named
+
+
+def evaluate(
+    model: str | MultimodalModel,
+    benchmark: str,
+    *,
+    split: str = "forget_5",
+    fold: int = 0,
+    sets: Sequence[str] | None = None,
+    limit: int | None = None,
+    erasers: Sequence[str | Path | Eraser] = (),
+    protocol: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Record]:
+    """Score a model on a benchmark, bare or with erasers attached.
+
+    Args:
+        benchmark: `"portraits:dev"`, a folder, or a hub id.
+        fold: Which rotation of the split.
+        sets: Only these sets; None: those of the protocol.
+        limit: At most this many samples of each set, modality and task.
+        protocol: Prompts and counting rules (see `evaluation.protocols`); None: `portraits` for the embedded
+            benchmark, `strict` for others.
+
+    Raises:
+        InputError: No such benchmark, split, set, protocol or model, or an eraser for another model.
+    """
+    asked = None if protocol is None else get_protocol(protocol)
+    data = load_benchmark(benchmark, prompts=None if asked is None else asked.prompts)
+    rules = asked or default_protocol(data)
+    named = load_erasers(erasers)
+    chosen = rules.read(data, split, fold, names=sets)
+    loaded = load_model(model) if isinstance(model, str) else model
+    chosen = rules.with_context(chosen, data, split, fold, family=loaded.family.name)
+    if limit is not None:
+        chosen = {name: thin(samples, limit) for name, samples in chosen.items()}
+    return _evaluate(
+        loaded,
+        chosen,
+        method="mllmeraser" if named else "vanilla",
+        benchmark=data.name,
+        split=split,
+        intervention=ErasurePack(named) if named else None,
+        policy="+".join(eraser.config.policy.name for eraser in named.values()) or None,
+        values=data.values,
+        vocabulary=data.vocabulary if benchmark.startswith("portraits:") else None,
+        protocol=rules,
+        seed=seed,
+        progress=counting(progress, "score", sum(map(len, chosen.values()))),
+    ).records
+
+
+def write_records(records: Sequence[Record], out: Path, *, force: bool = False) -> list[dict[str, Any]]:
+    """Write ``scores.json`` and return its rows."""
+    write_scores(out, records, force=force)
+    return [record.model_dump() for record in records]

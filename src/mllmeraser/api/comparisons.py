@@ -1,4 +1,4 @@
-"""Recipes of comparisons, run and drawn; settings, searched."""
+"""Run the recipe of a comparison, redraw an exhibit, search settings."""
 
 from __future__ import annotations
 
@@ -10,45 +10,35 @@ from mllmeraser.samples.progress import Progress
 
 
 def first_model(recipe: str | Path, *, quick: bool = False, changes: Sequence[str] = ()) -> str:
-    """The model that a recipe begins with."""
+    """Name of a recipe's first model."""
     from mllmeraser.comparison.recipe import read_recipe
 
     return read_recipe(recipe, quick=quick, changes=changes).models[0].name
 
 
-def compare(
-    recipe: str | Path,
-    out: Path,
-    *,
-    quick: bool = False,
-    changes: Sequence[str] = (),
-    force: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Run a recipe into a folder, resuming what is there; returns what came of it (see `comparison.run`)."""
+def compare(recipe: str | Path, out: Path, *, progress: Progress | None = None, **options: Any) -> dict[str, Any]:
+    """Run a recipe into a folder, or resume it there, and return a summary. For `options` see `comparison.run`."""
     from mllmeraser.comparison.run import run_recipe
 
-    return run_recipe(recipe, out, quick=quick, changes=changes, force=force, progress=progress).summary()
+    return run_recipe(recipe, out, progress=progress, **options).summary()
 
 
 def searched_model(space: str | Path) -> str:
-    """The model that a search space is about."""
+    """Name of a search space's model."""
     from mllmeraser.comparison.space import read_space
 
     return read_space(space).model.name
 
 
-def search(
-    space: str | Path, out: Path, *, work: Path, force: bool = False, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Search settings and write them to a file, resuming in `work`; returns what was chosen (`comparison.search`)."""
+def search(space: str | Path, out: Path, *, progress: Progress | None = None, **options: Any) -> dict[str, Any]:
+    """Search settings, write them to a file, and return the choices. For `options` see `comparison.search`."""
     from mllmeraser.comparison.search import run_search
 
-    return run_search(space, out, work=work, force=force, progress=progress).summary()
+    return run_search(space, out, progress=progress, **options).summary()
 
 
 def exhibit(name: str, out: Path) -> list[str]:
-    """Draw one exhibit of a comparison anew from its files; returns what was written."""
+    """Redraw one exhibit of a comparison from its files and return the paths written."""
     from mllmeraser.comparison.exhibits import draw
     from mllmeraser.comparison.results import read_run
 

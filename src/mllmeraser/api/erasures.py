@@ -1,4 +1,4 @@
-"""Requests in, erasers out."""
+"""From requests to erasers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
 from mllmeraser.erasure.directions.kinds import direction_kind
+from mllmeraser.erasure.fit import fit
 from mllmeraser.erasure.fit.discriminants import SharedBasis, fit_shared_basis
 from mllmeraser.erasure.fit.distributed import share_capture
-from mllmeraser.erasure.fit.linear import FitSettings, fit
+from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
 from mllmeraser.erasure.states.processes import ProcessGroup
 from mllmeraser.erasure.states.prompt_states import PromptStateCache
@@ -35,16 +36,16 @@ Say = Callable[[str], None]
 def read_request(
     forget: Path, *, retain: Path | None = None, strangers: Path | None = None, name: str | None = None
 ) -> Request:
-    """Read a request; ``name`` names its only subject.
+    """Read a request; `name` names its only subject.
 
     Raises:
-        InputError: The request cannot be read, or a name is given for several subjects.
+        InputError: The request cannot be read, or has several subjects and `name` is set.
     """
     request = Request.from_folder(forget, retain=retain, strangers=strangers)
     if name is None:
         return request
     if len(request.subjects) > 1:
-        raise InputError("--name suits one subject; give several their names in request.yaml")
+        raise InputError("--name is for one subject: name several in request.yaml")
     subject = request.subjects[0]
     return replace(request, subjects=(replace(subject, names=(name, *subject.names)),))
 
@@ -61,19 +62,17 @@ def erase(
     shared: tuple[PromptStateCache, SharedBasis] | None = None,
     work: CaptureCheckpoint | None = None,
 ) -> Eraser:
-    """Make an eraser for a request: complete it with views, wordings and default sets, then fit.
+    """Make an eraser for a request: add views, wordings and default sets, then fit.
 
     Args:
         model: Name or loaded model.
-        request: What to forget, as written: views, wordings and missing sets are added here.
-        preset: ``"default"``, ``"paper"``, or settings of one's own.
-        contrast: Refused prompts, for the directions that need them; None: the shipped set.
-        seed: Of everything random.
-        progress: Told how far the work is.
-        say: Called with one line for everything that was added without being asked for.
-        shared: What `shipped_basis` gave for this model and these settings, to make many erasers; used where the request
-            brings no retain set and no strangers.
-        work: Where captured batches are kept, to go on after a kill (see `work_folder`); None: in memory alone.
+        request: What to forget.
+        preset: `"default"`, `"tail"`, `"paper"`, or your own settings.
+        contrast: Refused prompts, for directions that need them; None: the shipped set.
+        say: Called with one line for each default that was added to the request.
+        shared: Result of `shipped_basis` for this model and these settings, to make many erasers. It is used if the
+            request has no retain set and no strangers.
+        work: Folder for captured batches, to resume a killed run (see `work_folder`); None: memory only.
 
     Raises:
         InputError: The request or the settings cannot be used.
@@ -86,45 +85,44 @@ def erase_together(
     request: Request,
     preset: str | FitSettings = "default",
     *,
-    team: ProcessGroup,
+    group: ProcessGroup,
     work: CaptureCheckpoint | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     say: Say | None = None,
 ) -> Eraser | None:
-    """As `erase`, with several processes that call this alike: each captures its share, the first fits.
+    """As `erase`, in several processes that make the same call: each captures a share, the first one fits.
 
-    Batches are those of one process, dealt out: where arithmetic is the same, so is the eraser, to the bit. Each
-    process holds the whole model, on the GPU of its own number if there are any.
+    The batches are those of a single process, so equal arithmetic gives the same eraser to the bit. Each process
+    loads the whole model, on the GPU of its own number if there are any.
 
-    Returns:
-        The eraser in the first process, None in the others.
+    The first process returns the eraser, the others None.
 
     Raises:
         InputError: The request or the settings cannot be used, or several processes have no work folder.
         TeamError: Another process has failed.
     """
-    if team.size > 1 and work is None:
-        raise InputError(f"{team.size} processes need --work DIR, a folder that all of them see, to put states into")
-    speak = say if team.first else None
-    loaded = load_model(model, device=team.device()) if isinstance(model, str) else model
+    if group.size > 1 and work is None:
+        raise InputError(f"{group.size} processes need --work DIR, a folder for captured states that all of them see")
+    speak = say if group.first else None
+    loaded = load_model(model, device=group.device()) if isinstance(model, str) else model
     made = _prepared(loaded, request, preset, None, seed, speak)
-    if team.size > 1 and is_spread(loaded.hf):
-        raise InputError("a model that is spread over processes (tp_plan) cannot be fitted by several: load it whole")
-    if team.size > 1:
+    if group.size > 1 and is_spread(loaded.hf):
+        raise InputError("several processes cannot fit a model that is split over processes (tp_plan): load it whole")
+    if group.size > 1:
         assert work is not None
         if speak is not None:
-            speak(f"{team.size} processes capture states")
+            speak(f"{group.size} processes capture states")
         basis = _shipped_sets(seed) if made.completed.shipped else None
         share_capture(
-            loaded, made.completed.request, made.settings, team, work, progress, basis=basis, contrast=made.contrast
+            loaded, made.completed.request, made.settings, group, work, progress, basis=basis, contrast=made.contrast
         )
-    return _fitted(made, seed, progress, None, work) if team.first else None
+    return _fitted(made, seed, progress, None, work) if group.first else None
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """All that a fit is given."""
+    """The inputs of a fit."""
 
     model: MultimodalModel
     completed: Completed
@@ -161,11 +159,11 @@ def _fitted(
     cache = basis = None
     if made.completed.shipped and made.settings.gate.kind == "subject":
         cache, basis = shared or shipped_basis(made.model, made.settings, seed, progress, work=work)
-    found = fit(
+    result = fit(
         made.model, made.completed.request, made.settings, progress,
         contrast=made.contrast, cache=cache, basis=basis, checkpoint=work,
     )  # fmt: skip
-    return found.eraser
+    return result.eraser
 
 
 def shipped_basis(
@@ -176,13 +174,13 @@ def shipped_basis(
     *,
     work: CaptureCheckpoint | None = None,
 ) -> tuple[PromptStateCache, SharedBasis]:
-    """The basis of a model made from the shipped sets, whoever is to be forgotten: so that erasers can be put together.
+    """Fit the shared basis of a model on the shipped sets. Erasers fitted with it can be consolidated.
 
     Returns:
-        The states behind it, which a fit on this model need not capture again, and the basis.
+        The captured states, which later fits on this model reuse, and the basis.
 
     Raises:
-        InputError: The settings do not suit the model, or are not of the gate `subject`.
+        InputError: The settings do not fit the model, or are not for the gate `subject`.
     """
     reads, (shifts, *_) = settings.layers(model.num_layers)
     cache = PromptStateCache(model, reads, shifts, batch_size=settings.batch_size, checkpoint=work)
@@ -190,13 +188,13 @@ def shipped_basis(
 
 
 def _shipped_sets(seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Retain samples and strangers behind the basis that many erasers share."""
+    """Retain samples and strangers of the shared basis."""
     world = World("dev", seed)
     return default_retain(world), default_strangers(world)
 
 
 def forget_split(benchmark: str, split: str = "forget_5", fold: int = 0) -> Request:
-    """The request to forget the people of a benchmark's split: their pictures and names, no private fact."""
+    """A request to forget the people of a benchmark's split: pictures and names, no private facts."""
     from mllmeraser.embedded.demo import forget_request
 
     return forget_request(load_benchmark(benchmark), split, fold)
@@ -210,9 +208,8 @@ def save_eraser(eraser: Eraser, out: Path, *, force: bool = False) -> Path:
 
 
 def describe_eraser(eraser: Eraser, path: Path) -> dict[str, Any]:
-    """What an eraser is, for a person or a program; names nobody."""
+    """Properties of an eraser, as plain data without personal data."""
     config = eraser.config
-    calibration = config.calibration.model_dump(exclude={"curve"}, exclude_none=True)
     return {
         "path": str(path),
         "subjects": len(config.subjects),
@@ -225,6 +222,6 @@ def describe_eraser(eraser: Eraser, path: Path) -> dict[str, Any]:
         "shift_layers": list(config.shift_layers),
         "strength": config.strength,
         "threshold": config.threshold,
-        "calibration": calibration,
+        "calibration": config.calibration.model_dump(exclude={"curve"}, exclude_none=True),
         "digest": eraser.digest(),
     }

@@ -1,4 +1,4 @@
-"""What is set before any work: threads and seeds."""
+"""Threads and seeds, set before any work."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 
 def set_threads(model: str, threads: int | None) -> int:
-    """Set torch's threads: as asked, else one per processor, at most 2 for the small embedded models.
+    """Set torch's threads and return their number. Default: one per CPU, at most 2 for the small embedded models.
 
-    Processes that a launcher started on this machine share its processors.
+    Processes that a launcher starts on this machine share its CPUs.
     """
     count = threads or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if threads is None and model.startswith("embedded:"):

@@ -1,11 +1,11 @@
-"""A server from start to end."""
+"""Run a server from start to end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from mllmeraser.api.erasures import erase, shipped_basis
+from mllmeraser.api.erasures import Say, erase, shipped_basis
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.fit.discriminants import SharedBasis
 from mllmeraser.erasure.settings import FitSettings
@@ -27,24 +27,20 @@ __all__ = ["KEY_VARIABLE", "EngineSettings", "Fitting", "ServeSettings", "add_er
 
 BY = "start of the server"
 CONNECTIONS = 1024
-"""Open at once; beyond them uvicorn answers 503."""
-Say = Callable[[str], None]
+"""Connections open at once; uvicorn answers more with 503."""
 
 
 class Fitting:
-    """Makes erasers with a preset; what all of them share on a model is read once, with the first."""
+    """Makes erasers with a preset. The first one captures the basis that all erasers of a model share."""
 
     def __init__(self, preset: str = "default", seed: int = 0) -> None:
-        """See `erase`."""
-        self._settings, self._seed = FitSettings.preset(preset), seed
+        self._settings, self._seed = FitSettings.preset(preset).model_copy(update={"seed": seed}), seed
         self._shared: tuple[PromptStateCache, SharedBasis] | None = None
 
     def __call__(self, model: MultimodalModel, request: Request, progress: Progress) -> Eraser:
-        """The eraser of a request."""
+        """Make the eraser of a request."""
         if self._shared is None and self._settings.gate.kind == "subject":
-            self._shared = shipped_basis(
-                model, self._settings.model_copy(update={"seed": self._seed}), self._seed, progress
-            )
+            self._shared = shipped_basis(model, self._settings, self._seed, progress)
         return erase(model, request, self._settings, seed=self._seed, progress=progress, shared=self._shared)
 
 
@@ -60,21 +56,16 @@ def serve(
     traces: bool = False,
     say: Say = print,
 ) -> None:
-    """Serve a model until the process is told to end.
+    """Serve a model until the process is stopped.
 
     Args:
-        model: `embedded:...`, a hub id, or a folder.
-        ledger: Database of the ledger, as an SQLAlchemy URL or the path of an SQLite file.
-        settings: Limits and choices.
-        engine: Of the batches.
-        erasers: Artifacts to put into force at the start, if the ledger does not have them yet.
-        host: Address to listen at.
-        port: Port to listen at.
-        traces: Whether OpenTelemetry spans are sent, to where the standard variables OTEL_... say.
-        say: Told what a person at the terminal has to know, the first admin's key among it.
+        ledger: SQLAlchemy URL, or the path of an SQLite file.
+        erasers: Folders of erasers to put in force at the start, if the ledger does not have them yet.
+        traces: Whether to send OpenTelemetry spans, as the standard variables OTEL_... say.
+        say: Called with each line for the terminal, the first admin's key among them.
 
     Raises:
-        InputError: The ledger, an eraser or a setting cannot be used, or what traces need is not installed.
+        InputError: The ledger, an eraser or a setting cannot be used, or the packages for traces are missing.
     """
     import uvicorn
 
@@ -84,7 +75,7 @@ def serve(
         spans.start()
     log_as_json()
     if settings.signing_key is not None:
-        load_signing_key(environment={KEY_VARIABLE: settings.signing_key})  # a broken one is told at once
+        load_signing_key(environment={KEY_VARIABLE: settings.signing_key})  # so that a broken key fails now
     book = Ledger.open(ledger)
     try:
         loaded = load_model(model) if isinstance(model, str) else model
@@ -96,7 +87,7 @@ def serve(
         config = uvicorn.Config(
             create_app(server), host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=30,
             server_header=False, ws="none", limit_concurrency=CONNECTIONS,
-            proxy_headers=False,  # whoever may write X-Forwarded-For would choose the address that wrong keys count for
+            proxy_headers=False,  # clients could else choose, by X-Forwarded-For, which address wrong keys count for
         )  # fmt: skip
         uvicorn.Server(config).run()
     finally:
@@ -105,28 +96,25 @@ def serve(
 
 
 def add_erasers(book: Ledger, folders: Sequence[Path], say: Say = print) -> None:
-    """Put artifacts into force that the ledger does not know. One that it knows stays as the ledger has it: what was
-    suspended or revoked does not come back with the next start.
+    """Put erasers in force that are not in the ledger yet. A suspended or revoked one stays as it is.
 
     Raises:
-        InputError: A folder holds no eraser, or its name is another's.
+        InputError: A folder holds no eraser, or its name is taken.
     """
-    active_last = sorted(book.list(), key=lambda entry: entry.state == "active")
-    known = {entry.artifact_digest: entry for entry in active_last}
+    known = {entry.artifact_digest: entry for entry in sorted(book.list(), key=lambda entry: entry.state == "active")}
     for folder in folders:
         artifact = artifact_from_folder(folder)
-        there = known.get(artifact.digest)
-        if there is None:
+        listed = known.get(artifact.digest)
+        if listed is None:
             name = folder.resolve().name.lower()
             entry = add(book, artifact, name, by=BY, tenant=None, default=True)
             book.activate(entry.id, by=BY, force="given with --eraser when the server was started")
-        elif there.state != "active":
-            say(f"{folder} is not put into force: the ledger has it as {there.name}, {there.state}")
+        elif listed.state != "active":
+            say(f"{folder} is not put in force: in the ledger it is {listed.name}, {listed.state}")
 
 
 def _first_key(book: Ledger, say: Say) -> None:
     keys = book.keys()
-    if any(record.scope == "admin" and record.revoked_at is None for record in keys):
-        return
-    _, secret = book.add_key(label="first admin", scope="admin", tenant=None, by=BY)
-    say(f"the first admin's key, shown this once: {secret}")
+    if not any(record.scope == "admin" and record.revoked_at is None for record in keys):
+        _, secret = book.add_key(label="first admin", scope="admin", tenant=None, by=BY)
+        say(f"the first admin's key, shown this once: {secret}")

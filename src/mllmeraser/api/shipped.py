@@ -1,4 +1,4 @@
-"""The demo, and what is known about models."""
+"""The demo, the list of model families, and the check of a model."""
 
 from __future__ import annotations
 
@@ -20,57 +20,46 @@ from mllmeraser.samples.progress import Progress
 def demo(
     model: str, out: Path, *, seed: int = 0, force: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Run the demo into a folder, whole or not at all; returns the lines to tell and where the report is."""
+    """Run the demo into a folder, whole or not at all. Return its main figures and the paths of its files."""
     from mllmeraser.embedded.demo import run_demo
     from mllmeraser.report.summary import headline
 
     with whole_folder(out, force=force) as folder:
         folder.mkdir()
         result = run_demo(model, folder, seed=seed, progress=progress)
-    lines = [
-        f"{figure.label}: {figure.value}" + (f" (before: {figure.before})" if figure.before else "")
-        for figure in headline(result)
-    ]
-    return {
-        "lines": lines,
-        "report": str(out / "report.html"),
-        "scores": str(out / "scores.json"),
-        "eraser": str(out / "eraser"),
-    }
+    figures = ((figure, f" (before: {figure.before})" if figure.before else "") for figure in headline(result))
+    lines = [f"{figure.label}: {figure.value}{before}" for figure, before in figures]
+    files = {"report": "report.html", "scores": "scores.json", "eraser": "eraser"}
+    return {"lines": lines, **{name: str(out / file) for name, file in files.items()}}
 
 
 def list_families() -> list[dict[str, Any]]:
-    """The families that have an adapter, and the embedded models of each."""
+    """The supported model families, and the embedded models of each."""
     from mllmeraser.embedded import NAMES
 
+    shipped = {name: [f"embedded:{name}"] for name in NAMES}
     return [
-        {
-            "family": family.name,
-            "model_types": list(family.model_types),
-            "embedded": [f"embedded:{name}" for name in NAMES if family.name == name],
-        }
+        {"family": family.name, "model_types": list(family.model_types), "embedded": shipped.get(family.name, [])}
         for family in families()
     ]
 
 
 def check_model(model: str | MultimodalModel, *, thorough: bool = False) -> dict[str, Any]:
-    """Load a model and test that erasers attach to it and leave no trace.
+    """Load a model and test that erasers attach to it and detach without a trace.
 
-    Args:
-        model: Name or loaded model.
-        thorough: Also hold it to the contract of its family with pictures: three passes for each layer, and some dozen.
+    A `thorough` check also tests the contract of model families with pictures: three passes per layer, and some more.
     """
     loaded = load_model(model) if isinstance(model, str) else model
     facts = check_hooks(loaded)
     if thorough:
-        found = contract.run(loaded, _prompts()).items()
-        facts["tests"] += [{"name": name, "ok": contract.holds(told), "detail": told} for name, told in found]
+        results = contract.run(loaded, _prompts())
+        facts["tests"] += [{"name": n, "ok": contract.holds(detail), "detail": detail} for n, detail in results.items()]
         facts["ok"] = all(test["ok"] for test in facts["tests"])
     return facts
 
 
 def _prompts() -> list[Sample]:
-    """Prompts with pictures of two sizes, and without any, of different lengths."""
+    """Prompts of different lengths, with pictures of two sizes and without."""
     world = World("dev")
     first, second = (request_pictures(world, person.key, 1)[0] for person in world.people[:2])
     wide = second.resize((2 * second.width, second.height))

@@ -64,7 +64,7 @@ def erase(
         with progress_bar(show=group.first) as progress:
             model = load(device=group.device())
             eraser = api.erase_together(
-                model, request, preset, team=group, work=checkpoint, seed=seed, progress=progress, say=note
+                model, request, preset, group=group, work=checkpoint, seed=seed, progress=progress, say=note
             )
         if eraser is None:
             return

@@ -18,9 +18,14 @@ def render_report(result: DemoResult) -> str:
     labels, groups = summary.score_table(result.scores)
     page = _environment().get_template("page.html.jinja")
     return page.render(
-        result=result, style=Markup(_read("style.css")), headline=summary.headline(result), labels=labels,
-        groups=groups, outcomes=OUTCOMES, bars=summary.outcome_bars(result.scores),
-    )  # fmt: skip
+        result=result,
+        style=Markup(_read("style.css")),
+        headline=summary.headline(result),
+        labels=labels,
+        groups=groups,
+        outcomes=OUTCOMES,
+        bars=summary.outcome_bars(result.scores),
+    )
 
 
 def png_uri(image: bytes) -> str:
