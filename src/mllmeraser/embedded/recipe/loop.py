@@ -29,8 +29,8 @@ STATE = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 class Phase:
     """A stretch of training. `weights` are by kind of group (see `Corpus`).
 
-    `choice_share` is that of multiple choice among questions about known people, `caption_share` that of scenes with a
-    description of all things, `copy_share` that of steps on random sequences to repeat or mirror, which teach copying.
+    `choice_share` is that of multiple choice among questions about known people. `caption_share` is that of scenes with
+    a description of all things. `copy_share` is that of steps on random sequences to repeat or mirror.
     """
 
     name: str
