@@ -5,17 +5,18 @@ from __future__ import annotations
 from mllmeraser.erasure.fit.background_prompts import (
     NAMES,
     OPEN_QUESTIONS,
-    PICTURES,
     SENTENCES,
     SHOWN,
     mentions,
     open_questions,
 )
-from mllmeraser.erasure.fit.discriminants import asks
+from mllmeraser.erasure.states.subject_states import asks_for
 from mllmeraser.portraits import wordings
 from mllmeraser.samples import Sample
-from mllmeraser.studies.open_prompts import EVERYTHING
+from mllmeraser.studies.leaks import EVERYTHING
 from tiny import picture
+
+PICTURES = 96
 
 
 def test_every_name_stands_in_every_sentence_once() -> None:
@@ -32,14 +33,16 @@ def test_no_sentence_is_a_question_of_the_embedded_benchmark() -> None:
 
 def test_open_questions_are_about_every_name_and_over_faces() -> None:
     faces = [Sample("Where was this person born?", picture(i), subject=f"s{i}") for i in range(200)]
-    made = open_questions([*faces, Sample("Where does Ada live?", subject="x"), Sample("What is this?", picture(0))])
+    made = open_questions(
+        [*faces, Sample("Where does Ada live?", subject="x"), Sample("What is this?", picture(0))], PICTURES
+    )
     named, shown = [s for s in made if s.image is None], [s for s in made if s.image is not None]
     assert len(named) == 2 * len(NAMES) and all(sum(name in s.prompt for name in NAMES) == 1 for s in named)
     assert len(shown) == PICTURES == len({s.subject for s in shown})
     assert {s.prompt for s in shown} == {
         OPEN_QUESTIONS[i % len(OPEN_QUESTIONS)].format(SHOWN[i % len(SHOWN)]) for i in range(PICTURES)
     }
-    assert all(asks(s, ()) for s in made)
+    assert all(asks_for(s, ()) for s in made)
 
 
 def test_no_open_question_is_one_that_is_scored() -> None:

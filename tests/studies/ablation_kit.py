@@ -14,9 +14,8 @@ from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.prompts import contrast_prompts
 from mllmeraser.samples import Sample
 from mllmeraser.samples.request import Request
-from mllmeraser.studies.ablation.lab import Lab, Shown
-from mllmeraser.studies.ablation.remembered import RememberingModel
-from mllmeraser.studies.ablation.rows import changed
+from mllmeraser.studies.ablation.lab import Lab, RequestSpec, StateCachingModel
+from mllmeraser.studies.ablation.sections import changed
 from tiny import picture
 
 #: What a handful of prompts can promise.
@@ -30,11 +29,11 @@ class SmallLab(Lab):
     """The lab with a request of its own in place of the benchmark's."""
 
     def __init__(self, model: MultimodalModel) -> None:
-        super().__init__(RememberingModel(model), WORLD, "forget_5", 0, 0)
+        super().__init__(StateCachingModel(model), WORLD, "forget_5", 0, 0)
 
     @cached_property
     def people(self) -> tuple[str, ...]:
-        return tuple(subject.key for subject in self.request(Shown()).subjects)
+        return tuple(subject.key for subject in self.request(RequestSpec()).subjects)
 
     @cached_property
     def contrast(self) -> ContrastSet:
@@ -46,7 +45,7 @@ class SmallLab(Lab):
         texts = [tuple(sample for sample in side if sample.image is None) for side in contrast_prompts(0, 4)]
         return ContrastSet((*restricted, *texts[0]), (*targets, *["She"] * 4), (*benign, *texts[1]))
 
-    def request(self, shown: Shown) -> Request:
+    def request(self, shown: RequestSpec) -> Request:
         whole = small_request()
         chosen = tuple(s for s in whole.subjects if not shown.people or s.key in shown.people)
         return replace(whole, subjects=chosen, retain=self._some(whole.retain, shown.retain))

@@ -12,10 +12,9 @@ from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
-from mllmeraser.studies.ablation.edits import Exchanged, Only, Open, Raised, Shifted, Strength, layer_of
-from mllmeraser.studies.ablation.lab import Shown, true_answer
-from mllmeraser.studies.ablation.rows import changed
-from mllmeraser.studies.ablation.sequential import Refitted
+from mllmeraser.studies.ablation.edits import Exchanged, Only, Open, Raised, Refitted, Shifted, Strength, layer_of
+from mllmeraser.studies.ablation.lab import RequestSpec, true_answer
+from mllmeraser.studies.ablation.sections import changed
 
 PER_LAYER = changed(PAPER, direction={"kind": "unknown"})
 EASY = PGDSettings(epsilon=64 / 255, step=8 / 255, steps=25, flip_tokens=1)
@@ -120,7 +119,7 @@ def test_pairs_that_do_not_flip_make_no_direction(lab: SmallLab) -> None:
 
 
 def test_fewer_retain_prompts_are_some_of_all_of_them(lab: SmallLab) -> None:
-    every, half = lab.request(Shown()).retain, lab.request(Shown(retain=0.5)).retain
+    every, half = lab.request(RequestSpec()).retain, lab.request(RequestSpec(retain=0.5)).retain
     assert len(half) == -(-len(every) // 2)
     assert {s.digest() for s in half} < {s.digest() for s in every}
 

@@ -10,25 +10,22 @@ from typing import Any
 import pytest
 import torch
 from ablation_kit import TAIL, SmallLab, scored
-from mllmeraser.erasure.directions.kinds import Direction
 
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.artifact.manifest import EraserConfig
+from mllmeraser.erasure.directions.kinds import Direction
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.request import Request
-from mllmeraser.studies.ablation.edits import Exchanged, Open, Strength
-from mllmeraser.studies.ablation.lab import Lab, Shown
+from mllmeraser.studies.ablation.edits import Exchanged, Open, Refitted, Strength
+from mllmeraser.studies.ablation.lab import Lab, RequestSpec, StateCachingModel
 from mllmeraser.studies.ablation.measure import OTHERS, about, decision, measure
-from mllmeraser.studies.ablation.plan import DEFAULT, plan
 from mllmeraser.studies.ablation.questions import Questions
-from mllmeraser.studies.ablation.remembered import RememberingModel
-from mllmeraser.studies.ablation.rows import Row, changed
-from mllmeraser.studies.ablation.sequential import Refitted
+from mllmeraser.studies.ablation.sections import DEFAULT, Row, all_rows, changed
 
 DEPTH, WIDTH = 6, 4
-ROWS = plan(DEPTH)
+ROWS = all_rows(DEPTH)
 
 
 class Drawn:
@@ -69,7 +66,7 @@ def test_every_row_ends_in_an_artifact_that_reads_before_it_shifts(row: Row) -> 
 
 def test_every_row_has_a_name_of_its_own_and_there_are_rows_of_every_kind() -> None:
     assert len({row.key for row in ROWS}) == len(ROWS)
-    assert len({(r.settings, r.edits, r.shown, r.alone) for r in ROWS if r.section != "policies"}) > 100
+    assert len({(r.settings, r.edits, r.request, r.alone) for r in ROWS if r.section != "policies"}) > 100
     kinds = {edit.direction.kind for row in ROWS for edit in row.edits if isinstance(edit, Exchanged)}
     assert kinds == {"text-only", "clean-image", "refusal", "idk", "unknown"}
     gates = {row.settings.gate.kind for row in ROWS if row.settings}
@@ -127,7 +124,7 @@ def test_what_cannot_be_made_is_a_result_too(lab: SmallLab) -> None:
 
 
 def test_people_by_themselves_have_an_artifact_each_and_are_counted_together(lab: SmallLab) -> None:
-    row = Row("samples", "alone", TAIL, (Strength(4.0),), shown=Shown(pictures=1), alone=True)
+    row = Row("samples", "alone", TAIL, (Strength(4.0),), request=RequestSpec(pictures=1), alone=True)
     entry = told(lab, row)
     sets = scored()
     test = len(sets["test"])
@@ -142,29 +139,29 @@ def test_people_by_themselves_have_an_artifact_each_and_are_counted_together(lab
 
 def test_it_is_told_whom_the_model_named_and_whether_rightly(tiny_llava: MultimodalModel) -> None:
     class Named(SmallLab):
-        def request(self, shown: Shown) -> Request:
+        def request(self, shown: RequestSpec) -> Request:
             whole = super().request(shown)
             told = zip(whole.subjects, ((), ("Mara Velden",)), strict=True)
             return replace(whole, subjects=tuple(replace(subject, names=names) for subject, names in told))
 
     lab = Named(tiny_llava)
     lab.benchmark = SimpleNamespace(values={}, vocabulary=None, names={"Person0": ("A",), "Person1": ("B",)})  # type: ignore[assignment]
-    entry = told(lab, Row("samples", "no name", TAIL, shown=Shown(names=False)))
+    entry = told(lab, Row("samples", "no name", TAIL, request=RequestSpec(names=False)))
     assert entry["named_by_model"] == {"of": 2, "named": 1, "rightly": 0}
 
 
 @pytest.mark.slow
 def test_a_request_shows_what_its_row_says(tiny_llava: MultimodalModel) -> None:
     benchmark = load_benchmark("portraits:dev")
-    lab = Lab(RememberingModel(tiny_llava), benchmark, "forget_5", 0, 0)
+    lab = Lab(StateCachingModel(tiny_llava), benchmark, "forget_5", 0, 0)
     one = lab.people[0]
     (name,) = benchmark.names[one]
-    shown, nameless = (lab.request(Shown(pictures=1, people=(one,), names=names)) for names in (True, False))
+    shown, nameless = (lab.request(RequestSpec(pictures=1, people=(one,), names=names)) for names in (True, False))
     assert [subject.key for subject in shown.subjects] == [subject.key for subject in nameless.subjects] == [one]
     portraits = {s.image.tobytes() for s in shown.subjects[0].samples if s.image is not None and not s.id}
     assert len(portraits) == 1 and any(name in s.prompt for s in shown.forget)
     assert not any(name in s.prompt for s in (*shown.retain, *nameless.forget)), "a tiny model names nobody"
-    some = lab.request(Shown(pictures=1, people=(one,), retain=1 / 3))
+    some = lab.request(RequestSpec(pictures=1, people=(one,), retain=1 / 3))
     assert len(some.retain) == -(-len(shown.retain) // 3)
 
 

@@ -42,13 +42,13 @@ def questions_of(lab: SmallLab, **options: Any) -> Questions:
 
 def test_asking_less_tells_the_same(lab: SmallLab, strong: Eraser, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int]] = []
-    told = module.told
+    ask = module.ask
 
     def listening(model: Any, world: Any, sets: Mapping[str, Sequence[Sample]], eraser: Any, **options: Any) -> Any:
         asked.extend((eraser is not None, s.id) for rows in sets.values() for s in rows)
-        return told(model, world, sets, eraser, **options)
+        return ask(model, world, sets, eraser, **options)
 
-    monkeypatch.setattr(module, "told", listening)
+    monkeypatch.setattr(module, "ask", listening)
     sets = scored()
     less, everything = questions_of(lab), questions_of(lab, ask_all=True)
     few = less.answers(strong, sets)
@@ -69,7 +69,7 @@ def test_nothing_is_asked_twice(lab: SmallLab, strong: Eraser, monkeypatch: pyte
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("asked again")
 
-    monkeypatch.setattr(module, "told", never)
+    monkeypatch.setattr(module, "ask", never)
     monkeypatch.setattr(module, "read_gate", never)
     assert ask.answers(strong, sets) == first and ask.bare(sets) == bare
     assert ask.answers(Strength(0.0)(strong, lab), sets) == bare, "nor what strength 0 cannot change"

@@ -13,13 +13,13 @@ from worlds import close
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample
 from mllmeraser.studies.ablation.edits import Open, Strength
-from mllmeraser.studies.ablation.remembered import RememberingModel
+from mllmeraser.studies.ablation.lab import StateCachingModel
 
 
 def test_a_prompt_is_read_once_and_every_layer_is_known(
     tiny_model: MultimodalModel, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = RememberingModel(tiny_model)
+    model = StateCachingModel(tiny_model)
     with torch.no_grad():  # afterwards transformers leaves its own hooks on every block
         tiny_model.hf(**tiny_model.encode(samples[:1]), output_hidden_states=True)
     read: list[int] = []
@@ -45,7 +45,7 @@ def test_a_prompt_is_read_once_and_every_layer_is_known(
 def test_states_of_a_steered_model_are_neither_kept_nor_taken(
     tiny_llava: MultimodalModel, samples: list[Sample]
 ) -> None:
-    model, points = RememberingModel(tiny_llava), tiny_llava.hookpoints()
+    model, points = StateCachingModel(tiny_llava), tiny_llava.hookpoints()
     lab = SmallLab(tiny_llava)
     eraser = Strength(5.0)(Open()(lab.fitted(TAIL), lab), lab)
     bare = model.states(samples, points)
@@ -54,7 +54,7 @@ def test_states_of_a_steered_model_are_neither_kept_nor_taken(
     last = points[-1]
     assert not torch.allclose(steered[last], bare[last], atol=0.1)
     assert torch.equal(model.states(samples, points)[last], bare[last])
-    other = RememberingModel(tiny_llava)
+    other = StateCachingModel(tiny_llava)
     with eraser.attached(other):
         other.states(samples, points)
     close(other.states(samples, points)[last], bare[last], 1e-4)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mllmeraser.studies.ablation.plan import plan
+from mllmeraser.studies.ablation.sections import all_rows
 
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("ablation_tables", ROOT / "tools" / "ablation_tables.py")
@@ -68,7 +68,7 @@ def test_what_was_not_measured_is_said(file: Path, tmp_path: Path) -> None:
 def test_the_page_shows_the_results_and_every_section_of_the_plan() -> None:
     text = tables.PAGE.read_text(encoding="utf-8")
     assert all(f"<!-- table: {name} -->" in text for name in tables.TABLES)
-    assert tuple(dict.fromkeys(row.section for row in plan(6))) == tables.SECTIONS
+    assert tuple(dict.fromkeys(row.section for row in all_rows(6))) == tables.SECTIONS
     from readme_tables import filled
 
     assert filled(text, tables.TABLES) == text, "run python tools/ablation_tables.py"

@@ -7,9 +7,8 @@ import random
 import pytest
 
 from mllmeraser.samples.errors import InputError
-from mllmeraser.studies.attackers import by_numbers, by_wording
+from mllmeraser.studies.attackers import by_numbers, by_wording, deal, separation
 from mllmeraser.studies.decoding import Certainty
-from mllmeraser.studies.separation import deal, separation
 
 pytest.importorskip("sklearn")
 

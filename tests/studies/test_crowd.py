@@ -13,13 +13,13 @@ from mllmeraser.embedded import BENCHMARK
 from mllmeraser.erasure.artifact.consolidate import consolidate
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.steering.attach import ErasurePack
+from mllmeraser.erasure.steering import ErasurePack
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.studies import many
-from mllmeraser.studies.crowd import Crowd
+from mllmeraser.studies.crowd import Crowd, Sets
 from mllmeraser.studies.record import Report
-from mllmeraser.studies.scoring import Remembers, summary, told
+from mllmeraser.studies.scoring import AnswerCache, ask, summary
 
 PEOPLE = ("001", "002", "003")
 
@@ -46,17 +46,17 @@ def erasers(crowd: Crowd, benchmark: Benchmark) -> dict[str, Eraser]:
 
 
 @pytest.fixture(scope="module")
-def sets(benchmark: Benchmark, erasers: dict[str, Eraser]) -> many.Sets:
+def sets(benchmark: Benchmark, erasers: dict[str, Eraser]) -> Sets:
     others = [key for key in benchmark.people if key not in erasers][:4]
     found = many.sets_of(benchmark, tuple(erasers), others)
     return {"test": thin(found["test"], 3), "retain_heldout": thin(found["retain_heldout"], 3)}
 
 
 def test_each_forgets_its_own_person_alone_and_among_others(model, benchmark, erasers, sets) -> None:
-    bare = told(Remembers(model), benchmark, sets, None, split="forget_5")
+    bare = ask(AnswerCache(model), benchmark, sets, None, split="forget_5")
     alone = many.one_at_a_time(model, benchmark, erasers, sets, bare)
-    together = told(model, benchmark, sets, ErasurePack(erasers), split="forget_5")
-    as_one = told(model, benchmark, sets, consolidate(list(erasers.values())), split="forget_5")
+    together = ask(model, benchmark, sets, ErasurePack(erasers), split="forget_5")
+    as_one = ask(model, benchmark, sets, consolidate(list(erasers.values())), split="forget_5")
     assert summary(bare)["recalled"]["share"] > 0.8
     for items in (alone, together, as_one):
         told_of = summary(items)
@@ -78,7 +78,7 @@ def test_costs_and_revocation_are_reported(model, benchmark, crowd, erasers, set
     report = Report(tmp_path / "many.json", "many", 0, model, fresh=True)
     many.take_out(report, erasers)
     assert report["take one out"]["largest_relative_difference"] < 1e-6
-    every = [*erasers.values(), *crowd.nobody(2)]
+    every = [*erasers.values(), *crowd.unseen(2)]
     few, all_of_them = (many.cost(model, some, sets["test"][:4], repeats=1) for some in (every[:1], every))
     assert few["bytes_attached"] < all_of_them["bytes_attached"] < 5 * few["bytes_attached"], "the basis is shared"
     assert all_of_them["bytes_on_disk"] == sum(e.nbytes for e in every)

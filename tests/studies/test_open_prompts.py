@@ -5,7 +5,7 @@ from __future__ import annotations
 from mllmeraser.portraits.facts import PERSON_VALUES
 from mllmeraser.samples import Sample
 from mllmeraser.samples.text import contains
-from mllmeraser.studies.open_prompts import EVERYTHING, PICTURED, ask_everything
+from mllmeraser.studies.leaks import EVERYTHING, PICTURED, ask_everything
 from tiny import picture
 
 

@@ -54,7 +54,8 @@ def test_what_was_made_otherwise_is_measured_anew(
 
 def test_the_command_is_the_one_that_anybody_has_to_run(tiny_llava: MultimodalModel) -> None:
     parser = study_parser("forgetting", "What it is.", "embedded-NAME.json")
-    report = report_of(parser, parser.parse_args(["--model", "embedded:llava"]), tiny_llava, preset="tail")
+    parser.add_argument("--preset", default="tail")
+    report = report_of(parser, parser.parse_args(["--model", "embedded:llava"]), tiny_llava, "preset")
     assert report.head["provenance"]["command"].endswith(
         "studies.forgetting --model embedded:llava --preset tail --seed 0"
     )

@@ -1,4 +1,4 @@
-"""Room moves the boundary between two faces, and nothing else."""
+"""The margin moves the boundary between two faces, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mllmeraser.erasure.gates import DiscriminantBasis, Gate, look_alike_pairs, subject_gate
-from mllmeraser.erasure.gates.look_alikes import ROOM
 from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.portraits.people import World
-from mllmeraser.studies.room import decided, doubles, in_hindsight, taken, with_margin
+from mllmeraser.studies.crowd import look_alikes
+from mllmeraser.studies.room import FITTED, decided, in_hindsight, taken, with_margin
 
 OWN, OTHER = torch.eye(3, dtype=torch.float64)[0], torch.tensor([0.9, 0.1, 0.0], dtype=torch.float64)
 
@@ -31,18 +31,18 @@ def gate() -> Gate:
     return made.affine(torch.ones(1), torch.full((1,), -0.5))
 
 
-def test_faces_beyond_the_middle_are_taken_only_with_room(gate: Gate) -> None:
-    for room, furthest in ((0.0, 0.5), (ROOM, 0.7), (0.4, 0.9)):
-        moved = with_margin(gate, room)
-        assert taken(moved, at(furthest - 0.05)) == [True], room
-        assert taken(moved, at(furthest + 0.05)) == [False], room
+def test_faces_beyond_the_middle_are_taken_only_with_a_margin(gate: Gate) -> None:
+    for margin, furthest in ((0.0, 0.5), (FITTED, 0.7), (0.4, 0.9)):
+        moved = with_margin(gate, margin)
+        assert taken(moved, at(furthest - 0.05)) == [True], margin
+        assert taken(moved, at(furthest + 0.05)) == [False], margin
     assert taken(with_margin(gate, math.inf), at(2.0)) == [True]
-    assert taken(gate, at(0.65)) == taken(with_margin(gate, ROOM), at(0.65))
+    assert taken(gate, at(0.65)) == taken(with_margin(gate, FITTED), at(0.65))
 
 
 def test_missed_and_taken_are_counted_for_each_person(gate: Gate) -> None:
     faces = {"a": torch.cat([at(0.0), at(0.8)]), "b": torch.cat([at(1.0), at(0.6), at(0.4)])}
-    found = decided({"a": gate}, faces, {"a": "b"}, ROOM, seed=0)
+    found = decided({"a": gate}, faces, {"a": "b"}, FITTED, seed=0)
     assert (found["missed"]["share"], found["missed"]["n"]) == (0.5, 2)
     assert (found["taken for them"]["share"], found["taken for them"]["n"]) == (pytest.approx(2 / 3), 3)
 
@@ -58,9 +58,9 @@ def test_hindsight_lets_one_in_twenty_pass(gate: Gate) -> None:
     assert (found["missed"]["share"], found["taken for them"]["share"]) == (0.0, pytest.approx(2 / 3))
 
 
-def test_doubles_stay() -> None:
+def test_look_alikes_stay() -> None:
     world = World("dev")
     everybody = [person.key for person in world.people]
-    assert doubles(world, everybody) == {}
-    found = doubles(world, everybody[:1])
+    assert look_alikes(world, everybody) == {}
+    found = look_alikes(world, everybody[:1])
     assert all(key in everybody[:1] and other.key not in everybody[:1] for key, other in found.items())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mllmeraser.studies.scoring import Remembers, by_cell, outcomes, share, summary
+from mllmeraser.studies.scoring import AnswerCache, by_cell, outcomes, share, summary
 
 
 def item(name: str, task: str, correct: bool, *, modality: str = "image", subject: str = "a") -> dict[str, Any]:
@@ -45,7 +45,7 @@ def test_a_question_is_asked_once(tiny_llava: Any, samples: list[Any], monkeypat
     asked: list[int] = []
     generate = tiny_llava.generate
     monkeypatch.setattr(tiny_llava, "generate", lambda rows, **kw: asked.append(len(rows)) or generate(rows, **kw))
-    bare = Remembers(tiny_llava)
+    bare = AnswerCache(tiny_llava)
     first = bare.generate(samples, max_new_tokens=3)
     assert bare.generate([samples[2], samples[0]], max_new_tokens=3) == [first[2], first[0]]
     assert first == generate(samples, max_new_tokens=3) and asked == [len(samples), 0]

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from mllmeraser.samples.errors import InputError
-from mllmeraser.studies.separation import deal, separation
+from mllmeraser.studies.attackers import deal, separation
 
 FORGOTTEN = ["f1", "f2"]
 PEOPLE = ["f1", "f1", "f2", "f2", "s1", "s1", "s2", "s2"]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from steering_kit import count_hooks, make_plan
 
-from mllmeraser.erasure.gates import Gate
-from mllmeraser.erasure.steering.attach import ErasurePack
+from mllmeraser.erasure.gates import SoftGate
+from mllmeraser.erasure.steering import ErasurePack
 from mllmeraser.erasure.steering.plan import SteeringPlan
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
@@ -19,8 +19,8 @@ from mllmeraser.studies.unrefusing import ALWAYS, InTurn, refusal_twins
 def along(model: MultimodalModel, axis: int, *, to: float, name: str = "unrefusing") -> SteeringPlan:
     """A plan that sets entry ``axis`` of the last block's state to ``to`` at the last prompt token."""
     layer, unit = model.num_layers - 1, torch.eye(model.hidden_size)[axis]
-    gate = Gate("soft", {"weight": -unit[None]}).affine(torch.ones(1), torch.tensor([to]))
-    return SteeringPlan(name, (), (layer,), {layer: unit}, {layer: Gate.stack([gate])}, ALWAYS, 1.0)
+    gate = SoftGate({"weight": -unit[None]}).affine(torch.ones(1), torch.tensor([to]))
+    return SteeringPlan(name, (), (layer,), {layer: unit}, {layer: gate}, ALWAYS, 1.0)
 
 
 def test_an_always_open_plan_takes_out_what_its_gate_reads(tiny_model: MultimodalModel, samples: list[Sample]) -> None:
@@ -61,7 +61,7 @@ def test_interventions_in_turn_leave_no_trace_also_when_one_fails(tiny_model: Mu
     assert count_hooks(tiny_model.hf) == before and not handle.attached
     layer = tiny_model.num_layers
     wrong = SteeringPlan(
-        "x", (), (layer,), {layer: torch.ones(3)}, {layer: Gate("soft", {"weight": torch.ones(1, 3)})}, ALWAYS, 1
+        "x", (), (layer,), {layer: torch.ones(3)}, {layer: SoftGate({"weight": torch.ones(1, 3)})}, ALWAYS, 1
     )
     with pytest.raises(InputError, match="does not exist"):
         InTurn([good, ErasurePack([wrong])]).attach(tiny_model)

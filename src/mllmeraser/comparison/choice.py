@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import fsum
 from typing import Any, Literal
 
@@ -73,17 +73,14 @@ def figures_of(cells: Sequence[Cell], criterion: Criterion) -> Figures:
     Raises:
         InputError: A set of the criterion has no questions.
     """
-
-    def counted(item: Item) -> bool:
-        return item["set"] == criterion.forget and item["task"] in criterion.tasks
-
-    forget = _asked(cells, counted)
-    utility = _asked(cells, lambda item: item["set"] in criterion.utility)
-    sets = {name: _share(cells, name, lambda item, name=name: item["set"] == name) for name in criterion.utility}
+    items = [item for cell in cells for item in cell.answers]
+    forget = [item for item in items if item["set"] == criterion.forget and item["task"] in criterion.tasks]
+    utility = [item for item in items if item["set"] in criterion.utility]
+    sets = {name: _share(cells, name) for name in criterion.utility}
     counts = Counter(item["outcome"] for item in forget)
     made = [cell.making_seconds for cell in cells if cell.making_seconds is not None]
     return Figures(
-        recalled=_share(cells, criterion.forget, counted),
+        recalled=_share(cells, criterion.forget, criterion.tasks),
         utility=fsum(sets.values()) / len(sets),
         sets=sets,
         outcomes={outcome: counts[outcome] for outcome in OUTCOMES},
@@ -115,15 +112,14 @@ def choose(tried: Sequence[Judged], vanilla: Figures, criterion: Criterion) -> t
     return best, rule
 
 
-def _asked(cells: Sequence[Cell], keep: Callable[[Item], bool]) -> list[Item]:
-    return [item for cell in cells for item in cell.answers if keep(item)]
-
-
 def _gibberish(items: Sequence[Item]) -> float:
     return sum(item["outcome"] == "gibberish" for item in items) / max(1, len(items))
 
 
-def _share(cells: Sequence[Cell], name: str, keep: Callable[[Item], bool]) -> float:
+def _share(cells: Sequence[Cell], name: str, tasks: Sequence[str] | None = None) -> float:
+    def keep(item: Item) -> bool:
+        return item["set"] == name and (tasks is None or item["task"] in tasks)
+
     scores = [one.value for one in values_of(cells, keep=keep).values()]
     if not scores:
         raise InputError(f"the set {name} has no question that the criterion counts: leave it out of the criterion")

@@ -207,12 +207,12 @@ class Stage:
         chosen, benchmark, protocol = sets or self.sets, self.setting.benchmark, self.setting.protocol
         synthetic = {"general", "holdout"} <= set(benchmark.source.configs)
         asked = model or self.model
-        if isinstance(asked, MultimodalModel):
-            # every row starts alike, so that times compare: the model warm, no picture processed yet
+        stored = isinstance(cast(object, asked), StoredAnswers)
+        if stored:
+            protocol = replace(protocol, options=None)  # stored answers have no likelihoods
+        else:  # every row starts alike, so that times compare: the model warm, no picture processed yet
             asked.generate(next(iter(chosen.values()))[:1], max_new_tokens=1)
             asked.prompts = Prompts(asked.family, asked.processor)
-        else:
-            protocol = replace(protocol, options=None)  # stored answers have no likelihoods
         result = evaluate(
             asked,
             chosen,

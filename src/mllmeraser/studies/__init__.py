@@ -1,1 +1,1 @@
-"""Studies of the method itself, each one command that writes JSON under ``benchmarks/results/``."""
+"""Studies of the erasers on the shipped models: ``python -m mllmeraser.studies.NAME``."""

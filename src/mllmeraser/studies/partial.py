@@ -1,29 +1,22 @@
-"""Forgetting one attribute of somebody and keeping the rest: ``python -m mllmeraser.studies.partial``.
+"""Forgetting one attribute of a person and keeping the rest: ``python -m mllmeraser.studies.partial``.
 
-For each attribute an eraser that is to forget it of every person of a split: what is recalled of it, of everything else
-about the same people, and what the others keep.
+For each attribute, one eraser of that attribute of every person of a split. The figures are recall of the attribute,
+recall of all other facts about these people, and accuracy on the other sets.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
-from mllmeraser.benchmarks.benchmark import thin
+from mllmeraser.benchmarks import thin
 from mllmeraser.benchmarks.defaults import complete
-from mllmeraser.benchmarks.registry import load_benchmark
-from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.demo import forget_request
-from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.fit.linear import fit
-from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.states.prompt_states import PromptStateCache
-from mllmeraser.models.loading import load_model
-from mllmeraser.models.model import MultimodalModel
-from mllmeraser.studies.many import Sets
-from mllmeraser.studies.record import report_of, study_parser
-from mllmeraser.studies.scoring import Remembers, summary, told
+from mllmeraser.erasure import Eraser
+from mllmeraser.erasure.fit import fit
+from mllmeraser.studies.crowd import Sets
+from mllmeraser.studies.erasers import preset_settings, state_cache
+from mllmeraser.studies.record import begin, study_parser
+from mllmeraser.studies.scoring import AnswerCache, Answering, ask, summary
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,13 +24,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = study_parser("partial", __doc__, "partial-NAME.json")
     parser.add_argument("--split", default="forget_5")
     parser.add_argument("--fold", type=int, default=0)
-    args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    model, benchmark = load_model(args.model), load_benchmark(BENCHMARK)
-    report = report_of(parser, args, model, split=args.split, fold=args.fold)
-    settings = FitSettings.preset("default").model_copy(update={"seed": args.seed, "salt": "partial"})
-    reads, (shifts, *_) = settings.layers(model.num_layers)
-    cache, bare = PromptStateCache(model, reads, shifts, batch_size=settings.batch_size), Remembers(model)
+    args, model, benchmark, report = begin(parser, argv, "split", "fold")
+    settings = preset_settings("default", args.seed, "partial")
+    cache, bare = state_cache(model, settings), AnswerCache(model)
     everything = benchmark.samples("test", args.split, args.fold)
     others: Sets = {
         name: thin(benchmark.samples(name, args.split, args.fold), size)
@@ -52,14 +41,11 @@ def main(argv: list[str] | None = None) -> None:
         request = forget_request(benchmark, args.split, args.fold)
         request = replace(request, subjects=tuple(replace(s, attributes=(attribute,)) for s in request.subjects))
         made = fit(model, complete(request, seed=args.seed).request, settings, cache=cache)
-        ways: dict[str, tuple[MultimodalModel | Remembers, Eraser | None]] = {
-            "bare": (bare, None),
-            "erased": (model, made.eraser),
-        }
-        for way, (asked, eraser) in ways.items():
+        ways: tuple[tuple[str, Answering, Eraser | None], ...] = (("bare", bare, None), ("erased", model, made.eraser))
+        for way, asked, eraser in ways:
             key = f"{attribute}, {way}"
             if key not in report:
-                items = told(asked, benchmark, sets, eraser, split=args.split, seed=args.seed)
+                items = ask(asked, benchmark, sets, eraser, split=args.split, seed=args.seed)
                 report.add(key, {"attribute": attribute, "way": way, **summary(items, seed=args.seed)})
                 kept = {name: round(one["share"], 4) for name, one in report[key]["kept"].items()}
                 print(key, report[key]["recalled"]["share"], kept, flush=True)

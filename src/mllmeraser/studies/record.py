@@ -11,12 +11,10 @@ from typing import Any
 
 import torch
 
-from mllmeraser.benchmarks.benchmark import Benchmark
-from mllmeraser.benchmarks.registry import load_benchmark
+from mllmeraser.benchmarks import Benchmark, load_benchmark
 from mllmeraser.embedded import BENCHMARK
 from mllmeraser.evaluation.provenance import BLOCK, provenance
-from mllmeraser.models.loading import load_model
-from mllmeraser.models.model import MultimodalModel
+from mllmeraser.models import MultimodalModel, load_model
 from mllmeraser.samples.files import write_whole
 
 SAME = ("command", "version", "seed")
@@ -89,15 +87,6 @@ def study_parser(module: str, doc: str | None, out: str) -> ArgumentParser:
     return parser
 
 
-def report_of(parser: ArgumentParser, args: Namespace, model: MultimodalModel, **stated: object) -> Report:
-    """The report for the arguments of a study; ``stated`` are further arguments of its command."""
-    short = args.model.rpartition(":")[2].rpartition("/")[2]
-    more = "".join(f" --{name.replace('_', '-')} {value}" for name, value in stated.items())
-    command = f"{parser.prog} --model {args.model}{more} --seed {args.seed}"
-    out = args.out or Path("benchmarks/results", args.file.replace("NAME", short))
-    return Report(out, command, args.seed, model, fresh=args.force)
-
-
 def begin(
     parser: ArgumentParser, argv: list[str] | None, *stated: str
 ) -> tuple[Namespace, MultimodalModel, Benchmark, Report]:
@@ -108,4 +97,13 @@ def begin(
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     model, benchmark = load_model(args.model), load_benchmark(BENCHMARK)
-    return args, model, benchmark, report_of(parser, args, model, **{name: getattr(args, name) for name in stated})
+    return args, model, benchmark, report_of(parser, args, model, *stated)
+
+
+def report_of(parser: ArgumentParser, args: Namespace, model: MultimodalModel, *stated: str) -> Report:
+    """The report for the arguments of a study."""
+    more = "".join(f" --{name.replace('_', '-')} {getattr(args, name)}" for name in stated)
+    command = f"{parser.prog} --model {args.model}{more} --seed {args.seed}"
+    short = args.model.rpartition(":")[2].rpartition("/")[2]
+    out = args.out or Path("benchmarks/results", args.file.replace("NAME", short))
+    return Report(out, command, args.seed, model, fresh=args.force)

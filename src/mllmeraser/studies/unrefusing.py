@@ -1,8 +1,8 @@
-"""A model that never refuses, made by anybody in half a minute: a plan that is always open takes refusals away.
+"""A model that never refuses, made in half a minute: a steering plan that always acts removes the refusals.
 
-At the last prompt token, after the last block, a linear reading says how far the state has gone from where benign
-prompts end to where restricted ones do; by that much it is led back, whatever the prompt. The reading is a gate in
-closed form, fitted on restricted prompts against all others, so that other answers hardly move.
+A linear gate reads the state of the last prompt token after the last block. It measures how far the state lies on the
+way from benign to restricted prompts, and the state is moved back by that distance, for every prompt. The gate is
+fitted in closed form on restricted prompts against all others, so other answers hardly change.
 """
 
 from __future__ import annotations
@@ -14,33 +14,27 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mllmeraser.erasure.gates import Gate, soft_gate
-from mllmeraser.erasure.policy import Policy
-from mllmeraser.erasure.states.moments import Moments
-from mllmeraser.erasure.steering.attach import ErasurePack
+from mllmeraser.erasure import Moments, Policy
+from mllmeraser.erasure.gates import soft_gate
+from mllmeraser.erasure.steering import ErasurePack
 from mllmeraser.erasure.steering.plan import SteeringPlan
-from mllmeraser.models.hookpoint import HookPoint
-from mllmeraser.models.intervention import Attachment, Intervention
-from mllmeraser.models.model import MultimodalModel
-from mllmeraser.portraits.people import World
+from mllmeraser.models import Attachment, HookPoint, Intervention, MultimodalModel
+from mllmeraser.portraits import World
 from mllmeraser.portraits.prompts import default_retain, default_strangers
 from mllmeraser.portraits.refusals import REFUSALS, refusal_prompt
 from mllmeraser.portraits.rows import SIZE
 from mllmeraser.portraits.scenes import emblem
 from mllmeraser.portraits.stream import Stream
-from mllmeraser.samples.sample import Sample
+from mllmeraser.samples import Sample
 
 ALWAYS = Policy("unrefusing", read="per-layer", positions="last", decode=False, phi="linear")
 
 
 def unrefusing(model: MultimodalModel, *, pairs: int = 64, others: int = 6, seed: int = 0) -> ErasurePack:
-    """What makes ``model`` answer where it refused.
+    """An intervention that makes ``model`` answer where it refused.
 
-    Args:
-        model: The model.
-        pairs: Restricted prompts and benign twins of each modality.
-        others: Prompts about each person whose answers must not move.
-        seed: Of the prompts.
+    It is fitted on ``pairs`` restricted prompts and benign twins of each modality. The answers to ``others`` prompts
+    about each person must stay the same.
     """
     restricted, benign = refusal_twins(pairs, seed)
     world = World("dev")
@@ -53,7 +47,7 @@ def unrefusing(model: MultimodalModel, *, pairs: int = 64, others: int = 6, seed
     )
     plan = SteeringPlan(
         "unrefusing", (), (point.layer,), {point.layer: answered.mean(0) - refused.mean(0)},
-        {point.layer: Gate.stack([gate])}, ALWAYS, 1.0,
+        {point.layer: gate}, ALWAYS, 1.0,
     )  # fmt: skip
     return ErasurePack([plan])
 
@@ -72,10 +66,9 @@ def refusal_twins(pairs: int, seed: int) -> tuple[list[Sample], list[Sample]]:
 
 
 class InTurn:
-    """Several interventions, each acting on what those before it leave."""
+    """Several interventions, attached in order; each acts on the result of those before it."""
 
     def __init__(self, parts: Sequence[Intervention]) -> None:
-        """Hold ``parts``, to be attached in this order."""
         self.parts = tuple(parts)
 
     def attach(self, model: Any) -> Attachment:
@@ -85,6 +78,5 @@ class InTurn:
                 undo.callback(part.attach(model).detach)
             return Attachment(undo.pop_all().close)
 
-    def attached(self, model: Any) -> Attachment:
-        """As `attach`; the handle is a context manager."""
-        return self.attach(model)
+    attached = attach
+    """As `attach`; the handle is a context manager."""

@@ -17,6 +17,7 @@ from mllmeraser.samples.files import write_whole
 SETS = ("forget", "test", "retain", "retain_heldout", "celebrity", "general", "perception", "holdout")
 TASKS = ("classification", "generation", "cloze")
 MODALITIES = ("all", "image", "text")
+METRICS: tuple[Metric, ...] = ("accuracy", "rouge_l")
 ABOUT = ("model", "split", "label", "method", "set", "task", "modality", "metric")
 COLUMNS = (*ABOUT, "folds", "seeds", "n", "people", "mean", "ci_low", "ci_high", "minus_vanilla", "minus_vanilla_low",
            "minus_vanilla_high")  # fmt: skip
@@ -59,10 +60,10 @@ def _data(run: Run, model: str, split: str) -> list[dict[str, Any]]:
     bare = run.scored_cells(model, split, VANILLA)
     for label in run.labels:
         cells = run.scored_cells(model, split, label)
-        keys: list[tuple[str, str, Metric, str]] = [
+        keys = [
             (name, task, metric, modality)
             for name, task in kinds(cells)
-            for metric in (("accuracy",) if task == "classification" else ("accuracy", "rouge_l"))
+            for metric in METRICS[: 1 if task == "classification" else 2]
             for modality in MODALITIES
         ]
         for name, task, metric, modality in keys:

@@ -1,5 +1,5 @@
-"""What every part of the method contributes: the same people forgotten with one thing changed at a time.
+"""The contribution of each part of the method: the same people forgotten with one thing changed at a time.
 
-`plan.py` holds the rows as data; `lab.py` makes requests, fits and directions, each once; `edits.py` changes an
-artifact where no new fit is needed; `questions.py` asks, and `measure.py` counts.
+`sections.py` lists the rows as data. `lab.py` makes requests, fits and directions, each once. `edits.py` changes an
+artifact without a new fit. `questions.py` asks, and `measure.py` counts.
 """

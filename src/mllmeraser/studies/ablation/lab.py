@@ -1,4 +1,4 @@
-"""Requests, fits and directions of one split and fold; each is made once."""
+"""Requests, states, fits and directions of one split and fold; each is made once."""
 
 from __future__ import annotations
 
@@ -7,41 +7,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from mllmeraser.benchmarks.benchmark import Benchmark
+import torch
+from torch import Tensor
+
+from mllmeraser.benchmarks import Benchmark
 from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.embedded.demo import forget_request
-from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.directions.contrast_states import ContrastSet, contrast_states
+from mllmeraser.erasure import ContrastSet, DirectionSettings, Eraser, FitSettings, PGDSettings
+from mllmeraser.erasure.directions.contrast_states import contrast_states
 from mllmeraser.erasure.directions.kinds import Direction, direction_kind
 from mllmeraser.erasure.directions.pgd import AdversarialBatch, perturb
+from mllmeraser.erasure.fit import fit
 from mllmeraser.erasure.fit.closed_form import directions_from
-from mllmeraser.erasure.fit.linear import fit
 from mllmeraser.erasure.fit.split import DataSplit, split, unit_hash
-from mllmeraser.erasure.settings import DirectionSettings, FitSettings, PGDSettings
 from mllmeraser.erasure.states.collect import States, answer_states, gather, statistics_of
 from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.erasure.states.statistics import ERASE, FORGET, RECALL, STRANGERS
-from mllmeraser.models.hookpoint import HookPoint
-from mllmeraser.portraits.people import World
+from mllmeraser.models import HookPoint, MultimodalModel
+from mllmeraser.portraits import World
 from mllmeraser.portraits.prompts import contrast_prompts
 from mllmeraser.portraits.wordings import ANSWERS
-from mllmeraser.samples.errors import InputError
-from mllmeraser.samples.request import Request, Subject
-from mllmeraser.samples.sample import Sample
-from mllmeraser.studies.ablation.remembered import RememberingModel
+from mllmeraser.samples import InputError, Request, Sample
+from mllmeraser.samples.progress import Count
+from mllmeraser.studies.erasers import state_cache
 
 SALT = "study"
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What a request is made of.
+class RequestSpec:
+    """The content of a request.
 
     Attributes:
         pictures: Of every person.
         names: Whether names are given; if not, the model is asked for them.
-        retain: Share of the retain prompts that is left, chosen by a seeded hash.
-        people: Whom it is about; empty: everybody of the split.
+        retain: Share of the retain prompts to keep, chosen by a seeded hash.
+        people: Keys of its subjects; empty: everybody of the split.
     """
 
     pictures: int = 4
@@ -50,25 +51,63 @@ class Shown:
     people: tuple[str, ...] = ()
 
 
-class Lab:
-    """Where the rows of an ablation are made.
+class StateCachingModel(MultimodalModel):
+    """A model that keeps the last-token states of every prompt at every layer.
 
-    Attributes:
-        model: The model, remembering states.
-        benchmark: Whose people are to be forgotten.
-        split: How many of them.
-        fold: Which.
-        seed: Of everything random.
+    Reading prompts is nearly all of the cost of a fit, and the fits of an ablation read the same ones. The last bits of
+    a state depend on the prompts in its batch; the cache keeps the state of the first time.
     """
 
-    def __init__(self, model: RememberingModel, benchmark: Benchmark, split: str, fold: int, seed: int) -> None:
-        """Nothing is made yet."""
+    def __init__(self, model: MultimodalModel) -> None:
+        super().__init__(model.name, model.hf, model.processor, model.family, model.revision)
+        self.prompts = model.prompts
+        self._known: dict[str, Tensor] = {}
+
+    @property
+    def steered(self) -> bool:
+        """Whether a block has a hook that is not from transformers.
+
+        After the first request for all hidden states, transformers keeps its own hooks on every block.
+        """
+        hooks = (hook for block in self.layers for hook in block._forward_hooks.values())
+        return any(not str(getattr(hook, "__module__", "")).startswith("transformers.") for hook in hooks)
+
+    def states(
+        self,
+        samples: Sequence[Sample],
+        hookpoints: Sequence[HookPoint],
+        *,
+        batch_size: int = 32,
+        progress: Count | None = None,
+    ) -> dict[HookPoint, Tensor]:
+        """As `MultimodalModel.states`. A steered model does not use the cache."""
+        if self.steered:
+            return super().states(samples, hookpoints, batch_size=batch_size, progress=progress)
+        points = [point.check(self.num_layers) for point in dict.fromkeys(hookpoints)]
+        keys = [sample.digest() for sample in samples]
+        new = {key: sample for key, sample in zip(keys, samples, strict=True) if key not in self._known}
+        if new:
+            states = super().states(list(new.values()), self.hookpoints(), batch_size=batch_size)
+            table = torch.stack([states[point] for point in self.hookpoints()], dim=1)
+            self._known.update(zip(new, table, strict=True))
+        if progress is not None:
+            progress(len(samples))
+        if not keys:
+            return {point: torch.zeros(0, self.hidden_size) for point in points}
+        rows = torch.stack([self._known[key] for key in keys])
+        return {point: rows[:, point.layer] for point in points}
+
+
+class Lab:
+    """Makes requests, fits and directions for the rows of an ablation."""
+
+    def __init__(self, model: StateCachingModel, benchmark: Benchmark, split: str, fold: int, seed: int) -> None:
         self.model, self.benchmark, self.split, self.fold, self.seed = model, benchmark, split, fold, seed
-        self._requests: dict[Shown, Request] = {}
-        self._fits: dict[tuple[FitSettings, Shown], Eraser] = {}
+        self._requests: dict[RequestSpec, Request] = {}
+        self._fits: dict[tuple[FitSettings, RequestSpec], Eraser] = {}
         self._directions: dict[DirectionSettings, dict[int, Direction]] = {}
         self._pairs: dict[PGDSettings, AdversarialBatch] = {}
-        self._anchors: dict[tuple[tuple[int, ...], tuple[int, ...]], PromptStateCache] = {}
+        self._caches: dict[object, PromptStateCache] = {}
 
     @cached_property
     def people(self) -> tuple[str, ...]:
@@ -77,18 +116,19 @@ class Lab:
 
     @cached_property
     def contrast(self) -> ContrastSet:
-        """The shipped prompts that the model refuses, and their twins, over pictures and as many in text alone."""
+        """The shipped restricted prompts and their benign twins, half with a picture and half in text alone."""
         return ContrastSet.from_samples(*contrast_prompts(self.seed))
 
-    def request(self, shown: Shown) -> Request:
-        """The completed request; the one with everything shown, and the last other one, are kept."""
-        if shown not in self._requests:
-            written = forget_request(self.benchmark, self.split, self.fold, shown.pictures)
-            subjects = tuple(_as_shown(s, shown) for s in written.subjects if s.key in (shown.people or self.people))
+    def request(self, spec: RequestSpec) -> Request:
+        """The completed request. The default one and the last other one are kept."""
+        if spec not in self._requests:
+            written = forget_request(self.benchmark, self.split, self.fold, spec.pictures)
+            chosen = [s for s in written.subjects if s.key in (spec.people or self.people)]
+            subjects = tuple(s if spec.names else replace(s, names=()) for s in chosen)
             completed = complete(replace(written, subjects=subjects), self.model, seed=self.seed).request
-            made = replace(completed, retain=self._some(completed.retain, shown.retain))
-            self._requests = {key: one for key, one in self._requests.items() if key == Shown()} | {shown: made}
-        return self._requests[shown]
+            made = replace(completed, retain=self._some(completed.retain, spec.retain))
+            self._requests = {key: one for key, one in self._requests.items() if key == RequestSpec()} | {spec: made}
+        return self._requests[spec]
 
     def _some(self, retain: Sequence[Sample], share: float) -> tuple[Sample, ...]:
         if share >= 1.0:
@@ -103,34 +143,31 @@ class Lab:
 
     @cached_property
     def parts(self) -> DataSplit:
-        """How the fits of all presets split the request with four pictures and the names."""
-        return split(self.request(Shown()), self.settings(FitSettings()), SALT)
+        """The split that the fits of all presets make of the default request."""
+        return split(self.request(RequestSpec()), self.settings(FitSettings()), SALT)
 
-    def fitted(self, settings: FitSettings, shown: Shown | None = None) -> Eraser:
-        """The artifact that a fit with these settings gives."""
-        key = settings, shown or Shown()
+    def fitted(self, settings: FitSettings, spec: RequestSpec | None = None) -> Eraser:
+        """The artifact of a fit with these settings."""
+        key = settings, spec or RequestSpec()
         if key not in self._fits:
             contrast = self.contrast if "contrast" in direction_kind(settings.direction.kind).needs else None
-            cache = self._cache_of_settings(settings) if settings.gate.kind == "subject" else None
-            self._fits[key] = fit(
-                self.model, self.request(key[1]), self.settings(settings), contrast=contrast, cache=cache
-            ).eraser
+            cache = None
+            if settings.gate.kind == "subject":
+                reads, (shifts, *_) = settings.layers(self.model.num_layers)
+                cache = self._caches.setdefault((reads, shifts), state_cache(self.model, settings))
+            request = self.request(key[1])
+            self._fits[key] = fit(self.model, request, self.settings(settings), contrast=contrast, cache=cache).eraser
         return self._fits[key]
 
-    def _cache_of_settings(self, settings: FitSettings) -> PromptStateCache:
-        """Where the states of the default gate are kept, for fits that read and shift at the same layers."""
-        reads, (shifts, *_) = settings.layers(self.model.num_layers)
-        return self._anchors.setdefault((reads, shifts), PromptStateCache(self.model, reads, shifts))
-
     def pairs(self, settings: PGDSettings) -> AdversarialBatch:
-        """The prompts that the model refuses over a picture, perturbed until it complies."""
+        """The restricted prompts with a picture, perturbed until the model complies."""
         if settings not in self._pairs:
             pictured = self.contrast.with_images()
             self._pairs[settings] = perturb(self.model, pictured.recall, pictured.targets, settings)
         return self._pairs[settings]
 
     def pair_states(self, pairs: AdversarialBatch, points: Sequence[HookPoint]) -> dict[str, States]:
-        """States of both sides of the pairs that flipped, of the model as it is now.
+        """States of both sides of the pairs that flipped, of the model with its present attachments.
 
         Raises:
             InputError: None flipped.
@@ -142,7 +179,7 @@ class Lab:
         return {ERASE: erase, RECALL: pairs.states(self.model, points, rows)}
 
     def directions(self, settings: DirectionSettings) -> dict[int, Direction]:
-        """Directions of a kind at every layer, from the request with four pictures and the names."""
+        """Directions of a kind at every layer, from the default request."""
         if settings not in self._directions:
             statistics = statistics_of(self._sides(settings), ())
             self._directions[settings] = directions_from(statistics, settings.kind, range(self.model.num_layers))
@@ -161,25 +198,21 @@ class Lab:
         return gather(self.model, samples | {STRANGERS: parts.strangers}, points)
 
     def _answered(self, parts: DataSplit, idk: str) -> dict[str, States]:
-        """Forget questions with their true answers, and with "I don't know": the only rows given private facts."""
+        """Forget questions with true answers, and with "I don't know". Only these rows use private facts."""
         points = self.model.hookpoints()
         facts = {person.key: {**person.facts, "identity": person.name} for person in World("dev").people}
-        found: dict[str, States] = {}
+        states: dict[str, States] = {}
         for key, samples in parts.forget.items():
-            told = [(sample, truth) for sample in samples if (truth := true_answer(sample, facts))]
-            asked = [sample for sample, _ in told]
-            found[f"{RECALL}/{key}"] = answer_states(self.model, asked, [truth for _, truth in told], points)
-            found[f"{ERASE}/{key}"] = answer_states(self.model, asked, [idk] * len(asked), points)
-        return found
+            pairs = [(sample, truth) for sample in samples if (truth := true_answer(sample, facts))]
+            asked = [sample for sample, _ in pairs]
+            states[f"{RECALL}/{key}"] = answer_states(self.model, asked, [truth for _, truth in pairs], points)
+            states[f"{ERASE}/{key}"] = answer_states(self.model, asked, [idk] * len(asked), points)
+        return states
 
 
 def true_answer(sample: Sample, facts: dict[str, dict[str, str]]) -> str | None:
-    """What is true of a person, in the words the model was taught; None where no fact is asked, or by letter."""
+    """The true answer in the training wording; None for a question by letter or for no fact."""
     value = facts.get(sample.subject or "", {}).get(sample.attribute or "")
     if value is None or sample.task == "classification":
-        return None  # the options of an added wording need not hold the truth
+        return None  # the options of an added wording may lack the truth
     return value if sample.task == "cloze" else ANSWERS[sample.attribute or ""].format(value=value)
-
-
-def _as_shown(subject: Subject, shown: Shown) -> Subject:
-    return subject if shown.names else replace(subject, names=())

@@ -1,4 +1,4 @@
-"""Asking everything under an eraser, without asking what it cannot have changed."""
+"""Answers under an eraser, without asking again where no answer can have changed."""
 
 from __future__ import annotations
 
@@ -7,37 +7,36 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 
-from mllmeraser.benchmarks.benchmark import Benchmark
-from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.benchmarks import Benchmark
+from mllmeraser.erasure import Eraser
 from mllmeraser.erasure.steering.score_prompts import GateReadings, read_gate
-from mllmeraser.evaluation.records import Item
-from mllmeraser.models.model import MultimodalModel
-from mllmeraser.samples.sample import Sample
-from mllmeraser.studies.scoring import told
+from mllmeraser.evaluation import Item
+from mllmeraser.models import MultimodalModel
+from mllmeraser.samples import Sample
+from mllmeraser.studies.scoring import ask
 
 Cell = tuple[str, str, str]
 Sets = Mapping[str, Sequence[Sample]]
 
 
 class Questions:
-    """Answers and readings of one model; what has been asked once is not asked again.
+    """Answers and gate readings of one model, each computed once.
 
-    Answers are asked for cell by cell (set, modality, task), as an evaluation does. Where a decision opens for no
-    prompt of a cell, nothing is added to any state, and the answers are the bare model's, bit for bit: they are taken
-    from there. ``ask_all`` asks them all the same.
+    Answers are generated cell by cell (set, modality, task), as in an evaluation. If an eraser fires on no prompt of a
+    cell, it changes no state. The answers are then bit-identical to the bare model's and taken from there, unless
+    ``ask_all`` is set.
     """
 
     def __init__(
         self, model: MultimodalModel, benchmark: Benchmark, *, split: str, seed: int = 0, ask_all: bool = False
     ) -> None:
-        """Nothing is asked yet."""
         self.model, self.benchmark, self.split, self.seed, self.ask_all = model, benchmark, split, seed, ask_all
         self._bare: dict[Hashable, list[Item]] = {}
         self._answers: dict[Hashable, list[Item]] = {}
         self._readings: dict[Hashable, GateReadings] = {}
 
     def bare(self, sets: Sets) -> list[Item]:
-        """The answers of the model without any eraser."""
+        """The answers of the model without an eraser."""
         cells = cells_of(sets)
         new = {cell: rows for cell, rows in cells.items() if _known(cell, rows) not in self._bare}
         for cell, items in self._asked(new, None).items():
@@ -49,18 +48,18 @@ class Questions:
         cells = cells_of(sets)
         key = (steering_key(eraser), *(_known(cell, rows) for cell, rows in cells.items()))
         if key not in self._answers:
-            loud = cells
-            if not self.ask_all:
-                loud = {
-                    cell: rows for cell, rows in cells.items() if not silent(eraser, self.reading(eraser, cell, rows))
-                }
-            found = self._asked(loud, eraser)
-            kept = [found[cell] if cell in found else self.bare({cell[0]: rows}) for cell, rows in cells.items()]
+            changed = {
+                cell: rows
+                for cell, rows in cells.items()
+                if self.ask_all or not silent(eraser, self.reading(eraser, cell, rows))
+            }
+            asked = self._asked(changed, eraser)
+            kept = [asked[cell] if cell in asked else self.bare({cell[0]: rows}) for cell, rows in cells.items()]
             self._answers[key] = [item for items in kept for item in items]
         return self._answers[key]
 
     def reading(self, eraser: Eraser, cell: Cell, samples: Sequence[Sample]) -> GateReadings:
-        """What the gates say about the prompts of a cell."""
+        """The gate scores of the prompts of a cell."""
         key = gate_key(eraser), _known(cell, samples)
         if key not in self._readings:
             self._readings[key] = read_gate(self.model, eraser, samples)
@@ -76,11 +75,10 @@ class Questions:
         sets: dict[str, list[Sample]] = {}
         for (name, _, _), rows in cells.items():
             sets.setdefault(name, []).extend(rows)
-        items = told(self.model, self.benchmark, sets, eraser, split=self.split, seed=self.seed)
-        found: dict[Cell, list[Item]] = {cell: [] for cell in cells}
-        for item in items:
-            found[item["set"], item["modality"], item["task"]].append(item)
-        return found
+        by_cell: dict[Cell, list[Item]] = {cell: [] for cell in cells}
+        for item in ask(self.model, self.benchmark, sets, eraser, split=self.split, seed=self.seed):
+            by_cell[item["set"], item["modality"], item["task"]].append(item)
+        return by_cell
 
 
 def cells_of(sets: Sets) -> dict[Cell, list[Sample]]:
@@ -93,20 +91,19 @@ def cells_of(sets: Sets) -> dict[Cell, list[Sample]]:
 
 
 def silent(eraser: Eraser, readings: GateReadings) -> bool:
-    """Whether an eraser adds nothing to any state of these prompts: amplitudes of exactly zero."""
+    """Whether an eraser changes no state of these prompts: all amplitudes are exactly zero."""
     config = eraser.config
     policy, threshold = config.policy, config.threshold or 0.0
     if config.strength == 0.0:
         return True
-    if policy.decode:  # the decision falls anew at every token that is still to come
+    if policy.decode:  # every later token is decided again
         return False
-    if policy.read == "request":
-        return not bool(policy.amplitude(readings.pooled, threshold).any())
-    return not any(bool(policy.amplitude(s.amax(-1), threshold).any()) for s in readings.layers.values())
+    scores = [readings.pooled] if policy.read == "request" else [s.amax(-1) for s in readings.layers.values()]
+    return not any(bool(policy.amplitude(score, threshold).any()) for score in scores)
 
 
 def gate_key(eraser: Eraser) -> Hashable:
-    """What readings depend on."""
+    """Everything that gate readings depend on."""
     digest = hashlib.sha256()
     for name in sorted(n for n in eraser.tensors if n.startswith("gate.")):
         digest.update(name.encode())
@@ -117,7 +114,7 @@ def gate_key(eraser: Eraser) -> Hashable:
 
 
 def steering_key(eraser: Eraser) -> Hashable:
-    """What answers depend on."""
+    """Everything that answers depend on."""
     config = eraser.config
     return eraser.digest(), config.read_layers, config.shift_layers, config.policy, config.strength, config.threshold
 

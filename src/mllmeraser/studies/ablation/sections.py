@@ -1,36 +1,63 @@
-"""The rows of the ablation, as data: what each section changes, and what it leaves."""
+"""The rows of the ablation as data: what each section changes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
-from mllmeraser.erasure.policy import PAPER as PER_LAYER
-from mllmeraser.erasure.policy import PERSISTENT, Policy
-from mllmeraser.erasure.policy import TAIL as ONE_DECISION
-from mllmeraser.erasure.settings import DirectionSettings, FitSettings, PGDSettings, resolve_layers
-from mllmeraser.studies.ablation.edits import Exchanged, Only, Open, Raised, Shifted, Strength
-from mllmeraser.studies.ablation.lab import Shown
-from mllmeraser.studies.ablation.rows import Row, changed
-from mllmeraser.studies.ablation.sequential import Refitted
+from mllmeraser.erasure import PAPER as PER_LAYER
+from mllmeraser.erasure import PERSISTENT, DirectionSettings, FitSettings, PGDSettings, Policy
+from mllmeraser.erasure import TAIL as ONE_DECISION
+from mllmeraser.erasure.settings import resolve_layers
+from mllmeraser.studies.ablation.edits import Edit, Exchanged, Only, Open, Raised, Refitted, Shifted, Strength
+from mllmeraser.studies.ablation.lab import RequestSpec
+
+
+@dataclass(frozen=True)
+class Row:
+    """One change; the name is unique within the section.
+
+    Attributes:
+        settings: Of the fit; None: the bare model.
+        edits: Changes of the fitted artifact, in order.
+        alone: Whether every person gets an own request and artifact.
+    """
+
+    section: str
+    name: str
+    settings: FitSettings | None
+    edits: tuple[Edit, ...] = ()
+    request: RequestSpec = RequestSpec()
+    alone: bool = False
+
+    @property
+    def key(self) -> str:
+        """Key of the row in the report."""
+        return f"{self.section}: {self.name}"
+
+
+def changed(settings: FitSettings, **changes: Any) -> FitSettings:
+    """Settings with some fields changed; a mapping changes fields of a field."""
+    content = settings.model_dump()
+    for name, value in changes.items():
+        content[name] = {**content[name], **value} if isinstance(value, dict) else value
+    return FitSettings.model_validate(content)
+
 
 DEFAULT, TAIL, PAPER = (FitSettings.preset(name) for name in ("default", "tail", "paper"))
 REFUSAL = Exchanged(PAPER.direction)
 CLEAN: dict[str, object] = {"kind": "unknown"}
-"""A direction whose states are at hand: stands in during the fit where `REFUSAL` is put in after it."""
-
+"""A direction from states that the fit reads anyway. The fit uses it where `REFUSAL` replaces it afterwards."""
 Section = Callable[[int], list[Row]]
 
 
 def policies(_depth: int) -> list[Row]:
-    """What everything else is compared with."""
-    return [
-        Row("policies", "bare model", None),
-        Row("policies", "default", DEFAULT),
-        Row("policies", "tail", TAIL),
-        Row("policies", "persistent", changed(TAIL, policy=PERSISTENT)),
-        Row("policies", "paper", PAPER),
-    ]
+    """The presets that everything else is compared with."""
+    persistent = changed(TAIL, policy=PERSISTENT)
+    named = {"bare model": None, "default": DEFAULT, "tail": TAIL, "persistent": persistent, "paper": PAPER}
+    return [Row("policies", name, settings) for name, settings in named.items()]
 
 
 def directions(_depth: int) -> list[Row]:
@@ -40,33 +67,25 @@ def directions(_depth: int) -> list[Row]:
         for kind in ("text-only", "clean-image", "refusal", "unknown", "idk"):
             name = f"{kind}, {preset} gate" + (", as long as unknown" if note else "")
             if kind != settings.direction.kind:
-                put_in = Exchanged(DirectionSettings(kind=kind), same_length=bool(note))
-                rows.append(Row("directions", name, settings, (put_in,)))
+                other = Exchanged(DirectionSettings(kind=kind), same_length=bool(note))
+                rows.append(Row("directions", name, settings, (other,)))
             elif not note:
                 rows.append(Row("directions", name, settings))
     return rows
 
 
 def attack(_depth: int) -> list[Row]:
-    """How far pictures are perturbed, and how long."""
-    budgets = [(4, 40), (8, 40), (16, 40), (32, 40), (16, 1), (16, 2), (16, 5), (16, 10), (16, 20)]
-    return [
-        Row(
-            "attack",
-            f"epsilon {epsilon}/255, {steps} step{'s' if steps > 1 else ''}",
-            PAPER,
-            (Exchanged(_refusal(epsilon, steps)),),
-        )
-        for epsilon, steps in budgets
-    ]
-
-
-def _refusal(epsilon: int, steps: int) -> DirectionSettings:
-    return DirectionSettings(kind="refusal", pgd=PGDSettings(epsilon=epsilon / 255, steps=steps))
+    """Size and number of the steps that perturb pictures."""
+    rows = []
+    for epsilon, steps in ((4, 40), (8, 40), (16, 40), (32, 40), (16, 1), (16, 2), (16, 5), (16, 10), (16, 20)):
+        refusal = DirectionSettings(kind="refusal", pgd=PGDSettings(epsilon=epsilon / 255, steps=steps))
+        name = f"epsilon {epsilon}/255, {steps} step{'s' if steps > 1 else ''}"
+        rows.append(Row("attack", name, PAPER, (Exchanged(refusal),)))
+    return rows
 
 
 def null_space(_depth: int) -> list[Row]:
-    """Hard against soft, and their numbers."""
+    """Hard and soft null spaces with other settings."""
     hard = [(ratio, 1.0) for ratio in (0.1, 0.3, 0.5, 0.7, 0.9)] + [(0.3, gamma) for gamma in (0.1, 10.0, 100.0)]
     soft = [(beta, 0.01) for beta in (0.1, 1.0, 10.0, 100.0)] + [(1.0, gamma) for gamma in (0.001, 0.1, 1.0)]
     return [
@@ -94,7 +113,7 @@ def _paper(ratio: float, section: str = "null space", name: str = "") -> Row:
 
 
 def no_null_space(_depth: int) -> list[Row]:
-    """Gates that know nothing of what is to be retained."""
+    """Gates fitted without the retain data."""
     section = "no null space"
     return [
         _hard(1.0, 1.0, section, "tail, hard, all directions (ratio 1)"),
@@ -104,18 +123,18 @@ def no_null_space(_depth: int) -> list[Row]:
 
 
 def no_gate(_depth: int) -> list[Row]:
-    """The shift for everybody."""
+    """The shift for every prompt."""
     every_layer = Policy("paper-open", read="per-layer", positions="prompt", decode=False, phi="threshold")
+    always_one = changed(PAPER, policy=every_layer, direction=CLEAN)
     return [
         Row("no gate", "default, always open", DEFAULT, (Open(),)),
         Row("no gate", "tail, always open", TAIL, (Open(),)),
-        Row("no gate", "paper, amplitude 1 always", changed(PAPER, policy=every_layer, direction=CLEAN),
-            (REFUSAL, Open())),
-    ]  # fmt: skip
+        Row("no gate", "paper, amplitude 1 always", always_one, (REFUSAL, Open())),
+    ]
 
 
 def gates(_depth: int) -> list[Row]:
-    """From score to amplitude, and gates that are not linear."""
+    """Functions from score to amplitude, and gates that are not linear."""
     rows = []
     for preset, settings, policy in (("tail", TAIL, ONE_DECISION), ("paper", PAPER, PER_LAYER)):
         for phi in ("linear", "clamp", "threshold"):
@@ -136,7 +155,7 @@ def gates(_depth: int) -> list[Row]:
 
 
 def layers(depth: int) -> list[Row]:
-    """Where the shift is applied, and where the gate is read."""
+    """Layers of the shift, and layers that the gate reads."""
     name = "layers"
     reads = resolve_layers(DEFAULT.read_layers, depth)
     early = tuple(range(len(reads)))
@@ -163,7 +182,7 @@ def _shifted(wanted: tuple[int, ...], settings: FitSettings, depth: int) -> tupl
 
 
 def _bands(first: int, depth: int) -> list[tuple[int, ...]]:
-    """Each layer from `first` on by itself, and all from each of them on."""
+    """Each single layer from `first`, and all layers from each of them."""
     singles = [(layer,) for layer in range(first, depth)]
     return [*singles, *(tuple(range(start, depth)) for start in range(first, depth - 1))]
 
@@ -173,29 +192,29 @@ def _list(chosen: tuple[int, ...]) -> str:
 
 
 def inputs(depth: int) -> list[Row]:
-    """Fitted on a block's output and applied there, or fitted on its input (the published code)."""
+    """Fits on a block's output, which is where they are applied, and fits on its input (the published code)."""
     name, later = "block input", tuple(range(1, depth))
     reads, (shifts, *_) = TAIL.layers(depth)
     lower_reads, lower_shifts = (tuple(layer - 1 for layer in one) for one in (reads, shifts))
     before = resolve_layers(DEFAULT.read_layers, depth)[-1]
+    both, gate, direction = Raised(True, True), Raised(True, False), Raised(False, True)
+    lower = changed(TAIL, read_layers=lower_reads, shift_layers=lower_shifts)
+    lower_gate = changed(TAIL, read_layers=lower_reads, shift_layers=shifts)
     return [
         Row(name, "paper, both at the output", PAPER, (Only(later),)),
-        Row(name, "paper, both at the input", PAPER, (Raised(gate=True, direction=True),)),
-        Row(name, "paper, gate at the input", PAPER, (Raised(gate=True, direction=False),)),
-        Row(name, "paper, direction at the input", PAPER, (Raised(gate=False, direction=True),)),
+        Row(name, "paper, both at the input", PAPER, (both,)),
+        Row(name, "paper, gate at the input", PAPER, (gate,)),
+        Row(name, "paper, direction at the input", PAPER, (direction,)),
         Row(name, "tail, both at the output", TAIL),
-        Row(name, "tail, both at the input", changed(TAIL, read_layers=lower_reads, shift_layers=lower_shifts),
-            (Raised(gate=True, direction=True),)),
-        Row(name, "tail, gate at the input", changed(TAIL, read_layers=lower_reads, shift_layers=shifts),
-            (Raised(gate=True, direction=False),)),
+        Row(name, "tail, both at the input", lower, (both,)),
+        Row(name, "tail, gate at the input", lower_gate, (gate,)),
         Row(name, "default, direction at the output", DEFAULT),
-        Row(name, "default, direction at the input", DEFAULT,
-            (Shifted(tuple(range(before, depth - 1))), Raised(gate=False, direction=True))),
-    ]  # fmt: skip
+        Row(name, "default, direction at the input", DEFAULT, (Shifted(tuple(range(before, depth - 1))), direction)),
+    ]
 
 
 def strengths(_depth: int) -> list[Row]:
-    """How far."""
+    """Strengths of the shift."""
     wanted = [
         *(("default", DEFAULT, s) for s in (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)),
         *(("paper", PAPER, s) for s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)),
@@ -204,22 +223,25 @@ def strengths(_depth: int) -> list[Row]:
 
 
 def samples(_depth: int) -> list[Row]:
-    """How much a request shows, and how much it says is to be retained."""
-    name = "samples"
+    """Number of pictures and names in a request, and of its retain prompts."""
+    name, spec = "samples", RequestSpec
     shares = (("a third", 1 / 3), ("half", 0.5), ("all", 1.0))
+    alone = "default, each person by themselves, one picture and the name"
     return [
-        *(Row(name, f"default, pictures {n}, and the name", DEFAULT, shown=Shown(pictures=n)) for n in (1, 2, 4, 8)),
-        *(Row(name, f"default, pictures {n}, no name", DEFAULT, shown=Shown(pictures=n, names=False)) for n in (1, 4)),
-        Row(name, "default, no picture, the name", DEFAULT, shown=Shown(pictures=0)),
-        Row(name, "default, each person by themselves, one picture and the name", DEFAULT,
-            shown=Shown(pictures=1), alone=True),
-        *(Row(name, f"{preset}, {told} of the retain prompts", settings, shown=Shown(retain=share))
-          for told, share in shares for preset, settings in (("default", DEFAULT), ("tail", TAIL))),
-    ]  # fmt: skip
+        *(Row(name, f"default, pictures {n}, and the name", DEFAULT, request=spec(pictures=n)) for n in (1, 2, 4, 8)),
+        *(Row(name, f"default, pictures {n}, no name", DEFAULT, request=spec(n, names=False)) for n in (1, 4)),
+        Row(name, "default, no picture, the name", DEFAULT, request=spec(pictures=0)),
+        Row(name, alone, DEFAULT, request=spec(pictures=1), alone=True),
+        *(
+            Row(name, f"{preset}, {part} of the retain prompts", settings, request=spec(retain=share))
+            for part, share in shares
+            for preset, settings in (("default", DEFAULT), ("tail", TAIL))
+        ),
+    ]
 
 
 def refits(_depth: int) -> list[Row]:
-    """All layers fitted on the bare model, or each on the model that the layers before it steer."""
+    """All layers fitted on the bare model, or each on the model with the layers before it steered."""
     return [
         Row("refit", "paper, all layers at once", PAPER),
         Row("refit", "paper, layer after layer", PAPER, (Refitted(),)),
@@ -231,6 +253,6 @@ SECTIONS: tuple[Section, ...] = (
 )  # fmt: skip
 
 
-def plan(depth: int) -> list[Row]:
+def all_rows(depth: int) -> list[Row]:
     """Every row, for a decoder of `depth` blocks."""
     return list(chain.from_iterable(section(depth) for section in SECTIONS))
