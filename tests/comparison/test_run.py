@@ -244,7 +244,8 @@ def test_answers_of_a_model_that_knows_the_people_pass_without_a_twin() -> None:
         )  # fmt: skip
         cell = made_up_cell("vanilla", "forget_5", 0, 0, records=own, control=control)
         (verdict,) = verdicts([cell])
-        assert verdict.passed is passed and (verdict.gap or 0) == pytest.approx(0.0 if not passed else verdict.gap)
+        assert verdict.passed is passed and verdict.gap is not None and (verdict.gap > 0.8) is passed
+        assert passed or abs(verdict.gap) < 0.1
     assert swapped(asked[:1], asked[:1], items) == ([], {}), "nobody to swap with"
     (alone,) = verdicts([made_up_cell("vanilla", "forget_5", 0, 0)])
     assert alone.passed is False and "two people or more" in alone.reason
