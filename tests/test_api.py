@@ -11,7 +11,7 @@ from worlds import quick, small_request
 import mllmeraser
 from mllmeraser import api
 from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.fit.linear import fit
+from mllmeraser.erasure import fit
 from mllmeraser.models import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import ArtifactError, InputError, Sample

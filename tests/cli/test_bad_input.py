@@ -15,7 +15,7 @@ from worlds import quick, small_request
 
 from mllmeraser.cli.app import app
 from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.fit.linear import fit
+from mllmeraser.erasure import fit
 from mllmeraser.erasure.settings import PRESETS
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel

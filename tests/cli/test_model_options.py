@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from worlds import quick, small_request
 
 from mllmeraser.cli.app import app
-from mllmeraser.erasure.fit.linear import fit
+from mllmeraser.erasure import fit
 from mllmeraser.models.model import MultimodalModel
 
 COMMANDS = (["erase"], ["ask"], ["evaluate"], ["serve"], ["models", "check"])

@@ -15,8 +15,8 @@ from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.cli.app import app
 from mllmeraser.embedded import BENCHMARK, NAMES, checkpoint_path
 from mllmeraser.embedded.demo import forget_request
+from mllmeraser.erasure import FitResult, FitSettings, fit
 from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.fit.linear import FitResult, FitSettings, fit
 from mllmeraser.evaluation.runner import evaluate
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel

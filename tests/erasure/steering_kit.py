@@ -8,11 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.gates import NO_SITE, SoftGate
 from mllmeraser.erasure.policy import TAIL, Policy
 from mllmeraser.erasure.states.prompt_states import PromptStateCache, PromptStates
 from mllmeraser.erasure.steering.plan import Site, SteeringPlan
-from mllmeraser.erasure.steering.site_scores import NOWHERE
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample
@@ -45,9 +44,7 @@ def make_plan(
     shift = tuple(range(len(read), model.num_layers))
     layers = shift if policy.read == "per-layer" else read
     scale = 0.02 if policy.phi == "linear" else 1.0
-    gates = {
-        layer: Gate("soft", {"weight": torch.randn(SUBJECTS, width, generator=generator) * scale}) for layer in layers
-    }
+    gates = {layer: SoftGate({"weight": torch.randn(SUBJECTS, width, generator=generator) * scale}) for layer in layers}
     directions = {layer: torch.randn(width, generator=generator) * 2.0 for layer in shift}
     image_token = model.family.image_token_id(model.hf)
     plan = SteeringPlan(name, read, shift, directions, gates, policy, strength, 0.0, image_token)
@@ -76,7 +73,7 @@ def site_scores(model: MultimodalModel, plan: SteeringPlan, samples: Sequence[Sa
             [
                 plan.gates[layer].scores(states).amax(0)
                 if len(states)
-                else torch.full((SUBJECTS,), NOWHERE, dtype=states.dtype)
+                else torch.full((SUBJECTS,), NO_SITE, dtype=states.dtype)
                 for states in (states_at(plan.site(layer), prompt) for prompt in cache)
             ]
         )

@@ -10,11 +10,11 @@ from steering_kit import logits, make_plan
 from test_identity_policy import subject_plan
 from worlds import close
 
-from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.gates import Gate, SoftGate, SubjectGate
 from mllmeraser.erasure.policy import PAPER, SUBJECT, TAIL
-from mllmeraser.erasure.steering.attach import attach, attach_all
+from mllmeraser.erasure.steering import attach, attach_all
 from mllmeraser.erasure.steering.plan import SteeringPlan
-from mllmeraser.erasure.steering.plan_group import merged, plan_groups
+from mllmeraser.erasure.steering.plan_group import plan_groups
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample
 
@@ -35,7 +35,7 @@ def others(plan: SteeringPlan, n: int, *, rivals: bool) -> list[SteeringPlan]:
                 tensors["cohort"] = tensors["cohort"][k % 2 : 3]
             if "rivals" in tensors:
                 tensors["rivals"] = tensors["rivals"].roll(k, -1)
-            gates[layer] = Gate(gate.kind, tensors)
+            gates[layer] = gate.with_tensors(**tensors)
         directions = {layer: v.roll(k) for layer, v in plan.directions.items()}
         made.append(replace(plan, name=str(k), gates=gates, directions=directions, strength=0.5 + 0.1 * k,
                             threshold=plan.threshold + 0.01 * k))  # fmt: skip
@@ -51,7 +51,7 @@ def test_a_bundle_reads_and_shifts_like_each_plan_alone(
     assert isinstance(name, Gate)
     if rivals:
         own = torch.nn.functional.normalize(torch.randn(name.subjects, 3, name.tensors["weight"].shape[1]), dim=-1)
-        plan = replace(plan, gates={**plan.gates, plan.reads[0]: Gate("subject", {**name.tensors, "rivals": own})})
+        plan = replace(plan, gates={**plan.gates, plan.reads[0]: SubjectGate({**name.tensors, "rivals": own})})
     plans = others(plan, 7, rivals=rivals)
     assert [bundle.numbers for bundle in plan_groups(plans)] == [tuple(range(7))]
     rows = [{str(row % 7)} for row in range(len(samples))]
@@ -78,7 +78,7 @@ def test_a_bundle_reads_and_shifts_like_each_plan_alone(
 def test_what_differs_stays_apart(tiny_llava: MultimodalModel, samples: list[Sample]) -> None:
     one = subject_plan(tiny_llava, samples)
     layer = one.reads[0]
-    through_another = {k: Gate("subject", {**g.tensors, "centre": g.tensors["centre"] + 1}) if k == layer else g
+    through_another = {k: SubjectGate({**g.tensors, "centre": g.tensors["centre"] + 1}) if k == layer else g
                        for k, g in one.gates.items()}  # fmt: skip
     plans = [
         one,
@@ -112,7 +112,7 @@ def test_columns_are_those_of_the_plans_however_they_are_bundled(
 def test_gates_put_together_score_as_before() -> None:
     generator = torch.Generator().manual_seed(0)
     draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
-    gates = [Gate("soft", {"weight": draw(n, 6)}).affine(draw(n), draw(n)) for n in (1, 3, 2)]
+    gates = [SoftGate({"weight": draw(n, 6)}).affine(draw(n), draw(n)) for n in (1, 3, 2)]
     states = draw(5, 6)
-    close(merged(gates).scores(states), torch.cat([gate.scores(states) for gate in gates], dim=1), 1e-6)
-    assert merged(gates[:1]) is gates[0]
+    close(gates[0].merge(gates).scores(states), torch.cat([gate.scores(states) for gate in gates], dim=1), 1e-6)
+    assert SoftGate.merge(gates[:1]) is gates[0]

@@ -45,7 +45,9 @@ def alike(one: Eraser, other: Eraser) -> None:
     assert one.config.counts == other.config.counts
     for name, tensor in one.tensors.items():
         close(tensor.double(), other.tensors[name].double(), 1e-6 if name.startswith("direction.") else 1e-7)
-    assert one.config.calibration.false_alarm_target == pytest.approx(other.config.calibration.false_alarm_target)
+    assert one.config.calibration.false_alarm_rate_promised == pytest.approx(
+        other.config.calibration.false_alarm_rate_promised
+    )
 
 
 def test_erasers_put_together_are_the_eraser_of_all(whole, single, tiny_llava):
@@ -96,7 +98,7 @@ def test_what_does_not_belong_together_is_refused(single, tiny_llava):
     with pytest.raises(InputError, match="strength"):
         consolidate([one, other.replace_config(strength=0.5)])
     basis = next(name for name in one.tensors if name.endswith(".projection"))
-    with pytest.raises(InputError, match="lenses"):
+    with pytest.raises(InputError, match="bases"):
         consolidate([one, Eraser(other.config, {**other.tensors, basis: other.tensors[basis] * 2})])
     elsewhere = {name: t + 1 if name.startswith("direction.") else t for name, t in other.tensors.items()}
     with pytest.raises(InputError, match="strangers"):

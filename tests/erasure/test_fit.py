@@ -12,6 +12,7 @@ from worlds import (
     DirectionSettings,
     GateSettings,
     LayerRange,
+    decide,
     paper,
     quick,
     small_request,
@@ -46,13 +47,13 @@ def test_tail_preset(tiny_model: MultimodalModel) -> None:
     assert max(config.read_layers) < min(config.shift_layers)
     assert config.subjects == tuple(found.keys[s.key] for s in request.subjects)
     about = config.calibration
-    assert about.false_alarm_target == 0.2 and about.auc is not None and about.auc > 0.5
+    assert about.false_alarm_rate_promised == 0.2 and about.auc is not None and about.auc > 0.5
     assert about.false_alarms is not None and about.false_alarms_interval is not None
     assert about.false_alarms_interval[0] <= about.false_alarms <= about.false_alarms_interval[1]
     parts = found.parts
     assert parts is not None and config.data.counts["calibration"] == len(parts.calibration) == about.n
     states = tiny_model.states(parts.calibration, tiny_model.hookpoints(config.read_layers))
-    share = float(found.eraser.decide(states).mean())
+    share = float(decide(found.eraser, states).mean())
     assert share <= 0.2, "the threshold is a quantile of these very prompts"
 
 
@@ -114,7 +115,7 @@ def test_attached_eraser_changes_what_it_detects_and_nothing_else(tiny_llava: Mu
     parts, eraser = found.parts, found.eraser
     assert parts is not None
     samples = [*parts.held_out, *parts.check]
-    fires = eraser.decide(tiny_llava.states(samples, tiny_llava.hookpoints(eraser.config.read_layers))).bool()
+    fires = decide(eraser, tiny_llava.states(samples, tiny_llava.hookpoints(eraser.config.read_layers))).bool()
     bare = tiny_llava.next_token_logits(samples)
     with eraser.attached(tiny_llava):
         steered = tiny_llava.next_token_logits(samples)

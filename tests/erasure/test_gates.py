@@ -10,7 +10,8 @@ from worlds import GateSettings, cloud, layer_statistics, moments
 
 from mllmeraser.erasure.fit.closed_form import gates_from
 from mllmeraser.erasure.gates import (
-    Gate,
+    QuadraticGate,
+    SoftGate,
     hard_gate,
     low_energy_basis,
     neural_gate,
@@ -19,6 +20,7 @@ from mllmeraser.erasure.gates import (
     soft_gate,
 )
 from mllmeraser.erasure.gates.conformal import auc
+from mllmeraser.erasure.settings import NeuralSettings
 from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.erasure.states.statistics import Statistics
 from mllmeraser.models.hookpoint import HookPoint
@@ -152,7 +154,7 @@ def test_gates_separate_held_out_states(kind: str) -> None:
         "hard": lambda: hard_gate(*sides, ratio=0.6),
         "soft": lambda: soft_gate(*sides),
         "quadratic": lambda: quadratic_gate(*sides, rank=8),
-        "neural": lambda: neural_gate(retain[:300], forget[:80], hidden=16, steps=100),
+        "neural": lambda: neural_gate(retain[:300], forget[:80], hidden=16, training=NeuralSettings(steps=100)),
     }[kind]()
     held = auc(gate.score(forget[80:]), gate.score(retain[300:]))
     assert held is not None and held > 0.95
@@ -160,7 +162,10 @@ def test_gates_separate_held_out_states(kind: str) -> None:
 
 def test_neural_gate_is_seeded_and_leaves_the_global_random_state() -> None:
     state = torch.random.get_rng_state()
-    gates = [neural_gate(cloud(40, 5, 0), cloud(10, 5, 1), hidden=4, steps=5, seed=s) for s in (3, 3, 4)]
+    gates = [
+        neural_gate(cloud(40, 5, 0), cloud(10, 5, 1), hidden=4, training=NeuralSettings(steps=5), seed=s)
+        for s in (3, 3, 4)
+    ]
     assert torch.equal(state, torch.random.get_rng_state())
     assert torch.equal(gates[0].tensors["hidden"], gates[1].tensors["hidden"])
     assert not torch.equal(gates[0].tensors["hidden"], gates[2].tensors["hidden"])
@@ -170,7 +175,7 @@ def test_stack_select_and_affine() -> None:
     retain = moments(50, 6, 0)
     gates = [soft_gate(retain, moments(10, 6, seed, centre=1.0)) for seed in (1, 2, 3)]
     fresh = cloud(5, 6, 9)
-    both = Gate.stack(gates)
+    both = SoftGate.merge(gates)
     apart = torch.stack([gate.score(fresh) for gate in gates], 1)
     assert torch.allclose(both.scores(fresh), apart)
     assert torch.allclose(both.score(fresh), apart.amax(1))
@@ -179,11 +184,11 @@ def test_stack_select_and_affine() -> None:
     assert torch.allclose(both.affine(scale, offset).scores(fresh), apart * scale + offset)
     assert both.to(dtype=torch.float32).scores(fresh.bfloat16()).dtype == torch.float32
     with pytest.raises(InputError):
-        Gate.stack([gates[0], quadratic_gate(retain, moments(10, 6, 1))])
+        SoftGate.merge([gates[0], quadratic_gate(retain, moments(10, 6, 1))])
     with pytest.raises(InputError):
-        Gate.stack([])
+        SoftGate.merge([])
     with pytest.raises(ArtifactError):
-        Gate("quadratic", {"weight": torch.zeros(1, 6)})
+        QuadraticGate({"weight": torch.zeros(1, 6)})
 
 
 def test_unsolvable_systems_name_the_remedy() -> None:

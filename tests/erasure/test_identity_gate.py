@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 from worlds import close, cloud, moments
 
-from mllmeraser.erasure.gates import Gate, discriminant_basis, subject_gate
-from mllmeraser.erasure.gates.base import RIVALRY
+from mllmeraser.erasure.gates import Gate, SoftGate, discriminant_basis, subject_gate
+from mllmeraser.erasure.settings import SubjectSettings
 from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.samples import InputError
 
 WIDTH = 10
 
-SHARED = ("centre", "projection", "cohort")
+RIVALRY = SubjectSettings().rivalry
+SHARED = ("centre", "projection", "background_cohort")
 
 
 def faces(people: int = 12, seed: int = 0) -> list[Tensor]:
@@ -53,7 +54,7 @@ def test_the_score_is_a_cosine_less_rivalry(cohort):
             expected[row, column] = own - (RIVALRY * max(0.0, max(rivals) - own) if cohort else 0.0)
     close(gate.scores(states), torch.from_numpy(expected), 1e-2 if cohort else 1e-8)  # the cohort is held in float16
     assert (gate.width, gate.subjects) == (WIDTH, 3)
-    assert ("cohort" in gate.tensors) == cohort
+    assert ("background_cohort" in gate.tensors) == cohort
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -132,8 +133,8 @@ def test_a_lens_needs_somebody_with_several_states():
         discriminant_basis(moments(30, WIDTH, 9), one)
     with pytest.raises(InputError, match="retain states"):
         discriminant_basis(Moments.from_states(torch.empty(0, WIDTH)), [moments(5, WIDTH, 1)])
-    with pytest.raises(InputError, match="fitted together"):
-        Gate.stack([gate_of(*world()), gate_of(*world(1))])
+    with pytest.raises(InputError, match="can be merged"):
+        SoftGate.merge([gate_of(*world()), gate_of(*world(1))])
 
 
 def test_a_subject_has_rivals_of_its_own():
@@ -143,7 +144,7 @@ def test_a_subject_has_rivals_of_its_own():
     )
     subjects, states = [Moments.from_states(s) for s in forget], torch.cat([*kept, *forget])
     rivals = torch.stack([basis.seen(kept[k][:2]) for k in range(3)])
-    plain, gate = subject_gate(basis, subjects), subject_gate(basis, subjects, rivals=rivals)
+    plain, gate = subject_gate(basis, subjects), subject_gate(basis, subjects, impostors=rivals)
     nearest = torch.stack([(basis.seen(states) @ rivals[k].T).amax(1) for k in range(3)], dim=1)
     expected = plain.scores(states) + RIVALRY * (plain.scores(states) - nearest).clamp_max(0.0)
     close(gate.scores(states), expected, 1e-2)  # rivals are held in float16

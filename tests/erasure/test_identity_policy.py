@@ -23,13 +23,12 @@ from torch import Tensor
 from worlds import close
 
 from mllmeraser.erasure.fit.discriminants import named_states
-from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.gates import NO_SITE, Gate, SoftGate, SubjectGate
 from mllmeraser.erasure.policy import SUBJECT
 from mllmeraser.erasure.states.prompt_states import PromptStateCache, name_ends
-from mllmeraser.erasure.steering.attach import attach
-from mllmeraser.erasure.steering.plan import IDENTITY_SITES, SteeringPlan
+from mllmeraser.erasure.steering import attach
+from mllmeraser.erasure.steering.plan import SUBJECT_SITES, SteeringPlan
 from mllmeraser.erasure.steering.score_prompts import read_gate
-from mllmeraser.erasure.steering.site_scores import NOWHERE
 from mllmeraser.models.capture import hidden_of
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
@@ -43,17 +42,17 @@ def subject_plan(model: MultimodalModel, samples: list[Sample], *, threshold: fl
     generator = torch.Generator().manual_seed(4)
     draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
     gates: dict[int, Gate] = {}
-    for site, layer in zip(IDENTITY_SITES, plan.reads, strict=True):
+    for site, layer in zip(SUBJECT_SITES, plan.reads, strict=True):
         centre = torch.cat([states_at(site, prompt) for prompt in cache]).mean(0)
         if site == "last":
             weight = draw(2, len(centre)) / 4
-            gates[layer] = Gate("soft", {"weight": weight}).affine(torch.ones(2), 0.3 - weight @ centre)
+            gates[layer] = SoftGate({"weight": weight}).affine(torch.ones(2), 0.3 - weight @ centre)
             continue
         tensors = {"weight": draw(2, 6), "projection": draw(len(centre), 6), "centre": centre}
         tensors["weight"] = torch.nn.functional.normalize(tensors["weight"], dim=-1)
         if site == "image":
             tensors["cohort"] = torch.nn.functional.normalize(draw(3, 6), dim=-1)
-        gates[layer] = Gate("subject", tensors)
+        gates[layer] = SubjectGate(tensors)
     plan = replace(plan, gates=gates)
     return replace(
         plan, threshold=middle_gap(expected_scores(model, plan, samples)) if threshold is None else threshold
@@ -169,14 +168,14 @@ def sites_by_hand(model: MultimodalModel, sample: Sample, layers: tuple[int, ...
 def test_sites_are_text_tokens_the_last_one_and_the_whole_picture(tiny_model, samples):
     """Padding, placeholders and other rows have no part in it, whatever the batch."""
     plan = subject_plan(tiny_model, samples)
-    assert tuple(plan.site(layer) for layer in plan.reads) == IDENTITY_SITES
+    assert tuple(plan.site(layer) for layer in plan.reads) == SUBJECT_SITES
     cache = PromptStateCache(tiny_model, plan.reads, (3,), batch_size=4).of(samples, shifted=samples)
     readings = read_gate(tiny_model, plan, samples, batch_size=4)
     for row, sample in enumerate(samples):
         by_hand = sites_by_hand(tiny_model, sample, plan.reads)
-        for site, layer, states in zip(IDENTITY_SITES, plan.reads, by_hand, strict=True):
+        for site, layer, states in zip(SUBJECT_SITES, plan.reads, by_hand, strict=True):
             close(states_at(site, cache[row]), states, 1e-4)
-            best = plan.gates[layer].scores(states).amax(0) if len(states) else torch.full((2,), NOWHERE)
+            best = plan.gates[layer].scores(states).amax(0) if len(states) else torch.full((2,), NO_SITE)
             close(readings.layers[layer][row], best, 1e-4)
     anchored = site_scores(tiny_model, plan, samples)
     for layer in plan.reads:

@@ -11,16 +11,13 @@ from worlds import cloud
 
 from mllmeraser.erasure.calibration.subject import (
     NEVER,
-    ROOM,
-    TOPIC_ROOM,
     impostor_threshold,
     subject_thresholds,
     topic_threshold,
     with_margin,
 )
-from mllmeraser.erasure.gates import DiscriminantBasis, subject_gate
+from mllmeraser.erasure.gates import NO_SITE, DiscriminantBasis, subject_gate
 from mllmeraser.erasure.states.moments import Moments
-from mllmeraser.erasure.steering.site_scores import NOWHERE
 
 WIDTH = 8
 
@@ -29,7 +26,7 @@ def drawn(seed: int, n: int, share: float, subjects: int = 3) -> Tensor:
     """Scores of n prompts, of which a share has something to read."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(n, subjects, generator=generator)
-    return torch.where(torch.rand(n, 1, generator=generator) < share, scores, NOWHERE)
+    return torch.where(torch.rand(n, 1, generator=generator) < share, scores, NO_SITE)
 
 
 @given(st.integers(0, 10_000), st.sampled_from([0.2, 0.5, 1.0]))
@@ -58,7 +55,7 @@ def test_where_both_overlap_no_more_than_the_rate_lies_above(seed: int, rate: fl
 
 
 def test_a_gate_with_nothing_to_read_never_opens() -> None:
-    nothing = subject_thresholds(torch.full((5, 2), NOWHERE), [torch.tensor([0.5])] * 2, 0.001, 0.2)
+    nothing = subject_thresholds(torch.full((5, 2), NO_SITE), [torch.tensor([0.5])] * 2, 0.001, 0.2)
     assert nothing.thresholds.tolist() == [NEVER, NEVER] and not nothing.rates.any()
 
 
@@ -76,7 +73,9 @@ def test_impostors_pass_at_the_stated_rate(rate: float) -> None:
     """Counted by hand: every person's own gate, with all others as rivals, on everybody else's pictures."""
     kept = people(12)
     through, seen = basis(kept), [(str(k), rows[3:]) for k, rows in enumerate(kept)]
-    threshold = impostor_threshold(through, [(str(k), rows[:3].mean(0)) for k, rows in enumerate(kept)], seen, rate)
+    threshold = impostor_threshold(
+        through, [(str(k), rows[:3].mean(0)) for k, rows in enumerate(kept)], seen, rate, 4.0
+    )
     assert threshold is not None
     passed = asked = 0
     for k in range(12):
@@ -92,33 +91,35 @@ def test_impostors_pass_at_the_stated_rate(rate: float) -> None:
 def test_somebody_is_no_impostor_of_oneself() -> None:
     kept = [cloud(6, WIDTH, k, centre=3.0, spread=0.01) for k in range(4)]
     means = [(str(k), rows.mean(0)) for k, rows in enumerate(kept)]
-    by_key = impostor_threshold(basis(kept), means, [(str(k), rows) for k, rows in enumerate(kept)], 0.06)
-    mixed_up = impostor_threshold(basis(kept), means, [(None, rows) for rows in kept], 0.06)
+    by_key = impostor_threshold(basis(kept), means, [(str(k), rows) for k, rows in enumerate(kept)], 0.06, 4.0)
+    mixed_up = impostor_threshold(basis(kept), means, [(None, rows) for rows in kept], 0.06, 4.0)
     assert by_key is not None and mixed_up is not None and by_key < 0.9 < mixed_up
 
 
 def test_too_few_people_or_pictures_give_no_threshold() -> None:
     kept = people(3)
     seen: list[tuple[str | None, Tensor]] = [("9", kept[0])]
-    assert impostor_threshold(basis(kept), [("0", kept[0].mean(0))], seen, 0.2) is None
-    assert impostor_threshold(basis(kept), [("0", kept[0].mean(0)), ("1", kept[1].mean(0))], seen, 0.001) is None
+    assert impostor_threshold(basis(kept), [("0", kept[0].mean(0))], seen, 0.2, 4.0) is None
+    assert impostor_threshold(basis(kept), [("0", kept[0].mean(0)), ("1", kept[1].mean(0))], seen, 0.001, 4.0) is None
 
 
 def test_a_threshold_moves_towards_what_is_to_be_forgotten_but_never_past_it() -> None:
-    own = [torch.tensor([1.0, 0.9, 0.95, NOWHERE]), torch.tensor([0.7])]  # the last prompt of the first holds no name
-    first, second = with_margin(torch.tensor([0.6, 0.5]), own, 0.001).tolist()
-    assert first == pytest.approx(0.6 + ROOM * 0.3, abs=1e-3) and second == pytest.approx(0.5 + ROOM * 0.2)
+    own = [torch.tensor([1.0, 0.9, 0.95, NO_SITE]), torch.tensor([0.7])]  # the last prompt of the first holds no name
+    first, second = with_margin(torch.tensor([0.6, 0.5]), own, 0.001, 0.25).tolist()
+    assert first == pytest.approx(0.6 + 0.25 * 0.3, abs=1e-3) and second == pytest.approx(0.5 + 0.25 * 0.2)
 
 
-@pytest.mark.parametrize("own", [[0.5, 1.0], [NOWHERE], []])
+@pytest.mark.parametrize("own", [[0.5, 1.0], [NO_SITE], []])
 def test_it_stays_where_there_is_no_room(own: list[float]) -> None:
-    assert with_margin(torch.tensor([0.625]), [torch.tensor(own)], 0.001).tolist() == [0.625]
+    assert with_margin(torch.tensor([0.625]), [torch.tensor(own)], 0.001, 0.25).tolist() == [0.625]
 
 
 def test_the_topic_lies_near_the_others_or_just_under_the_facts() -> None:
     facts, first, second = torch.tensor([0.8, 0.9]), torch.tensor([0.6]), torch.tensor([1.0])
     apart, mixed = torch.tensor([0.0, 0.2]), torch.tensor([0.0, 0.95])
-    assert topic_threshold(apart, facts, first, 0.001) == pytest.approx(0.2 + TOPIC_ROOM * 0.4, abs=1e-3)
-    assert topic_threshold(apart, facts, second, 0.001) == pytest.approx(0.2 + TOPIC_ROOM * 0.6, abs=1e-3)
-    assert topic_threshold(mixed, facts, first, 0.001) == pytest.approx(0.6), "nothing to be forgotten may slip through"
-    assert topic_threshold(mixed, facts, second, 0.001) == pytest.approx(0.8, abs=1e-3)
+    assert topic_threshold(apart, facts, first, 0.001, 0.1) == pytest.approx(0.2 + 0.1 * 0.4, abs=1e-3)
+    assert topic_threshold(apart, facts, second, 0.001, 0.1) == pytest.approx(0.2 + 0.1 * 0.6, abs=1e-3)
+    assert topic_threshold(mixed, facts, first, 0.001, 0.1) == pytest.approx(0.6), (
+        "nothing to be forgotten may slip through"
+    )
+    assert topic_threshold(mixed, facts, second, 0.001, 0.1) == pytest.approx(0.8, abs=1e-3)

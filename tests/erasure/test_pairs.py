@@ -14,11 +14,12 @@ from worlds import close, cloud
 from mllmeraser.erasure import Eraser, fit
 from mllmeraser.erasure.artifact.consolidate import consolidate
 from mllmeraser.erasure.gates import DiscriminantBasis, Gate, Pairs, discriminant_basis, look_alike_pairs, subject_gate
-from mllmeraser.erasure.gates.look_alikes import LOOK_ALIKES, ROOM
+from mllmeraser.erasure.settings import SubjectSettings
 from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.samples import InputError
 
 WIDTH = 12
+LOOK_ALIKES, MARGIN = SubjectSettings().look_alikes, SubjectSettings().pair_margin
 
 
 def face(seed: int, n: int = 8, shift: float = 0.0) -> Tensor:
@@ -53,16 +54,16 @@ def test_the_weights_are_fishers_discriminants_of_the_nearest():
     for column, other in enumerate(nearest):
         weight = np.linalg.solve(within, mean - other)
         weight /= weight @ (mean - other)
-        close(pairs.weight[0, column], torch.from_numpy(weight), 2e-3)  # held in float16
+        close(pairs.weights[0, column], torch.from_numpy(weight), 2e-3)  # held in float16
         alone = []
         for k in range(len(own)):
             rest = np.delete(own.numpy(), k, axis=0).mean(0)
             w = np.linalg.solve(within, rest - other)
             alone.append(w @ (own[k].numpy() - (rest + other) / 2) / (w @ (rest - other)))
-        w = pairs.weight[0, column].numpy()
+        w = pairs.weights[0, column].numpy()
         seen = (own.numpy() - (mean + other) / 2) @ w
-        least = w @ (mean + other) / 2 + min(0.0, *alone, *seen) - ROOM
-        assert float(pairs.least[0, column]) == pytest.approx(least, abs=1e-9)
+        least = w @ (mean + other) / 2 + min(0.0, *alone, *seen) - MARGIN
+        assert float(pairs.bounds[0, column]) == pytest.approx(least, abs=1e-9)
 
 
 @settings(max_examples=30, deadline=None)
@@ -104,7 +105,7 @@ def test_a_subject_without_pictures_is_told_from_nobody():
 def test_one_retained_person_makes_one_pair():
     kept = [face(k) for k in range(6)]
     pairs = pairs_of(lens_of(kept), face(9), face(9)[:0], kept[:1])
-    assert pairs.weight.shape == (1, 1, WIDTH) and pairs.least.shape == (1, 1)
+    assert pairs.weights.shape == (1, 1, WIDTH) and pairs.bounds.shape == (1, 1)
 
 
 def test_pairs_are_saved_and_put_together(tiny_llava, tmp_path):
@@ -117,5 +118,5 @@ def test_pairs_are_saved_and_put_together(tiny_llava, tmp_path):
     assert torch.equal(consolidate([one, other]).tensors[name], made.tensors[name])
     least = name.replace("apart", "least")
     fewer = {**other.tensors, name: other.tensors[name][:, :1], least: other.tensors[least][:, :1]}
-    with pytest.raises(InputError, match="same tensors"):
+    with pytest.raises(InputError, match="bases or tensors"):
         consolidate([one, Eraser(other.config, fewer)])

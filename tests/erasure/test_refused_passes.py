@@ -13,7 +13,7 @@ from steering_kit import ALWAYS, make_plan
 from torch import Tensor
 
 from mllmeraser.erasure.policy import SUBJECT, TAIL
-from mllmeraser.erasure.steering.attach import attach
+from mllmeraser.erasure.steering import attach
 from mllmeraser.erasure.steering.plan import SteeringPlan
 from mllmeraser.models import load_model
 from mllmeraser.models.model import MultimodalModel

@@ -8,7 +8,6 @@ from worlds import quick, small_request
 
 from mllmeraser.erasure import FitSettings, GateSettings, fit
 from mllmeraser.erasure.fit.size import artifact_bytes
-from mllmeraser.erasure.gates.subject import COHORT
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError
 
@@ -18,7 +17,7 @@ def test_an_identity_eraser_is_as_large_as_foreseen(tiny_llava: MultimodalModel)
     eraser = fit(tiny_llava, identity_request(), settings).eraser
     size, more = artifact_bytes(settings, tiny_llava.hidden_size, tiny_llava.num_layers, 2)
     cohort = eraser.tensors["gate.2.cohort"]
-    fewer = (COHORT - len(cohort)) * cohort.shape[1] * cohort.element_size()
+    fewer = (settings.gate.subject.background_cohort - len(cohort)) * cohort.shape[1] * cohort.element_size()
     assert eraser.nbytes <= size - fewer <= 1.02 * eraser.nbytes
     assert size - artifact_bytes(settings, tiny_llava.hidden_size, tiny_llava.num_layers)[0] == more
 

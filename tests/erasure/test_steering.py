@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mllmeraser.erasure.policy import PAPER, PERSISTENT, PRESETS, SUBJECT, TAIL
 from mllmeraser.erasure.states import image_spans
-from mllmeraser.erasure.steering.attach import ErasurePack, attach, attach_all
+from mllmeraser.erasure.steering import ErasurePack, attach, attach_all
 from mllmeraser.erasure.steering.forward_pass import SteeringPass
 from mllmeraser.models.capture import hidden_of
 from mllmeraser.models.intervention import Intervention

@@ -9,8 +9,8 @@ from steering_kit import ALWAYS, count_hooks, logits, make_plan, text_samples
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 
 from mllmeraser.erasure.policy import PAPER, PERSISTENT, PRESETS, TAIL
+from mllmeraser.erasure.steering import attach, attach_all
 from mllmeraser.erasure.steering import generate_hook as generation
-from mllmeraser.erasure.steering.attach import attach, attach_all
 from mllmeraser.samples import AttachError
 
 POLICIES = list(PRESETS.values())

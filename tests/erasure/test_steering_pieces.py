@@ -17,7 +17,7 @@ from steering_kit import (
 )
 
 from mllmeraser.erasure.policy import PAPER, PERSISTENT, PRESETS, TAIL
-from mllmeraser.erasure.steering.attach import attach
+from mllmeraser.erasure.steering import attach
 from mllmeraser.models.intervention import declare_prompt, declared_prompt
 from mllmeraser.samples import AttachError, InputError
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from worlds import cloud, moments
 
 from mllmeraser.erasure.artifact.manifest import GridPoint
-from mllmeraser.erasure.calibration.linear import calibrate, choose, degenerate
-from mllmeraser.erasure.gates import Gate, pooled, soft_gate
+from mllmeraser.erasure.calibration.linear import calibrate
+from mllmeraser.erasure.calibration.strength import choose, degenerate
+from mllmeraser.erasure.gates import Gate, SoftGate, pooled, soft_gate
 from mllmeraser.erasure.gates.conformal import (
     auc,
     conformal_rank,
@@ -86,7 +87,9 @@ def two_layers(n: int, seed: int, centre: float = 0.0) -> dict[int, torch.Tensor
 def two_gates() -> dict[int, Gate]:
     retain = moments(80, 6, 0)
     return {
-        layer: Gate.stack([soft_gate(retain, moments(20, 6, 7 * layer + s, centre=1.0, spread=3.0**s)) for s in (0, 1)])
+        layer: SoftGate.merge(
+            [soft_gate(retain, moments(20, 6, 7 * layer + s, centre=1.0, spread=3.0**s)) for s in (0, 1)]
+        )
         for layer in (1, 2)
     }
 
@@ -118,7 +121,7 @@ def test_calibrated_decision() -> None:
     assert about.false_alarms_interval == wilson(int(alarms * 200), 200)
     assert about.auc is not None and about.auc > 0.8
     assert about.detected is not None and about.detected > 0.3
-    assert (about.n, about.n_check, about.false_alarm_target) == (300, 200, 0.05)
+    assert (about.n, about.n_check, about.false_alarm_rate_promised) == (300, 200, 0.05)
 
 
 def test_without_a_threshold_scores_stay_as_fitted() -> None:

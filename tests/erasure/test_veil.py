@@ -7,8 +7,8 @@ import torch
 from steering_kit import ALWAYS, NEVER, make_plan, text_samples
 
 from mllmeraser.erasure.policy import SUBJECT, TAIL, Policy
-from mllmeraser.erasure.steering.attach import attach, attach_all
-from mllmeraser.erasure.steering.prompt_masking import without
+from mllmeraser.erasure.steering import attach, attach_all
+from mllmeraser.erasure.steering.prompt_masking import mask_columns
 from mllmeraser.samples import AttachError, InputError
 
 TOKENS = 4
@@ -73,7 +73,7 @@ def test_the_first_and_the_last_token_stay_in_sight(tiny_model):
         assert ((clean[1:] - spoiled[1:]).abs().amax((0, 2)) > 1e-3).all()
 
 
-def test_the_first_token_said_and_rows_that_do_not_fire_are_as_without(tiny_model, samples):
+def test_the_first_token_said_and_rows_that_do_not_fire_are_as_mask_columns(tiny_model, samples):
     with attach(tiny_model, make_plan(tiny_model, SUBJECT)) as handle:
         hidden = decoded(tiny_model, samples)
         fired = handle.readings.amplitudes[:, 0] > 0
@@ -129,7 +129,7 @@ def test_a_decoder_that_slips_past_is_noticed(tiny_model, samples):
         kept = dict(decoder._forward_pre_hooks)
         decoder._forward_pre_hooks.clear()
         try:
-            with pytest.raises(AttachError, match="not hidden"):
+            with pytest.raises(AttachError, match="not masked"):
                 tiny_model.hf(**inputs)
         finally:
             decoder._forward_pre_hooks.update(kept)
@@ -138,20 +138,20 @@ def test_a_decoder_that_slips_past_is_noticed(tiny_model, samples):
 def test_masks_keep_their_form():
     hidden = torch.tensor([[False, True, False], [False, False, False]])
     open_ = torch.tensor([[1, 0, 1, 1], [1, 1, 1, 1]])
-    assert torch.equal(without(None, hidden, 4), open_)
-    assert torch.equal(without(torch.ones(2, 4, dtype=torch.long), hidden, 4), open_)
+    assert torch.equal(mask_columns(None, hidden, 4), open_)
+    assert torch.equal(mask_columns(torch.ones(2, 4, dtype=torch.long), hidden, 4), open_)
     prepared = torch.ones(2, 1, 1, 6, dtype=torch.bool)
     expected = torch.nn.functional.pad(open_.bool(), (0, 2), value=True)[:, None, None]
-    assert torch.equal(without(prepared, hidden, 4), expected)
-    added = without(torch.zeros(2, 1, 1, 6), hidden, 4)
+    assert torch.equal(mask_columns(prepared, hidden, 4), expected)
+    added = mask_columns(torch.zeros(2, 1, 1, 6), hidden, 4)
     assert torch.equal(added < -1e30, ~expected)
-    assert torch.equal(without({"full_attention": prepared}, hidden, 4)["full_attention"], expected)
-    assert without(prepared, hidden[:, :0], 4) is prepared, "nothing to hide"
+    assert torch.equal(mask_columns({"full_attention": prepared}, hidden, 4)["full_attention"], expected)
+    assert mask_columns(prepared, hidden[:, :0], 4) is prepared, "nothing to hide"
     for bad in (torch.ones(2, 4, 4), "flex"):
-        with pytest.raises(AttachError, match="cannot be hidden"):
-            without(bad, hidden, 4)
+        with pytest.raises(AttachError, match="cannot be masked"):
+            mask_columns(bad, hidden, 4)
     with pytest.raises(AttachError, match="3 columns, the cache 4"):
-        without(torch.ones(2, 3), hidden, 4)
+        mask_columns(torch.ones(2, 3), hidden, 4)
 
 
 def test_hiding_needs_a_decision_over_the_whole_prompt():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from PIL import ImageEnhance
 from torch import Tensor
 
-from mllmeraser.erasure import DirectionSettings, FitSettings, GateSettings, LayerRange
+from mllmeraser.erasure import DirectionSettings, Eraser, FitSettings, GateSettings, LayerRange
+from mllmeraser.erasure.gates import pooled
 from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.erasure.states.statistics import LayerStatistics
 from mllmeraser.samples import Sample
@@ -79,3 +83,15 @@ __all__ = [
     "quick",
     "small_request",
 ]
+
+
+def decision_scores(eraser: Eraser, states: Mapping[Any, torch.Tensor]) -> torch.Tensor:
+    """(n, subjects) scores of states (n, d) by layer or HookPoint, for an eraser that reads one state per prompt."""
+    by_layer = {getattr(key, "layer", key): value for key, value in states.items()}
+    return pooled({i: eraser.gate(i) for i in eraser.config.read_layers}, by_layer, eraser.config.policy)
+
+
+def decide(eraser: Eraser, states: Mapping[Any, torch.Tensor]) -> torch.Tensor:
+    """(n,) amplitudes of such an eraser."""
+    scores = decision_scores(eraser, states).amax(-1)
+    return eraser.config.policy.amplitude(scores, eraser.config.threshold or 0.0)

@@ -13,7 +13,7 @@ from engine_kit import SOON, answers, ask, only, prompt, running
 from steering_kit import ALWAYS, NEVER, count_hooks, make_plan
 
 from mllmeraser.erasure.policy import PAPER, PERSISTENT, SUBJECT, TAIL, Policy
-from mllmeraser.erasure.steering.attach import attach_all
+from mllmeraser.erasure.steering import attach_all
 from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample

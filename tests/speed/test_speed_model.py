@@ -14,7 +14,7 @@ from transformers import LlavaForConditionalGeneration, Qwen2_5_VLForConditional
 from worlds import quick, small_request
 
 from mllmeraser.erasure import fit
-from mllmeraser.erasure.steering.attach import attach
+from mllmeraser.erasure.steering import attach
 from mllmeraser.models.model import MultimodalModel
 
 PUBLISHED = {"llava-1.5-7b": 7_063_427_072, "qwen2.5-vl-7b": 8_292_166_656}

@@ -10,7 +10,7 @@ from typing import Any
 from mllmeraser.benchmarks.benchmark import thin
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.steering.attach import ErasurePack, attach_all
+from mllmeraser.erasure.steering import ErasurePack, attach_all
 from mllmeraser.evaluation.protocols import default_protocol, get_protocol
 from mllmeraser.evaluation.records import Record, write_scores
 from mllmeraser.evaluation.runner import evaluate as _evaluate

@@ -12,7 +12,7 @@ from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
 from mllmeraser.erasure.directions.kinds import direction_kind
-from mllmeraser.erasure.fit import fit
+from mllmeraser.erasure.fit import check_request, fit
 from mllmeraser.erasure.fit.discriminants import SharedBasis, fit_shared_basis
 from mllmeraser.erasure.fit.distributed import share_capture
 from mllmeraser.erasure.settings import FitSettings
@@ -25,6 +25,7 @@ from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World
 from mllmeraser.portraits.prompts import contrast_prompts, default_retain, default_strangers
 from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.expansion import ExpansionSettings
 from mllmeraser.samples.files import whole_folder
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
@@ -77,7 +78,7 @@ def erase(
     Raises:
         InputError: The request or the settings cannot be used.
     """
-    return _fitted(_prepared(model, request, preset, contrast, seed, say), seed, progress, shared, work)
+    return _fitted(_prepared(model, request, preset, contrast, seed, say), seed, progress, shared, work, say)
 
 
 def erase_together(
@@ -117,7 +118,7 @@ def erase_together(
         share_capture(
             loaded, made.completed.request, made.settings, group, work, progress, basis=basis, contrast=made.contrast
         )
-    return _fitted(made, seed, progress, None, work) if group.first else None
+    return _fitted(made, seed, progress, None, work, speak) if group.first else None
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,13 @@ def _prepared(
     loaded = load_model(model) if isinstance(model, str) else model
     settings = FitSettings.preset(preset) if isinstance(preset, str) else preset
     settings = settings.model_copy(update={"seed": seed})
-    completed = complete(request, loaded, seed=seed)
+    expansion = ExpansionSettings(views=3, view_settings=settings.views)
+    completed = complete(request, loaded, settings=expansion, seed=seed)
     for line in completed.notes if say is not None else ():
         say(line)  # type: ignore[misc]
     if contrast is None and "contrast" in direction_kind(settings.direction.kind).needs:
         contrast = ContrastSet.from_samples(*contrast_prompts(seed))
+    check_request(completed.request, settings, contrast)
     return _Prepared(loaded, completed, settings, contrast)
 
 
@@ -155,6 +158,7 @@ def _fitted(
     progress: Progress | None,
     shared: tuple[PromptStateCache, SharedBasis] | None,
     work: CaptureCheckpoint | None,
+    say: Say | None,
 ) -> Eraser:
     cache = basis = None
     if made.completed.shipped and made.settings.gate.kind == "subject":
@@ -163,6 +167,8 @@ def _fitted(
         made.model, made.completed.request, made.settings, progress,
         contrast=made.contrast, cache=cache, basis=basis, checkpoint=work,
     )  # fmt: skip
+    for line in result.notes if say is not None else ():
+        say(line)  # type: ignore[misc]
     return result.eraser
 
 

@@ -24,7 +24,6 @@ from mllmeraser.erasure.fit import FitResult, fit
 from mllmeraser.erasure.gates.conformal import auc
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.steering.score_prompts import read_gate
-from mllmeraser.erasure.steering.site_scores import NOWHERE
 from mllmeraser.evaluation.outcomes import judge
 from mllmeraser.evaluation.records import EvaluationResult, write_scores
 from mllmeraser.evaluation.runner import evaluate
@@ -185,13 +184,13 @@ def gate_panels(demo: Demo, eraser: Eraser) -> tuple[tuple[GatePanel, ...], cont
     if threshold is None:
         return tuple(panels), None
     fired, n = int((readings["retain"].pooled > threshold).sum()), len(groups["retain"])
-    promised = eraser.config.calibration.false_alarm_target or 0.0
+    promised = eraser.config.calibration.false_alarm_rate_promised or 0.0
     return tuple(panels), content.FalseAlarms(promised, fired, n, *wilson(fired, n))
 
 
 def _panel(title: str, scores: Mapping[str, Tensor], threshold: float | None) -> GatePanel:
     """One figure, without the prompts that a gate cannot read: a text prompt, for example, has no face."""
-    finite = {group: values[values > NOWHERE / 2] for group, values in scores.items()}
+    finite = {group: values[values.isfinite()] for group, values in scores.items()}
     readings = {group: tuple(values.tolist()) for group, values in finite.items() if len(values)}
     return GatePanel(title, readings, threshold, auc(finite["forget"], finite["retain"]))
 

@@ -22,21 +22,20 @@ class Policy:
     """A stated rule, kept in the artifact; never a side effect of a tensor's shape.
 
     Attributes:
-        name: Name of the rule; one of `PRESETS` for the three that ship.
-        read: `"per-layer"`: each steered layer reads its own gate. `"request"`: one decision per request,
-            from the gates of the earlier layers, before anything is steered.
-        positions: `"last"`: shift the last real prompt token alone, so that the cached states of all earlier
-            positions stay those of the bare model. `"prompt"`: shift every real prompt position.
+        name: Name of the rule; one of `PRESETS` for those that ship.
+        read: `"per-layer"`: each shifted layer reads its own gate. `"request"`: one decision per request, from the gates
+            of earlier layers, before any state is shifted.
+        positions: `"last"`: shift the last real prompt token alone, so that earlier positions keep the cached states of
+            the bare model. `"prompt"`: shift every real prompt position.
         decode: Whether decoded tokens are steered too, each by a decision read from its own states.
-        phi: From score to amplitude a: `"linear"` a = score, `"clamp"` a = min(max(score, 0), 1),
-            `"threshold"` a = 1 if score > threshold else 0.
-        pooling: How a request's scores of several layers become one. `"mean"`: the mean over layers per subject,
-            then the maximum over subjects. `"subject"`: the first layer looks for a name at every text token, the
-            third for a face in the mean over the tokens of every image, the second asks at the last prompt token
-            whether a fact about a person is wanted; it takes, for each subject, the larger of the first and the
-            third, and never more than the second.
-        masks_prompt: Whether the answer to a prompt that fired attends to nothing of it but its first and last token
-            (`veil.py`); for decisions over a whole prompt. The passes that carry a prompt are as without.
+        phi: From score to amplitude a. `"linear"`: a = score. `"clamp"`: a = min(max(score, 0), 1). `"threshold"`: a = 1
+            if score > threshold else 0.
+        pooling: How the scores of several layers become one. `"mean"`: the mean over layers per subject, then the
+            maximum over subjects. `"subject"`: min(max(name, face), topic) per subject, then the maximum. The first layer
+            reads names at every text token, the second the topic at the last prompt token (is a fact about a person
+            wanted?), the third faces in the mean over the tokens of each picture.
+        masks_prompt: Whether the answer to a prompt that fired attends to its first and last token alone (see
+            `prompt_masking.py`). It needs a decision over the whole prompt. Passes that carry a prompt do not change.
     """
 
     name: str
@@ -48,10 +47,10 @@ class Policy:
     masks_prompt: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that no rule knows (artifacts are read from disk).
+        """Refuse unknown values (artifacts are read from disk).
 
         Raises:
-            InputError: If a field has an unknown value.
+            InputError: A field has an unknown value, or two do not go together.
         """
         known = {
             "read": ("per-layer", "request"),
@@ -68,6 +67,8 @@ class Policy:
                 raise InputError(f"policy {self.name!r}: {field} is one of {options}, not {value!r}")
         if self.masks_prompt and self.pooling != "subject":
             raise InputError(f"policy {self.name!r}: masks_prompt needs a decision over the whole prompt")
+        if self.pooling == "subject" and self.phi == "linear":
+            raise InputError(f"policy {self.name!r}: the pooling 'subject' needs a threshold, or the phi 'clamp'")
 
     @property
     def whole_prompt(self) -> bool:

@@ -1,4 +1,4 @@
-"""Settings of a fit, and the two presets."""
+"""All settings of a fit. The artifact stores those that act after it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mllmeraser.erasure.policy import PAPER, SUBJECT, TAIL, Policy
 from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.expansion import ViewSettings
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Frozen(BaseModel):
@@ -16,22 +19,67 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class GateSettings(Frozen):
-    """Kind of the gate and its numbers; each kind reads its own and ignores the rest.
+class SubjectSettings(Frozen):
+    """Constants of the gate `subject`. The values were chosen on fold 1 of the embedded benchmark.
 
     Attributes:
-        kind: `hard` (the paper), `soft`, `quadratic`, `neural`, or `subject` (who is asked about, wherever in the
-            prompt; needs the policy `subject`).
+        impostors: Words that compete with each name, so that a syllable of two names does not pass for one.
+        background_cohort: Retained faces that compete with all subjects: those most like a subject. 160 keep the
+            artifact below 1.5 MB at the width of a 7B model.
+        rivalry: Score that a state loses per unit of cosine by which a competitor fits it better.
+        look_alikes: Retained faces that each subject is compared with one by one.
+        pair_margin: Room below a subject's lowest picture, as a share of the distance between two faces. Without it,
+            up to an eighth of the pictures of people with a double were taken for the double (`studies.room`).
+        veto: Score that a face loses per unit on a look-alike's side of the boundary; the two means are 1 apart.
+        name_share: Share of the false-alarm rate for a name that overlaps with other words. Other names take 1 / (n + 1).
+        face_share: Share of the false-alarm rate for the face of one subject. It is small: an eraser may hold many.
+        margin: How far a threshold rises towards the lowest held-out forget score, as a share of the gap.
+        topic_margin: How far the topic threshold lies above all other questions, as a share of the gap to the facts.
+        topic_ridge: Ridge of the topic gate, as a share of the mean energy of a state.
+        open_question_images: Pictures over which open questions are asked.
+    """
+
+    impostors: int = Field(default=4, ge=1)
+    background_cohort: int = Field(default=160, ge=0)
+    rivalry: float = Field(default=4.0, ge=0)
+    look_alikes: int = Field(default=4, ge=0)
+    pair_margin: float = Field(default=0.2, ge=0)
+    veto: float = Field(default=16.0, ge=0)
+    name_share: Share = 1 / 2
+    face_share: Share = 1 / 20
+    margin: float = Field(default=1 / 3, ge=0, le=1)
+    topic_margin: float = Field(default=1 / 10, ge=0, le=1)
+    topic_ridge: float = Field(default=0.05, gt=0)
+    open_question_images: int = Field(default=96, ge=0)
+
+
+class NeuralSettings(Frozen):
+    """Training of the gate `neural` (AdamW). The gate is for comparison; these numbers were not searched."""
+
+    steps: int = Field(default=300, ge=1)
+    batch: int = Field(default=256, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+
+
+class GateSettings(Frozen):
+    """Kind of the gate and its numbers; each kind reads its own.
+
+    Attributes:
+        kind: `hard` (the paper), `soft`, `quadratic`, `neural`, or `subject` (names and faces anywhere in the prompt;
+            needs the policy `subject`).
         per_subject: One gate per subject and the maximum over them, or one gate for all (key `all`).
         ratio: Share of the width that counts as null space (`hard`).
-        gamma: Ridge (`hard`: against sums of states; `soft`: against means), shrinkage of the retain
-            covariance (`quadratic`).
+        gamma: Ridge (`hard`: against sums of states; `soft`: against means), shrinkage of the retain covariance
+            (`quadratic`).
         beta: Weight of the retain energy (`soft`).
         shrink: Shrinkage of a subject's covariance towards the retain covariance (`quadratic`).
-        rank: Directions of the quadratic form that are kept, None for all (`quadratic`).
+        rank: Directions that are kept, None for all (`quadratic`, `subject`).
         hidden: Hidden units (`neural`).
         ridge: Share of the retain covariance added to the variation within a person (`subject`).
-        miss_rate: Share of the fact questions that the topic gate may let pass unsteered (`subject`).
+        miss_rate: Share of the lowest forget scores that a threshold may ignore (`subject`).
+        subject: Constants of the gate `subject`.
+        neural: Training of the gate `neural`.
     """
 
     kind: str = "soft"
@@ -43,7 +91,9 @@ class GateSettings(Frozen):
     rank: int | None = Field(default=32, ge=1)
     hidden: int = Field(default=128, ge=1)
     ridge: float = Field(default=0.05, gt=0)
-    miss_rate: float = Field(default=0.005, gt=0, lt=1)
+    miss_rate: Share = 0.005
+    subject: SubjectSettings = SubjectSettings()
+    neural: NeuralSettings = NeuralSettings()
 
 
 class PGDSettings(Frozen):
@@ -53,8 +103,7 @@ class PGDSettings(Frozen):
         epsilon: Largest change of a pixel.
         step: Change per step.
         steps: Number of steps.
-        flip_tokens: How many tokens of the complying text greedy decoding has to reproduce for a pair to
-            count as flipped; None for all of it.
+        flip_tokens: Leading tokens of the target text that greedy decoding must reproduce; None for all of it.
         batch_size: Pictures attacked together.
     """
 
@@ -66,12 +115,12 @@ class PGDSettings(Frozen):
 
 
 class DirectionSettings(Frozen):
-    """Kind of the direction, and what only some kinds need.
+    """Kind of the direction (see `erasure.directions`), and what only some kinds need.
 
     Attributes:
         kind: `refusal`, `unknown`, `idk`, `text-only` or `clean-image`.
         pgd: Settings of the perturbed images (`refusal`).
-        idk_answer: The answer that is put after the forget questions (`idk`).
+        idk_answer: Answer put after the forget questions (`idk`).
     """
 
     kind: str = "unknown"
@@ -80,7 +129,7 @@ class DirectionSettings(Frozen):
 
 
 class LayerRange(Frozen):
-    """Layers by depth: those whose block ends in the part (start, stop] of the decoder, 0 to 1.
+    """Layers by depth: blocks that end in the part (start, stop] of the decoder, 0 to 1.
 
     `LayerRange(start=0.5, stop=1)` is the second half, `LayerRange(start=0, stop=1)` every layer.
     """
@@ -90,35 +139,34 @@ class LayerRange(Frozen):
 
 
 class LayerPicks(Frozen):
-    """Layers by depth, one for each entry: 0 is the first block, 1 the last, 0.5 the one in the middle."""
+    """One layer per entry, by depth: 0 is the first block, 1 the last, 0.5 the middle one."""
 
     at: tuple[float, ...] = Field(min_length=1)
 
 
 Layers = LayerRange | LayerPicks | tuple[int, ...]
-Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 def resolve_layers(layers: Layers, depth: int) -> tuple[int, ...]:
     """The 0-based layers, sorted, that `layers` means in a decoder of `depth` blocks.
 
     Raises:
-        InputError: If there are none, or one does not exist.
+        InputError: There are none, or one does not exist.
     """
     if isinstance(layers, LayerRange):
-        # The margin keeps 0.5 of an even depth on the lower side whatever the rounding.
-        found = [i for i in range(depth) if layers.start + 1e-9 < (i + 1) / depth <= layers.stop + 1e-9]
+        # The tolerance keeps 0.5 of an even depth on the lower side, however it is rounded.
+        chosen = [i for i in range(depth) if layers.start + 1e-9 < (i + 1) / depth <= layers.stop + 1e-9]
     elif isinstance(layers, LayerPicks):
-        found = []
+        chosen = []
         for place in sorted(layers.at):  # different places stay different in a shallow decoder
-            found.append(max(round(place * (depth - 1)), found[-1] + 1 if found else 0))
+            chosen.append(max(round(place * (depth - 1)), chosen[-1] + 1 if chosen else 0))
     else:
-        found = sorted(set(layers))
-    if not found:
+        chosen = sorted(set(layers))
+    if not chosen:
         raise InputError(f"{layers} means no layer of a decoder with {depth} blocks")
-    if found[0] < 0 or found[-1] >= depth:
-        raise InputError(f"layer {found[-1]} does not exist: the model has layers 0 to {depth - 1}")
-    return tuple(found)
+    if chosen[0] < 0 or chosen[-1] >= depth:
+        raise InputError(f"layer {chosen[-1]} does not exist: the model has layers 0 to {depth - 1}")
+    return tuple(chosen)
 
 
 class FitSettings(Frozen):
@@ -126,27 +174,25 @@ class FitSettings(Frozen):
 
     Attributes:
         policy: When the gate is read and where the shift is applied.
-        direction: Which direction, with its own settings.
-        gate: Which gate, with its own settings.
-        read_layers: Layers whose gates are read; with a request-level policy all before the first shifted
-            one.
-        shift_layers: Layers whose state is shifted. A per-layer policy reads exactly these.
-        strength: Strength of the shift in units of the direction; not used if `strengths` is given.
+        direction: Kind of direction, with its settings.
+        gate: Kind of gate, with its settings.
+        read_layers: Layers where gates are read. A request-level policy reads before the first shifted layer.
+        shift_layers: Layers where states are shifted. A per-layer policy reads exactly these.
+        strength: Strength of the shift in units of the direction; not used if `strengths` is set.
         strengths: Strengths to choose from by generating on held-out prompts; empty: `strength` as it is.
         shift_candidates: Sets of shift layers to choose from in the same way; empty: `shift_layers` alone.
         utility_budget: Largest share of held-out retain answers that a chosen point of the grid may change.
         tune_prompts: Held-out prompts per side that each point of the grid is tried on.
         max_new_tokens: Length of the answers generated for it.
-        false_alarm_rate: Promised share of retain prompts above the threshold. With the gate `subject` the
-            thresholds are each subject's own: a face takes a twentieth of the rate, a name what the number of
-            calibration prompts allows, and the artifact states the sum over its subjects.
+        false_alarm_rate: Share of retain prompts that may fire. With the gate `subject`, names cost at least
+            1 / (n + 1) each for n calibration prompts, so the artifact may promise more than this. It stores both.
         calibration_share: Share of the retain prompts that set the threshold.
-        check_share: Share of the retain prompts that neither fit nor calibrate, for measuring.
-        forget_held_out: Share of the views (and, by name alone, of the wordings) of a subject kept out of the
-            fit.
+        check_share: Share of the retain prompts that only measure.
+        forget_held_out: Share of a subject's views (by name alone: of the wordings) kept out of the fit.
+        views: How far views of a picture differ from it, when a request is expanded.
         batch_size: Prompts per forward pass.
         seed: Of the split and of everything random.
-        salt: Of the opaque subject keys and data digests; None draws one. It is not stored in the artifact.
+        salt: Of the opaque subject keys and data digests; None draws one. The artifact does not hold it.
     """
 
     policy: Policy = TAIL
@@ -164,6 +210,7 @@ class FitSettings(Frozen):
     calibration_share: Share = 0.3
     check_share: Share = 0.2
     forget_held_out: float = Field(default=0.25, ge=0, lt=1)
+    views: ViewSettings = ViewSettings()
     batch_size: int = Field(default=32, ge=1)
     seed: int = 0
     salt: str | None = None
@@ -180,7 +227,7 @@ class FitSettings(Frozen):
         2510.04217).
 
         Raises:
-            InputError: If there is no such preset.
+            InputError: There is no such preset.
         """
         if name not in PRESETS:
             raise InputError(f"unknown preset {name!r}: known are {', '.join(PRESETS)}")
@@ -190,15 +237,14 @@ class FitSettings(Frozen):
         """Read layers, and the sets of shift layers to choose from, in a decoder of `depth` blocks.
 
         Raises:
-            InputError: If a set is empty or impossible, or a decision would be read where it is already acted
-            on.
+            InputError: A set is empty or impossible, or a decision would be read after the first shift.
         """
         shifts = tuple(resolve_layers(s, depth) for s in self.shift_candidates or (self.shift_layers,))
         if self.policy.read == "per-layer":
             return tuple(sorted({layer for shift in shifts for layer in shift})), shifts
         reads = resolve_layers(self.read_layers, depth)
         if isinstance(self.shift_layers, LayerRange) and not self.shift_candidates:
-            # a range means "the later layers": those that come after the decision
+            # A range means "the later layers": those after the decision.
             shifts = (tuple(layer for layer in shifts[0] if layer > reads[-1]),)
             if not shifts[0]:
                 raise InputError(f"a decoder of {depth} blocks has no layer to shift after the last one read")
@@ -216,10 +262,10 @@ PRESETS: dict[str, FitSettings] = {
     "default": FitSettings(
         policy=SUBJECT,
         gate=GateSettings(kind="subject", rank=60),
-        # name in the first block, topic and face in the middle; of six blocks 0, 2 and 3, shifted after 4 and 5
+        # Name in the first block, topic and face in the middle; of six blocks 0, 2 and 3, shifted after 4 and 5.
         read_layers=LayerPicks(at=(0.0, 0.4, 0.6)),
         shift_layers=LayerRange(start=0.7, stop=1.0),
-        # at 1 an answer that begins with the fact itself (cloze) may survive; 1.2 to 2 were alike in validation
+        # At 1 an answer that begins with the fact itself (cloze) may survive; 1.2 to 2 were alike in validation.
         strength=1.5,
         false_alarm_rate=0.01,
     ),

@@ -1,4 +1,4 @@
-"""The Eraser: the small, detachable artifact. Directions, gates, and a manifest that says how to use them."""
+"""The `Eraser`: the small, detachable artifact. Directions, gates, and a manifest that says how to use them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,39 +16,39 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from mllmeraser.erasure.artifact.manifest import EraserConfig
+from mllmeraser.erasure.artifact import hub
+from mllmeraser.erasure.artifact.manifest import CONFIG_FILE, TENSOR_FILE, EraserConfig
+from mllmeraser.erasure.artifact.model_card import card_of
 from mllmeraser.erasure.artifact.remove_subject import without
-from mllmeraser.erasure.gates import Gate, pooled
-from mllmeraser.erasure.gates.base import SHARED
+from mllmeraser.erasure.gates import Gate
 from mllmeraser.erasure.gates.tensor_pool import shared
-from mllmeraser.models.hookpoint import HookPoint
+from mllmeraser.erasure.steering import SteeringAttachment, SteeringPlan
+from mllmeraser.models.families import family_for
+from mllmeraser.models.fingerprint import fingerprint, precision_of
+from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import ArtifactError, InputError
 
-if TYPE_CHECKING:
-    from mllmeraser.erasure.steering.attach import SteeringAttachment
-    from mllmeraser.erasure.steering.plan import SteeringPlan
 
-CONFIG_FILE = "eraser_config.json"
-TENSOR_FILE = "eraser_model.safetensors"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Eraser:
-    """A fitted eraser. Immutable: `without` and `replace_config` give new ones.
+    """A fitted eraser. Immutable: `without` and `replace_config` return new ones.
 
     Attributes:
         config: The manifest.
-        tensors: float32 tensors (float16 for the parts in `HALF`) by name: `direction.{layer}` (d,) for every
-            shift layer, `gate.{layer}.{part}` (S, ...) for every read layer (see `Gate`), `share.{layer}` (S, d)
-            the part each subject has in a direction, and `calibration.tail` (m, S), the highest scores of held-out
-            retain prompts.
+        tensors: Tensors by name, float32 or float16 (see `TensorSpec`). `direction.{layer}` (d,) for every shift layer.
+            `gate.{layer}.{part}` for every read layer (see `Gate`). `share.{layer}` (subjects, d), the part of each
+            subject in a direction. `calibration.tail` (m, subjects), the highest scores of held-out retain prompts.
     """
 
     config: EraserConfig
     tensors: Mapping[str, Tensor]
 
     def __post_init__(self) -> None:
-        """Refuse tensors that do not fit the manifest."""
+        """Refuse tensors that do not fit the manifest.
+
+        Raises:
+            ArtifactError: A tensor is missing, of another size, or not finite.
+        """
         width, subjects = self.config.hidden_size, len(self.config.subjects)
         for layer in self.config.shift_layers:
             if self.direction(layer).shape != (width,):
@@ -61,54 +61,33 @@ class Eraser:
         if bad:
             raise ArtifactError(f"{bad[0]} holds NaN or infinite values: fit the eraser again")
 
+    def __repr__(self) -> str:
+        config = self.config
+        return f"Eraser({self.name}, subjects={len(config.subjects)}, policy={config.policy.name!r})"
+
     # -- parts -----------------------------------------------------------------------------------------
 
     def direction(self, layer: int) -> Tensor:
         """(d,) float32 direction of a shift layer."""
-        return self._tensor(f"direction.{layer}")
-
-    def gate(self, layer: int) -> Gate:
-        """The gates of all subjects at a read layer."""
-        prefix = f"gate.{layer}."
-        parts = {k[len(prefix) :]: v.float() for k, v in self.tensors.items() if k.startswith(prefix)}
-        if not parts:
-            raise ArtifactError(f"the eraser has no gate at layer {layer}")
-        kind = self.config.gate.kind
-        parts.update({name: shared(parts[name]) for name in SHARED.get(kind, ()) if name in parts})
-        # the second layer of an identity decision holds the topic, a linear gate
-        return Gate("soft" if kind == "subject" and "projection" not in parts else kind, parts)  # type: ignore[arg-type]
-
-    def _tensor(self, name: str) -> Tensor:
+        name = f"direction.{layer}"
         if name not in self.tensors:
             raise ArtifactError(f"the eraser has no tensor {name}")
         return self.tensors[name]
 
+    def gate(self, layer: int) -> Gate:
+        """The gates of all subjects at a read layer, float32. Erasers of one model share equal tensors."""
+        prefix = f"gate.{layer}."
+        parts = {name[len(prefix) :]: t for name, t in self.tensors.items() if name.startswith(prefix)}
+        if not parts:
+            raise ArtifactError(f"the eraser has no gate at layer {layer}")
+        gate = self.config.gate_class(layer).from_stored(parts, self.config.gate)
+        common = [s.name for s in gate.specs() if not s.per_subject and s.name in gate.tensors]
+        return gate.with_tensors(**{name: shared(gate.tensors[name]) for name in common})
+
     @property
     def nbytes(self) -> int:
         """Size of the tensors in bytes."""
-        return sum(t.numel() * t.element_size() for t in self.tensors.values())
-
-    # -- reading the gate ------------------------------------------------------------------------------
-
-    def scores(self, states: Mapping[HookPoint, Tensor] | Mapping[int, Tensor]) -> Tensor:
-        """(n, subjects) pooled gate scores of states (n, d) at the read layers.
-
-        The mean over the read layers; for a policy that reads and thresholds every layer by itself, the
-        maximum.
-        """
-        by_layer = {key.layer if isinstance(key, HookPoint) else int(key): value for key, value in states.items()}
-        if self.config.policy.pooling == "subject":
-            raise InputError("this gate looks at the whole prompt, not at one state: use erasure.readings.read_gate")
-        missing = [layer for layer in self.config.read_layers if layer not in by_layer]
-        if missing:
-            raise InputError(f"the gate reads layer {missing[0]}, and no states of it were given")
-        return pooled({layer: self.gate(layer) for layer in self.config.read_layers}, by_layer, self.config.policy)
-
-    def decide(self, states: Mapping[HookPoint, Tensor] | Mapping[int, Tensor]) -> Tensor:
-        """(n,) float coefficient of the shift: 1 or 0 for a threshold, else the (clamped) maximum over
-        subjects.
-        """
-        return self.config.policy.amplitude(self.scores(states).amax(-1), self.config.threshold or 0.0)
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
     # -- applying --------------------------------------------------------------------------------------
 
@@ -116,11 +95,8 @@ class Eraser:
         """Make sure that `model`, ours or a plain transformers model, is the one the eraser was fitted on.
 
         Raises:
-            ArtifactError: If its depth, width, weights or (where `model` is ours) chat format differ.
+            ArtifactError: Its depth, width, weights or (where `model` is ours) chat format differ.
         """
-        from mllmeraser.models.fingerprint import fingerprint, precision_of
-        from mllmeraser.models.model import MultimodalModel
-
         hf, base = getattr(model, "hf", model), self.config.base_model
         text: Any = getattr(hf.config, "text_config", hf.config)
         shape = (int(text.num_hidden_layers), int(text.hidden_size))
@@ -138,7 +114,6 @@ class Eraser:
                     "the eraser again on this one"
                 )
             raise ArtifactError(f"the eraser was made for {base}, and this model has other weights: fit it again")
-
         if isinstance(model, MultimodalModel) and model.prompt_hash() != self.config.prompt_hash:
             raise ArtifactError(f"the eraser was made for {base} with another chat format or tokenizer: fit it again")
 
@@ -148,15 +123,13 @@ class Eraser:
         return self.digest()[:12]
 
     def plan(self, model: Any, name: str | None = None) -> SteeringPlan:
-        """What steering needs, once `model` is known to be the right one; `name` replaces the short digest.
+        """What steering needs, after a check that `model` is the right one; `name` replaces the short digest.
 
         Raises:
-            ArtifactError: If the eraser was made for another model.
+            ArtifactError: The eraser was made for another model.
         """
-        from mllmeraser.erasure.steering.plan import SteeringPlan
-
         self.check_model(model)
-        config = self.config
+        config, hf = self.config, getattr(model, "hf", model)
         return SteeringPlan(
             name=name or self.name,
             read_layers=config.read_layers,
@@ -166,12 +139,12 @@ class Eraser:
             policy=config.policy,
             strength=config.strength,
             threshold=config.threshold or 0.0,
-            image_token=_image_token(model) if config.policy.pooling == "subject" else None,
+            image_token=family_for(hf.config, hf).image_token_id(hf) if config.policy.pooling == "subject" else None,
         )
 
     def attach(self, model: Any) -> SteeringAttachment:
         """Attach to `model` until the returned handle is detached. See `steering.attach_all`."""
-        from mllmeraser.erasure.steering.attach import attach_all
+        from mllmeraser.erasure.steering import attach_all
 
         return attach_all(model, [self])
 
@@ -179,36 +152,34 @@ class Eraser:
         """Attach to `model` for the length of a `with` block."""
         return self.attach(model)
 
-    # -- revoking --------------------------------------------------------------------------------------
+    # -- changing --------------------------------------------------------------------------------------
 
     def without(self, subject_key: str) -> Eraser:
-        """The eraser without one subject: its gate and its share of direction and threshold are gone.
+        """The eraser without one subject: no gate of it, and no share in direction and threshold.
 
         Raises:
-            InputError: If there is no such subject, it is the only one, or one gate serves all subjects.
+            InputError: There is no such subject, it is the only one, or one gate serves all subjects.
         """
         return Eraser(*without(self.config, self.tensors, self.digest(), subject_key))
 
     def replace_config(self, **changes: Any) -> Eraser:
-        """The same tensors under a changed manifest, validated anew."""
+        """The same tensors under a changed manifest, which is validated."""
         return Eraser(EraserConfig.model_validate({**dict(self.config), **changes}), self.tensors)
 
     # -- files -----------------------------------------------------------------------------------------
 
     def digest(self) -> str:
-        """SHA-256 of the tensor file this eraser is saved as."""
+        """SHA-256 of the tensor file as which this eraser is saved."""
         return hashlib.sha256(self._bytes()).hexdigest()
 
     def _bytes(self) -> bytes:
         return save_tensors({k: self.tensors[k].detach().cpu().contiguous() for k in sorted(self.tensors)})
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> Path:
-        """Write `eraser_config.json` and `eraser_model.safetensors`; whole or not at all.
-
-        An older eraser at the same place is replaced.
+        """Write `eraser_config.json` and `eraser_model.safetensors`, both or none. An older eraser there is replaced.
 
         Raises:
-            InputError: If `directory` exists and is something else.
+            InputError: `directory` exists and is something else.
         """
         target = Path(directory)
         if target.exists() and not (target / CONFIG_FILE).is_file() and (not target.is_dir() or any(target.iterdir())):
@@ -228,16 +199,12 @@ class Eraser:
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str], *, revision: str | None = None) -> Eraser:
-        """Load an eraser from a folder or, if there is no such folder, from a repository of the hub.
+        """Load an eraser from a folder, or from a repository of the hub if there is no such folder.
 
         Raises:
-            ArtifactError: If it is missing, corrupt, truncated, inconsistent or of a newer format.
+            ArtifactError: It is missing, corrupt, truncated, inconsistent or of a newer format.
         """
-        folder = Path(source)
-        if not folder.is_dir():
-            from mllmeraser.erasure.artifact.hub import fetch
-
-            folder = fetch(str(source), revision)
+        folder = Path(source) if Path(source).is_dir() else hub.fetch(str(source), revision)
         config_file, tensor_file = folder / CONFIG_FILE, folder / TENSOR_FILE
         for file in (config_file, tensor_file):
             if not file.is_file():
@@ -255,14 +222,8 @@ class Eraser:
             raise ArtifactError(f"{tensor_file}: {error}") from error
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-        """Upload to a model repository of the Hugging Face hub; see `erasure.hub.push`."""
-        from mllmeraser.erasure.artifact.hub import push
-
-        return push(self, repo_id, private=private, token=token)
-
-
-def _image_token(model: Any) -> int | None:
-    from mllmeraser.models.families import family_for
-
-    hf = getattr(model, "hf", model)
-    return family_for(hf.config, hf).image_token_id(hf)
+        """Upload to a model repository of the Hugging Face hub; see `artifact.hub.push`."""
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = self.save_pretrained(Path(scratch) / "eraser")
+            (folder / hub.CARD_FILE).write_text(card_of(self.config, repo_id), encoding="utf-8")
+            return hub.push(folder, repo_id, private=private, token=token)

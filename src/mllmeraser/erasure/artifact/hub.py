@@ -1,54 +1,47 @@
-"""Erasers on the Hugging Face hub: uploading one with its card, and fetching one by name."""
+"""Erasers on the Hugging Face hub."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-from mllmeraser.erasure.artifact.eraser import CONFIG_FILE, TENSOR_FILE, Eraser
-from mllmeraser.erasure.artifact.model_card import card_of
+from mllmeraser.erasure.artifact.manifest import CONFIG_FILE, TENSOR_FILE
 from mllmeraser.samples.errors import ArtifactError, InputError
 
 CARD_FILE = "README.md"
-FILES = (CONFIG_FILE, TENSOR_FILE)
-"""What an eraser is made of; nothing else of a repository is fetched."""
 
 
-def push(eraser: Eraser, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-    """Upload an eraser with its model card to a repository of the hub, made if need be; one commit, whole or not.
+def push(folder: Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+    """Upload the folder of an eraser in one commit; the repository is created if it does not exist.
 
     Args:
-        eraser: What to upload.
+        folder: With the two files of an eraser and its card.
         repo_id: `owner/name`.
-        private: Whether a repository that is made is private.
+        private: Whether a repository that is created is private.
         token: Of the hub; by default the one that is logged in.
 
     Returns:
         Address of the commit.
 
     Raises:
-        InputError: If the name is none of a repository, or the hub refuses.
+        InputError: The name is no name of a repository, or the hub refuses.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     api = HfApi(token=token)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = eraser.save_pretrained(Path(scratch) / "eraser")
-        (folder / CARD_FILE).write_text(card_of(eraser.config, repo_id), encoding="utf-8")
-        try:
-            api.create_repo(repo_id, private=private, exist_ok=True)
-            done = api.upload_folder(repo_id=repo_id, folder_path=str(folder), commit_message="Upload eraser")
-        except (HFValidationError, HfHubHTTPError, OSError) as error:
-            raise InputError(f"{repo_id}: cannot be uploaded to ({str(error).strip().splitlines()[0]})") from error
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        done = api.upload_folder(repo_id=repo_id, folder_path=str(folder), commit_message="Upload eraser")
+    except (HFValidationError, HfHubHTTPError, OSError) as error:
+        raise InputError(f"{repo_id}: cannot be uploaded to ({str(error).strip().splitlines()[0]})") from error
     return str(done.commit_url)
 
 
 def fetch(repo_id: str, revision: str | None = None) -> Path:
-    """Folder with the two files of an eraser in a repository of the hub, downloaded or from the cache.
+    """Folder with the two files of an eraser, downloaded from the hub or found in its cache. No other file is fetched.
 
     Raises:
-        ArtifactError: If there is no such repository, or it cannot be read.
+        ArtifactError: There is no such repository, or it cannot be read.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -56,6 +49,6 @@ def fetch(repo_id: str, revision: str | None = None) -> Path:
     if repo_id.count("/") != 1 or repo_id.startswith((".", "/", "~")):
         raise ArtifactError(f"{repo_id}: no such folder")
     try:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES)))
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=[CONFIG_FILE, TENSOR_FILE]))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ArtifactError(f"{repo_id}: neither a folder nor a repository of the hub that can be read") from error

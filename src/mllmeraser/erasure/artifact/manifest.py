@@ -8,12 +8,15 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from mllmeraser.erasure.artifact.older_formats import FORMAT_VERSION, upgraded
+from mllmeraser.erasure.gates import Gate, gate_class
 from mllmeraser.erasure.policy import Policy
 from mllmeraser.erasure.settings import DirectionSettings, Frozen, GateSettings
 from mllmeraser.samples.errors import ArtifactError
+from mllmeraser.samples.expansion import ViewSettings
 
-FORMAT_VERSION: Literal[2] = 2
-"""2: the face gate of the policy `subject` reads the mean over an image, no longer its last token."""
+CONFIG_FILE = "eraser_config.json"
+TENSOR_FILE = "eraser_model.safetensors"
 
 
 class DataDigests(Frozen):
@@ -47,11 +50,12 @@ class GridPoint(Frozen):
 
 
 class Calibration(Frozen):
-    """How the threshold and the strength were chosen, and what the decision does on data neither fit nor
-    chose it.
+    """How the threshold and the strength were chosen, and what the decision does on other data.
 
     Attributes:
-        false_alarm_target: Rate promised on retain prompts (alpha), None where there is no threshold.
+        false_alarm_rate_asked: Rate that the settings asked for; None without a threshold, and in older artifacts.
+        false_alarm_rate_promised: Rate that the thresholds keep to on retain prompts; None without a threshold. With
+            the gate `subject` it is the sum over the subjects, and may exceed what was asked.
         n: Held-out retain prompts behind the threshold.
         n_check: Retain prompts of the third set.
         false_alarms: Rate measured on the third set, with its 95 % Wilson interval.
@@ -64,7 +68,8 @@ class Calibration(Frozen):
         curve: The grid that was tried.
     """
 
-    false_alarm_target: float | None = None
+    false_alarm_rate_asked: float | None = None
+    false_alarm_rate_promised: float | None = None
     n: int = 0
     n_check: int = 0
     false_alarms: float | None = None
@@ -81,13 +86,11 @@ class Calibration(Frozen):
 class EraserConfig(Frozen):
     """The manifest of an eraser.
 
-    `subjects` are opaque keys in the order of the gates' rows, `counts` the samples behind each one's
-    share of the direction.
-    `tensors_sha256` binds the tensor file; `derived_from` is the digest of the eraser a revocation started
-    from.
+    `subjects` are opaque keys in the order of the gates' rows, `counts` the samples behind each one's share of the
+    direction. `tensors_sha256` binds the tensor file. `derived_from` is the digest of the eraser before a revocation.
     """
 
-    format_version: Literal[1, 2] = FORMAT_VERSION
+    format_version: Literal[3] = FORMAT_VERSION
     package_version: str
     created: str
     base_model: str
@@ -102,6 +105,7 @@ class EraserConfig(Frozen):
     policy: Policy
     gate: GateSettings = GateSettings()
     direction: DirectionSettings = DirectionSettings()
+    views: ViewSettings = ViewSettings()
     strength: float = Field(default=1.0, ge=0)
     threshold: float | None = None
     subjects: tuple[str, ...] = Field(min_length=1)
@@ -117,11 +121,13 @@ class EraserConfig(Frozen):
         for layer in (*self.read_layers, *self.shift_layers):
             if not 0 <= layer < self.num_layers:
                 raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {self.num_layers - 1}")
-        if self.format_version == 1 and self.policy.pooling == "subject":
-            raise ValueError("made before format 2, its gate looks elsewhere than this package: fit the eraser again")
         if self.policy.phi == "threshold" and self.threshold is None:
             raise ValueError("the policy decides by a threshold, and there is none")
         return self
+
+    def gate_class(self, layer: int) -> type[Gate]:
+        """The class of the gate at a read layer."""
+        return gate_class(self.gate.kind).at_layer(sorted(set(self.read_layers)).index(layer))
 
     def to_json(self) -> str:
         """The text of `eraser_config.json`."""
@@ -138,19 +144,16 @@ class EraserConfig(Frozen):
             content: Any = json.loads(text)
         except ValueError as error:
             raise ArtifactError(f"{source}: not JSON ({error})") from error
-        version = content.get("format_version") if isinstance(content, dict) else None
-        if not isinstance(version, int):
+        if not isinstance(content, dict):
             raise ArtifactError(f"{source}: not the configuration of an eraser")
-        if version > FORMAT_VERSION:
-            raise ArtifactError(
-                f"{source}: format {version} is newer than this package reads ({FORMAT_VERSION}): upgrade mllmeraser"
-            )
+        content = upgraded(content, source)
         try:
             return cls.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or "configuration"
-            raise ArtifactError(f"{source}: {place}: {first['msg']}") from error
+            writer = f"written by mllmeraser {content.get('package_version', 'of an unknown release')}"
+            raise ArtifactError(f"{source}: {place}: {first['msg']} ({writer})") from error
 
 
 def subject_key(subject: str, salt: str) -> str:

@@ -3,69 +3,29 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from mllmeraser.erasure.artifact.manifest import Calibration, EraserConfig
 
 TAGS = ["machine-unlearning", "activation-steering", "multimodal"]
-
-_TEXT = """---
-{{ card_data }}
----
-
-# Eraser for {{ base }}
-
-A detachable eraser made by mllmeraser: it makes a frozen multimodal model
-answer as if it had never known {{ subjects }} (test-time erasure after MLLMEraser, arXiv 2510.04217). It holds
-directions and gates, no weights of the model, and no name, picture, question or answer of anybody.
-
-## Use
-
-```python
-from mllmeraser import Eraser, ask, load_model
-
-model = load_model("{{ base }}")
-with Eraser.from_pretrained("{{ repo }}").attached(model):
-    print(ask(model, "Where does this person live?", image="picture.png").answer)
-```
-
-It attaches to this model alone: other weights, another chat format or another precision are refused with a clear error.
-
-| | |
-|---|---|
-{% for name, value in facts %}| {{ name }} | {{ value }} |
-{% endfor %}
-## What was measured
-
-{% if measured %}On prompts that neither the gates nor the threshold were fitted on:
-
-| | |
-|---|---|
-{% for name, value in measured %}| {{ name }} | {{ value }} |
-{% endfor %}{% else %}Nothing: this eraser was not calibrated.
-{% endif %}
-## What it does not promise
-
-- The weights still hold what the eraser hides. Whoever has them can run the model without the eraser.
-- It was measured on prompts of the kinds above. Other languages, styles of pictures and attacks may get through.
-- Whoever looks very much like the forgotten person may be taken for that person.
-"""
+TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
 
 def card_of(config: EraserConfig, repo_id: str) -> str:
-    """Text of the card of an eraser, YAML head and all; nothing in it names a person.
+    """Text of the card of an eraser, YAML head included. It names no person.
 
     Args:
         config: The manifest.
-        repo_id: Where the card will stand, for the example.
+        repo_id: Repository of the card, for its example.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    # the hub checks that this is a repository; a folder or an embedded model is none
+    # The hub checks that this is a repository. A folder or an embedded model is not.
     base = config.base_model if re.fullmatch(r"[\w.-]+/[\w.-]+", config.base_model) else None
     data = ModelCardData(base_model=base, library_name="mllmeraser", tags=TAGS)
     card = ModelCard.from_template(
         data,
-        template_str=_TEXT,
+        template_path=str(TEMPLATE),
         base=config.base_model,
         repo=repo_id,
         subjects=_people(len(config.subjects)),
@@ -101,8 +61,8 @@ def _calibrated(found: Calibration) -> list[tuple[str, str]]:
 
 
 def _alarms(found: Calibration) -> str | None:
-    share, stated = _percent(found.false_alarms), _percent(found.false_alarm_target)
-    return share if share is None or stated is None else f"{share} ({stated} stated)"
+    share, stated = _percent(found.false_alarms), _percent(found.false_alarm_rate_promised)
+    return share if share is None or stated is None else f"{share} ({stated} promised)"
 
 
 def _verified(config: EraserConfig) -> list[tuple[str, str]]:

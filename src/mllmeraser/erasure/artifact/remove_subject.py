@@ -1,4 +1,4 @@
-"""Taking a subject out of a finished eraser, without the data and without the model."""
+"""Take a subject out of a finished eraser, without the data and without the model."""
 
 from __future__ import annotations
 
@@ -8,29 +8,26 @@ import torch
 from torch import Tensor
 
 from mllmeraser.erasure.artifact.manifest import EraserConfig
-from mllmeraser.erasure.gates.base import SHARED
 from mllmeraser.erasure.gates.conformal import tail_threshold
 from mllmeraser.samples.errors import InputError
 
 TAIL = "calibration.tail"
-"""Name of the highest scores of held-out retain prompts, from which the threshold of the rest follows."""
+"""Tensor of the highest scores of held-out retain prompts. The threshold of any subset of subjects follows from it."""
 RATES = "calibration.rates"
-"""Name of the false alarms that each subject's own thresholds keep to, (subjects,)."""
-# What was measured on all subjects together does not describe the rest.
+"""Tensor (subjects,) of the false-alarm rates that each subject's own thresholds keep to."""
+# These were measured on all subjects together and do not describe the rest.
 STALE = ("detected", "auc", "mean_forget", "mean_retain", "false_alarms", "false_alarms_interval")
 
 
 def without(
     config: EraserConfig, tensors: Mapping[str, Tensor], digest: str, subject_key: str
 ) -> tuple[EraserConfig, dict[str, Tensor]]:
-    """Manifest and tensors without one subject: its gate and its share of direction and threshold are gone.
+    """Manifest and tensors without one subject; `digest` is that of the eraser they come from.
 
-    Gates, directions and threshold equal, to float32, those of a fit in which the subject never took part; a
-    tuned strength stays. What had been measured on all subjects together is dropped from the manifest. ``digest`` is
-    that of the eraser they come from.
+    Gates, directions and threshold equal, to float32, those of a fit without the subject. A tuned strength stays.
 
     Raises:
-        InputError: If there is no such subject, it is the only one, or one gate serves all subjects.
+        InputError: There is no such subject, it is the only one, or one gate serves all subjects.
     """
     if not config.gate.per_subject:
         raise InputError("this eraser has one gate for all subjects: fit it again from statistics.without(...)")
@@ -39,13 +36,13 @@ def without(
     rows = [i for i, key in enumerate(config.subjects) if key != subject_key]
     if not rows:
         raise InputError("it is the only subject: detach or delete the eraser instead")
-    kept = _selected(tensors, config.counts, rows)
-    threshold, alpha = config.threshold, config.calibration.false_alarm_target
-    if threshold is not None and alpha is not None and TAIL in kept:
-        threshold = tail_threshold(kept[TAIL], config.calibration.n, alpha)
+    kept = _selected(config, tensors, rows)
+    threshold, rate = config.threshold, config.calibration.false_alarm_rate_promised
+    if threshold is not None and rate is not None and TAIL in kept:
+        threshold = tail_threshold(kept[TAIL], config.calibration.n, rate)
     if RATES in kept:
-        alpha = min(1.0, float(kept[RATES].sum()))
-    stale: dict[str, object] = dict.fromkeys(STALE)
+        rate = min(1.0, float(kept[RATES].sum()))
+    calibration = {**dict.fromkeys(STALE), "false_alarm_rate_promised": rate, "curve": ()}
     changes: dict[str, object] = {
         "subjects": tuple(config.subjects[i] for i in rows),
         "counts": tuple(config.counts[i] for i in rows) if config.counts else (),
@@ -53,19 +50,19 @@ def without(
         "derived_from": digest,
         "tensors_sha256": "",
         "verification": {},
-        "calibration": config.calibration.model_copy(update={**stale, "false_alarm_target": alpha, "curve": ()}),
+        "calibration": config.calibration.model_copy(update=calibration),
     }
     return config.model_copy(update=changes), kept
 
 
-def _selected(tensors: Mapping[str, Tensor], counts: Sequence[int], rows: Sequence[int]) -> dict[str, Tensor]:
+def _selected(config: EraserConfig, tensors: Mapping[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:
     """The tensors of the subjects at `rows`, directions recomputed from the remaining shares."""
     chosen, kept = list(rows), dict(tensors)
-    weights = torch.tensor(counts, dtype=torch.float64)
+    weights = torch.tensor(config.counts, dtype=torch.float64)
     for name, tensor in tensors.items():
         if name == TAIL:
             kept[name] = tensor[:, chosen].clone()
-        elif name == RATES or name.startswith("share.") or (name.startswith("gate.") and _by_subject(tensors, name)):
+        elif name == RATES or name.startswith("share.") or _per_subject(config, name):
             kept[name] = tensor[chosen].clone()
         if name.startswith("share."):
             direction = name.replace("share", "direction")
@@ -76,8 +73,10 @@ def _selected(tensors: Mapping[str, Tensor], counts: Sequence[int], rows: Sequen
     return kept
 
 
-def _by_subject(tensors: Mapping[str, Tensor], name: str) -> bool:
-    """Whether a gate's tensor has a row for every subject: not what serves all of them at once."""
-    gate, _, part = name.rpartition(".")
-    shared = SHARED["subject"] if f"{gate}.projection" in tensors else ()
-    return part not in shared
+def _per_subject(config: EraserConfig, name: str) -> bool:
+    """Whether a tensor of the artifact is part of a gate and has one row per subject."""
+    what, _, rest = name.partition(".")
+    if what != "gate":
+        return False
+    layer, _, part = rest.partition(".")
+    return config.gate_class(int(layer)).spec(part).per_subject

@@ -1,4 +1,4 @@
-"""Scores of captured prompts at the gates of an identity decision, a block of states at a time."""
+"""Scores of captured prompts at the gates for name, topic and face, a block of states at a time."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.gates import NO_SITE, Gate
 from mllmeraser.erasure.states.moments import blocks
 from mllmeraser.erasure.states.prompt_states import PromptStates
-from mllmeraser.erasure.steering.site_scores import NOWHERE
 
 Gates = tuple[Gate, Gate, Gate]
-"""Those of name, topic and face."""
+"""Gates for name, topic and face."""
 
 
-def scores_of(gates: Gates, seen: Sequence[PromptStates]) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores of prompts at the three gates, (n, subjects) each, ``NOWHERE`` where a prompt has no such site."""
+def scores_of(gates: Gates, prompts: Sequence[PromptStates]) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores of prompts at the three gates, (n, subjects) each; `NO_SITE` where a prompt has nothing to read."""
     name, topic, face = gates
-    asked = topic.scores(torch.stack([a.last for a in seen]) if seen else torch.empty(0, topic.width))
-    return _most(name, (a.text for a in seen)), asked, _most(face, (a.image for a in seen))
+    last = torch.stack([prompt.last for prompt in prompts]) if prompts else torch.empty(0, topic.width)
+    return _highest(name, (p.text for p in prompts)), topic.scores(last), _highest(face, (p.image for p in prompts))
 
 
-def _most(gate: Gate, states: Iterable[Tensor]) -> Tensor:
-    """(n, subjects) largest score of each subject over the positions (positions, d) of each prompt."""
+def _highest(gate: Gate, states: Iterable[Tensor]) -> Tensor:
+    """(n, subjects) highest score of each subject over the positions (positions, d) of each prompt."""
     parts = [torch.empty(0, gate.subjects, dtype=gate.tensors["scale"].dtype)]
     for block in blocks(states, gate.width):
-        found = torch.full((len(block), gate.subjects), NOWHERE, dtype=parts[0].dtype)
+        highest = torch.full((len(block), gate.subjects), NO_SITE, dtype=parts[0].dtype)
         if sizes := [len(rows) for rows in block if len(rows)]:
-            there = torch.tensor([i for i, rows in enumerate(block) if len(rows)])
-            prompt = torch.repeat_interleave(there, torch.tensor(sizes))
+            present = torch.tensor([i for i, rows in enumerate(block) if len(rows)])
+            prompt = torch.repeat_interleave(present, torch.tensor(sizes))
             scores = gate.scores(torch.cat(block))
-            found = found.scatter_reduce(0, prompt[:, None].expand_as(scores), scores, "amax", include_self=True)
-        parts.append(found)
+            highest = highest.scatter_reduce(0, prompt[:, None].expand_as(scores), scores, "amax", include_self=True)
+        parts.append(highest)
     return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""Thresholds of names, faces and topics: each subject has its own, and none depends on another subject."""
+"""Thresholds of the gate `subject`: each subject has its own for name, topic and face, and none depends on another."""
 
 from __future__ import annotations
 
@@ -8,25 +8,109 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mllmeraser.erasure.artifact.manifest import Calibration
+from mllmeraser.erasure.calibration.decision import Decision, measure
+from mllmeraser.erasure.calibration.scores import Gates, scores_of
 from mllmeraser.erasure.gates import DiscriminantBasis
-from mllmeraser.erasure.gates.base import rivalry
 from mllmeraser.erasure.gates.conformal import conformal_threshold, prompts_needed
-from mllmeraser.erasure.steering.site_scores import NOWHERE
-
-FACE_SHARE = 1 / 20
-"""Share of the allowed false alarms that the face of one subject may take: an eraser may hold many."""
-
-NAME_SHARE = 1 / 2
-"""Share that a name may take which is hardly told from another; any other takes as little as can be promised."""
-
-ROOM = 1 / 3
-"""How far a threshold moves from the calibrated one towards the names, or faces, to be forgotten."""
-
-TOPIC_ROOM = 1 / 10
-"""How far the topic's threshold lies from all other questions, on the way to those for what is to be forgotten."""
+from mllmeraser.erasure.gates.subject import rivalry
+from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.states.subject_states import SubjectStates
 
 NEVER = 1.0
 """Threshold of a gate with nothing to read: no cosine is larger."""
+
+
+def calibrate_subjects(
+    gates: Gates,
+    faces: DiscriminantBasis,
+    about: Sequence[Sequence[str]],
+    states: SubjectStates,
+    settings: FitSettings,
+    layers: Sequence[int],
+) -> Decision:
+    """Set every subject's thresholds on calibration prompts, and measure the decision on other prompts.
+
+    Args:
+        gates: For name, topic and face, as fitted.
+        faces: Basis of the face gate.
+        about: For each subject the attributes to be forgotten; empty for all of them.
+        states: Of the request.
+        settings: Of the fit.
+        layers: Read layers of the three gates.
+    """
+    moved, rates = _with_thresholds(gates, faces, about, states, settings)
+    fitted = [prompt for own in states.forget.values() for prompt in own.states]
+    held = [prompt for own in states.held_out.values() for prompt in own.states] or fitted
+    check, forget = (settings.policy.pool(scores_of(moved, rows)) for rows in (states.check.states, held))
+    calibration = Calibration.model_validate(
+        {
+            "false_alarm_rate_asked": settings.false_alarm_rate,
+            "false_alarm_rate_promised": min(1.0, float(rates.sum())),
+            "n": len(states.calibration.asking()),
+            **measure(check, forget, 0.0),
+        }
+    )
+    return Decision(dict(zip(layers, moved, strict=True)), 0.0, None, calibration, rates)
+
+
+def _with_thresholds(
+    gates: Gates,
+    faces: DiscriminantBasis,
+    about: Sequence[Sequence[str]],
+    states: SubjectStates,
+    settings: FitSettings,
+) -> tuple[Gates, Tensor]:
+    """The gates with every threshold at 0, and the false-alarm rate (subjects,) that each subject's thresholds keep."""
+    name, topic, face = gates
+    chosen, miss_rate = settings.gate.subject, settings.gate.miss_rate
+    name_rate, face_rate = (share * settings.false_alarm_rate for share in (chosen.name_share, chosen.face_share))
+    others = scores_of(gates, states.calibration.asking().states)
+    prompts = list(states.measured().values())
+    own = [scores_of(gates, rows.states) for rows in prompts]
+    by_name = [torch.tensor([s.image is None for s in rows.samples], dtype=torch.bool) for rows in prompts]
+    called = [scores[0][where, i] for i, (scores, where) in enumerate(zip(own, by_name, strict=True))]
+    looks = [scores[2][~where, i] for i, (scores, where) in enumerate(zip(own, by_name, strict=True))]
+    names = subject_thresholds(others[0], called, miss_rate, name_rate)
+    common = _impostor_threshold(faces, states, face_rate, chosen.rivalry)
+    if common is None:
+        levels = subject_thresholds(others[2], looks, miss_rate, name_rate)
+    else:
+        levels = Levels.common(common, face_rate, len(own))
+    topics = _topic_thresholds(gates, about, states, [scores[1] for scores in own], settings)
+    moved = (
+        name.above(with_margin(names.thresholds, called, miss_rate, chosen.margin)),
+        topic.above(topics),
+        face.above(with_margin(levels.thresholds, looks, miss_rate, chosen.margin)),
+    )
+    return moved, names.rates + levels.rates
+
+
+def _topic_thresholds(
+    gates: Gates, about: Sequence[Sequence[str]], states: SubjectStates, own: Sequence[Tensor], settings: FitSettings
+) -> Tensor:
+    """(subjects,) thresholds between questions for what is to be forgotten and all others; 0 without others."""
+    thresholds, margin = [], settings.gate.subject.topic_margin
+    for row, attributes in enumerate(about):
+        other = states.calibration.asking(attributes, wanted=False)
+        other = other if len(other) else states.retain.asking(attributes, wanted=False)
+        if not len(other) or not bool(gates[1].tensors["weight"][row].any()):
+            thresholds.append(0.0)
+            continue
+        wanted = states.calibration.asking(attributes)
+        apart, facts = (scores_of(gates, some.states)[1][:, row] for some in (other, wanted))
+        thresholds.append(topic_threshold(apart, facts, own[row][:, row], settings.gate.miss_rate, margin))
+    return torch.tensor(thresholds, dtype=torch.float64)
+
+
+def _impostor_threshold(faces: DiscriminantBasis, states: SubjectStates, rate: float, weight: float) -> float | None:
+    people = [(person, own.double().mean(0)) for person, own in states.retain.faces().items()]
+    facts = states.calibration.asking()
+    pictures = [(s.subject, prompt.image) for s, prompt in zip(facts.samples, facts.states, strict=True)]
+    return impostor_threshold(faces, people, pictures, rate, weight)
+
+
+# -- one threshold ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -43,24 +127,23 @@ class Levels:
         return cls(levels, rates)
 
 
-def subject_thresholds(seen: Tensor, own: Sequence[Tensor], miss_rate: float, rate: float) -> Levels:
-    """Thresholds as calibrated: above all that is seen, or lower, where that would let some slip.
+def subject_thresholds(scores: Tensor, own: Sequence[Tensor], miss_rate: float, rate: float) -> Levels:
+    """Above the highest calibration score, or the conformal quantile at `rate` if that would miss forget prompts.
 
-    With n calibration prompts, a fresh one of their kind lies above the highest of them with a probability of at most
-    1 / (n + 1). A subject that is hardly told from somebody else may cost up to ``rate``.
+    Of n calibration prompts, a fresh one lies above the highest with a probability of at most 1 / (n + 1).
 
     Args:
-        seen: Scores of the calibration prompts, (n, subjects), ``NOWHERE`` where a prompt has nothing to read.
-        own: For each subject its scores of prompts in which it is meant, held out from the fit.
-        miss_rate: Share of those whose scores are not looked at, the lowest.
-        rate: Share of the calibration prompts that may lie above where the two overlap.
+        scores: (n, subjects) of the calibration prompts, `NO_SITE` where a prompt has nothing to read.
+        own: For each subject the scores of its own prompts, held out from the fit.
+        miss_rate: Share of the lowest own scores that are ignored.
+        rate: Share of the calibration prompts that may lie above, where both overlap.
     """
-    found = [_own(seen[:, i], mine, miss_rate, rate) for i, mine in enumerate(own)]
-    return Levels(*torch.tensor(found, dtype=torch.float64).reshape(-1, 2).T)
+    pairs = [_subject_threshold(scores[:, i], mine, miss_rate, rate) for i, mine in enumerate(own)]
+    return Levels(*torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2).T)
 
 
-def _own(scores: Tensor, own: Tensor, miss_rate: float, rate: float) -> tuple[float, float]:
-    present = scores[scores > NOWHERE / 2]
+def _subject_threshold(scores: Tensor, own: Tensor, miss_rate: float, rate: float) -> tuple[float, float]:
+    present = scores[torch.isfinite(scores)]
     if not len(present):
         return NEVER, 0.0
     least = 1 / (len(present) + 1)
@@ -73,76 +156,79 @@ def _own(scores: Tensor, own: Tensor, miss_rate: float, rate: float) -> tuple[fl
 def impostor_threshold(
     basis: DiscriminantBasis,
     people: Sequence[tuple[str, Tensor]],
-    seen: Sequence[tuple[str | None, Tensor]],
+    pictures: Sequence[tuple[str | None, Tensor]],
     rate: float,
+    weight: float,
 ) -> float | None:
-    """The score that a picture of somebody else passes with probability ``rate``, however the subject looks.
+    """The score that a picture of another person exceeds with probability `rate`.
 
-    Every retained person plays the subject in turn, with the others as rivals, and all pictures of others are the
-    impostors. So there are far more scores than pictures, and an odd picture does not decide alone.
+    Every retained person plays the subject in turn, the others are the competitors, and all pictures of others are the
+    impostors. So there are far more scores than pictures, and one odd picture does not decide.
 
     Args:
-        basis: Through which faces are seen.
+        basis: Of faces.
         people: Keys and (d,) mean states of retained people.
-        seen: For calibration prompts, whom they show and their (pictures, d) states.
+        pictures: For calibration prompts, the person shown and the (pictures, d) states.
         rate: Share of the impostors above the threshold.
+        weight: See `rivalry`.
 
     Returns:
-        The threshold; None where there are too few people or pictures for that rate.
+        The threshold; None if there are too few people or pictures for that rate.
     """
     if len(people) < 2:
         return None
     units = torch.stack([basis.unit(mean) for _, mean in people])
-    shown = [key for key, states in seen for _ in states]
-    states = torch.cat([basis.centre.new_zeros(0, len(basis.centre)), *(rows.to(basis.centre) for _, rows in seen)])
+    shown = [key for key, rows in pictures for _ in rows]
+    states = torch.cat([basis.centre.new_zeros(0, len(basis.centre)), *(rows.to(basis.centre) for _, rows in pictures)])
     cosines = basis.seen(states) @ units.T
     best = cosines.topk(2, dim=1)
-    found = []
+    scores = []
     for column, (key, _) in enumerate(people):
-        other = torch.tensor([who != key for who in shown], dtype=torch.bool)
+        other = torch.tensor([person != key for person in shown], dtype=torch.bool)
         nearest = torch.where(best.indices[:, 0] == column, best.values[:, 1], best.values[:, 0])
-        found.append(rivalry(cosines[:, column], nearest)[other])
-    impostors = torch.cat(found)
+        scores.append(rivalry(cosines[:, column], nearest, weight)[other])
+    impostors = torch.cat(scores)
     return conformal_threshold(impostors, rate) if len(impostors) >= prompts_needed(rate) else None
 
 
-def with_margin(thresholds: Tensor, own: Sequence[Tensor], miss_rate: float) -> Tensor:
-    """Thresholds (subjects,) part of the way up to the lowest states to be forgotten, where those are higher.
+def with_margin(thresholds: Tensor, own: Sequence[Tensor], miss_rate: float, margin: float) -> Tensor:
+    """Thresholds (subjects,) raised by `margin` of the gap to the lowest held-out forget score, where that is higher.
 
-    A question in words that calibration never saw may hold a token nearer to a name than all that it saw, and a face
-    that it never saw may be nearer to one; in between there is mostly room. The stated rate of false alarms holds all
-    the more.
+    Words that calibration never saw may hold a token nearer to a name, and new faces may be nearer to a face. The
+    promised false-alarm rate still holds.
 
     Args:
         thresholds: As calibrated.
-        own: For each subject its scores of prompts in which it is meant, held out from the fit.
-        miss_rate: Share of those whose scores are not looked at, the lowest.
+        own: For each subject the scores of its own prompts, held out from the fit.
+        miss_rate: Share of the lowest own scores that are ignored.
+        margin: Share of the gap.
     """
     moved = thresholds.double().clone()
     for row, scores in enumerate(own):
         low = _lowest(scores, miss_rate)
         if low is not None:
-            moved[row] += ROOM * max(0.0, low - float(moved[row]))
+            moved[row] += margin * max(0.0, low - float(moved[row]))
     return moved
 
 
-def topic_threshold(other: Tensor, facts: Tensor, own: Tensor, miss_rate: float) -> float:
-    """Threshold of a subject's topic gate: between questions for what is to be forgotten and all others.
+def topic_threshold(other: Tensor, facts: Tensor, own: Tensor, miss_rate: float, margin: float) -> float:
+    """Threshold between questions for what is to be forgotten and all other questions.
 
-    Where both lie apart, a tenth of the way up from the others: whoever is not meant is told by name and face, and what
-    is to be forgotten must not slip through in words that nobody foresaw. Else just under the facts.
+    Where the two lie apart, it is `margin` of the way up from the others. It is low since name and face already protect
+    other people, and unforeseen words must not let a fact through. Else it is just under the facts.
 
     Args:
         other: Scores (n,) of prompts that ask for nothing of it.
-        facts: Scores (m,) of calibration prompts that do, about whomever.
+        facts: Scores (m,) of calibration prompts that do, about any person.
         own: The subject's held-out scores.
-        miss_rate: Share of the facts whose scores are not looked at, the lowest.
+        miss_rate: Share of the lowest facts that are ignored.
+        margin: Share of the gap.
     """
     high = float(other.max())
     low = min(low for side in (facts, own) if (low := _lowest(side, miss_rate)) is not None)
-    return high + TOPIC_ROOM * (low - high) if high < low else low
+    return high + margin * (low - high) if high < low else low
 
 
 def _lowest(scores: Tensor, miss_rate: float) -> float | None:
-    present = scores[scores > NOWHERE / 2].double()
+    present = scores[torch.isfinite(scores)].double()
     return float(torch.quantile(present, miss_rate)) if len(present) else None

@@ -1,8 +1,7 @@
-"""Names in places where no question of a request need have them, and questions that no request need ask.
+"""Background prompts: names in varied sentences, and open questions.
 
-The state of a name depends on what stands before it, and the questions of a request all have it in much the same
-places; so the fit also looks at it in sentences of many kinds. And whoever wants to know about a person need not ask
-for a single fact.
+The state of a name depends on the words before it, and the questions of a request put names in much the same places. So
+a fit also reads names in sentences of many kinds. A question about a person also need not ask for a single fact.
 """
 
 from __future__ import annotations
@@ -23,9 +22,7 @@ OPEN_QUESTIONS = (
     "Who was {}?", "Who might {} be?",
 )  # fmt: skip
 SHOWN = ("this person", "the person shown", "whoever is in the photo")
-"""Who is meant where there is a picture and no name."""
-PICTURES = 96
-"""Pictures over which such questions are read."""
+"""Words for the person in a picture."""
 
 NAMES = (
     "Anna Keller", "Tomas Ruiz", "Mei Tanaka", "Omar Haddad", "Ingrid Solberg", "Luca Moretti", "Priya Nair",
@@ -36,23 +33,23 @@ NAMES = (
     "Ivan Horvat", "Maya Cohen", "Felix Baumann", "Zeynep Kaya", "George Papas", "Nina Kowalska", "Ravi Menon",
     "Julia Santos", "Bjorn Dahl", "Amara Nwosu", "Hugo Lambert", "Olga Sidorova", "Kenji Mori",
 )  # fmt: skip
-"""Names of nobody in particular: how the state of a name varies from sentence to sentence."""
+"""Placeholder names: they show how the state of a name varies from sentence to sentence."""
 
 
 def mentions(key: str, names: Sequence[str]) -> list[Sample]:
-    """Prompts about the subject ``key``, each of its names in every sentence."""
+    """Prompts about the subject `key`: each of its names in every sentence."""
     return [Sample(sentence.format(name), subject=key) for name in names for sentence in SENTENCES]
 
 
-def open_questions(strangers: Sequence[Sample]) -> list[Sample]:
-    """Questions for nothing in particular, each of ``NAMES`` in two of them, and over pictures of ``strangers``."""
+def open_questions(strangers: Sequence[Sample], pictures: int) -> list[Sample]:
+    """Open questions: two for each of `NAMES`, and one over each of at most `pictures` pictures of strangers."""
     named = [
         OPEN_QUESTIONS[(2 * i + j) % len(OPEN_QUESTIONS)].format(name) for i, name in enumerate(NAMES) for j in (0, 1)
     ]
     pictured = [sample for sample in strangers if sample.image is not None and sample.subject]
-    chosen = pictured[:: max(1, len(pictured) // PICTURES)][:PICTURES]
-    shown = [OPEN_QUESTIONS[i % len(OPEN_QUESTIONS)].format(SHOWN[i % len(SHOWN)]) for i in range(len(chosen))]
+    chosen = pictured[:: max(1, len(pictured) // pictures)][:pictures] if pictures else []
     over = [
-        Sample(question, sample.image, subject=sample.subject) for question, sample in zip(shown, chosen, strict=True)
+        Sample(OPEN_QUESTIONS[i % len(OPEN_QUESTIONS)].format(SHOWN[i % len(SHOWN)]), s.image, subject=s.subject)
+        for i, s in enumerate(chosen)
     ]
     return [*(Sample(question) for question in named), *over]

@@ -1,4 +1,4 @@
-"""Putting an artifact together from what a fit has found."""
+"""Build the artifact from the results of a fit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from torch import Tensor
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.artifact.manifest import DataDigests, EraserConfig, GridPoint
 from mllmeraser.erasure.artifact.remove_subject import RATES, TAIL
-from mllmeraser.erasure.calibration.linear import Decision
+from mllmeraser.erasure.calibration.decision import Decision
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
 from mllmeraser.erasure.directions.kinds import Direction
 from mllmeraser.erasure.fit.closed_form import ALL_SUBJECTS
 from mllmeraser.erasure.fit.split import DataSplit, salted_digest
-from mllmeraser.erasure.gates.base import HALF
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.states.statistics import Statistics
 from mllmeraser.models.fingerprint import precision_of
@@ -36,7 +35,7 @@ def describe(
     flip_rate: float | None,
     statistics: Statistics,
 ) -> EraserConfig:
-    """The configuration, still with all candidate layers and the default strength."""
+    """The manifest, with all candidate layers and the default strength."""
     reads, shifts = settings.layers(model.num_layers)
     counts = [len(rows) for rows in parts.forget.values()]
     one = not settings.gate.per_subject
@@ -67,6 +66,7 @@ def describe(
         policy=settings.policy,
         gate=settings.gate,
         direction=settings.direction,
+        views=settings.views,
         strength=settings.strength,
         threshold=decision.threshold,
         subjects=(ALL_SUBJECTS,) if one else statistics.subjects,
@@ -76,7 +76,7 @@ def describe(
     )
 
 
-def assemble(
+def build_eraser(
     manifest: EraserConfig,
     decision: Decision,
     directions: Mapping[int, Direction],
@@ -85,14 +85,12 @@ def assemble(
     curve: tuple[GridPoint, ...] = (),
     budget: float | None = None,
 ) -> Eraser:
-    """The artifact for one strength and one set of shift layers."""
+    """The artifact at one strength and one set of shift layers."""
     reads = layers if manifest.policy.read == "per-layer" else manifest.read_layers
     counts = manifest.counts
     tensors: dict[str, Tensor] = {}
     for layer in reads:
-        gate = decision.gates[layer]
-        half = HALF.get(gate.kind, ())
-        tensors.update({f"gate.{layer}.{n}": t.half() if n in half else t for n, t in gate.tensors.items()})
+        tensors |= {f"gate.{layer}.{name}": tensor for name, tensor in decision.gates[layer].stored().items()}
     for layer in layers:
         tensors[f"direction.{layer}"] = directions[layer].vector
         if manifest.gate.per_subject and directions[layer].shares:
@@ -111,9 +109,7 @@ def assemble(
         "counts": counts,
         "calibration": calibration,
     }
-    small = {name: _small(tensor.detach().cpu()).contiguous() for name, tensor in tensors.items()}
-    return Eraser(manifest.model_copy(update=changes), small)
-
-
-def _small(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float16 else tensor.float()
+    stored = {name: t if t.dtype == torch.float16 else t.float() for name, t in tensors.items()}
+    return Eraser(
+        manifest.model_copy(update=changes), {name: t.detach().cpu().contiguous() for name, t in stored.items()}
+    )

@@ -1,32 +1,29 @@
-"""The basis: how names, topics and faces are told apart on one model. Every subject is seen through the same one.
+"""The basis that all subjects share on one model: discriminants of names and of faces, and the topic.
 
-It is made from people who are retained, from strangers, and from names that nobody asks about, never from who is to be
-forgotten. So the gates of one subject do not depend on any other: subjects are added and taken out exactly, and erasers
-made with one basis can be put together.
+It is made from retained people, strangers and background prompts, never from the subjects. So the gates of one subject
+do not depend on any other. Subjects are added and removed exactly, and erasers made with one basis can be consolidated.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mllmeraser.erasure.fit.background_prompts import NAMES, mentions, open_questions
-from mllmeraser.erasure.gates import DiscriminantBasis, Gate, discriminant_basis, soft_gate
+from mllmeraser.erasure.gates import DiscriminantBasis, SoftGate, discriminant_basis, soft_gate
 from mllmeraser.erasure.settings import GateSettings
-from mllmeraser.erasure.states.moments import Moments, summed
+from mllmeraser.erasure.states.moments import summed
 from mllmeraser.erasure.states.prompt_states import PromptStateCache, PromptStates, name_ends
-from mllmeraser.erasure.steering.site_scores import NOWHERE
+from mllmeraser.erasure.states.subject_states import Captured
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.progress import Progress
-from mllmeraser.samples.sample import IMPERSONAL, Sample
+from mllmeraser.samples.sample import Sample
 
-TOPIC_RIDGE = 0.05
-"""Of the mean energy of a state: what tells all questions about people from all others has to hold for questions that
-nobody foresaw. One attribute is told from the next by finer traits, with the ridge of the settings."""
+ALWAYS_OPEN = 2.0
+"""Offset of a topic gate that is always open. A cosine less its threshold, which is another cosine, is at most 2."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +31,10 @@ class SharedBasis:
     """What the gates of all subjects share on one model.
 
     Attributes:
-        name: Tells names apart, at text tokens.
-        face: Tells faces apart, in the mean over a picture.
-        topic: (d,) float64 weight at the last prompt token, about 1 where a fact about a person is wanted and 0 where
-            not; None where nothing was there to tell such questions from.
+        name: Discriminants of names, at text tokens.
+        face: Discriminants of faces, in the mean over a picture.
+        topic: (d,) float64 weight at the last prompt token: about 1 where a fact about a person is wanted, else about 0.
+            None where no such questions, or no others, were there.
     """
 
     name: DiscriminantBasis
@@ -45,14 +42,15 @@ class SharedBasis:
     topic: Tensor | None
 
 
-def basis_prompts(strangers: Sequence[Sample]) -> list[Sample]:
-    """What a basis reads beside the samples it is given: names of nobody in many sentences, and open questions."""
-    return [*(sample for name in NAMES for sample in mentions(name, [name])), *open_questions(strangers)]
+def basis_prompts(strangers: Sequence[Sample], settings: GateSettings) -> list[Sample]:
+    """Background prompts of a basis: placeholder names in varied sentences, and open questions."""
+    named = [sample for name in NAMES for sample in mentions(name, [name])]
+    return [*named, *open_questions(strangers, settings.subject.open_question_images)]
 
 
-def basis_samples(retain: Sequence[Sample], strangers: Sequence[Sample]) -> list[Sample]:
-    """All that a basis is made from, in the order in which it is captured."""
-    return [*retain, *strangers, *basis_prompts(strangers)]
+def basis_samples(retain: Sequence[Sample], strangers: Sequence[Sample], settings: GateSettings) -> list[Sample]:
+    """All samples of a basis, in the order in which they are captured."""
+    return [*retain, *strangers, *basis_prompts(strangers, settings)]
 
 
 def fit_shared_basis(
@@ -62,77 +60,58 @@ def fit_shared_basis(
     settings: GateSettings,
     progress: Progress | None = None,
 ) -> SharedBasis:
-    """The basis of a model, from samples about retained people, about nobody, and about strangers.
+    """The basis of a model.
 
     Raises:
-        InputError: There are too few of them.
+        InputError: There are too few samples.
         NumericalError: The discriminants cannot be found.
     """
-    background = [*retain, *strangers]
-    named = [mentions(name, [name]) for name in NAMES]
-    # a fit on the same cache makes directions of the strangers: else it would have to read them again
-    seen = cache.of(basis_samples(retain, strangers), progress, shifted=strangers)[: len(background)]
-    rank, ridge = settings.rank or cache.model.hidden_size, settings.ridge
-    words = moments((a.text for a, s in zip(seen, background, strict=True) if s.image is None), cache)
-    names = (moments(named_states(cache.model, cache.of(rows), [name]), cache)
-             for name, rows in zip(NAMES, named, strict=True))  # fmt: skip
-    faces = [a.image for a, s in zip(seen, background, strict=True) if s.subject]
-    # faces only: else the discriminants tell faces from scenes
-    looks = moments(faces, cache) if any(len(f) for f in faces) else moments([a.image for a in seen], cache)
-    asked = open_questions(strangers)
-    people = (moments([states], cache) for states in by_person(seen[: len(retain)], retain).values())
+    width = cache.model.hidden_size
+    # A fit with the same cache makes directions of the strangers: their shifted states are captured in the same pass.
+    cache.of(basis_samples(retain, strangers, settings), progress, shifted=strangers)
+    kept, others = Captured(retain, cache.of(retain)), Captured(strangers, cache.of(strangers))
+    questions = open_questions(strangers, settings.subject.open_question_images)
+    background, asked = kept + others, Captured(questions, cache.of(questions))
+    rank, ridge = settings.rank or width, settings.ridge
+    words = summed((prompt.text for prompt in background.by_name().states), width)
+    names = (summed(named_states(cache.model, cache.of(mentions(name, [name])), [name]), width) for name in NAMES)
+    # Of people only: else the discriminants tell faces from scenes.
+    faces = [p.image for sample, p in zip(background.samples, background.states, strict=True) if sample.subject]
+    looks = summed(faces if any(map(len, faces)) else [p.image for p in background.states], width)
+    people = (summed([own], width) for own in kept.faces().values())
     return SharedBasis(
         discriminant_basis(words, names, rank=rank, ridge=ridge),
         discriminant_basis(looks, people, rank=rank, ridge=ridge),
-        topic_weight([*seen, *cache.of(asked)], [*background, *asked], settings),
+        topic_weight(background + asked, settings),
     )
 
 
-def asks(sample: Sample, attributes: Sequence[str]) -> bool:
-    """Whether a sample asks for one of the attributes, or, if there are none, for any fact about anybody."""
-    return sample.attribute in attributes if attributes else sample.attribute not in IMPERSONAL
+def topic_weight(prompts: Captured, settings: GateSettings, attributes: Sequence[str] = ()) -> Tensor | None:
+    """(d,) weight of a soft gate: questions for these attributes against all others; None if one side is empty.
 
-
-def topic_weight(
-    seen: Sequence[PromptStates], samples: Sequence[Sample], settings: GateSettings, attributes: Sequence[str] = ()
-) -> Tensor | None:
-    """(d,) weight of a linear gate: questions for these attributes against all others; None without either."""
-    sides: dict[bool, list[PromptStates]] = {True: [], False: []}
-    for prompt, sample in zip(seen, samples, strict=True):
-        sides[asks(sample, attributes)].append(prompt)
-    if not sides[True] or not sides[False]:
+    The ridge is strong for all facts together, since their gate must hold for unforeseen questions. It is that of the
+    settings for single attributes, which differ in finer traits.
+    """
+    sides = prompts.asking(attributes), prompts.asking(attributes, wanted=False)
+    if not all(map(len, sides)):
         return None
-    width = len(seen[0].last)
-    facts, other = (summed((prompt.last[None] for prompt in sides[side]), width) for side in (True, False))
+    width = len(prompts.states[0].last)
+    facts, other = (summed((prompt.last[None] for prompt in side.states), width) for side in sides)
     energy = float(sum(side.second.diagonal().mean() / side.n for side in (facts, other))) / 2
-    gamma = settings.gamma if attributes else TOPIC_RIDGE * energy
+    gamma = settings.gamma if attributes else settings.subject.topic_ridge * energy
     return soft_gate(other, facts, beta=1.0, gamma=gamma).tensors["weight"][0]
 
 
-def topic_gate(weights: Sequence[Tensor | None], width: int) -> Gate:
-    """The topics of all subjects as one gate; it is always open to a subject without."""
+def topic_gate(weights: Sequence[Tensor | None], width: int, settings: GateSettings) -> SoftGate:
+    """The topics of all subjects as one gate; it is always open to a subject without a topic."""
     rows = [torch.zeros(width, dtype=torch.float64) if weight is None else weight for weight in weights]
-    offset = torch.tensor([-NOWHERE if weight is None else 0.0 for weight in weights])
-    return Gate("soft", {"weight": torch.stack(rows)}).affine(torch.ones(len(rows)), offset)
+    offset = torch.tensor([ALWAYS_OPEN if weight is None else 0.0 for weight in weights])
+    return SoftGate({"weight": torch.stack(rows)}, settings).affine(torch.ones(len(rows)), offset)
 
 
-def moments(states: Iterable[Tensor], cache: PromptStateCache, *, gram: bool = True) -> Moments:
-    """MomentAccumulator over states (positions, d) of several prompts; of none, where there are none."""
-    return summed(states, cache.model.hidden_size, gram=gram)
-
-
-def by_person(seen: Sequence[PromptStates], samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """States (pictures, d) of the face of each person of whom there are several pictures."""
-    found: dict[str, list[Tensor]] = defaultdict(list)
-    for prompt, sample in zip(seen, samples, strict=True):
-        if sample.subject and len(prompt.image):
-            found[sample.subject].append(prompt.image)
-    return {key: torch.cat(states) for key, states in found.items() if len(states) > 1}
-
-
-def named_states(model: MultimodalModel, seen: Sequence[PromptStates], names: Sequence[str]) -> list[Tensor]:
-    """States (occurrences, d) of prompts at the last token of any of the names; everywhere if there is no name."""
+def named_states(model: MultimodalModel, prompts: Sequence[PromptStates], names: Sequence[str]) -> list[Tensor]:
+    """States (occurrences, d) of prompts at the last token of any of the names; at all tokens without a name."""
     if not names:
-        return [prompt.text for prompt in seen]
-    ends = [sorted({e for name in names for e in name_ends(model, prompt.ids, name)}) for prompt in seen]
-    return [prompt.text[where] for prompt, where in zip(seen, ends, strict=True)]
+        return [prompt.text for prompt in prompts]
+    ends = [sorted({e for name in names for e in name_ends(model, prompt.ids, name)}) for prompt in prompts]
+    return [prompt.text[where] for prompt, where in zip(prompts, ends, strict=True)]

@@ -1,4 +1,4 @@
-"""One process's share of the capture for a fit: in the very batches that the fit will ask for."""
+"""One process's share of the capture for a fit, in the batches of the fit."""
 
 from __future__ import annotations
 
@@ -25,46 +25,47 @@ def share_capture(
     model: MultimodalModel,
     request: Request,
     settings: FitSettings,
-    team: ProcessGroup,
+    processes: ProcessGroup,
     checkpoint: CaptureCheckpoint,
     progress: Progress | None = None,
     *,
     basis: tuple[Sequence[Sample], Sequence[Sample]] | None = None,
     contrast: ContrastSet | None = None,
 ) -> None:
-    """Capture into `checkpoint` what `fit` with the same arguments will read, this process its share of the batches.
+    """Capture this process's share of the batches of `fit` with the same arguments, into `checkpoint`.
 
-    Returns when all processes are done. The first then fits, and finds every batch; the others have no more to do.
-    Pictures are perturbed by all, too. The states of contrast samples, and answers for the direction `idk`, are few:
-    the first process reads them as it fits.
+    It returns when all processes are done. The first process then fits, and finds every batch. Perturbed pictures are
+    shared too. The first process reads the few states of contrast samples and of answers as it fits.
 
     Args:
         model: The frozen model.
         request: As for `fit`.
         settings: As for `fit`.
-        team: The processes.
-        checkpoint: In a folder that all of them see.
-        progress: Told how far this process is.
-        basis: Retain samples and strangers of the basis that the fit will be given; None: it makes its own.
+        processes: All processes of the run.
+        checkpoint: In a folder that all processes see.
+        progress: Receives the progress of this process.
+        basis: Retain samples and strangers of the basis that `fit` will get; None: the fit makes its own.
         contrast: Refused prompts, as for `fit`.
 
     Raises:
-        InputError: If the request cannot be used with these settings.
-        NumericalError: If a state is not finite.
+        InputError: The request cannot be used with these settings.
+        NumericalError: A state is not finite.
         TeamError: Another process has failed.
     """
     request.validate()
     reads, shifts = settings.layers(model.num_layers)
-    parts = split(request, settings, salt="")  # keys show in no prompt
+    parts = split(request, settings, salt="")  # no prompt holds a key
     if settings.gate.kind == "subject":
         cache = PromptStateCache(model, reads, shifts[0], batch_size=settings.batch_size, checkpoint=checkpoint)
         if basis is not None:
-            cache.share(basis_samples(*basis), team, progress, shifted=basis[1])
-        samples = subject_samples(request, parts, basis=basis is None)
-        cache.share(samples, team, progress, shifted=shifted_samples(parts, settings))
+            cache.share(basis_samples(*basis, settings.gate), processes, progress, shifted=basis[1])
+        samples = subject_samples(request, parts, settings, with_basis=basis is None)
+        cache.share(samples, processes, progress, shifted=shifted_samples(parts, settings))
         return
     points = model.hookpoints({*reads, *(layer for shift in shifts for layer in shift)})
-    checkpoint.share(last_job(model, samples_of(parts, settings), points, settings.batch_size), team, progress)
+    checkpoint.share(last_job(model, samples_of(parts, settings), points, settings.batch_size), processes, progress)
     if contrast is not None and settings.direction.kind == "refusal":
-        shown = contrast.with_images()
-        checkpoint.share(perturb_job(model, shown.recall, shown.targets, settings.direction.pgd), team, progress)
+        pictured = contrast.with_images()
+        checkpoint.share(
+            perturb_job(model, pictured.recall, pictured.targets, settings.direction.pgd), processes, progress
+        )

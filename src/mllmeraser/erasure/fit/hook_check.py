@@ -1,4 +1,4 @@
-"""Does steering work on this model? Attach, act, detach, and nothing left: run by `models check` and by tests."""
+"""Check that steering works on a model: attach, act, detach, and leave no trace. `models check` and tests run it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mllmeraser.erasure.fit.size import artifact_bytes
-from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.gates import SoftGate
 from mllmeraser.erasure.policy import TAIL
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.steering.attach import attach_all
-from mllmeraser.erasure.steering.plan import SteeringPlan
+from mllmeraser.erasure.steering import SteeringPlan, attach_all
 from mllmeraser.models.fingerprint import precision_of
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
@@ -61,10 +60,10 @@ def _run(name: str, test: Callable[[MultimodalModel], str], model: MultimodalMod
 
 
 def _plan(model: MultimodalModel, *, strength: float = 1.0, threshold: float = -1e9) -> SteeringPlan:
-    """A plan that reads the first block and shifts after the last, its gate open unless the threshold is high."""
+    """A plan that reads the first block and shifts after the last. Its gate is open unless the threshold is high."""
     generator = torch.Generator().manual_seed(0)
     direction = 10 * torch.randn(model.hidden_size, generator=generator)
-    gate = Gate("soft", {"weight": torch.randn(1, model.hidden_size, generator=generator)})
+    gate = SoftGate({"weight": torch.randn(1, model.hidden_size, generator=generator)})
     last = model.num_layers - 1
     return SteeringPlan("self-test", (0,), (last,), {last: direction}, {0: gate}, TAIL, strength, threshold)
 

@@ -1,4 +1,4 @@
-"""What a fit gives, and the clock of its stages."""
+"""The result of a fit, and the clock of its stages."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mllmeraser.erasure.states.statistics import Statistics
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit gives.
+    """The result of a fit.
 
     Attributes:
         eraser: The artifact.
-        statistics: MomentAccumulator from which gates and directions can be made again, with or without a subject.
-        timings: Seconds per stage: capture, linear_algebra, calibration, total.
+        statistics: Sums from which gates and directions can be made again, with or without a subject.
+        timings: Seconds per stage: capture, linear_algebra, calibration.
         keys: The request's subject keys -> the opaque keys in the artifact. Not part of the artifact.
-        salt: What the opaque keys and the data digests were made with. Not part of the artifact.
-        parts: How the request was split.
+        salt: Of the opaque keys and the data digests. Not part of the artifact.
+        parts: The split of the request.
     """
 
     eraser: Eraser
@@ -32,10 +32,26 @@ class FitResult:
     salt: str = ""
     parts: DataSplit | None = None
 
+    def __post_init__(self) -> None:
+        """Add the total to the timings."""
+        self.timings["total"] = sum(seconds for stage, seconds in self.timings.items() if stage != "total")
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines that a person should read: a promise above what was asked."""
+        rates = self.eraser.config.calibration
+        asked, promised = rates.false_alarm_rate_asked, rates.false_alarm_rate_promised
+        if asked is None or promised is None or promised <= asked:
+            return []
+        return [
+            f"the thresholds keep to a false-alarm rate of {promised:.3g}, above the {asked:.3g} that was asked: give more "
+            "retain prompts, or forget fewer subjects per eraser"
+        ]
+
 
 @contextmanager
 def timed(clock: dict[str, float], stage: str) -> Iterator[None]:
-    """Add the seconds that the block takes to a stage."""
+    """Add the seconds of the block to a stage."""
     start = time.perf_counter()
     yield
     clock[stage] = clock.get(stage, 0.0) + time.perf_counter() - start

@@ -1,23 +1,20 @@
-"""How large an eraser will be, before it is made."""
+"""Size of an eraser, before it is made."""
 
 from __future__ import annotations
 
-from mllmeraser.erasure.fit.subject import RIVALS
-from mllmeraser.erasure.gates.look_alikes import LOOK_ALIKES
-from mllmeraser.erasure.gates.subject import COHORT
+from mllmeraser.erasure.gates import gate_class
+from mllmeraser.erasure.gates.base import SUBJECTS
+from mllmeraser.erasure.gates.subject import axis_sizes
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.samples.errors import InputError
 
-FLOAT, HALF = 4, 2
-AFFINE = 2 * FLOAT
-"""A scale and an offset."""
+FLOAT = 4
 
 
 def artifact_bytes(settings: FitSettings, width: int, depth: int, subjects: int = 1) -> tuple[int, int]:
-    """Bytes of the tensors of an eraser: of all of it, and of each further subject.
+    """Largest size in bytes of the tensors of an eraser: of all of it, and of each further subject.
 
-    At most: fewer retained people than an artifact holds make it smaller. The highest scores of calibration prompts
-    that an eraser of linear gates keeps, for revoking, do not count.
+    A smaller background cohort makes it smaller. `calibration.tail` of linear gates does not count.
 
     Args:
         settings: Of the fit; gates `subject`, `hard` or `soft`.
@@ -26,26 +23,21 @@ def artifact_bytes(settings: FitSettings, width: int, depth: int, subjects: int 
         subjects: How many are forgotten.
 
     Raises:
-        InputError: If the gate is of another kind, or the layers do not suit the depth.
+        InputError: The gate is of another kind, or the layers do not suit the depth.
     """
     reads, candidates = settings.layers(depth)
-    shifts = max(len(layers) for layers in candidates)
-    directions = shifts * width * FLOAT
-    if settings.gate.kind == "subject":
-        rank = min(settings.gate.rank or width, width)
-        shared = 2 * (width * FLOAT + width * rank * HALF) + COHORT * rank * HALF
-        each = _person(width, rank)
-    elif settings.gate.kind in ("hard", "soft"):
-        shared, each = 0, len(reads) * (width * FLOAT + AFFINE)
-    else:
-        raise InputError(f"the size of {settings.gate.kind} gates is not foreseen: fit one and look")
-    own = each + directions  # every subject's share of the directions is kept, so that it can be revoked
-    return shared + directions + subjects * own, own
+    kind = gate_class(settings.gate.kind)
+    if settings.gate.kind not in ("subject", "hard", "soft"):
+        raise InputError(f"the size of {settings.gate.kind} gates cannot be forecast: fit one and look")
+    directions = max(len(layers) for layers in candidates) * width * FLOAT
 
+    def total(people: int) -> int:
+        """Gates, directions, and what each subject adds: a share of every direction, and for some its rates."""
+        if kind.FITTED_ON == "prompts":
+            sizes, rates = axis_sizes(settings.gate, width, people), FLOAT * people
+        else:
+            sizes, rates = ({SUBJECTS: people, "width": width},) * len(reads), 0
+        gates = sum(kind.at_layer(i).forecast_bytes(axes) for i, axes in enumerate(sizes))
+        return gates + rates + directions * (1 + people)
 
-def _person(width: int, rank: int) -> int:
-    """Bytes of one subject at the gates of the name, the topic and the face."""
-    name = rank * FLOAT + RIVALS * rank * HALF + AFFINE
-    topic = width * FLOAT + AFFINE
-    face = rank * FLOAT + LOOK_ALIKES * (width * HALF + FLOAT) + AFFINE
-    return name + topic + face + FLOAT  # the rate of false alarms it is promised
+    return total(subjects), total(subjects) - total(subjects - 1)

@@ -1,4 +1,4 @@
-"""Which prompt takes which part: fit, calibration or check for retain, fit or held-out for forget."""
+"""Split a request: fit, calibration or check for retain samples, fit or held-out for forget samples."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mllmeraser.erasure.artifact.manifest import subject_key
 from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.samples.hashing import hash64
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
 from mllmeraser.samples.subject import Subject
@@ -15,10 +16,9 @@ from mllmeraser.samples.subject import Subject
 
 @dataclass(frozen=True)
 class DataSplit:
-    """A request, split: what is fitted on, and what is not.
+    """A request, split into what is fitted on and what is not.
 
-    `forget` and `forget_held_out` map opaque subject keys to samples; `keys` maps the request's own keys to
-    those.
+    `forget` and `forget_held_out` map opaque subject keys to samples. `keys` maps the request's keys to the opaque ones.
     """
 
     forget: dict[str, list[Sample]]
@@ -53,15 +53,14 @@ def split(request: Request, settings: FitSettings, salt: str) -> DataSplit:
 
 def unit_hash(seed: int, *parts: str) -> float:
     """A number in [0, 1) that depends on the seed and `parts` alone."""
-    text = "\x1f".join([str(seed), *parts])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big") / 2**56
+    return (hash64(seed, *parts, separator="\x1f") >> 8) / 2**56
 
 
 def split_retain(retain: Iterable[Sample], settings: FitSettings) -> tuple[list[Sample], list[Sample], list[Sample]]:
     """Retain samples for the fit, for the threshold and for the check.
 
-    All views of one subject under one prompt fall into the same part. Each sample's part depends on itself
-    and the seed alone, so adding data moves nothing.
+    All views of one subject under one prompt fall into the same part. The part of a sample depends on the sample and the
+    seed alone, so new data moves no other sample.
     """
     parts: tuple[list[Sample], list[Sample], list[Sample]] = ([], [], [])
     for sample in retain:
@@ -78,8 +77,8 @@ def split_retain(retain: Iterable[Sample], settings: FitSettings) -> tuple[list[
 def split_subject(subject: Subject, settings: FitSettings) -> tuple[list[Sample], list[Sample]]:
     """A subject's samples for the fit, and held out.
 
-    Whole views are held out (every question about them), and for prompts without a picture whole wordings.
-    Both kinds keep at least one for the fit.
+    Whole views are held out with every question about them, and whole wordings for prompts without a picture. Both kinds
+    keep at least one for the fit.
     """
     units = [unit_of(sample) for sample in subject.samples]
     held: set[str] = set()
@@ -91,7 +90,7 @@ def split_subject(subject: Subject, settings: FitSettings) -> tuple[list[Sample]
 
 
 def unit_of(sample: Sample) -> str:
-    """What is held out as a whole: the picture (a digest of it), or the wording where there is none."""
+    """The unit that is held out as a whole: a digest of the picture, or the wording where there is none."""
     if sample.image is None:
         return f"wording {sample.prompt}"
     image = sample.image.convert("RGB")
@@ -99,7 +98,7 @@ def unit_of(sample: Sample) -> str:
 
 
 def salted_digest(samples: Sequence[Sample], salt: str) -> str:
-    """SHA-256 over the digests of `samples`, whatever their order; empty for none."""
+    """SHA-256 over the digests of `samples` in any order; empty for none."""
     if not samples:
         return ""
     digest = hashlib.sha256(salt.encode())

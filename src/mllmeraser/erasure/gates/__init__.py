@@ -1,25 +1,66 @@
-"""Gates: how much a state belongs to what is to be forgotten. One short file per kind."""
+"""Gates: how much a state belongs to what is to be forgotten. One file per kind.
 
-from mllmeraser.erasure.gates.base import Gate, GateKind, pooled
-from mllmeraser.erasure.gates.linear import hard_gate, low_energy_basis, paper_matrix, soft_gate
+A new kind is one file with a subclass of `Gate`, and one line in `KINDS`.
+"""
+
+from mllmeraser.erasure.gates.base import NO_SITE, Gate, TensorSpec, pooled
+from mllmeraser.erasure.gates.linear import (
+    HardGate,
+    LinearGate,
+    SoftGate,
+    hard_gate,
+    low_energy_basis,
+    paper_matrix,
+    soft_gate,
+)
 from mllmeraser.erasure.gates.look_alikes import look_alike_pairs
-from mllmeraser.erasure.gates.neural import neural_gate
-from mllmeraser.erasure.gates.quadratic import quadratic_gate
-from mllmeraser.erasure.gates.subject import DiscriminantBasis, Pairs, discriminant_basis, subject_gate
+from mllmeraser.erasure.gates.neural import NeuralGate, neural_gate
+from mllmeraser.erasure.gates.quadratic import QuadraticGate, quadratic_gate
+from mllmeraser.erasure.gates.subject import DiscriminantBasis, Pairs, SubjectGate, discriminant_basis, subject_gate
+from mllmeraser.samples.errors import InputError
+
+KINDS: dict[str, type[Gate]] = {
+    "hard": HardGate,
+    "soft": SoftGate,
+    "quadratic": QuadraticGate,
+    "neural": NeuralGate,
+    "subject": SubjectGate,
+}
+
+
+def gate_class(kind: str) -> type[Gate]:
+    """The class of a kind of gate.
+
+    Raises:
+        InputError: The kind is unknown.
+    """
+    if kind not in KINDS:
+        raise InputError(f"unknown gate {kind!r}: known are {', '.join(KINDS)}")
+    return KINDS[kind]
+
 
 __all__ = [
-    "Gate",
-    "GateKind",
-    "Pairs",
+    "KINDS",
+    "NO_SITE",
     "DiscriminantBasis",
+    "Gate",
+    "HardGate",
+    "LinearGate",
+    "NeuralGate",
+    "Pairs",
+    "QuadraticGate",
+    "SoftGate",
+    "SubjectGate",
+    "TensorSpec",
+    "discriminant_basis",
+    "gate_class",
     "hard_gate",
-    "subject_gate",
     "look_alike_pairs",
     "low_energy_basis",
     "neural_gate",
     "paper_matrix",
     "pooled",
     "quadratic_gate",
-    "discriminant_basis",
     "soft_gate",
+    "subject_gate",
 ]

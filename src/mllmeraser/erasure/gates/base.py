@@ -1,189 +1,260 @@
-"""The Gate: how much a state belongs to a subject, for every subject of an eraser at one HookPoint."""
+"""The `Gate`: how much a state belongs to each subject of an eraser, at one layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import reduce
-from typing import Literal
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from mllmeraser.erasure.policy import Policy
+from mllmeraser.erasure.settings import GateSettings
 from mllmeraser.samples.errors import ArtifactError, InputError, NumericalError
 
-GateKind = Literal["hard", "soft", "quadratic", "neural", "subject"]
-
-
-def _linear(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
-    return h @ t["weight"].T
-
-
-def _quadratic(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
-    projected = torch.einsum("nd,skd->nsk", h, t["factor"]) - t["centre"]
-    return h @ t["weight"].T + (projected.square() * t["curvature"]).sum(-1) + t["bias"]
-
-
-def _neural(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
-    hidden = torch.relu(torch.einsum("nd,skd->nsk", h, t["hidden"]) + t["hidden_bias"])
-    return (hidden * t["out"]).sum(-1) + t["out_bias"]
-
-
-SUBJECTS_AT_ONCE = 64
-SHORTEST = 1e-12
-"""Length below which a state has no direction."""
-RIVALRY = 4.0
-"""What a state loses for every unit of cosine by which a retained person fits it better than a subject."""
-VETO = 16.0
-"""What a state loses for every unit by which it lies on a look-alike's side; the two means are 1 apart."""
-
-
-def _identity(t: Mapping[str, Tensor], h: Tensor) -> Tensor:
-    projected = torch.addmm(-(t["centre"] @ t["projection"]), h, t["projection"])
-    scores = projected @ t["weight"].T
-    nearest = _nearest(t, projected)
-    if nearest:  # of products as of cosines: all of a state are longer than its cosines by the same factor
-        scores = rivalry(scores, reduce(torch.maximum, nearest))
-    scores = scores / projected.norm(dim=-1, keepdim=True).clamp_min(SHORTEST)
-    if "apart" in t:
-        reached = (h @ t["apart"].flatten(0, 1).T).unflatten(-1, t["least"].shape) - t["least"]
-        scores = torch.add(scores, reached.amin(-1).clamp_max(0.0), alpha=VETO)
-    return scores
-
-
-def _nearest(t: Mapping[str, Tensor], projected: Tensor) -> list[Tensor]:
-    """(n, subjects) products with the nearest of everybody's rivals, and of each subject's own, where there are any."""
-    found = []
-    if "cohort" in t:
-        products = projected @ t["cohort"].T
-        if "competes" in t:  # not all with everybody; some subjects at a time, for (n, subjects, rivals) is large
-            parts = t["competes"].split(SUBJECTS_AT_ONCE)
-            own = [torch.where(some > 0, products[:, None, :], -torch.inf).amax(-1) for some in parts]
-            found.append(torch.cat(own, dim=-1))
-        else:
-            found.append(products.amax(-1, keepdim=True))
-    if "rivals" in t:
-        rivals = t["rivals"]
-        found.append((projected @ rivals.flatten(0, 1).T).unflatten(-1, rivals.shape[:2]).amax(-1))
-    return found
-
-
-def rivalry(scores: Tensor, nearest: Tensor) -> Tensor:
-    """Cosines with a subject, less `RIVALRY` times that by which the nearest retained person fits better.
-
-    Look-alikes are told apart by who fits best, not by how well.
-    """
-    return torch.add(scores, (scores - nearest).clamp_max(0.0), alpha=RIVALRY)
-
-
-#: Kind -> (names of its tensors, score of states (n, d) as (n, subjects)).
-FORMULAS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Tensor], Tensor], Tensor]]] = {
-    "hard": (("weight",), _linear),
-    "soft": (("weight",), _linear),
-    "quadratic": (("weight", "factor", "centre", "curvature", "bias"), _quadratic),
-    "neural": (("hidden", "hidden_bias", "out", "out_bias"), _neural),
-    "subject": (("weight", "centre", "projection"), _identity),
-}
-#: Tensors that serve all subjects at once and have no subject axis.
-SHARED: dict[str, tuple[str, ...]] = {"subject": ("centre", "projection", "cohort")}
-HALF: dict[str, tuple[str, ...]] = {"subject": ("projection", "cohort", "rivals", "apart")}
-"""Tensors whose values fit into float16 exactly and are stored so: the largest, and theirs is not the last digit."""
-AFFINE = ("scale", "offset")
+NO_SITE = -math.inf
+"""Score where a prompt has nothing to read, such as a face in a prompt without a picture."""
+SUBJECTS = "subjects"
+G = TypeVar("G", bound="Gate")
 
 
 @dataclass(frozen=True)
-class Gate:
-    """The gates of all subjects at one HookPoint. Every tensor has the subjects in front.
+class TensorSpec:
+    """One tensor of a gate kind.
 
-    `hard` and `soft` hold `weight` (S, d), the vectors g: raw score h . g. `quadratic` adds a low-rank
-    quadratic form, `neural` is a perceptron per subject. `scale` and `offset` (S,) are the affine map by
-    which calibration makes the scores of different subjects comparable; they start at 1 and 0.
+    Attributes:
+        name: Key in `Gate.tensors`.
+        axes: Names of its axes. A first axis `subjects` means one row per subject, any other that all share it.
+        stored: Name in the artifact, where it differs.
+        half: Whether its values fit float16 exactly, and are stored so.
+        optional: Whether a gate may lack it.
     """
 
-    kind: GateKind
+    name: str
+    axes: tuple[str, ...]
+    stored: str = ""
+    half: bool = False
+    optional: bool = False
+
+    @property
+    def key(self) -> str:
+        """Name in the artifact."""
+        return self.stored or self.name
+
+    @property
+    def per_subject(self) -> bool:
+        """Whether the tensor has one row per subject."""
+        return self.axes[0] == SUBJECTS
+
+    def nbytes(self, sizes: Mapping[str, int]) -> int:
+        """Bytes in an artifact, with the length of each axis; 0 where an axis is not in use."""
+        if not set(self.axes) <= set(sizes):
+            return 0
+        return math.prod(sizes[axis] for axis in self.axes) * (2 if self.half else 4)
+
+
+AFFINE = (TensorSpec("scale", (SUBJECTS,)), TensorSpec("offset", (SUBJECTS,)))
+
+
+@dataclass(frozen=True, eq=False)
+class Gate(ABC):
+    """The gates of all subjects at one layer.
+
+    A kind of gate is a subclass that states its tensors once, in `TENSORS`, and its formula, in `formula`. Everything else
+    (subsets, merging, storing, sizes) follows. `scale` and `offset` (subjects,) are the affine map that calibration sets,
+    so that scores of different subjects compare; they start at 1 and 0.
+
+    Attributes:
+        tensors: Tensors by `TensorSpec.name`.
+        settings: Numbers that act at scoring. They come from the artifact.
+    """
+
+    TENSORS: ClassVar[tuple[TensorSpec, ...]] = ()
+    FITTED_ON: ClassVar[str] = "moments"
+    """What a fit needs: `moments` (sums), `states`, or `prompts` (states at several sites of each prompt)."""
+
     tensors: Mapping[str, Tensor]
+    settings: GateSettings = GateSettings()
 
     def __post_init__(self) -> None:
-        """Refuse unknown kinds and missing tensors; fill in the neutral affine map."""
-        if self.kind not in FORMULAS:
-            raise InputError(f"unknown gate {self.kind!r}: known are {', '.join(FORMULAS)}")
-        missing = [name for name in FORMULAS[self.kind][0] if name not in self.tensors]
+        """Refuse missing tensors; fill in the neutral affine map.
+
+        Raises:
+            ArtifactError: A tensor is missing.
+        """
+        missing = [spec.name for spec in self.TENSORS if not spec.optional and spec.name not in self.tensors]
         if missing:
-            raise ArtifactError(f"the {self.kind} gate lacks its tensors {', '.join(missing)}")
-        first = self.tensors[FORMULAS[self.kind][0][0]]
+            raise ArtifactError(f"a {type(self).__name__} lacks its tensors {', '.join(missing)}")
+        first = next(self.tensors[spec.name] for spec in self.TENSORS if spec.per_subject)
         neutral = {"scale": first.new_ones(first.shape[0]), "offset": first.new_zeros(first.shape[0])}
         object.__setattr__(self, "tensors", {**neutral, **self.tensors})
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(subjects={self.subjects}, width={self.width})"
+
+    # -- what a kind defines ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def formula(self, states: Tensor) -> Tensor:
+        """(n, subjects) scores of states (n, d), both in the gate's dtype, before the affine map."""
+
+    @classmethod
+    def fit(cls, retain: Any, forget: Any, settings: GateSettings, seed: int = 0) -> Gate:
+        """The gate of one subject, from `Moments` (or states, if `FITTED_ON` is `states`) of both sides.
+
+        Raises:
+            InputError: This kind is not fitted on them.
+        """
+        raise InputError(f"a {cls.__name__} is fitted on {cls.FITTED_ON}, not on sums of states")
+
+    @classmethod
+    def at_layer(cls, position: int) -> type[Gate]:
+        """The class of the gate at a read layer, by its position among the read layers."""
+        return cls
+
+    # -- scores ----------------------------------------------------------------------------------------------------
+
+    def scores(self, states: Tensor) -> Tensor:
+        """(n, subjects) comparable scores of states (n, d): scale * raw + offset."""
+        return torch.addcmul(self.tensors["offset"], self.raw(states), self.tensors["scale"])
+
+    def raw(self, states: Tensor) -> Tensor:
+        """(n, subjects) scores of states (n, d) before the affine map."""
+        return self.formula(states.to(self.tensors["scale"]))
+
+    def score(self, states: Tensor) -> Tensor:
+        """(n,) maximum of `scores` over the subjects."""
+        return self.scores(states).amax(-1)
+
+    # -- shape -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def specs(cls) -> tuple[TensorSpec, ...]:
+        """All tensors of this kind, the affine map included."""
+        return (*cls.TENSORS, *AFFINE)
+
+    @classmethod
+    def spec(cls, stored: str) -> TensorSpec:
+        """The tensor of a name in the artifact.
+
+        Raises:
+            ArtifactError: This kind has none of that name.
+        """
+        for spec in cls.specs():
+            if spec.key == stored:
+                return spec
+        raise ArtifactError(f"a {cls.__name__} has no tensor {stored!r}")
+
+    @classmethod
+    def forecast_bytes(cls, sizes: Mapping[str, int]) -> int:
+        """Bytes of a gate in an artifact, from the length of each axis in use."""
+        return sum(spec.nbytes(sizes) for spec in cls.specs())
+
     @property
     def subjects(self) -> int:
-        """Number S of subjects."""
+        """Number of subjects."""
         return self.tensors["scale"].shape[0]
 
     @property
     def width(self) -> int:
         """Length d of the states it reads."""
-        if self.kind == "subject":
-            return self.tensors["projection"].shape[0]
-        return self.tensors[FORMULAS[self.kind][0][0]].shape[-1]
+        return next(self.tensors[s.name].shape[s.axes.index("width")] for s in self.TENSORS if "width" in s.axes)
 
-    def raw(self, states: Tensor) -> Tensor:
-        """(n, S) scores of states (n, d) before the affine map; in the gate's dtype."""
-        return FORMULAS[self.kind][1](self.tensors, states.to(self.tensors["scale"]))
+    # -- copies ----------------------------------------------------------------------------------------------------
 
-    def scores(self, states: Tensor) -> Tensor:
-        """(n, S) comparable scores of states (n, d): scale * raw + offset."""
-        return torch.addcmul(self.tensors["offset"], self.raw(states), self.tensors["scale"])
+    def with_tensors(self: G, **changes: Tensor) -> G:
+        """The same gate with some tensors replaced."""
+        return replace(self, tensors={**self.tensors, **changes})
 
-    def score(self, states: Tensor) -> Tensor:
-        """(n,) maximum over the subjects of `scores`."""
-        return self.scores(states).amax(-1)
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Gate:
+    def to(self: G, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> G:
         """The same gate on another device or in another dtype."""
-        return Gate(self.kind, {k: v.to(device=device, dtype=dtype) for k, v in self.tensors.items()})
+        return self.with_tensors(**{name: t.to(device=device, dtype=dtype) for name, t in self.tensors.items()})
 
-    def select(self, rows: Sequence[int]) -> Gate:
-        """The gate of the subjects at `rows` alone, in that order."""
-        shared = SHARED.get(self.kind, ())
-        return Gate(self.kind, {k: v if k in shared else v[list(rows)] for k, v in self.tensors.items()})
-
-    def affine(self, scale: Tensor, offset: Tensor) -> Gate:
-        """The same gate with another affine map, both (S,)."""
+    def affine(self: G, scale: Tensor, offset: Tensor) -> G:
+        """The same gate with another affine map, both (subjects,)."""
         like = self.tensors["scale"]
-        return Gate(self.kind, {**self.tensors, "scale": scale.to(like), "offset": offset.to(like)})
+        return self.with_tensors(scale=scale.to(like), offset=offset.to(like))
+
+    def above(self: G, thresholds: Tensor) -> G:
+        """The same gate with thresholds (subjects,) moved to 0."""
+        offset = self.tensors["offset"]
+        return self.affine(self.tensors["scale"], offset - thresholds.to(offset))
+
+    def select(self: G, rows: Sequence[int]) -> G:
+        """The gate of the subjects at `rows` alone, in that order."""
+        return self.with_tensors(**{s.name: self.tensors[s.name][list(rows)] for s in self._own() if s.per_subject})
+
+    def stored(self) -> dict[str, Tensor]:
+        """Tensors as an artifact holds them, by stored name: float32, or float16 where a spec says so."""
+        return {s.key: t.half() if s.half else t.float() for s in self._own() for t in [self.tensors[s.name]]}
 
     @classmethod
-    def stack(cls, gates: Sequence[Gate]) -> Gate:
-        """One gate for the subjects of all `gates`, in order.
+    def from_stored(cls: type[G], parts: Mapping[str, Tensor], settings: GateSettings) -> G:
+        """The gate of an artifact's tensors, in float32.
 
         Raises:
-            InputError: If there are none, or they are of different kinds.
+            ArtifactError: A tensor is missing or unknown.
         """
-        if len({gate.kind for gate in gates}) != 1:
-            raise InputError("gates of one kind, at least one, can be put together")
-        if gates[0].kind in SHARED:
-            raise InputError(f"{gates[0].kind} gates are fitted together: there is nothing to put together")
-        names = gates[0].tensors
-        return cls(gates[0].kind, {name: torch.cat([gate.tensors[name] for gate in gates]) for name in names})
+        return cls({cls.spec(key).name: tensor.float() for key, tensor in parts.items()}, settings)
+
+    def _own(self) -> list[TensorSpec]:
+        return [spec for spec in self.specs() if spec.name in self.tensors]
+
+    # -- merging ---------------------------------------------------------------------------------------------------
+
+    def fits_with(self, other: Gate) -> bool:
+        """Whether both can be merged: one kind, equal shared tensors, the same sizes."""
+        if type(other) is not type(self) or other.tensors.keys() != self.tensors.keys():
+            return False
+        pairs = [(spec, self.tensors[spec.name], other.tensors[spec.name]) for spec in self._own()]
+        return all(
+            one.shape[1:] == two.shape[1:] if spec.per_subject else one is two or torch.equal(one, two)
+            for spec, one, two in pairs
+        )
+
+    @classmethod
+    def merge(cls, gates: Sequence[Gate]) -> Gate:
+        """One gate for the subjects of all `gates`, in order; each subject scores as before.
+
+        Raises:
+            InputError: There are none, or they do not fit together.
+        """
+        if not gates or not all(gates[0].fits_with(gate) for gate in gates[1:]):
+            raise InputError("gates of one kind can be merged, at least one")
+        if len(gates) == 1:
+            return gates[0]
+        return gates[0].with_tensors(**gates[0]._merged(gates))
+
+    def _merged(self, gates: Sequence[Gate]) -> dict[str, Tensor]:
+        rows = {s.name: torch.cat([gate.tensors[s.name] for gate in gates]) for s in self._own() if s.per_subject}
+        shared = {s.name: self.tensors[s.name] for s in self._own() if not s.per_subject}
+        return {**shared, **rows}
 
 
 def pooled(gates: Mapping[int, Gate], states: Mapping[int, Tensor], policy: Policy) -> Tensor:
-    """(n, S) scores of one decision from states (n, d) by layer.
-
-    The mean over layers, or the maximum where the policy compares every layer with the threshold by itself.
-    """
-    scores = torch.stack([gate.scores(states[layer]) for layer, gate in gates.items()])
-    every_layer = policy.read == "per-layer" and policy.phi == "threshold"
-    return scores.amax(0) if every_layer else scores.mean(0)
+    """(n, subjects) scores of one decision, from states (n, d) by layer; see `Policy.combine`."""
+    return policy.combine([gate.scores(states[layer]) for layer, gate in gates.items()])
 
 
-def finite(gate: Gate, advice: str) -> Gate:
+def finite(gate: G, advice: str) -> G:
     """Return `gate` if all its tensors are finite.
 
     Raises:
         NumericalError: If not; the message ends in `advice`.
     """
-    if not all(bool(torch.isfinite(t).all()) for t in gate.tensors.values()):
-        raise NumericalError(f"the {gate.kind} gate came out as NaN or infinite: {advice}")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in gate.tensors.values()):
+        raise NumericalError(f"the {type(gate).__name__} came out as NaN or infinite: {advice}")
     return gate
+
+
+def require_sides(*counts: int) -> None:
+    """Refuse a fit in which one side has no states.
+
+    Raises:
+        InputError: A count is 0.
+    """
+    if not all(counts):
+        raise InputError("a gate needs forget states and retain states")

@@ -1,6 +1,4 @@
-"""Threshold of a gate from held-out retain prompts, and how well the gate separates: small exact
-statistics.
-"""
+"""Thresholds from held-out retain prompts (split conformal prediction), and how well scores separate."""
 
 from __future__ import annotations
 
@@ -10,13 +8,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.gates.base import Gate
 from mllmeraser.erasure.states.moments import require_finite
 from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.intervals import wilson as wilson
 
 # Guards the ceiling against 200 * 0.995 = 199.00000000000003.
 ROUNDING = 1e-9
-# Gates are calibrated in float64 and applied in float32: the prompt on the threshold must not fall over it.
+# Gates are calibrated in float64 and applied in float32: the prompt on the threshold must stay below it.
 MARGIN = 1e-5
 
 
@@ -56,11 +55,10 @@ def conformal_threshold(scores: Tensor, alpha: float) -> float:
 
 
 def upper_tail(scores: Tensor, alpha: float) -> Tensor:
-    """Rows of per-subject scores (n, S) from which the threshold of *any* subset of subjects can be computed.
+    """Rows of per-subject scores (n, S) from which the threshold of *any* subset of subjects follows.
 
-    The threshold is the j-th largest of the maxima over subjects, j = n - k + 1, and every row that ranks
-    there is among the j largest of some subject. So (at most j * S) rows are enough to recompute it after a
-    revocation.
+    The threshold is the j-th largest of the maxima over subjects, j = n - k + 1. Every row that ranks there is among the
+    j largest of some subject. So at most j * S rows are enough to recompute it after a revocation.
     """
     j = scores.shape[0] - conformal_rank(scores.shape[0], alpha) + 1
     rows = scores.topk(j, dim=0).indices.flatten().unique()
@@ -78,11 +76,10 @@ def _above(score: float) -> float:
 
 
 def standardised(gates: Mapping[int, Gate], held_out: Mapping[int, Tensor], *, pooled: bool) -> dict[int, Gate]:
-    """Gates whose scores have mean 0 and deviation 1 on held-out retain states, per subject, so that they
-    compare.
+    """Gates with scores of mean 0 and deviation 1 on held-out retain states, per subject, so that scores compare.
 
-    With `pooled`, it is the mean over the layers that gets deviation 1: one decision per request. `held_out`
-    maps each layer to the states (n, d). Constant scores keep deviation 1 as their divisor.
+    With `pooled`, the mean over the layers gets deviation 1: one decision per request. `held_out` maps each layer to the
+    states (n, d). Constant scores are divided by 1.
 
     Raises:
         NumericalError: If a score is not finite.
@@ -103,16 +100,6 @@ def _spread(scores: Tensor) -> Tensor:
     """(S,) standard deviation over rows, 1 where the scores are constant."""
     spread = scores.std(0, unbiased=False)
     return torch.where(spread > 1e-12 * scores.abs().amax(0).clamp_min(1e-300), spread, torch.ones_like(spread))
-
-
-def wilson(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Wilson score interval of a rate, 95 % by default; (0, 1) for n = 0."""
-    if n == 0:
-        return 0.0, 1.0
-    rate, square = successes / n, z * z
-    centre = (rate + square / (2 * n)) / (1 + square / n)
-    half = z * math.sqrt(rate * (1 - rate) / n + square / (4 * n * n)) / (1 + square / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def auc(forget: Tensor | Sequence[float], retain: Tensor | Sequence[float]) -> float | None:

@@ -10,11 +10,40 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.gates.base import Gate, finite
+from mllmeraser.erasure.gates.base import Gate, TensorSpec, finite, require_sides
+from mllmeraser.erasure.settings import GateSettings
 from mllmeraser.erasure.states.moments import Moments, require_finite
 from mllmeraser.samples.errors import InputError, NumericalError
 
 ADVICE = "use a larger gamma (the ridge), or more samples"
+
+
+class LinearGate(Gate):
+    """Raw score h . g, with `weight` (subjects, d) the vectors g."""
+
+    TENSORS = (TensorSpec("weight", ("subjects", "width")),)
+
+    def formula(self, states: Tensor) -> Tensor:
+        """(n, subjects) products with the weights."""
+        return states @ self.tensors["weight"].T
+
+
+class HardGate(LinearGate):
+    """The paper's gate, constrained to the null space of the retain states."""
+
+    @classmethod
+    def fit(cls, retain: Moments, forget: Moments, settings: GateSettings, seed: int = 0) -> HardGate:
+        """See `hard_gate`."""
+        return hard_gate(retain, forget, ratio=settings.ratio, gamma=settings.gamma)
+
+
+class SoftGate(LinearGate):
+    """A ridge regression with the retain energy as its penalty."""
+
+    @classmethod
+    def fit(cls, retain: Moments, forget: Moments, settings: GateSettings, seed: int = 0) -> SoftGate:
+        """See `soft_gate`."""
+        return soft_gate(retain, forget, beta=settings.beta, gamma=settings.gamma)
 
 
 def low_energy_basis(gram: Tensor, ratio: float) -> Tensor:
@@ -49,7 +78,7 @@ def _solve(matrix: Tensor, right: Tensor) -> Tensor:
     return torch.cholesky_solve(right[:, None], factor)[:, 0]
 
 
-def hard_gate(retain: Moments, forget: Moments, *, ratio: float = 0.3, gamma: float = 1.0) -> Gate:
+def hard_gate(retain: Moments, forget: Moments, *, ratio: float = 0.3, gamma: float = 1.0) -> HardGate:
     """The paper's gate, factored: g = Q (Q^T C_f Q + gamma I)^-1 Q^T m_f, with C_f and m_f sums.
 
     Equal to the dense matrix of the paper, W = g v^T (see `paper_matrix`).
@@ -58,15 +87,15 @@ def hard_gate(retain: Moments, forget: Moments, *, ratio: float = 0.3, gamma: fl
         InputError: If `ratio` leaves no direction or there are no forget states.
         NumericalError: If the system cannot be solved; use a larger gamma.
     """
-    _require_states(retain, forget)
+    require_sides(retain.n, forget.n)
     basis = low_energy_basis(retain.second, ratio)
     inner = basis.T @ forget.second @ basis
     inner.diagonal().add_(gamma)
     weight = basis @ _solve(inner, basis.T @ forget.total)
-    return finite(Gate("hard", {"weight": weight[None]}), ADVICE)
+    return finite(HardGate({"weight": weight[None]}), ADVICE)
 
 
-def soft_gate(retain: Moments, forget: Moments, *, beta: float = 1.0, gamma: float = 0.01) -> Gate:
+def soft_gate(retain: Moments, forget: Moments, *, beta: float = 1.0, gamma: float = 0.01) -> SoftGate:
     """A ridge with the retain energy as the penalty: g = (C_f/n_f + beta C_r/n_r + gamma I)^-1 m_f/n_f.
 
     It minimises E_f (h.g - 1)^2 + beta E_r (h.g)^2 + gamma |g|^2. No null space has to exist, and the scale
@@ -76,11 +105,11 @@ def soft_gate(retain: Moments, forget: Moments, *, beta: float = 1.0, gamma: flo
         InputError: If one side has no states.
         NumericalError: If the system cannot be solved; use a larger gamma.
     """
-    _require_states(retain, forget)
+    require_sides(retain.n, forget.n)
     # In place: at the width of a real model a pass over a matrix costs as much as a tenth of the Cholesky factor.
     matrix = retain.second * (beta / retain.n)
     matrix.add_(forget.second, alpha=1.0 / forget.n).diagonal().add_(gamma)
-    return finite(Gate("soft", {"weight": _solve(matrix, forget.mean)[None]}), ADVICE)
+    return finite(SoftGate({"weight": _solve(matrix, forget.mean)[None]}), ADVICE)
 
 
 def paper_matrix(retain: Tensor, forget: Tensor, direction: Tensor, *, ratio: float, gamma: float) -> Tensor:
@@ -101,8 +130,3 @@ def paper_matrix(retain: Tensor, forget: Tensor, direction: Tensor, *, ratio: fl
     targets = torch.ones(h_f.shape[0], 1, dtype=torch.float64) * r
     # rtol separates the zero eigenvalues outside P from the ridge inside it.
     return projection @ torch.linalg.pinv(inner, rtol=1e-12, hermitian=True) @ x.T @ targets
-
-
-def _require_states(retain: Moments, forget: Moments) -> None:
-    if forget.n == 0 or retain.n == 0:
-        raise InputError("a gate needs forget states and retain states")

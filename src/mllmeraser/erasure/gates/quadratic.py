@@ -5,11 +5,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.gates.base import Gate, finite
+from mllmeraser.erasure.gates.base import Gate, TensorSpec, finite
+from mllmeraser.erasure.settings import GateSettings
 from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.samples.errors import InputError, NumericalError
 
 ADVICE = "use a larger gamma (the shrinkage of the retain covariance), or more samples"
+
+
+class QuadraticGate(Gate):
+    """A linear score plus a quadratic form of low rank."""
+
+    TENSORS = (
+        TensorSpec("weight", ("subjects", "width")),
+        TensorSpec("factor", ("subjects", "rank", "width")),
+        TensorSpec("centre", ("subjects", "rank")),
+        TensorSpec("curvature", ("subjects", "rank")),
+        TensorSpec("bias", ("subjects",)),
+    )
+
+    def formula(self, states: Tensor) -> Tensor:
+        """(n, subjects) log-likelihood ratios."""
+        t = self.tensors
+        projected = torch.einsum("nd,skd->nsk", states, t["factor"]) - t["centre"]
+        return states @ t["weight"].T + (projected.square() * t["curvature"]).sum(-1) + t["bias"]
+
+    @classmethod
+    def fit(cls, retain: Moments, forget: Moments, settings: GateSettings, seed: int = 0) -> QuadraticGate:
+        """See `quadratic_gate`."""
+        return quadratic_gate(retain, forget, shrink=settings.shrink, gamma=settings.gamma, rank=settings.rank)
 
 
 def quadratic_gate(
@@ -19,7 +43,7 @@ def quadratic_gate(
     shrink: float = 0.5,
     gamma: float = 0.01,
     rank: int | None = 32,
-) -> Gate:
+) -> QuadraticGate:
     """Log-likelihood ratio of a forget Gaussian against the retain Gaussian, from additive statistics alone.
 
     With S_r the retain covariance shrunk by `gamma` towards a multiple of I, and S_f = (1 - shrink)
@@ -59,7 +83,7 @@ def quadratic_gate(
         "curvature": (1.0 - 1.0 / ratios) / 2,
         "bias": constant,
     }
-    return finite(Gate("quadratic", {k: v[None] for k, v in tensors.items()}), ADVICE)
+    return finite(QuadraticGate({k: v[None] for k, v in tensors.items()}), ADVICE)
 
 
 def _relative_spectrum(lower: Tensor, covariance: Tensor, shrink: float) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,8 @@
 """Attach, shift, detach: h <- h + s a v after the decoder blocks of a frozen model.
 
-The forward path of a request: `SteeringAttachment._before` finds the prompt in the pass
-(`prompt_tracker.py`, `prompt_geometry.py`), the hook of each block reads the gates (`site_scores.py`) and shifts
-the state (`steering_pass.py`), `_after` closes the pass. Several erasers are stacked (`stack.py`); all gates of a
-layer are read before anything is shifted there. Not thread-safe: one forward pass at a time.
+The path of one forward pass: `_before` finds the prompt (`prompt_tracker.py`), the hook of each block reads gates and
+shifts states (`forward_pass.py`), `_after` closes the pass. Several erasers are merged where they fit together
+(`plan_group.py`). All gates of a layer are read before a state is shifted there. Not thread-safe: one pass at a time.
 """
 
 from __future__ import annotations
@@ -23,32 +22,23 @@ from mllmeraser.erasure.steering.forward_pass import SteeringPass
 from mllmeraser.erasure.steering.generate_hook import GenerateCall, GenerateTap
 from mllmeraser.erasure.steering.media_inputs import media_inputs
 from mllmeraser.erasure.steering.plan import Steerable, SteeringPlan, check_plans
-from mllmeraser.erasure.steering.plan_stack import PlanStack
-from mllmeraser.erasure.steering.prompt_masking import hidden_tokens, without
+from mllmeraser.erasure.steering.plan_group import PlanStack, Readings
+from mllmeraser.erasure.steering.prompt_masking import mask_columns, masked_tokens
 from mllmeraser.erasure.steering.prompt_tracker import PromptTracker, Span
-from mllmeraser.erasure.steering.site_scores import Readings
-from mllmeraser.erasure.steering.tensor_parallel import TensorParallelCheck, meet
+from mllmeraser.erasure.steering.tensor_parallel import TensorParallelCheck, tensor_parallel_check
 from mllmeraser.models.capture import hidden_of, with_hidden
 from mllmeraser.models.families import Family, family_for
 from mllmeraser.models.fingerprint import active_adapters, taken_once
 from mllmeraser.models.intervention import Attachment, Rows, unwrap
 from mllmeraser.samples.errors import AttachError, InputError
 
-__all__ = ["ErasurePack", "Readings", "SteeringAttachment", "SteeringPlan", "attach", "attach_all"]
-
-
 OUTSIDE = (
     "a decoder block ran outside a forward pass of the attached model: call the model itself, not its language model, "
     "and from one thread at a time"
 )
 TRACED = -1
-"""Owner of a pass of a compiled model, in whose graph threads cannot be told apart."""
+"""Owner of a pass of a compiled model: its graph cannot tell threads apart."""
 Steerables = Sequence[Steerable] | Mapping[str, Steerable]
-
-
-def attach(model: Any, eraser: Steerable) -> SteeringAttachment:
-    """Attach one eraser; see `attach_all`."""
-    return attach_all(model, [eraser])
 
 
 def attach_all(model: Any, erasers: Steerables) -> SteeringAttachment:
@@ -56,33 +46,33 @@ def attach_all(model: Any, erasers: Steerables) -> SteeringAttachment:
 
     Args:
         model: A `MultimodalModel` or a transformers `PreTrainedModel` of a known family.
-        erasers: Erasers, or steering plans. A mapping gives them the names by which rows select them; in a
-            sequence the names of their plans have to differ.
+        erasers: Erasers, or steering plans. A mapping gives the names by which rows select them. In a sequence the names
+            of the plans must differ.
 
     Returns:
         The handle; use it as a context manager, or call `detach()`.
 
     Raises:
-        InputError: If there is none, two have the same name, or a layer or width does not fit the model.
-        AttachError: If it could not be attached everywhere; the model is then as it was. So if processes that share
-            the model are not about to attach the same.
+        InputError: There is no eraser, two have the same name, or a layer or width does not fit the model.
+        AttachError: A hook could not be placed, or processes that share the model attach different erasers. The model is
+            then as it was.
     """
     hf = unwrap(model)
     family = family_for(hf.config, hf)
     layers = family.decoder_layers(hf)
-    agreement = meet(hf)
+    check = tensor_parallel_check(hf)
     try:
-        if agreement is not None:
-            agreement.on_erasers(erasers)
+        if check is not None:
+            check.on_erasers(erasers)
         plans = _named_plans(model, erasers)
         check_plans(plans, len(layers), int(family.text_config(hf).hidden_size))
         family.check_hooks(hf, [layer for plan in plans for layer in (*plan.reads, *plan.shift_layers)])
-        if agreement is not None:
-            agreement.on_plans(plans)
-        return SteeringAttachment(hf, family, layers, plans, agreement)
+        if check is not None:
+            check.on_plans(plans)
+        return SteeringAttachment(hf, family, layers, plans, check)
     except BaseException:
-        if agreement is not None:
-            agreement.end()
+        if check is not None:
+            check.end()
         raise
 
 
@@ -91,22 +81,6 @@ def _named_plans(model: Any, erasers: Steerables) -> tuple[SteeringPlan, ...]:
         if isinstance(erasers, Mapping):
             return tuple(replace(eraser.plan(model), name=name) for name, eraser in erasers.items())
         return tuple(eraser.plan(model) for eraser in erasers)
-
-
-class ErasurePack:
-    """Several erasers as one Intervention."""
-
-    def __init__(self, erasers: Steerables) -> None:
-        """Hold `erasers`, to be attached together (see `attach_all`)."""
-        self.erasers = erasers
-
-    def attach(self, model: Any) -> SteeringAttachment:
-        """See `attach_all`."""
-        return attach_all(model, self.erasers)
-
-    def attached(self, model: Any) -> SteeringAttachment:
-        """See `attach_all`; the handle is a context manager."""
-        return self.attach(model)
 
 
 class SteeringAttachment(Attachment):
@@ -118,17 +92,17 @@ class SteeringAttachment(Attachment):
         family: Family,
         layers: nn.ModuleList,
         plans: Sequence[SteeringPlan],
-        agreement: TensorParallelCheck | None = None,
+        parallel: TensorParallelCheck | None = None,
     ) -> None:
-        """Attach `plans` to `layers`, the blocks of `hf`, all or nothing; `attach_all` checks them first.
+        """Attach `plans` to `layers`, the blocks of `hf`, all or none; `attach_all` checks them first.
 
         Raises:
-            AttachError: If a hook could not be placed; those placed before are removed.
+            AttachError: A hook could not be placed; the others are removed.
         """
         self._readings: Readings | None = None
         self._unread: SteeringPass | None = None
         self._hf, self._family = hf, family
-        self._adapters, self._agreement = active_adapters(hf), agreement
+        self._adapters, self._parallel = active_adapters(hf), parallel
         self._open: dict[str, object] = {}
         self._owner = 0
         self._stack = PlanStack(plans)
@@ -137,8 +111,8 @@ class SteeringAttachment(Attachment):
         self._selection: Tensor | None = None
         self._pass: SteeringPass | None = None
         self._idle = False
-        self._hidden: Tensor | None = None
-        self._veiled = False
+        self._masked: Tensor | None = None
+        self._mask_applied = False
         self._flash = "flash" in str(family.text_config(hf)._attn_implementation)
         with ExitStack() as undo:
             undo.callback(self._reset)
@@ -153,15 +127,15 @@ class SteeringAttachment(Attachment):
         undo.callback(hf.register_forward_hook(self._after, with_kwargs=True, always_call=True).remove)
         for layer in self._stack.layers:
             undo.callback(layers[layer].register_forward_hook(self._block_hook(layer)).remove)
-        if self._stack.hiders:
-            undo.callback(decoder.register_forward_pre_hook(self._veil, with_kwargs=True).remove)
+        if self._stack.masking:
+            undo.callback(decoder.register_forward_pre_hook(self._mask, with_kwargs=True).remove)
         undo.callback(GenerateTap.listen(hf, self))
-        if self._agreement is not None:
-            undo.callback(self._agreement.end)
+        if self._parallel is not None:
+            undo.callback(self._parallel.end)
 
     def _reset(self) -> None:
         self._tracker.forget()
-        self._pass, self._idle, self._hidden = None, False, None
+        self._pass, self._idle, self._masked = None, False, None
         self._owner = 0
         self._open.clear()
 
@@ -174,21 +148,21 @@ class SteeringAttachment(Attachment):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the attached erasers hold where the model is, once a prompt went through; shared ones once."""
-        return distinct_bytes([tensor for bundle in self._stack.bundles for tensor in bundle.tensors()])
+        """Bytes of the attached erasers on the model's device, after the first prompt; shared tensors count once."""
+        return distinct_bytes(tensor for group in self._stack.groups for tensor in group.tensors())
 
     def __enter__(self) -> SteeringAttachment:
         return self
 
     def select(self, rows: Rows | None) -> None:
-        """Choose per row which erasers apply to the batches that follow; None: all of them, to every row.
+        """Choose per row which erasers apply to later batches; None: all of them, to every row.
 
         Args:
-            rows: For each row of a request the names, or a boolean matrix (rows, erasers). With beams or
-                several returned sequences a row stands for all of its copies.
+            rows: Names for each row of a request, or a boolean matrix (rows, erasers). With beams or several returned
+                sequences, a row covers all of its copies.
 
         Raises:
-            InputError: If a name is unknown or the matrix has another width.
+            InputError: A name is unknown, or the matrix has another width.
         """
         if rows is None:
             self._selection = None
@@ -203,18 +177,17 @@ class SteeringAttachment(Attachment):
         chosen = {row} if isinstance(row, str) else set(row)
         unknown = sorted(chosen - set(self.names))
         if unknown:
-            known = ", ".join(self.names)
-            raise InputError(f"no eraser called {unknown[0]!r} is attached: there are {known}")
+            raise InputError(f"no eraser called {unknown[0]!r} is attached: there are {', '.join(self.names)}")
         return [name in chosen for name in self.names]
 
     @contextmanager
     def during_generate(self, call: GenerateCall) -> Iterator[None]:
-        """Follow one call of `generate`; refuses modes whose prompt cannot be followed."""
+        """Follow one call of `generate`; refuse modes with a prompt that cannot be followed."""
         if self._tracker.session is not None:
             raise AttachError("generate was called inside generate: detach first")
         call.refuse_unknown_modes()
         call.run_eagerly()
-        if self._stack.hiders:
+        if self._stack.masking:
             call.need_cache()
         if self._tracker.whole_prompt:
             call.feed_whole_prompt()
@@ -224,30 +197,32 @@ class SteeringAttachment(Attachment):
         finally:
             self._tracker.session = None
 
-    def _before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._claim(_module)
+    # -- one forward pass ------------------------------------------------------------------------------
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._claim(module)
         inputs = {**dict(zip(self._parameters, args, strict=False)), **kwargs} if args else kwargs
         self._span = span = self._tracker.locate(inputs)
-        # Most passes decode a token under a policy that leaves those alone: nothing is made for them.
+        # Most passes decode one token under a policy that leaves decoded tokens alone: they need no SteeringPass.
         self._idle = not span.has_prompt and not self._stack.steers_decoding
-        self._veiled, self._hidden = False, None
-        if self._stack.hiders and not span.has_prompt:
-            self._hidden = self._tracker.hidden(span, inputs.get("past_key_values"))
-        if span.has_prompt:
-            self._check_adapters()
-        if self._agreement is not None and (span.has_prompt or self._stack.hiders or self._stack.steers_decoding):
-            self._agreement.on_rows(self._selection)
+        self._mask_applied, self._masked = False, None
+        if self._stack.masking and not span.has_prompt:
+            self._masked = self._tracker.masked(span, inputs.get("past_key_values"))
+        if span.has_prompt and active_adapters(self._hf) != self._adapters:
+            raise AttachError("another PEFT adapter is active than when the erasers were attached: attach them again")
+        if self._parallel is not None and (span.has_prompt or self._stack.masking or self._stack.steers_decoding):
+            self._parallel.on_rows(self._selection)
         self._pass = None if self._idle else self._make_pass(span, inputs)
 
     def _claim(self, module: nn.Module) -> None:
-        """Take the model for one pass: what two threads write into one attachment, neither could rely on."""
+        """Take the model for one pass: two threads would overwrite each other's state of the attachment."""
         if module is not self._hf:
             raise AttachError("a copy of the attached model ran (DataParallel?): attach to each copy by itself")
         if torch.compiler.is_compiling():
             self._owner = TRACED
             return
         token = object()
-        if self._open.setdefault("pass", token) is not token:  # in one step, where a lock could not be copied
+        if self._open.setdefault("pass", token) is not token:  # atomic; a lock could not be copied
             raise AttachError("two passes at once through one attached model: let one thread run it")
         self._owner = threading.get_ident()
 
@@ -256,23 +231,18 @@ class SteeringAttachment(Attachment):
             return True
         return self._owner == threading.get_ident() or self._owner == TRACED
 
-    def _check_adapters(self) -> None:
-        if active_adapters(self._hf) != self._adapters:
-            raise AttachError("another PEFT adapter is active than when the erasers were attached: attach them again")
-
     def _make_pass(self, span: Span, inputs: Mapping[str, Any]) -> SteeringPass:
-        shown = None
-        if span.has_prompt and self._stack.looks:
+        media = None
+        if span.has_prompt and self._stack.reads_images:
             session = self._tracker.session
-            given = {} if session is None else session.given
-            shown = media_inputs(inputs, span, given, self._hf, self._family)
-        return SteeringPass(self._stack, self._tracker, span, inputs, self._selection, shown)
+            media = media_inputs(inputs, span, {} if session is None else session.arguments, self._hf, self._family)
+        return SteeringPass(self._stack, self._tracker, span, inputs, self._selection, media)
 
-    def _veil(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._veiled = True
-        if self._hidden is None:
+    def _mask(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._mask_applied = True
+        if self._masked is None:
             return None
-        mask = without(kwargs.get("attention_mask"), self._hidden, self._span.stop, flash=self._flash)
+        mask = mask_columns(kwargs.get("attention_mask"), self._masked, self._span.stop, flash=self._flash)
         return args, {**kwargs, "attention_mask": mask}
 
     def _block_hook(self, layer: int) -> Callable[[nn.Module, Any, Any], Any]:
@@ -291,7 +261,7 @@ class SteeringAttachment(Attachment):
         if not self._is_ours():
             if output is not None:
                 raise AttachError(OUTSIDE)
-            return  # it was not let in, and must not disturb the pass that runs
+            return  # this pass was refused, and must not disturb the one that runs
         try:
             self._close(kwargs, output)
         finally:
@@ -303,21 +273,21 @@ class SteeringAttachment(Attachment):
         if output is None:
             return
         if done is None and not idle:
-            raise AttachError("a pass ended that this attachment has not begun: attach before the model runs")
+            raise AttachError("a pass ended that did not begin in this attachment: attach before the model runs")
         if done is not None and done.missed:
             raise AttachError(
                 f"blocks {done.missed} ran without the erasers: this model was compiled or captured before they were "
                 "attached; attach first, and compile after"
             )
-        hidden, self._hidden = self._hidden, None
-        if self._stack.hiders:
-            if not self._veiled:
-                raise AttachError("the prompt was not hidden: attach before this model is compiled or captured")
+        masked, self._masked = self._masked, None
+        if self._stack.masking:
+            if not self._mask_applied:
+                raise AttachError("the prompt was not masked: attach before this model is compiled or captured")
             if done is not None and done.sites is not None:
-                hidden = hidden_tokens(done.sites, done.fired())
-        self._tracker.remember(self._span, _cache_of(output, kwargs), hidden)
+                masked = masked_tokens(done.sites, done.fired())
+        self._tracker.remember(self._span, _cache_of(output, kwargs), masked)
         if done is not None and done.sites is not None:
-            # put together when somebody looks, which most do not; of a prompt in pieces, piece by piece
+            # Readings are computed on request. Those of a prompt in pieces are merged piece by piece.
             self._readings = None if done.span.fresh else self.readings
             self._unread = done
 

@@ -1,4 +1,4 @@
-"""One forward pass of an attached model: gates are read, amplitudes follow, states are shifted."""
+"""One forward pass of an attached model: read the gates, decide the amplitudes, shift the states."""
 
 from __future__ import annotations
 
@@ -12,30 +12,20 @@ from torch import Tensor
 
 from mllmeraser.erasure.policy import Positions
 from mllmeraser.erasure.states import image_spans
-from mllmeraser.erasure.steering.media_inputs import MediaInputs
+from mllmeraser.erasure.steering.media_inputs import MediaInputs, may_hold_pictures
 from mllmeraser.erasure.steering.plan import Site
-from mllmeraser.erasure.steering.plan_stack import PlanStack
+from mllmeraser.erasure.steering.plan_group import PlanStack, Readings, SiteScores
 from mllmeraser.erasure.steering.prompt_positions import PromptSites, decoded_sites, prompt_sites
 from mllmeraser.erasure.steering.prompt_tracker import PromptTracker, Span
-from mllmeraser.erasure.steering.site_scores import Readings, SiteScores
 from mllmeraser.samples.errors import AttachError, InputError
-
-TEXT_ALONE = frozenset(
-    {
-        "input_ids", "attention_mask", "position_ids", "past_key_values", "use_cache", "cache_position", "labels",
-        "logits_to_keep", "num_logits_to_keep", "token_type_ids", "mm_token_type_ids", "rope_deltas", "return_dict",
-        "output_attentions", "output_hidden_states",
-    }
-)  # fmt: skip
-"""Arguments of forward that bring no picture; any other might, and then pictures are looked for."""
 
 
 class SteeringPass:
     """State of one forward pass; made before it, dropped after it.
 
     Attributes:
-        span: Columns this pass carries.
-        sites: Prompt positions, or None if this pass has none.
+        span: Columns of this pass.
+        sites: Prompt positions; None if the pass holds none.
     """
 
     def __init__(
@@ -45,20 +35,20 @@ class SteeringPass:
         span: Span,
         inputs: Mapping[str, Any],
         selection: Tensor | None,
-        shown: MediaInputs | None = None,
+        media: MediaInputs | None = None,
     ) -> None:
-        """Find the sites of the pass with arguments `inputs`, which shows what `shown` says.
+        """Find the prompt of the pass with the arguments `inputs`, which holds the pictures of `media`.
 
         Raises:
-            AttachError: If the prompt cannot be found.
-            InputError: If the selection is for another number of rows.
+            AttachError: The prompt cannot be found.
+            InputError: The selection is for another number of rows.
         """
         self.span = span
         self._stack = stack
         self._ids: Tensor | None = inputs.get("input_ids")
-        # as many runs as there can be: their number is not known without waiting for the device
-        self._pictures = (span.length + 1) // 2 if _may_show(inputs) else 0
-        self._shown = shown or MediaInputs()
+        # The largest possible number of pictures. The true one is unknown without waiting for the device.
+        self._pictures = (span.length + 1) // 2 if may_hold_pictures(inputs) else 0
+        self._media = media or MediaInputs()
         self._ran: set[int] = set()
         self._chosen = _rows_of(selection, span)
         self.sites: PromptSites | None = None
@@ -66,7 +56,7 @@ class SteeringPass:
             self.sites = prompt_sites(span, inputs, tracker.given_mask(span))
         decodes = bool(stack.steers_decoding) and span.has_decoded
         self._decoded: Tensor | None = decoded_sites(span, inputs) if decodes else None
-        # then nothing has to be kept apart: an amplitude of 0 moves a state by 0
+        # Then no position has to keep its bits: an amplitude of 0 moves a state by 0.
         self._all_decoded = (
             self._decoded is not None and image_spans.may_look(self._decoded.device) and bool(self._decoded.all())
         )
@@ -77,10 +67,10 @@ class SteeringPass:
     def after_block(self, layer: int, states: Tensor) -> Tensor:
         """States (rows, length, d) after block `layer`, shifted where policy and gates say so.
 
-        Positions that are not shifted keep their bits; nothing here waits for the device.
+        Positions that are not shifted keep their bits. No host synchronization.
 
         Raises:
-            AttachError: If the states are not those of this pass.
+            AttachError: The states are not those of this pass.
         """
         if self.sites is None and self._decoded is None:
             self._ran.add(layer)
@@ -92,51 +82,52 @@ class SteeringPass:
             )
         self._ran.add(layer)
         kind = states.device.type
-        # Only where there is an autocast to leave: entering one costs as much as half a dozen operations.
+        # Only with an autocast to leave: entering one costs as much as half a dozen operations.
         with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
             self._read(layer, states)
             for positions, numbers in self._stack.shifters.get(layer, {}).items():
                 states = self._shift(layer, positions, numbers, states)
         return states
 
+    # -- reading ---------------------------------------------------------------------------------------
+
     def _read(self, layer: int, states: Tensor) -> None:
-        numbers = self._stack.readers.get(layer, [])
-        if self.sites is not None and numbers:
-            for number in numbers:
-                site = self._stack.bundles[number].plan.site(layer)
-                if site == "last":
-                    self._prompt_scores.read(number, layer, self._last(states)[:, None])
-                    continue
-                if site == "image" and not self._pictures:
-                    self._prompt_scores.nowhere(number, layer, states)
-                    continue
-                where = self._on(f"{site} of {number}", self._tokens(number, site), states.device)
-                if site == "text":
-                    self._prompt_scores.read_most(number, layer, states, where)
-                else:
-                    self._read_pictures(number, layer, states, where)
-        if self._decoded is not None:
-            for number in numbers:
-                if self._stack.bundles[number].plan.policy.decode:
-                    self._decode_scores.read(number, layer, states)
+        for number in self._stack.readers.get(layer, []):
+            if self.sites is not None:
+                self._read_prompt(number, layer, states)
+            if self._decoded is not None and self._stack.groups[number].plan.policy.decode:
+                self._decode_scores.read(number, layer, states)
+
+    def _read_prompt(self, number: int, layer: int, states: Tensor) -> None:
+        site = self._stack.groups[number].plan.site(layer)
+        if site == "last":
+            self._prompt_scores.read(number, layer, self._last(states)[:, None])
+        elif site == "image" and not self._pictures:
+            self._prompt_scores.skip(number, layer, states)
+        else:
+            where = self._on(f"{site} of {number}", self._tokens(number, site), states.device)
+            if site == "text":
+                self._prompt_scores.read_highest(number, layer, states, where)
+            else:
+                self._read_pictures(number, layer, states, where)
 
     def _read_pictures(self, number: int, layer: int, states: Tensor, where: Tensor) -> None:
-        """Score the mean state of every picture and of every frame of a video, each for itself.
+        """Score the mean state of every picture, and of every frame of a video.
 
-        Where placeholders of two pictures touch, their mean could hide a face. On a CPU that is an error; on a GPU,
-        where asking would wait for it, every face counts as found.
+        If placeholders of two pictures touch, their mean could hide a face. On a CPU that is an error. On a GPU, where
+        asking would wait for the device, every face counts as found.
         """
-        frames, most = self._shown.frames, self._pictures
+        frames, most = self._media.frames, self._pictures
         if frames is not None:
             frames, most = frames.to(states.device), self.span.length
-        means, there = image_spans.run_means(states, where, most, frames)
-        missing = self._shown.missing(there)
+        means, present = image_spans.run_means(states, where, most, frames)
+        missing = self._media.missing(present)
         if image_spans.may_look(states.device) and bool(missing):
             raise AttachError(
                 "more pictures are shown than stand apart in the prompt: each needs a placeholder of its own, and text "
                 "between it and the next"
             )
-        self._prompt_scores.read_most(number, layer, means, there)
+        self._prompt_scores.read_highest(number, layer, means, present)
         self._prompt_scores.find_all(number, layer, missing)
 
     def _last(self, states: Tensor) -> Tensor:
@@ -145,7 +136,7 @@ class SteeringPass:
         return states[self._rows(states.device), self._on("index", self.sites.index, states.device)]
 
     def _rows(self, device: torch.device) -> Tensor:
-        """(rows,) their numbers."""
+        """(rows,) row numbers."""
         key = ("rows", device)
         if key not in self._moved:
             self._moved[key] = torch.arange(self.span.rows, device=device)
@@ -156,8 +147,10 @@ class SteeringPass:
         assert self.sites is not None
         if self._ids is None:
             raise AttachError("the eraser looks for a person in the prompt's tokens: give input_ids, not embeddings")
-        image = self._shown.images(self._ids, self._stack.bundles[number].plan.image_token)
+        image = self._media.images(self._ids, self._stack.groups[number].plan.image_token)
         return self.sites.prompt & (~image if site == "text" else image)
+
+    # -- shifting --------------------------------------------------------------------------------------
 
     def _shift(self, layer: int, positions: Positions, numbers: list[int], states: Tensor) -> Tensor:
         if self.sites is not None and positions == "last":
@@ -165,25 +158,25 @@ class SteeringPass:
         elif self.sites is not None:
             where = self._on(positions, self.sites.prompt, states.device)
             states = self._add(layer, numbers, states, self._prompt_scores, where)
-        decoding = [number for number in numbers if self._stack.bundles[number].plan.policy.decode]
+        decoding = [number for number in numbers if self._stack.groups[number].plan.policy.decode]
         if self._decoded is not None and decoding:
             here = None if self._all_decoded else self._on("decoded", self._decoded, states.device)
             states = self._add(layer, decoding, states, self._decode_scores, here)
         return states
 
     def _add_last(self, layer: int, numbers: list[int], states: Tensor) -> Tensor:
-        """As `_add`, at the last prompt tokens alone: what the others hold is copied, not computed."""
+        """As `_add`, at the last prompt tokens alone. Other positions are copied, not computed."""
         assert self.sites is not None
         amplitudes = self._amplitudes(layer, numbers, states, self._prompt_scores)[:, 0]
         last = self._last(states)
         moved = last + (amplitudes @ self._directions(layer, numbers, states)).to(states.dtype)
-        if not self.sites.complete:  # else every row has one, and an amplitude of 0 moves it by 0
-            found = self._on("found", self.sites.found, states.device)
-            moved = torch.where((found & (amplitudes != 0).any(-1))[:, None], moved, last)
+        if not self.sites.complete:  # else every row has a last token here, and an amplitude of 0 moves it by 0
+            present = self._on("found", self.sites.found, states.device)
+            moved = torch.where((present & (amplitudes != 0).any(-1))[:, None], moved, last)
         return states.index_put((self._rows(states.device), self._on("index", self.sites.index, states.device)), moved)
 
     def _add(self, layer: int, numbers: list[int], states: Tensor, scores: SiteScores, where: Tensor | None) -> Tensor:
-        """Add sum_k (s_k a_k) v_k at the positions `where` (rows, length), or at all, where an amplitude is not 0."""
+        """Add sum_k (s_k a_k) v_k at the positions `where` (rows, length) with an amplitude; None: everywhere."""
         amplitudes = self._amplitudes(layer, numbers, states, scores)
         shift = (amplitudes @ self._directions(layer, numbers, states)).to(states.dtype)
         if where is None:
@@ -191,12 +184,12 @@ class SteeringPass:
         return torch.where((where & (amplitudes != 0).any(-1))[..., None], states + shift, states)
 
     def _amplitudes(self, layer: int, numbers: list[int], states: Tensor, scores: SiteScores) -> Tensor:
-        """(rows, sites, plans) s_k a_k of these bundles' plans, one after the other."""
+        """(rows, sites, plans) s_k a_k of the plans of these groups."""
         return _joined([scores.amplitude(number, layer).to(states.device) for number in numbers], -1)
 
     def _directions(self, layer: int, numbers: list[int], states: Tensor) -> Tensor:
         """(plans, d) directions v_k of the same plans."""
-        return _joined([self._stack.bundles[n].directions(layer, states.device) for n in numbers], 0)
+        return _joined([self._stack.groups[n].directions(layer, states.device) for n in numbers], 0)
 
     def _on(self, name: str, tensor: Tensor, device: torch.device) -> Tensor:
         key = (name, device)
@@ -204,58 +197,48 @@ class SteeringPass:
             self._moved[key] = tensor.to(device)
         return self._moved[key]
 
+    # -- afterwards ------------------------------------------------------------------------------------
+
     def fired(self) -> Tensor:
-        """(rows,) bool: whose prompt an eraser shifted that hides it."""
+        """(rows,) bool: rows on which a prompt-masking eraser fired."""
         assert self.sites is not None
         fired = [
-            (self._prompt_scores.amplitude(n, self._stack.bundles[n].plan.reads[-1]) != 0).flatten(1).any(-1)
-            for n in self._stack.hiders
+            (self._prompt_scores.amplitude(n, self._stack.groups[n].plan.reads[-1]) != 0).flatten(1).any(-1)
+            for n in self._stack.masking
         ]
         return reduce(torch.logical_or, [one.to(self.sites.prompt.device) for one in fired])
 
     @property
     def missed(self) -> list[int]:
-        """Layers that should have been read or shifted, and whose block did not come by."""
+        """Layers to be read or shifted that did not run."""
         return sorted(set(self._stack.layers) - self._ran)
 
     def readings(self, before: Readings | None) -> Readings:
-        """What the gates said at the last prompt tokens; rows seen in an earlier piece are kept."""
+        """Gate scores at the last prompt tokens; rows read in an earlier piece are kept."""
         assert self.sites is not None
-        found = self.sites.found
+        present = self.sites.found
         before = None if self.span.fresh else before
-        bundles = self._stack.bundles
-        by_bundle, pooled, amplitudes = [], [], []
-        for number, bundle in enumerate(bundles):
-            old = before.by_bundle[number] if before else {}
-            fresh = self._prompt_scores.by_bundle[number].items()
-            scores = {k: _merge(found, v[:, 0].detach().to(found.device), old.get(k)) for k, v in fresh}
-            by_bundle.append(scores)
-            pooled.append(bundle.per_plan(bundle.plan.policy.combine(list(scores.values()))))
-            amplitudes.append(bundle.amplitude(pooled[-1]))
+        by_group, pooled, amplitudes = [], [], []
+        for number, group in enumerate(self._stack.groups):
+            old = before.by_group[number] if before else {}
+            fresh = self._prompt_scores.by_group[number].items()
+            scores = {k: _merge(present, v[:, 0].detach().to(present.device), old.get(k)) for k, v in fresh}
+            by_group.append(scores)
+            pooled.append(group.per_plan(group.plan.policy.combine(list(scores.values()))))
+            amplitudes.append(group.amplitude(pooled[-1]))
         table = self._stack.in_order(amplitudes)
         if self._chosen is not None:
             table = torch.where(self._chosen.to(table.device), table, torch.zeros_like(table))
-        names = self._stack.names
-        return Readings(names, self._stack.in_order(pooled), table, tuple(by_bundle), bundles)
+        return Readings(self._stack.names, self._stack.in_order(pooled), table, tuple(by_group), self._stack.groups)
 
 
 def _joined(parts: Sequence[Tensor], axis: int) -> Tensor:
-    """The parts one after the other; one alone is not copied: of a thousand erasers it is as large as they are."""
+    """Concatenate; a single part is not copied, since a thousand erasers make it large."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=axis)
 
 
-def _merge(found: Tensor, new: Tensor, old: Tensor | None) -> Tensor:
-    return torch.where(found[:, None], new, torch.full_like(new, torch.nan) if old is None else old)
-
-
-def _may_show(inputs: Mapping[str, Any]) -> bool:
-    """Whether a pass may hold pictures: whether it is given anything that text alone does not need."""
-    return any(name not in TEXT_ALONE and _is_given(value) for name, value in inputs.items())
-
-
-def _is_given(value: Any) -> bool:
-    """Whether an argument brings anything; `generate` hands on an empty mapping of features for text alone."""
-    return any(map(_is_given, value.values())) if isinstance(value, Mapping) else value is not None
+def _merge(present: Tensor, new: Tensor, old: Tensor | None) -> Tensor:
+    return torch.where(present[:, None], new, torch.full_like(new, torch.nan) if old is None else old)
 
 
 def _rows_of(selection: Tensor | None, span: Span) -> Tensor | None:

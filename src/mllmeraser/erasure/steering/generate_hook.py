@@ -1,4 +1,4 @@
-"""What steering has to know of a call of `generate`: that it runs, its prompt, and what to refuse."""
+"""Follow calls of `generate`: learn the prompt, and refuse modes that cannot be steered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mllmeraser.erasure.steering.prompt_tracker import GenerateSession, cached_length
 from mllmeraser.samples.errors import AttachError
 
-#: Settings that make generate run passes of another kind: drafts to verify, a second or changed prompt.
+#: Settings with passes of another kind: drafts to verify, a second or changed prompt.
 REFUSED = (
     "assistant_model",
     "assistant_early_exit",
@@ -30,14 +30,14 @@ REFUSED = (
     "constraints",
     "force_words_ids",
 )
-#: Values of a refused setting that ask for nothing.
+#: Values that switch a refused setting off.
 HARMLESS = {"guidance_scale": (1,), "penalty_alpha": (0,), "use_mtp": (False,), "token_healing": (False,)}
-#: Below 5.21 transformers feeds a prompt in pieces from its first token, even if a cache holds some of it already.
+#: Below 5.21, transformers feeds a prompt in pieces from its first token, even if a cache holds a part of it.
 PIECES_START_ANEW = tuple(int(part) for part in transformers.__version__.split(".")[:2]) < (5, 21)
 
 
 class GenerateListener(Protocol):
-    """Who wants to know that `generate` runs."""
+    """Receives every call of `generate`."""
 
     def during_generate(self, call: GenerateCall) -> AbstractContextManager[None]:
         """Context of the call; entering it may change `call.arguments`, or refuse with AttachError."""
@@ -52,7 +52,7 @@ class GenerateCall:
         self.arguments = arguments
 
     def setting(self, name: str) -> Any:
-        """Value that generate will use: of the call, else of its generation_config, else of the model's."""
+        """Value that `generate` will use: of the call, else of its generation_config, else of the model's."""
         if self.arguments.get(name) is not None:
             return self.arguments[name]
         for config in (self.arguments.get("generation_config"), getattr(self.hf, "generation_config", None)):
@@ -65,7 +65,7 @@ class GenerateCall:
         """Allow greedy search, sampling and beam search.
 
         Raises:
-            AttachError: If a setting asks for anything else.
+            AttachError: A setting asks for another mode.
         """
         for name in REFUSED:
             value = self.setting(name)
@@ -82,15 +82,16 @@ class GenerateCall:
             self._impose("prefill_chunk_size", None)
 
     def run_eagerly(self) -> None:
-        """Turn off the compilation that a static cache brings: hooks in its graph are not verified."""
+        """Turn off the compilation that a static cache starts: hooks in its graph are not verified."""
         cache = self.arguments.get("past_key_values")
         if self.setting("cache_implementation") is not None or getattr(cache, "is_compileable", False):
             self._impose("disable_compile", True)
 
     def _impose(self, name: str, value: Any) -> None:
-        """Have generate use `value`; beside a generation_config such arguments are deprecated, so in a copy of that.
+        """Set a value that `generate` uses.
 
-        Where the model's own configuration has another value, None has to be an argument: there it would not count.
+        Arguments beside a generation_config are deprecated, so it goes into a copy of that. But a None there would not
+        replace a value of the model's own configuration: then it stays an argument.
         """
         config, own = self.arguments.get("generation_config"), getattr(self.hf, "generation_config", None)
         if config is None or name in self.arguments or (value is None and getattr(own, name, None) is not None):
@@ -101,23 +102,23 @@ class GenerateCall:
         self.arguments["generation_config"] = config
 
     def need_cache(self) -> None:
-        """Refuse to run the whole sequence anew for each token: nothing could be hidden from those after the prompt.
+        """Require the cache: without one, each token repeats the whole prompt, and nothing can be masked.
 
         Raises:
-            AttachError: If the cache is switched off.
+            AttachError: The cache is switched off.
         """
         if self.setting("use_cache") is False:
-            raise AttachError("this policy hides the prompt from its answer, which takes a cache: leave use_cache on")
+            raise AttachError("this policy masks the prompt from its answer, which needs a cache: leave use_cache on")
 
     def session(self) -> GenerateSession:
-        """What the prompt tracker has to know of this call.
+        """The call for the prompt tracker.
 
         Raises:
-            AttachError: If the prompt comes in pieces and its length cannot be told, or a part of it would come twice.
+            AttachError: The prompt comes in pieces and its length is unknown, or a part of it would come twice.
         """
         embeds = self.arguments.get("inputs_embeds")
-        given = (embeds, self.arguments.get("inputs"), self.arguments.get("input_ids"))
-        tokens = next((value for value in given if isinstance(value, Tensor)), None)
+        candidates = (embeds, self.arguments.get("inputs"), self.arguments.get("input_ids"))
+        tokens = next((value for value in candidates if isinstance(value, Tensor)), None)
         mask = self.arguments.get("attention_mask")
         mask = mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
         pieces = self.setting("prefill_chunk_size") is not None
@@ -126,20 +127,20 @@ class GenerateCall:
             if tokens is None or embeds is not None:
                 raise AttachError("generate in pieces needs input_ids: leave prefill_chunk_size out")
             if PIECES_START_ANEW and cached_length(self.arguments.get("past_key_values")) > 0:
-                # Pieces of one token could not be told from an answer: the shift would come before the prompt ends.
+                # Pieces of one token look like an answer: the shift would come before the prompt ends.
                 raise AttachError(
                     f"transformers {transformers.__version__} repeats a cached prefix when generate feeds the prompt "
                     "in pieces: leave prefill_chunk_size out, or install transformers 5.21"
                 )
             end = tokens.shape[1]
             if mask is not None and mask.shape[1] != end:
-                # Only the new tokens were given, beside a mask that covers the cached ones too.
+                # These are only the new tokens; the mask covers the cached ones too.
                 end += cached_length(self.arguments.get("past_key_values"))
         return GenerateSession(None if tokens is None else tokens.shape[0], mask, end, pieces, self.arguments)
 
 
 class GenerateTap:
-    """The one wrapper of a model's `generate`, shared by all attachments and gone with the last of them."""
+    """The one wrapper of a model's `generate`, shared by all attachments and removed with the last."""
 
     def __init__(self, hf: nn.Module) -> None:
         """Wrap `hf.generate` on the instance."""
@@ -147,7 +148,7 @@ class GenerateTap:
         self._own = hf.__dict__.get("generate")
         self._listeners: list[GenerateListener] = []
         original: Callable[..., Any] = hf.generate  # type: ignore[assignment]
-        # That of the class: an earlier wrapper on the instance may hide the names.
+        # The signature of the class: an earlier wrapper on the instance may hide the names.
         signature = inspect.signature(getattr(type(hf), "generate"))  # noqa: B009
 
         @functools.wraps(original)
@@ -166,18 +167,18 @@ class GenerateTap:
 
     @classmethod
     def listen(cls, hf: nn.Module, listener: GenerateListener) -> Callable[[], None]:
-        """Have `listener` told of every call of `hf.generate`; returns the function that ends it."""
+        """Pass every call of `hf.generate` to `listener`; returns the function that ends it."""
         if not callable(getattr(hf, "generate", None)):
             return lambda: None
-        found = getattr(hf.__dict__.get("generate"), "mllmeraser_tap", None)
-        tap = found if isinstance(found, GenerateTap) else cls(hf)
+        known = getattr(hf.__dict__.get("generate"), "mllmeraser_tap", None)
+        tap = known if isinstance(known, GenerateTap) else cls(hf)
         tap._listeners.append(listener)
         return functools.partial(tap._leave, listener)
 
     def _leave(self, listener: GenerateListener) -> None:
         if listener in self._listeners:
             self._listeners.remove(listener)
-        # If somebody wrapped generate after us, our wrapper stays inside theirs, and only passes through.
+        # A later wrapper of `generate` keeps ours inside; then ours only passes calls through.
         if not self._listeners and self._hf.__dict__.get("generate") is self.wrapper:
             if self._own is None:
                 del self._hf.generate
@@ -186,7 +187,7 @@ class GenerateTap:
 
 
 def _by_name(signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a call by name, without the model itself, those of `**kwargs` among them."""
+    """Arguments of a call by name, those of `**kwargs` included, without the model itself."""
     bound = signature.bind_partial(*args, **kwargs)
     arguments = dict(list(bound.arguments.items())[1:])
     for name, parameter in signature.parameters.items():

@@ -1,8 +1,8 @@
-"""What a forward pass shows beside its text. Pictures and frames of videos are looked at one by one; where that cannot
-be done the pass is refused: an eraser that did not look must not answer.
+"""Pictures, videos and sound in a forward pass.
 
-`generate` reads pictures before its first pass and hands on their features alone. What it was given tells then how many
-there are (`GenerateSession.given`).
+Each picture and each frame of a video is read by itself. If that is impossible, the pass is refused: an eraser that could
+not look must not answer. `generate` reads pictures before its first pass and passes on their features alone, so the number
+of pictures comes from its arguments (`GenerateSession.arguments`).
 """
 
 from __future__ import annotations
@@ -18,22 +18,30 @@ from mllmeraser.erasure.steering.prompt_tracker import Span
 from mllmeraser.models.families.base import Family
 from mllmeraser.samples.errors import AttachError
 
-APART = "send frames as pictures"
-HEARD = ("audio", "input_features", "speech", "waveform")
-"""Beginnings of arguments that bring sound."""
-BEHIND = ("pixel_values", "cross_attention_states")
-"""Arguments that show a picture although it has no positions in the prompt."""
+ADVICE = "send frames as pictures"
+SOUND = ("audio", "input_features", "speech", "waveform")
+"""First letters of arguments that hold sound."""
+OUTSIDE_PROMPT = ("pixel_values", "cross_attention_states")
+"""Arguments that hold a picture without positions in the prompt."""
+TEXT_ALONE = frozenset(
+    {
+        "input_ids", "attention_mask", "position_ids", "past_key_values", "use_cache", "cache_position", "labels",
+        "logits_to_keep", "num_logits_to_keep", "token_type_ids", "mm_token_type_ids", "rope_deltas", "return_dict",
+        "output_attentions", "output_hidden_states",
+    }
+)  # fmt: skip
+"""Arguments of forward without pictures. Any other might hold some, so pictures are looked for."""
 
 
 @dataclass(frozen=True)
 class MediaInputs:
-    """What stands in a prompt pass for something to be looked at.
+    """What a prompt pass shows beside text.
 
     Attributes:
-        pictures: How many pictures and frames there are, where that can be told; no fewer must be found in the prompt.
-        every_row: Whether each row has to hold one.
-        frames: (rows, length) bool, where frames of videos begin; None without a video.
-        video: Token that stands for them.
+        pictures: Number of pictures and frames, where it is known. At least as many must be found in the prompt.
+        every_row: Whether each row must hold one.
+        frames: (rows, length) bool, first positions of video frames; None without a video.
+        video: Token of video placeholders.
     """
 
     pictures: int | None = None
@@ -43,51 +51,51 @@ class MediaInputs:
 
     def images(self, ids: Tensor, token: int | None) -> Tensor:
         """(rows, length) bool: placeholders of pictures (`token`) and of frames."""
-        found = torch.zeros_like(ids, dtype=torch.bool) if token is None else ids.eq(token)
-        return found if self.video is None else found | ids.eq(self.video)
+        places = torch.zeros_like(ids, dtype=torch.bool) if token is None else ids.eq(token)
+        return places if self.video is None else places | ids.eq(self.video)
 
-    def missing(self, there: Tensor) -> Tensor:
-        """() bool: whether less was found than is shown, in (rows, runs) bool."""
-        lost = torch.zeros((), dtype=torch.bool, device=there.device)
+    def missing(self, present: Tensor) -> Tensor:
+        """() bool: whether fewer pictures were found, in (rows, runs) bool, than the pass holds."""
+        lost = torch.zeros((), dtype=torch.bool, device=present.device)
         if self.pictures is not None:
-            lost = there.sum() < self.pictures
-        return lost | ~there.any(1).all() if self.every_row else lost
+            lost = present.sum() < self.pictures
+        return lost | ~present.any(1).all() if self.every_row else lost
 
 
 def media_inputs(
-    inputs: Mapping[str, Any], span: Span, given: Mapping[str, Any], hf: Any, family: Family
+    inputs: Mapping[str, Any], span: Span, call: Mapping[str, Any], hf: Any, family: Family
 ) -> MediaInputs:
-    """What a prompt pass shows.
+    """The media of a prompt pass.
 
     Args:
         inputs: Arguments of the top model's forward.
-        span: Columns it carries.
-        given: Arguments of the call of `generate` that it belongs to; empty outside of one.
+        span: Columns of the pass.
+        call: Arguments of the call of `generate`; empty outside of one.
         hf: The top model.
         family: Its adapter.
 
     Raises:
-        AttachError: It shows or plays something that cannot be looked at.
+        AttachError: The pass holds something that the gates cannot read.
     """
-    heard = [name for name, value in inputs.items() if value is not None and name.startswith(HEARD)]
-    if heard:
-        raise AttachError(f"{heard[0]} brings sound, and this eraser cannot hear: send text and pictures alone")
-    pictures = _pictures(inputs, span, given, family)
+    sound = [name for name, value in inputs.items() if value is not None and name.startswith(SOUND)]
+    if sound:
+        raise AttachError(f"{sound[0]} holds sound, which erasers cannot read: send text and pictures alone")
+    pictures = _pictures(inputs, span, call, family)
     if not _has_video(inputs):
         return MediaInputs(pictures, every_row=not family.in_prompt and _has_picture(inputs))
     tokens, ids = family.video_tokens(hf), inputs.get("input_ids")
-    grid = _grid(inputs, span, given)
+    grid = _grid(inputs, span, call)
     if tokens is None or ids is None or grid is None:
-        raise AttachError(f"this eraser cannot tell the frames of a video of this model apart: {APART}")
+        raise AttachError(f"this eraser cannot tell the frames of a video of this model apart: {ADVICE}")
     frames = frame_starts(ids.eq(tokens.token), grid, tokens.merged)
     return MediaInputs((pictures or 0) + sum(count for count, _, _ in grid), frames=frames, video=tokens.token)
 
 
 def frame_starts(places: Tensor, grid: list[list[int]], merged: int) -> Tensor:
-    """(rows, length) bool: where frames begin; those that a model merges in time count as one.
+    """(rows, length) bool: first positions of frames. Frames that a model merges in time count as one.
 
     Args:
-        places: (rows, length) bool, the positions of all videos.
+        places: (rows, length) bool, positions of all videos.
         grid: (frames, height, width) of each video, in patches.
         merged: Patches that share one position.
 
@@ -95,27 +103,29 @@ def frame_starts(places: Tensor, grid: list[list[int]], merged: int) -> Tensor:
         AttachError: The positions are not as many as the frames take.
     """
     starts = [at == 0 for frames, high, wide in grid for _ in range(frames) for at in range(high * wide // merged)]
-    found = int(places.sum())
-    if found != len(starts):
-        raise AttachError(f"a video takes {found} positions of the prompt where its frames take {len(starts)}: {APART}")
+    taken = int(places.sum())
+    if taken != len(starts):
+        raise AttachError(
+            f"a video takes {taken} positions of the prompt where its frames take {len(starts)}: {ADVICE}"
+        )
     return torch.zeros_like(places).masked_scatter(places, torch.tensor(starts, device=places.device))
 
 
-def _pictures(inputs: Mapping[str, Any], span: Span, given: Mapping[str, Any], family: Family) -> int | None:
+def _pictures(inputs: Mapping[str, Any], span: Span, call: Mapping[str, Any], family: Family) -> int | None:
     if family.counted_by is None:
         return None
-    own, of_call = inputs.get(family.counted_by), given.get(family.counted_by)
+    own, of_call = inputs.get(family.counted_by), call.get(family.counted_by)
     if isinstance(own, Tensor):
         return own.shape[0]
     if isinstance(of_call, Tensor):
         return of_call.shape[0] * span.repeats
     if _features(inputs, "image"):
-        raise AttachError("features without the pictures that they are of cannot be looked at: give the pictures")
+        raise AttachError("features of pictures without the pictures cannot be read: give the pictures")
     return None
 
 
 def _features(inputs: Mapping[str, Any], kind: str) -> bool:
-    """Whether pictures or videos come as features that were made before."""
+    """Whether pictures or videos come as features."""
     made = inputs.get("mm_encoder_outputs")
     return isinstance(made, Mapping) and made.get(kind) is not None
 
@@ -125,14 +135,24 @@ def _has_video(inputs: Mapping[str, Any]) -> bool:
 
 
 def _has_picture(inputs: Mapping[str, Any]) -> bool:
-    return any(inputs.get(name) is not None for name in BEHIND) or _features(inputs, "image")
+    return any(inputs.get(name) is not None for name in OUTSIDE_PROMPT) or _features(inputs, "image")
 
 
-def _grid(inputs: Mapping[str, Any], span: Span, given: Mapping[str, Any]) -> list[list[int]] | None:
-    """(frames, height, width) of every video; None where that is not told, or not for which row."""
-    own, of_call = inputs.get("video_grid_thw"), given.get("video_grid_thw")
+def _grid(inputs: Mapping[str, Any], span: Span, call: Mapping[str, Any]) -> list[list[int]] | None:
+    """(frames, height, width) of every video; None if unknown, or unknown for which row."""
+    own, of_call = inputs.get("video_grid_thw"), call.get("video_grid_thw")
     if isinstance(own, Tensor):
         return own.tolist()
     if isinstance(of_call, Tensor) and (span.repeats == 1 or span.rows == span.repeats):
         return of_call.tolist() * span.repeats
     return None
+
+
+def may_hold_pictures(inputs: Mapping[str, Any]) -> bool:
+    """Whether a pass may hold pictures: whether it has an argument that text alone does not need."""
+    return any(name not in TEXT_ALONE and _has_content(value) for name, value in inputs.items())
+
+
+def _has_content(value: Any) -> bool:
+    """Whether an argument holds anything; `generate` passes on an empty mapping of features for text alone."""
+    return any(map(_has_content, value.values())) if isinstance(value, Mapping) else value is not None

@@ -1,4 +1,4 @@
-"""The SteeringPlan: what steering has to know of an eraser, and nothing else."""
+"""The `SteeringPlan`: all that steering needs of an eraser."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mllmeraser.erasure.policy import Policy
 from mllmeraser.samples.errors import InputError
 
 Site = Literal["last", "text", "image"]
-#: Where the three read layers of an identity decision look, first layer first.
-IDENTITY_SITES: tuple[Site, Site, Site] = ("text", "last", "image")
+#: What the three read layers of the pooling `subject` read, first layer first: name, topic, face.
+SUBJECT_SITES: tuple[Site, Site, Site] = ("text", "last", "image")
 
 
 class LayerGate(Protocol):
-    """The gates of all subjects at one layer, as `erasure.gates.Gate` is one; pure tensor code."""
+    """The gates of all subjects at one layer, such as `erasure.gates.Gate`; pure tensor code."""
 
     def scores(self, states: Tensor) -> Tensor:
-        """(n, subjects) scores of states (n, d), float32, on their device; no host synchronisation."""
+        """(n, subjects) scores of states (n, d), float32, on their device; no host synchronization."""
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LayerGate:
         """The same gates on another device or in another dtype."""
@@ -32,15 +32,15 @@ class SteeringPlan:
     """Directions, gates and policy of one eraser, ready to be attached.
 
     Attributes:
-        name: By which a row selects it; unique among what is attached together.
-        read_layers: Layers whose gates make the decision of a request; ignored by a per-layer policy, which
-            reads each layer that it shifts.
+        name: Rows select it by this; unique among the attached plans.
+        read_layers: Layers of the gates behind a request's decision. A per-layer policy ignores them and reads each layer
+            that it shifts.
         shift_layers: Layers after which the state is moved.
         directions: Layer -> v (d,), for every shift layer.
-        gates: Layer -> gates, for every layer that is read.
+        gates: Layer -> gates, for every read layer.
         policy: When the gate is read and where the shift is applied.
         strength: s >= 0 in h + s a v; 0 leaves the model bit-identical.
-        threshold: Above which a pooled score fires, for policies whose phi is `"threshold"`.
+        threshold: A pooled score above it fires, if the phi of the policy is `"threshold"`.
         image_token: Id of the image placeholder, for policies that look for a person anywhere in the prompt.
     """
 
@@ -55,10 +55,10 @@ class SteeringPlan:
     image_token: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a plan that could not do what it says.
+        """Refuse an impossible plan.
 
         Raises:
-            InputError: If layers are missing, or a decision would be read where it is already acted on.
+            InputError: Layers are missing, or a decision would be read after the first shift.
         """
         if not self.shift_layers:
             raise InputError(f"{self.name}: no layer to shift")
@@ -89,24 +89,24 @@ class SteeringPlan:
         return tuple(sorted(set(layers)))
 
     def site(self, layer: int) -> Site:
-        """Where the gates of a read layer look."""
+        """What the gates of a read layer read."""
         if self.policy.pooling == "subject":
-            return IDENTITY_SITES[self.reads.index(layer)]
+            return SUBJECT_SITES[self.reads.index(layer)]
         return "last"
 
     def plan(self, model: Any) -> SteeringPlan:
-        """Itself: so that erasers and plans can be attached together."""
+        """Itself, so that erasers and plans can be attached together."""
         return self
 
 
 class Steerable(Protocol):
-    """What `attach_all` takes: an eraser, or a plan."""
+    """An eraser, or a plan."""
 
     def plan(self, model: Any) -> SteeringPlan:
         """The plan for `model`.
 
         Raises:
-            ArtifactError: If it was made for another model.
+            ArtifactError: It was made for another model.
         """
 
 
@@ -114,7 +114,7 @@ def check_plans(plans: Sequence[SteeringPlan], num_layers: int, width: int) -> N
     """Check names, layers and widths of plans against a decoder.
 
     Raises:
-        InputError: If one does not fit.
+        InputError: One does not fit.
     """
     if not plans:
         raise InputError("nothing to attach: give at least one eraser")

@@ -1,34 +1,36 @@
-"""Plans that read and shift alike, side by side: their gates become one, so that many cost little more than one."""
+"""Plans side by side, and their scores in a pass.
+
+Plans that read and shift alike are merged, so that many cost little more than one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.gates.base import Gate
+from mllmeraser.erasure.gates import NO_SITE, Gate
+from mllmeraser.erasure.policy import Positions
+from mllmeraser.erasure.states import image_spans
 from mllmeraser.erasure.steering.plan import LayerGate, SteeringPlan
-
-LENS = ("centre", "projection")
-BY_SUBJECT = ("weight", "rivals", "apart", "least", "scale", "offset")
 
 
 class PlanGroup:
-    """Plans with one policy and the same layers, whose gates could be put together.
+    """Plans with one policy, the same layers, and gates that fit together.
 
     Attributes:
         numbers: Numbers of the plans among all that are attached.
-        plan: The first of them, for all that they have in common; its tensors are the bundle's own.
-        owners: (subjects,) position in `numbers` of the plan that each subject belongs to.
-        gates: Layer -> the gates of all subjects.
+        plan: The first plan, for what all have in common, with the group's gates and directions.
+        owners: (subjects,) position in `numbers` of the plan of each subject.
     """
 
     def __init__(self, numbers: Sequence[int], plans: Sequence[SteeringPlan]) -> None:
-        """Put ``plans`` together; their gates have to allow it (see `plan_groups`)."""
+        """Merge `plans` (see `plan_groups`)."""
         self.numbers = tuple(numbers)
-        self.gates = {layer: merged([plan.gates[layer] for plan in plans]) for layer in plans[0].reads}
+        gates = {layer: _merged([plan.gates[layer] for plan in plans]) for layer in plans[0].reads}
         sizes = [_subjects(plan) for plan in plans]
         self.owners = torch.repeat_interleave(torch.arange(len(plans)), torch.tensor(sizes))
         self._even = sizes[0] if len(set(sizes)) == 1 else None
@@ -36,22 +38,22 @@ class PlanGroup:
         self._thresholds = torch.tensor([plan.threshold for plan in plans])
         layers = sorted(set(plans[0].shift_layers))
         self._directions = {layer: torch.stack([p.directions[layer].detach() for p in plans]) for layer in layers}
-        # nothing of the plans is kept beside what was made of them
+        # The plans' own tensors are not kept beside the merged ones.
         first = {layer: rows[0] for layer, rows in self._directions.items()}
-        self.plan = replace(plans[0], gates=self.gates, directions=first)
+        self.plan = replace(plans[0], gates=gates, directions=first)
         self._placed: dict[tuple[str, int, torch.device], Tensor] = {}
         self._gates: dict[tuple[int, torch.device], LayerGate] = {}
 
     @property
     def shifts(self) -> tuple[int, ...]:
-        """Layers after which it shifts: none at strength 0, so that the states stay bit-identical."""
+        """Layers after which it shifts: none at strength 0, so that states stay bit-identical."""
         return tuple(sorted(set(self.plan.shift_layers))) if self.plan.strength > 0.0 else ()
 
     def gate(self, layer: int, device: torch.device) -> LayerGate:
         """The gates of all subjects at a layer, float32, on a device; moved there once."""
         key = (layer, device)
         if key not in self._gates:
-            self._gates[key] = self.gates[layer].to(device=device, dtype=torch.float32)
+            self._gates[key] = self.plan.gates[layer].to(device=device, dtype=torch.float32)
         return self._gates[key]
 
     def directions(self, layer: int, device: torch.device) -> Tensor:
@@ -76,10 +78,11 @@ class PlanGroup:
         """(plans,) strengths, float32."""
         return self._on("strengths", 0, self._strengths, device)
 
-    def tensors(self) -> list[Tensor]:
-        """Everything it holds where the model is, once something went through."""
-        gates = [gate for gate in self._gates.values() if isinstance(gate, Gate)]
-        return [*self._placed.values(), *(tensor for gate in gates for tensor in gate.tensors.values())]
+    def tensors(self) -> Iterator[Tensor]:
+        """All tensors that it holds on the model's device, after the first prompt."""
+        yield from self._placed.values()
+        for gate in self._gates.values():
+            yield from gate.tensors.values() if isinstance(gate, Gate) else ()
 
     def subjects_of(self, position: int) -> slice:
         """Columns of the subjects of the plan at a position in `numbers`."""
@@ -97,7 +100,7 @@ class PlanGroup:
 
 
 def plan_groups(plans: Sequence[SteeringPlan]) -> tuple[PlanGroup, ...]:
-    """The plans in as few bundles as their policies, layers and gates allow, in the order of the first of each."""
+    """The plans in as few groups as policies, layers and gates allow, in the order of the first plan of each."""
     groups: list[tuple[object, list[int]]] = []
     for number, plan in enumerate(plans):
         key = (plan.policy, plan.reads, tuple(sorted(set(plan.shift_layers))), plan.strength > 0.0, plan.image_token)
@@ -111,63 +114,146 @@ def plan_groups(plans: Sequence[SteeringPlan]) -> tuple[PlanGroup, ...]:
 
 
 def _fit_together(one: SteeringPlan, other: SteeringPlan) -> bool:
-    return all(_same_kind(one.gates[layer], other.gates[layer]) for layer in one.reads)
+    pairs = [(one.gates[layer], other.gates[layer]) for layer in one.reads]
+    return all(isinstance(a, Gate) and isinstance(b, Gate) and a.fits_with(b) for a, b in pairs)
 
 
-def _same_kind(one: LayerGate, other: LayerGate) -> bool:
-    if not isinstance(one, Gate) or not isinstance(other, Gate) or one.kind != other.kind:
-        return False
-    if one.tensors.keys() != other.tensors.keys():
-        return False
-    shared = LENS if one.kind == "subject" else ()
-    return all(
-        one.tensors[name] is other.tensors[name] or torch.equal(one.tensors[name], other.tensors[name])
-        for name in shared
-    ) and all(
-        tensor.shape[1:] == other.tensors[name].shape[1:] for name, tensor in one.tensors.items() if name not in shared
-    )
-
-
-def merged(gates: Sequence[LayerGate]) -> LayerGate:
-    """One gate for the subjects of all, in order; each scores as before."""
+def _merged(gates: Sequence[LayerGate]) -> LayerGate:
+    """One gate for the subjects of all; gates of other packages stand alone."""
     if len(gates) == 1:
         return gates[0]
     own = [gate for gate in gates if isinstance(gate, Gate)]
-    assert len(own) == len(gates), "gates of other kinds stand alone"
-    if own[0].kind != "subject":
-        return Gate.stack(own)
-    first = own[0].tensors
-    rows = {name: torch.cat([gate.tensors[name] for gate in own]) for name in BY_SUBJECT if name in first}
-    tensors = {**{name: first[name] for name in LENS}, **rows}
-    if "cohort" in first:
-        tensors |= _cohort(own)
-    return Gate("subject", tensors)
-
-
-def _cohort(gates: Sequence[Gate]) -> dict[str, Tensor]:
-    """Everybody's competitors, each person once, and with whom they compete where that differs."""
-    place: dict[bytes, int] = {}
-    people, lists = [], []
-    for gate in gates:
-        mine = []
-        for row in gate.tensors["cohort"]:
-            key = row.cpu().numpy().tobytes()
-            if key not in place:
-                place[key] = len(place)
-                people.append(row)
-            mine.append(place[key])
-        lists.append(mine)
-    cohort = torch.stack(people)
-    if all(len(mine) == len(people) for mine in lists):
-        return {"cohort": cohort}
-    competes = torch.zeros(sum(gate.subjects for gate in gates), len(people), dtype=cohort.dtype, device=cohort.device)
-    row = 0
-    for gate, mine in zip(gates, lists, strict=True):
-        competes[row : row + gate.subjects, mine] = 1
-        row += gate.subjects
-    return {"cohort": cohort, "competes": competes}
+    return own[0].merge(own)
 
 
 def _subjects(plan: SteeringPlan) -> int:
-    """Subjects of a plan; a gate of another package counts as one where it does not say."""
+    """Subjects of a plan; a gate of another package counts as one if it does not say."""
     return int(getattr(plan.gates[plan.reads[0]], "subjects", 1))
+
+
+class PlanStack:
+    """All attached plans: which groups read and which shift at each layer.
+
+    Attributes:
+        names: Of the plans, in order. The number of a plan is its column in every table.
+        groups: The plans in groups that read and shift alike.
+        readers: Layer -> numbers of the groups that read there.
+        shifters: Layer -> kind of positions -> numbers of the groups that shift there.
+        layers: Every layer that needs a hook, sorted.
+        steers_decoding: Numbers of the groups that also steer decoded tokens.
+        masking: Numbers of the groups that mask a prompt from its answer.
+        reads_images: Whether any group reads faces.
+    """
+
+    def __init__(self, plans: Sequence[SteeringPlan]) -> None:
+        """Sort `plans` by layer."""
+        self.names = tuple(plan.name for plan in plans)
+        self.groups = plan_groups(plans)
+        self.readers: dict[int, list[int]] = defaultdict(list)
+        self.shifters: dict[int, dict[Positions, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for number, group in enumerate(self.groups):
+            for layer in group.plan.reads:
+                self.readers[layer].append(number)
+            for layer in group.shifts:
+                self.shifters[layer][group.plan.policy.positions].append(number)
+        self.layers = sorted({*self.readers, *self.shifters})
+        policies = list(enumerate(group.plan.policy for group in self.groups))
+        self.steers_decoding = tuple(number for number, policy in policies if policy.decode)
+        self.masking = tuple(number for number, policy in policies if policy.masks_prompt)
+        self.reads_images = any(policy.pooling == "subject" for _, policy in policies)
+        order = [number for group in self.groups for number in group.numbers]
+        self._columns = None if order == sorted(order) else torch.tensor(order).argsort()
+
+    def in_order(self, columns: Sequence[Tensor]) -> Tensor:
+        """(rows, plans) in the order of the plans, of (rows, plans of the group) for each group."""
+        table = torch.cat(list(columns), dim=-1)
+        return table if self._columns is None else table[:, self._columns.to(table.device)]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Gate scores and amplitudes of the last batch of prompts. Rows are those of the model, beams included.
+
+    Attributes:
+        names: Attached erasers, the columns of `pooled` and `amplitudes`.
+        pooled: (rows, erasers) score of the decision, maximum over subjects. It is -inf if a prompt names and shows
+            no person, and NaN if the last prompt token has not passed yet.
+        amplitudes: (rows, erasers) phi of the pooled score; 0 if the row did not select the eraser.
+        by_group: For each group, layer -> (rows, subjects) scores of all its subjects.
+    """
+
+    names: tuple[str, ...]
+    pooled: Tensor
+    amplitudes: Tensor
+    by_group: tuple[Mapping[int, Tensor], ...]
+    _groups: tuple[PlanGroup, ...]
+
+    @property
+    def per_layer(self) -> Mapping[str, Mapping[int, Tensor]]:
+        """Eraser -> layer -> (rows, subjects) scores."""
+        return {
+            self.names[number]: {layer: scores[:, group.subjects_of(i)] for layer, scores in read.items()}
+            for group, read in zip(self._groups, self.by_group, strict=True)
+            for i, number in enumerate(group.numbers)
+        }
+
+
+class SiteScores:
+    """Scores and amplitudes in one pass, at the prompt or at the decoded tokens."""
+
+    def __init__(self, stack: PlanStack, selection: Tensor | None) -> None:
+        self._groups = stack.groups
+        self._selection = selection
+        self.by_group: dict[int, dict[int, Tensor]] = defaultdict(dict)
+        self._decided: dict[int, Tensor] = {}
+
+    def read(self, number: int, layer: int, states: Tensor) -> None:
+        """Keep the scores (rows, sites, subjects) of states (rows, sites, d) at the gates of a group."""
+        self.by_group[number][layer] = self._scored(number, layer, states)
+
+    def read_highest(self, number: int, layer: int, states: Tensor, where: Tensor) -> None:
+        """Keep the highest score (rows, 1, subjects) over the positions `where` (rows, length)."""
+        if image_spans.may_look(states.device):  # score only the states that are needed
+            row, column = where.nonzero(as_tuple=True)
+            scores = self._scored(number, layer, states[row, column][None])[0]
+            lowest = scores.new_full((states.shape[0], scores.shape[-1]), NO_SITE)
+            highest = lowest.scatter_reduce(0, row[:, None].expand_as(scores), scores, "amax")
+            self.by_group[number][layer] = highest[:, None]
+            return
+        scores = self._scored(number, layer, states)
+        lowest = torch.full_like(scores, NO_SITE)
+        self.by_group[number][layer] = torch.where(where[..., None], scores, lowest).amax(1, keepdim=True)
+
+    def find_all(self, number: int, layer: int, missing: Tensor) -> None:
+        """Where `missing` () holds, count every subject as found at this site, in every row (GPU only)."""
+        if not image_spans.may_look(missing.device):
+            scores = self.by_group[number][layer]
+            self.by_group[number][layer] = torch.where(missing, torch.full_like(scores, -NO_SITE), scores)
+
+    def skip(self, number: int, layer: int, states: Tensor) -> None:
+        """Keep that no row has this site."""
+        subjects = self._groups[number].owners.numel()
+        self.by_group[number][layer] = states.new_full((states.shape[0], 1, subjects), NO_SITE, dtype=torch.float32)
+
+    def _scored(self, number: int, layer: int, states: Tensor) -> Tensor:
+        flat = states.reshape(-1, states.shape[-1]).float()
+        scores = self._groups[number].gate(layer, states.device).scores(flat)
+        return scores.reshape(*states.shape[:2], scores.shape[-1])
+
+    def amplitude(self, number: int, layer: int) -> Tensor:
+        """(rows, sites, plans) s * a of the plans of a group at a layer; 0 on rows that did not select them."""
+        group = self._groups[number]
+        if group.plan.policy.read == "per-layer":
+            return self._strong(group, self.by_group[number][layer])
+        if number not in self._decided:
+            scores = list(self.by_group[number].values())
+            combined = group.plan.policy.combine([score.to(scores[-1].device) for score in scores])
+            self._decided[number] = self._strong(group, combined)
+        return self._decided[number]
+
+    def _strong(self, group: PlanGroup, scores: Tensor) -> Tensor:
+        amplitude = group.amplitude(group.per_plan(scores)) * group.strengths(scores.device)
+        if self._selection is None:
+            return amplitude
+        chosen = self._selection[:, None, list(group.numbers)].to(amplitude.device)
+        return torch.where(chosen, amplitude, torch.zeros_like(amplitude))

@@ -1,4 +1,4 @@
-"""Where, in one forward pass, the real prompt tokens and the last of them are: as tensors."""
+"""Positions of the real prompt tokens in one forward pass, as tensors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mllmeraser.samples.errors import AttachError
 
 @dataclass(frozen=True)
 class PromptSites:
-    """Prompt positions of a pass, as tensors on the device of the input.
+    """Prompt positions of a pass, on the device of the input.
 
     Attributes:
         prompt: (rows, length) bool, real prompt tokens.
-        index: (rows,) position within the pass of the last real prompt token; any position where `found` is false.
+        index: (rows,) position within the pass of the last real prompt token; arbitrary where `found` is false.
         found: (rows,) bool, whether it is in this pass.
-        complete: Whether it is known that all of every prompt is in this pass.
+        complete: Whether all of every prompt is known to be in this pass.
     """
 
     prompt: Tensor
@@ -31,18 +31,18 @@ class PromptSites:
     complete: bool = False
 
 
-def prompt_sites(span: Span, inputs: Mapping[str, Any], given: Tensor | None) -> PromptSites:
+def prompt_sites(span: Span, inputs: Mapping[str, Any], prompt_mask: Tensor | None) -> PromptSites:
     """Prompt positions of a pass.
 
     Args:
-        span: Columns the pass carries, and where the prompt ends.
+        span: Columns of the pass, and where the prompt ends.
         inputs: Arguments of the top model's forward.
-        given: Mask of the whole prompt (requests, columns) where it is known before the pass, else None.
+        prompt_mask: Mask of the whole prompt (requests, columns) if it is known before the pass, else None.
 
     Raises:
-        AttachError: If the mask cannot be read, or a row's last real prompt token went by unseen.
+        AttachError: The mask cannot be read, or the last real prompt token of a row passed unsteered.
     """
-    mask = _mask(span, inputs, given)
+    mask = _mask(span, inputs, prompt_mask)
     device = tokens_of(inputs).device
     if span.start == 0 and set(span.ends) == {span.stop}:
         return _whole(span, mask, device)
@@ -54,11 +54,11 @@ def prompt_sites(span: Span, inputs: Mapping[str, Any], given: Tensor | None) ->
         prompt = prompt & pad(real, (0, columns.numel() - real.shape[1]))
     last = torch.where(prompt, columns, -1).amax(1)
     if mask is not None and mask.shape[1] < max(span.ends):
-        # The mask of a piece says nothing about the columns after it.
+        # The mask of a piece does not cover the columns after it.
         last = torch.where(ends <= span.stop, last, -1)
     if span.start > 0 and mask is not None:
-        # Earlier pieces were only read at their last real token if the mask of all pieces was known by then.
-        _refuse_unseen(span, last, ends, span.start if given is None else span.origin)
+        # Earlier pieces were read at their last real token only if the mask of all pieces was known then.
+        _refuse_unseen(span, last, ends, span.start if prompt_mask is None else span.origin)
     found = (last >= span.start) & (last < span.stop)
     return PromptSites(
         prompt=prompt[:, span.start : span.stop],
@@ -68,7 +68,7 @@ def prompt_sites(span: Span, inputs: Mapping[str, Any], given: Tensor | None) ->
 
 
 def _whole(span: Span, mask: Tensor | None, device: torch.device) -> PromptSites:
-    """Sites of prompts that make up the whole pass, as nearly all do."""
+    """Positions of prompts that fill the whole pass, as nearly all do."""
     if mask is None:
         prompt = torch.ones(span.rows, span.stop, dtype=torch.bool, device=device)
     else:
@@ -78,12 +78,12 @@ def _whole(span: Span, mask: Tensor | None, device: torch.device) -> PromptSites
     return PromptSites(prompt, index, prompt.any(1), complete=True)
 
 
-def _mask(span: Span, inputs: Mapping[str, Any], given: Tensor | None) -> Tensor | None:
-    """(rows, columns) mask that tells real prompt tokens, or None where all are."""
-    if given is not None:
-        if span.rows % given.shape[0]:
-            raise AttachError(f"the prompt's mask has {given.shape[0]} rows, the batch {span.rows}")
-        return given.repeat_interleave(span.rows // given.shape[0], dim=0)
+def _mask(span: Span, inputs: Mapping[str, Any], prompt_mask: Tensor | None) -> Tensor | None:
+    """(rows, columns) mask of the real prompt tokens; None if all are real."""
+    if prompt_mask is not None:
+        if span.rows % prompt_mask.shape[0]:
+            raise AttachError(f"the prompt's mask has {prompt_mask.shape[0]} rows, the batch {span.rows}")
+        return prompt_mask.repeat_interleave(span.rows // prompt_mask.shape[0], dim=0)
     mask = inputs.get("attention_mask")
     if mask is None:
         return None
@@ -95,7 +95,7 @@ def _mask(span: Span, inputs: Mapping[str, Any], given: Tensor | None) -> Tensor
 
 
 def _refuse_unseen(span: Span, last: Tensor, ends: Tensor, first: int) -> None:
-    """Only where a prompt is in pieces: the one place where the host waits for the device."""
+    """Refuse prompts in pieces with an unsteered end. Only here the host waits for the device."""
     complete = (ends <= span.stop) & (ends > span.start)
     if bool((complete & (last < first)).any()):
         raise AttachError(

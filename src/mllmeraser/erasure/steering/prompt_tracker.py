@@ -1,9 +1,8 @@
-"""Follows the forward passes of a model: which columns of the sequences each carries, where prompts end.
+"""Follow the forward passes of a model: the columns of each pass, and where prompts end.
 
-A forward pass carries columns [start, start + length) of a sequence; `start` is the length of the cache. The
-prompt ends at a column that `generate` knows, that the caller declared, or, failing both, where a forward
-pass with an empty cache ends. Whatever fits none of these is refused: a prompt that slips through unsteered
-would disclose what was to be forgotten.
+A forward pass carries columns [start, start + length) of a sequence; `start` is the length of the cache. The prompt ends
+at a column that `generate` knows or the caller declared; else where a pass with an empty cache ends. All other passes are
+refused: a prompt that is not steered would disclose what was to be forgotten.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from torch import Tensor
 from mllmeraser.models.intervention import PromptDeclaration, declared_prompt
 from mllmeraser.samples.errors import AttachError
 
-#: Arguments of forward that announce several sequences packed into one row.
+#: Arguments of forward that mean several sequences packed into one row.
 PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens", "seq_idx", "block_tables")
 
 
 @dataclass(frozen=True)
 class Span:
-    """Which columns of which sequences a forward pass carries.
+    """The columns that a forward pass carries.
 
     Attributes:
         rows: Rows of the batch, beams included.
         start: First column (the length of the cache).
         stop: One past the last column.
-        ends: For each row one past the column of its last prompt token.
-        origin: First column of these sequences that this attachment has steered itself.
+        ends: For each row, one past the column of its last prompt token.
+        origin: First column of these sequences that this attachment steered.
         fresh: Whether a new prompt begins with this pass.
         repeats: Rows per row of the request: beams, or returned sequences.
     """
@@ -65,19 +64,19 @@ class GenerateSession:
     """One call of `generate`, from the first forward pass to the last.
 
     Attributes:
-        rows: Rows of the request, before beams multiply them; None if they could not be told.
-        mask: Attention mask of the whole prompt (rows, columns) as the user gave it, or None.
-        prompt_end: Columns of the prompt; None until the first pass has shown them.
-        pieces: Whether `generate` was told to feed the prompt in pieces.
-        given: Its arguments.
-        stop: Columns that went through so far; None before the first pass.
+        rows: Rows of the request, before beams multiply them; None if unknown.
+        mask: Attention mask of the whole prompt (rows, columns) from the user, or None.
+        prompt_end: Columns of the prompt; None before the first pass.
+        pieces: Whether `generate` feeds the prompt in pieces.
+        arguments: Of the call.
+        stop: Columns that have passed; None before the first pass.
     """
 
     rows: int | None
     mask: Tensor | None
     prompt_end: int | None
     pieces: bool
-    given: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     origin: int = 0
     stop: int | None = None
 
@@ -85,7 +84,7 @@ class GenerateSession:
         """Account for one more forward pass.
 
         Raises:
-            AttachError: If this pass is not the next one of greedy search, sampling or beam search.
+            AttachError: This pass is not the next one of greedy search, sampling or beam search.
         """
         fresh = self.stop is None
         if self.stop is None:
@@ -116,7 +115,7 @@ class _Steered:
     stop: int
     ends: tuple[int, ...]
     origin: int
-    hidden: Tensor | None
+    masked: Tensor | None
 
 
 @dataclass
@@ -124,8 +123,8 @@ class PromptTracker:
     """Follows the forward passes of one model and finds the prompt in each.
 
     Attributes:
-        whole_prompt: Refuse prompts that come in pieces or continue from a cache.
-        session: The call of `generate` that is running, or None.
+        whole_prompt: Refuse prompts in pieces, and prompts that continue from a cache.
+        session: The running call of `generate`, or None.
     """
 
     whole_prompt: bool
@@ -136,8 +135,8 @@ class PromptTracker:
         """The span of a forward pass of the top model with the arguments `inputs`.
 
         Raises:
-            AttachError: If it cannot be told which columns are prompt, or a prefix that this attachment has
-                not steered would make the result depend on how the prompt was fed.
+            AttachError: The prompt columns are unknown. Or a prefix that this attachment did not steer would make the
+                result depend on how the prompt was fed.
         """
         for name in PACKING:
             if inputs.get(name) is not None:
@@ -203,21 +202,21 @@ class PromptTracker:
         # A cache that was cropped, reset or filled elsewhere since is a foreign one.
         return known if known is not None and known.stop == start else None
 
-    def hidden(self, span: Span, cache: Any) -> Tensor:
-        """(rows, columns) prompt tokens that the answer in this pass must not see.
+    def masked(self, span: Span, cache: Any) -> Tensor:
+        """(rows, columns) prompt tokens that the answer in this pass must not attend to.
 
         Raises:
-            AttachError: If that is not known of this cache.
+            AttachError: They are unknown for this cache.
         """
         known = self._known(cache, span.start)
-        if known is None or known.hidden is None or known.hidden.shape[0] != span.rows:
+        if known is None or known.masked is None or known.masked.shape[0] != span.rows:
             raise AttachError("cannot tell which prompt this cache holds: start again with an empty cache")
-        return known.hidden
+        return known.masked
 
-    def remember(self, span: Span, cache: Any, hidden: Tensor | None = None) -> None:
-        """Note that the columns of `span` in `cache` went through this attachment, and what is hidden of them."""
+    def remember(self, span: Span, cache: Any, masked: Tensor | None = None) -> None:
+        """Note that the columns of `span` in `cache` passed this attachment, and which of them are masked."""
         if cache is not None and hasattr(cache, "get_seq_length"):
-            self._caches[cache] = _Steered(span.stop, span.ends, span.origin, hidden)
+            self._caches[cache] = _Steered(span.stop, span.ends, span.origin, masked)
 
     def forget(self) -> None:
         """Forget all caches and the running call."""
@@ -225,17 +224,17 @@ class PromptTracker:
         self._caches.clear()
 
     def given_mask(self, span: Span) -> Tensor | None:
-        """Mask of the whole prompt (requests, columns), if generate or a declaration came with one."""
+        """Mask of the whole prompt (requests, columns), if `generate` or a declaration has one."""
         declared = declared_prompt()
-        given = self.session.mask if self.session is not None else declared.mask if declared else None
-        return given if given is not None and given.shape[1] >= max(span.ends) else None
+        mask = self.session.mask if self.session is not None else declared.mask if declared else None
+        return mask if mask is not None and mask.shape[1] >= max(span.ends) else None
 
 
 def cached_length(cache: Any) -> int:
     """Columns that a cache holds.
 
     Raises:
-        AttachError: If it is not a cache that can tell.
+        AttachError: The cache cannot state its length.
     """
     if cache is None:
         return 0
@@ -246,10 +245,10 @@ def cached_length(cache: Any) -> int:
 
 
 def tokens_of(inputs: Mapping[str, Any]) -> Tensor:
-    """The ids (rows, length) or embeddings (rows, length, d) that a forward pass is given.
+    """The ids (rows, length) or embeddings (rows, length, d) of a forward pass.
 
     Raises:
-        AttachError: If there are none.
+        AttachError: There are none, or both.
     """
     if inputs.get("input_ids") is not None and inputs.get("inputs_embeds") is not None:
         raise AttachError("give input_ids or inputs_embeds, not both: the model reads the one and erasers the other")
@@ -261,17 +260,17 @@ def tokens_of(inputs: Mapping[str, Any]) -> Tensor:
 
 
 def _refuse_prepared_mask(inputs: Mapping[str, Any]) -> None:
-    """Outside of `generate`, which prepares its own from a mask that is known, one could part a row into sequences."""
+    """Refuse prepared masks outside of `generate`: one could split a row into several sequences."""
     mask = inputs.get("attention_mask")
     if isinstance(mask, Tensor) and mask.dim() != 2:
         raise AttachError("cannot read a prepared mask: pass the two-dimensional attention_mask")
 
 
 def _refuse_packed_positions(inputs: Mapping[str, Any]) -> None:
-    """Without a mask transformers takes position_ids that do not go up one by one for packed sequences.
+    """Refuse position_ids that do not rise one by one: without a mask, transformers reads them as packed sequences.
 
-    Positions (rows, length); with four axes, (4, rows, length), the first of them is what a Qwen-VL packs by; with
-    three (time, height, width) a picture stands still in time, and only a step back begins another sequence.
+    Positions are (rows, length). With four axes, (4, rows, length), a Qwen-VL packs by the first. With three (time,
+    height, width) a picture does not move in time, and only a step back begins another sequence.
     """
     positions = inputs.get("position_ids")
     if inputs.get("attention_mask") is not None or not isinstance(positions, Tensor) or positions.shape[-1] < 2:
@@ -280,4 +279,4 @@ def _refuse_packed_positions(inputs: Mapping[str, Any]) -> None:
     steps = (positions[0] if by_axis else positions).diff(dim=-1)
     apart = steps < 0 if by_axis and positions.shape[0] == 3 else steps != 1
     if bool(apart.any()):
-        raise AttachError("packed sequences (position_ids that start anew) cannot be steered: give an attention_mask")
+        raise AttachError("packed sequences (position_ids that start again) cannot be steered: give an attention_mask")

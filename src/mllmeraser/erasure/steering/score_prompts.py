@@ -1,4 +1,4 @@
-"""What the gates of an eraser say about many prompts, by the very code that steers, without steering."""
+"""Gate scores of many prompts, from the code that steers, at strength 0."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mllmeraser.samples.sample import Sample
 
 @dataclass(frozen=True)
 class GateReadings:
-    """Scores of prompts: ``pooled`` (n,), and ``layers`` from layer to (n, subjects)."""
+    """Scores of prompts: `pooled` (n,), and `layers` from layer to (n, subjects)."""
 
     pooled: Tensor
     layers: dict[int, Tensor]
@@ -32,19 +32,18 @@ def read_gate(
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> GateReadings:
-    """Read the gates of an eraser (or of a plan) on samples, with strength 0."""
+    """Read the gates of an eraser (or of a plan) on samples."""
     plan = replace(eraser.plan(model), strength=0.0)
     pooled = torch.zeros(len(samples))
     layers = {layer: torch.zeros(0) for layer in plan.reads}
     done = 0
     with attach_all(model, [plan]) as attachment:
         for rows in model.prompts.plan(samples, batch_size):
-            batch = model.encode([samples[r] for r in rows])
-            model.hf(**batch, use_cache=False, logits_to_keep=1)
-            seen = attachment.readings
-            assert seen is not None
-            pooled[rows] = seen.pooled[:, 0].float().cpu()
-            for layer, scores in seen.per_layer[plan.name].items():
+            model.hf(**model.encode([samples[r] for r in rows]), use_cache=False, logits_to_keep=1)
+            readings = attachment.readings
+            assert readings is not None
+            pooled[rows] = readings.pooled[:, 0].float().cpu()
+            for layer, scores in readings.per_layer[plan.name].items():
                 if not len(layers[layer]):
                     layers[layer] = torch.zeros(len(samples), scores.shape[-1])
                 layers[layer][rows] = scores.float().cpu()
