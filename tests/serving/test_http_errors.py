@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import httpx
 import pytest
@@ -140,7 +139,7 @@ def test_a_ledger_that_is_away(tiny_llava, tmp_path):
 def test_an_engine_that_closed_itself(server, monkeypatch):
     why = f"version 3 is not seen to act: could not attach {SECRET_LABEL}"
     status = server.server.engine.status
-    monkeypatch.setattr(server.server.engine, "status", lambda: replace(status(), closed=why))
+    monkeypatch.setattr(server.server.engine, "status", lambda: status()._replace(closed=why))
     with structlog.testing.capture_logs() as logs:
         assert reason_of(server) == Trouble.ENGINE_CLOSED.value
         assert error_of(chat(server, "client"), 503) == f"{NOT_NOW}: {Trouble.ENGINE_CLOSED.value}"
