@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tool_kit import load_tool, share
 
 from mllmeraser.studies.ablation.sections import all_rows
 
-ROOT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("ablation_tables", ROOT / "tools" / "ablation_tables.py")
-assert spec is not None and spec.loader is not None
-tables = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tables)
-
-
-def share(value: float) -> dict[str, float]:
-    return {"share": value, "low": value / 2, "high": 1.0, "n": 4}
+tables = load_tool("ablation_tables")
 
 
 def entry(section: str, name: str, **more: Any) -> dict[str, Any]:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+from tool_kit import load_tool, share
 
-ROOT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("study_figures", ROOT / "tools" / "study_figures.py")
-assert spec is not None and spec.loader is not None
-figures = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(figures)
-
-
-def share(value: float) -> dict[str, float]:
-    return {"share": value, "low": value / 2, "high": 1.0}
+figures = load_tool("study_figures")
 
 
 def test_a_figure_for_every_study_that_was_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
