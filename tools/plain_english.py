@@ -28,7 +28,7 @@ WORDS = re.compile(
     re.IGNORECASE,
 )
 ITEM = re.compile(r"^\s*(?:[-*]|\d+\.|[A-Za-z_*`][\w`*, .]*:(?=\s))\s*")
-END = re.compile(r"(?<=[.!?])[\"')`*]*\s+(?=[\"'(`*\[]*[A-Z0-9])")
+END = re.compile(r"(?<=[.!?])[\"')`*]*\s+(?=[\"'(*\[]*[A-Z0-9`])")
 
 
 @dataclass(frozen=True)
