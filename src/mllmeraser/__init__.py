@@ -12,29 +12,29 @@ Its weights do not change, and after detaching it answers as before. An example,
     print(mllmeraser.ask(model, "Who is this?", image="jane.png", erasers=[eraser]).answer)
 
 Work on models
-    load_model        load a model: `embedded:llava`, a hub id, or a folder
-    erase             make an eraser for a request
-    consolidate       join several erasers into one
-    ask, evaluate     put one question, or a benchmark, to a model with or without erasers
-    shipped_basis     fit what many erasers of one model share, once
-    work_folder       keep captured states in a folder, to resume a killed run
+    - load_model        load a model: `embedded:llava`, a hub id, or a folder
+    - erase             make an eraser for a request
+    - consolidate       join several erasers into one
+    - ask, evaluate     put one question, or a benchmark, to a model with or without erasers
+    - shipped_basis     fit what many erasers of one model share, once
+    - work_folder       keep captured states in a folder, to resume a killed run
 
 Data
-    Request, Subject, Sample        what to forget and what to retain
-    forget_split, load_benchmark    requests and samples of a benchmark
+    - Request, Subject, Sample        what to forget and what to retain
+    - forget_split, load_benchmark    requests and samples of a benchmark
 
 Results
-    Eraser            save, load, attach and detach it
-    MultimodalModel, HookPoint      a loaded model, and the places in it that an eraser acts on
+    - Eraser            save, load, attach and detach it
+    - MultimodalModel, HookPoint      a loaded model, and the places in it that an eraser acts on
 
 Settings of `erase`
-    FitSettings                     all settings; `FitSettings.preset("default")`, `"tail"` or `"paper"`
-    GateSettings, DirectionSettings, LayerPicks, LayerRange    parts of them
-    ContrastSet                     refused prompts, for the directions that need them
-    Progress                        protocol of a progress callback
+    - FitSettings                     all settings; `FitSettings.preset("default")`, `"tail"` or `"paper"`
+    - GateSettings, DirectionSettings, LayerPicks, LayerRange    parts of them
+    - ContrastSet                     refused prompts, for the directions that need them
+    - Progress                        protocol of a progress callback
 
 Errors
-    MLLMEraserError                 the base class; its subclasses are InputError (bad input) and AttachError
+    - MLLMEraserError                 the base class; its subclasses are InputError (bad input) and AttachError
 
 Public names load on first use, so that `import mllmeraser` and `mllmeraser --help` are fast.
 """
