@@ -118,6 +118,7 @@ def test_a_file_that_is_no_safetensors_is_refused_whatever_its_checksum(tmp_path
     [
         ({"format_version": 4}, "written by mllmeraser 0 in format 4"),
         ({"format_version": "x"}, "not the configuration"),
+        ({"a_newer_field": 1}, "a_newer_field: Extra inputs are not permitted .written by mllmeraser 0."),
         ({"shift_layers": [4, 8]}, "layer 8 does not exist"),
         ({"read_layers": [-1]}, "layer -1 does not exist"),
         ({"shift_layers": []}, "shift_layers"),
