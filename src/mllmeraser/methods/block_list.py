@@ -32,11 +32,9 @@ class BlockListSettings(MethodSettings):
     """Settings of the block list.
 
     Attributes:
-        answer: The answer to a blocked question.
         false_alarm_rate: Share of pictures of other people that may be blocked.
         centred: Subtract the mean of the retain pictures before the cosine. The features of all pictures share a
             large common part, which hides the differences between people.
-        batch_size: Pictures in a batch.
     """
 
     answer: str = Field(default="I do not know this person.", min_length=1)
@@ -58,7 +56,6 @@ class BlockListProduct(WrappingProduct):
         centre: (d,) subtracted before the cosine.
         threshold: Pictures with a larger cosine are blocked; None if the request has no picture.
         fingerprint: Fingerprint of the model that computed the features.
-        settings: The settings of the method.
     """
 
     names: tuple[str, ...]
@@ -138,9 +135,7 @@ class BlockList(BaseMethod[BlockListProduct]):
     ) -> BlockListProduct:
         """Collect the names, the features and the threshold.
 
-        Raises:
-            InputError: The request has neither names nor pictures, or too few different retain pictures for the
-                false-alarm rate.
+        An InputError if the request has neither names nor pictures, or too few retain pictures for the rate.
         """
         names = tuple(dict.fromkeys(name for subject in request.subjects for name in subject.names))
         forget, others = distinct_pictures(request.forget), distinct_pictures(request.retain)

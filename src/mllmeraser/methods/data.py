@@ -33,13 +33,7 @@ class Item:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Items of both sides; `retain` is empty if a method needs none.
-
-    Attributes:
-        forget: Items of the forget steps.
-        retain: Items of the retain steps.
-        preserved: Further items, used only to compute a mask.
-    """
+    """Items of both sides, and `preserved` ones for a mask only; `retain` is empty if a method needs none."""
 
     forget: tuple[Item, ...]
     retain: tuple[Item, ...] = ()
@@ -49,8 +43,7 @@ class TrainingData:
 def answered(samples: Iterable[Sample], role: str, method: str) -> tuple[Item, ...]:
     """The samples with their gold answers (else the first keyword).
 
-    Raises:
-        InputError: There are none, or one has no answer. Skipping it would train on less than the user asked for.
+    No sample, or one without an answer, is an InputError: skipping it would train on less than the user asked for.
     """
     items = []
     for sample in samples:
@@ -96,11 +89,6 @@ def chunks(count: int, size: int) -> list[list[int]]:
     return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
 
 
-def pick(items: Sequence[Item], rows: Iterable[int]) -> list[Item]:
-    """The items with these numbers."""
-    return [items[row] for row in rows]
-
-
 @dataclass(frozen=True)
 class Step:
     """One optimizer step: the numbers of its forget and its retain batch, if any."""
@@ -120,12 +108,9 @@ def plan_steps(
             `interleaved`: an epoch is a pass over the retain batches, one step each. A forget step comes
             before every floor(n_r / n_f)-th of them (at least 1), starting with the first.
         forget_batches: n_f, batches in a pass over the forget items.
-        retain_batches: n_r, batches in a pass over the retain items; may be 0.
+        retain_batches: n_r, batches in a pass over the retain items; 0 is an InputError if the variant needs some.
         epochs: Number of epochs.
         steps: Total number of steps instead of whole epochs.
-
-    Raises:
-        InputError: The variant needs retain samples and there are none.
     """
     if variant != "forget-only" and not retain_batches:
         raise InputError(f"the variant {variant!r} needs retain samples, and the request has none")
@@ -189,5 +174,5 @@ def answer_nll(model: MultimodalModel, items: Sequence[Item], batch_size: int, l
     """Sums (n,) of -log p over each item's tokens, float32, on the CPU."""
     sums = torch.zeros(len(items))
     for rows in chunks(len(items), batch_size):
-        sums[rows] = sequence_nll(*score(model, pick(items, rows), loss_on)).cpu()
+        sums[rows] = sequence_nll(*score(model, [items[row] for row in rows], loss_on)).cpu()
     return sums

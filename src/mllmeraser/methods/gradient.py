@@ -46,12 +46,7 @@ class GradDiffSettings(TunedSettings):
 
 
 class KLSettings(TunedSettings):
-    """Settings of KL-min.
-
-    Attributes:
-        variant: As in GradDiff.
-        alpha: Weight of the divergence.
-    """
+    """Settings of KL-min; `variant` is as in GradDiff, `alpha` the weight of the divergence."""
 
     variant: Literal["joint", "sequential"] = "joint"
     alpha: float = Field(default=1.0, gt=0)
@@ -93,8 +88,7 @@ class GradDiff(TrainedMethod):
     def objective(self, session: Session, prepared: Mapping[str, Tensor]) -> Objective:
         """-gamma L_f + alpha L_r."""
         assert isinstance(session.settings, GradDiffSettings)
-        gamma, alpha = session.settings.gamma, session.settings.alpha
-        return Objective(session.ascent, session.descent, gamma, alpha)
+        return Objective(session.ascent, session.descent, session.settings.gamma, session.settings.alpha)
 
 
 class KLMin(GradDiff):

@@ -71,11 +71,7 @@ class IDK(TrainedMethod):
 
 
 def own_sentence(model: MultimodalModel, request: Request) -> str:
-    """The sentence that the model says most often about people it has never seen.
-
-    Raises:
-        InputError: The request has no strangers, or the model says nothing about them.
-    """
+    """The sentence that the model says most often about strangers; an InputError if there are none, or no answers."""
     asked = [one for one in request.strangers if one.task != "classification" and one.attribute not in IMPERSONAL]
     if not asked:
         raise InputError("idk: the model's own sentence comes from questions about strangers; the request has none")

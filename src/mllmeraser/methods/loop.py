@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,9 +36,6 @@ class Objective:
 
     Attributes:
         forget: Loss of forget batches (negative if a method ascends).
-        retain: Loss of retain batches, if any.
-        gamma: Weight of the forget term.
-        alpha: Weight of the retain term.
         masks: Parameter -> booleans of its shape: forget steps may move the True weights. Other parameters are free.
         strict: Weights outside the masks do not move at all, neither by momentum nor by retain steps.
     """
@@ -63,11 +61,7 @@ class WorkFolder:
     """
 
     def __init__(self, folder: Path | None, digest: str) -> None:
-        """Use `folder` for the run `digest`; create it if necessary.
-
-        Raises:
-            InputError: It cannot be created or is a file.
-        """
+        """Use `folder` for the run `digest`; create it if necessary (an InputError if that fails)."""
         self.folder = None if folder is None else Path(folder)
         self.digest = digest
         if self.folder is not None:
@@ -86,11 +80,7 @@ class WorkFolder:
         self._write(STATE_FILE, tensors, step)
 
     def load_state(self) -> tuple[dict[str, Tensor], int] | None:
-        """Tensors and number of steps of the last saved state, or None.
-
-        Raises:
-            ArtifactError: It is corrupt, or belongs to another run.
-        """
+        """Tensors and number of steps of the last saved state, or None; an ArtifactError if it is not of this run."""
         return self._read(STATE_FILE)
 
     def prepared(self, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -145,10 +135,7 @@ def train(
     """Train, from the last state in `work` if there is one.
 
     Batches and dropout of a step depend on (seed, step) only. A resumed training therefore ends with the same weights
-    as an uninterrupted one.
-
-    Returns:
-        `steps`, and `last_loss`, the loss of the last step, if this run made any.
+    as an uninterrupted one. Returns `steps`, and `last_loss` if this run made any step.
 
     Raises:
         NumericalError: A loss or gradient is not finite.
@@ -166,7 +153,10 @@ def train(
             torch.manual_seed(derived_seed(run.seed, "step", number))
             hf.train()
             loss = objective.loss(step)
-            measures["last_loss"] = _finite(loss, number)
+            measures["last_loss"] = value = float(loss.detach())
+            if not math.isfinite(value):
+                advice = "lower the learning rate or train fewer steps"
+                raise NumericalError(f"the loss of step {number + 1} is {value}: {advice}")
             optimizer.backward(loss)
         if step.forget is not None:
             optimizer.mask_gradient(objective.masks)
@@ -183,10 +173,3 @@ def train(
 def derived_seed(seed: int, *parts: object) -> int:
     """A separate seed for each use, from the user's seed."""
     return hash64(seed, *parts) >> 1
-
-
-def _finite(loss: Tensor, number: int) -> float:
-    value = float(loss.detach())
-    if not torch.isfinite(loss.detach()):
-        raise NumericalError(f"the loss of step {number + 1} is {value}: lower the learning rate or train fewer steps")
-    return value

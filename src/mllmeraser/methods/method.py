@@ -19,10 +19,7 @@ from mllmeraser.samples.validation import first_fault
 
 
 class MethodSettings(BaseModel):
-    """Base of the settings of a method: immutable, no unknown fields.
-
-    A method with variants has a field `variant`.
-    """
+    """Base of the settings of a method: immutable, no unknown fields. A method with variants has a field `variant`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -115,11 +112,7 @@ Settings = TypeVar("Settings", bound=MethodSettings)
 
 
 def checked(kind: type[Settings], values: MethodSettings | Mapping[str, Any] | None) -> Settings:
-    """Return `values` as settings of class `kind`.
-
-    Raises:
-        InputError: A field is unknown, a value does not fit, or the settings belong to another method.
-    """
+    """`values` as settings of class `kind`; an InputError if a field is unknown or a value does not fit."""
     if isinstance(values, kind):
         return values
     if isinstance(values, MethodSettings):

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mllmeraser.methods.data import Item, Step, TrainingData, answered, chunks, pick, score
+from mllmeraser.methods.data import Item, Step, TrainingData, answered, chunks, score
 from mllmeraser.methods.loop import Objective
 from mllmeraser.methods.losses import mean_nll
 from mllmeraser.methods.method import MethodSettings
@@ -102,8 +102,7 @@ class MMUnlearner(TrainedMethod):
         settings, hf = session.settings, session.model.hf
         assert isinstance(settings, MMUnlearnerSettings)
         for part in parts_of(settings):
-            names = part_parameters(hf, part, settings.vision_names)
-            mask = {name: prepared[name] for name in names}
+            mask = {name: prepared[name] for name in part_parameters(hf, part, settings.vision_names)}
             session.measures[f"mask_share_{part}"] = check_masks(mask, part)
         return Objective(
             session.ascent,
@@ -119,11 +118,7 @@ def parts_of(settings: MMUnlearnerSettings) -> tuple[Part, ...]:
 
 
 def part_parameters(hf: nn.Module, part: Part, vision_names: tuple[str, ...]) -> dict[str, nn.Parameter]:
-    """Parameters of tower and projector, or all others.
-
-    Raises:
-        InputError: No name matches.
-    """
+    """Parameters of tower and projector, or all others; an InputError if there are none."""
     everything = dict(hf.named_parameters())
     seen = [name for name in everything if set(name.split(".")) & set(vision_names)]
     if not seen:
@@ -141,7 +136,7 @@ def _importance(
         parameter.requires_grad_(True)  # `borrowed` in the caller undoes this
 
     def loss(rows: list[int]) -> Tensor:
-        return mean_nll(*score(model, pick(items, rows), settings.loss_on))
+        return mean_nll(*score(model, [items[row] for row in rows], settings.loss_on))
 
     return fisher_information(parameters, (partial(loss, rows) for rows in chunks(len(items), settings.batch_size)))
 
@@ -151,9 +146,7 @@ def fisher_information(
 ) -> dict[str, Tensor]:
     """F(D): the mean over batches of the squared gradient of each batch's loss, float32, by parameter.
 
-    Raises:
-        InputError: There is no batch.
-        NumericalError: A gradient is not finite.
+    Without a batch it raises an InputError, and a NumericalError if a gradient is not finite.
     """
     sums = {name: torch.zeros_like(one, dtype=torch.float32) for name, one in parameters.items()}
     count = 0
@@ -178,11 +171,7 @@ def importance_masks(forget: Mapping[str, Tensor], preserve: Mapping[str, Tensor
 
 
 def check_masks(chosen: Mapping[str, Tensor], part: str) -> float:
-    """The share of the weights that the masks cover.
-
-    Raises:
-        InputError: It is 0 or 1: the method would do nothing, or be plain ascent.
-    """
+    """The share of the weights that the masks cover; 0 (no effect) and 1 (plain ascent) are an InputError."""
     total = sum(mask.numel() for mask in chosen.values())
     covered = sum(int(mask.sum()) for mask in chosen.values()) / total if total else 0.0
     if not 0.0 < covered < 1.0:

@@ -35,11 +35,7 @@ class Optimizer:
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], settings: TrainSettings, total: int) -> None:
-        """Prepare for `total` steps.
-
-        Raises:
-            InputError: accelerate is missing, or runs several processes.
-        """
+        """Prepare for `total` steps; an InputError if accelerate is missing, or runs several processes."""
         self.settings, self.total = settings, total
         self.parameters = dict(parameters)
         self.masters = {name: _master(one) for name, one in self.parameters.items()}
@@ -65,11 +61,7 @@ class Optimizer:
                 grad.mul_(mask)
 
     def step(self, number: int) -> None:
-        """Clip the gradient, update all parameters, and drop the gradient.
-
-        Raises:
-            NumericalError: The gradient is not finite. No parameter changes.
-        """
+        """Clip and apply the gradient, then drop it; one that is not finite is a NumericalError and changes nothing."""
         for name, parameter in self.parameters.items():
             master = self.masters[name]
             if master is not parameter:
@@ -101,11 +93,7 @@ class Optimizer:
 
     @torch.no_grad()
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore a result of `state`.
-
-        Raises:
-            ArtifactError: It belongs to other parameters.
-        """
+        """Restore a result of `state`; an ArtifactError if it belongs to other parameters."""
         shapes = {f"parameter/{name}": master.shape for name, master in self.masters.items()}
         stored = {key: tensor.shape for key, tensor in tensors.items() if key.startswith("parameter/")}
         if stored != shapes:

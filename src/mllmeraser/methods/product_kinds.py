@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -42,11 +41,7 @@ class AdapterProduct(Product):
                 raise ArtifactError(f"the adapter of {name} is not of rank {self.config.rank}")
 
     def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Layer -> (A, B).
-
-        Raises:
-            ArtifactError: A tensor has another name, or one of a pair is missing.
-        """
+        """Layer -> (A, B); an ArtifactError if a tensor has another name, or one of a pair is missing."""
         names = {name.removeprefix(PREFIX).removesuffix(DOWN).removesuffix(UP) for name in self.tensors}
         expected = {f"{PREFIX}{name}{part}" for name in names for part in (DOWN, UP)}
         if expected != set(self.tensors):
@@ -81,15 +76,6 @@ class AdapterProduct(Product):
             "inference_mode": True,
         }
         return {"adapter_config.json": json.dumps(content, indent=2) + "\n"}
-
-
-def adapter_tensors(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """Layer -> (A, B) as tensors under PEFT's names."""
-    return {
-        f"{PREFIX}{name}{part}": tensor
-        for name, pair in pairs.items()
-        for part, tensor in zip((DOWN, UP), pair, strict=True)
-    }
 
 
 class _LowRank:

@@ -28,11 +28,7 @@ BUILT_IN: dict[str, str] = {
 
 
 def method_names() -> tuple[str, ...]:
-    """Names of all methods, sorted.
-
-    Raises:
-        InputError: Two packages use one name for different methods.
-    """
+    """Names of all methods, sorted; an InputError if two packages use one name for different methods."""
     return tuple(sorted(_sources()))
 
 

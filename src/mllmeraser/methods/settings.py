@@ -27,7 +27,6 @@ class LoraSettings(MethodSettings):
     """Low-rank adapters: W x becomes W x + (alpha / rank) B A x.
 
     Attributes:
-        alpha: Numerator of the scale.
         dropout: Dropout on the adapter's input.
         targets: Linear layers that get an adapter; None: all except the output head.
     """
@@ -42,7 +41,6 @@ class TrainSettings(MethodSettings):
     """The training loop (AdamW).
 
     Attributes:
-        learning_rate: Peak learning rate.
         schedule: Course from the peak to zero; `constant` stays at the peak.
         warmup: Share of the steps in which the rate rises linearly to the peak.
         epochs: Passes over the data, unless `steps` is set.

@@ -22,11 +22,7 @@ INSTRUCTION = (
 
 
 class SystemPromptSettings(MethodSettings):
-    """Settings of the system prompt.
-
-    Attributes:
-        instruction: Text before every question; the names replace `{names}`.
-    """
+    """Settings of the system prompt: the text before every question, in which the names replace `{names}`."""
 
     instruction: str = Field(default=INSTRUCTION)
 
@@ -66,11 +62,7 @@ class SystemPrompt(BaseMethod[SystemPromptProduct]):
     def build(
         self, model: MultimodalModel, request: Request, settings: SystemPromptSettings, run: Run
     ) -> SystemPromptProduct:
-        """Fill in the names.
-
-        Raises:
-            InputError: A subject has no name, or the instruction contains the image placeholder.
-        """
+        """Fill in the names; an InputError if a subject has none, or the text contains the image placeholder."""
         nameless = [subject.key for subject in request.subjects if not subject.names]
         if nameless:
             raise InputError(f"system-prompt needs names, and subject {nameless[0]} has none: add its name")

@@ -19,11 +19,7 @@ ADAPTER = "default"
 
 
 def training_package(name: str) -> Any:
-    """Import `peft` or `accelerate`.
-
-    Raises:
-        InputError: It is not installed; the message has the command.
-    """
+    """Import `peft` or `accelerate`; an InputError with the command to install it if it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -68,10 +64,7 @@ def borrowed(hf: nn.Module) -> Iterator[None]:
 def whole_weights(hf: nn.Module, names: str | list[str] | None = None) -> Iterator[Trainable]:
     """Open the parameters that match a regular expression, have one of some names, or (None) all.
 
-    The originals stay in memory beside the trained copies.
-
-    Raises:
-        InputError: Nothing matches.
+    The originals stay in memory beside the trained copies. It is an InputError if nothing matches.
     """
     chosen = {name: one for name, one in hf.named_parameters() if _wanted(name, names) and one.is_floating_point()}
     if not chosen:
@@ -101,11 +94,7 @@ def whole_weights(hf: nn.Module, names: str | list[str] | None = None) -> Iterat
 
 @contextmanager
 def adapters(hf: nn.Module, settings: LoraSettings, seed: int) -> Iterator[Trainable]:
-    """Insert PEFT's low-rank adapters into the model; remove all of PEFT's modules afterwards.
-
-    Raises:
-        InputError: No linear layer matches, or PEFT is missing.
-    """
+    """Insert PEFT's low-rank adapters into the model; remove all of PEFT's modules afterwards."""
     peft = training_package("peft")
     names = linear_layers(hf, settings.targets)
     config = peft.LoraConfig(
@@ -142,11 +131,7 @@ def adapters(hf: nn.Module, settings: LoraSettings, seed: int) -> Iterator[Train
 
 
 def linear_layers(hf: nn.Module, targets: str | None = None) -> list[str]:
-    """Names of the linear layers that match (None: all), except the output head.
-
-    Raises:
-        InputError: There is none.
-    """
+    """Names of the linear layers that match (None: all), except the output head; an InputError if there are none."""
     find_head = getattr(hf, "get_output_embeddings", None)
     head = find_head() if callable(find_head) else None
     linear = [name for name, one in hf.named_modules() if isinstance(one, nn.Linear) and one is not head]

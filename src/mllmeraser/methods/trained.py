@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from mllmeraser.methods.data import Item, Scored, Step, Stream, TrainingData, Variant, pick, plan_steps, score
+from mllmeraser.methods.data import Item, Scored, Step, Stream, TrainingData, Variant, plan_steps, score
 from mllmeraser.methods.interception import intercepted
 from mllmeraser.methods.loop import Objective, WorkFolder, derived_seed, train
 from mllmeraser.methods.losses import gradient_ascent, mean_nll
 from mllmeraser.methods.method import BaseMethod, MethodSettings, Run
 from mllmeraser.methods.product import Product, ProductConfig, require_bare
-from mllmeraser.methods.product_kinds import AdapterProduct, WeightProduct, adapter_tensors, load_product
+from mllmeraser.methods.product_kinds import PREFIX, AdapterProduct, WeightProduct, load_product
 from mllmeraser.methods.settings import TrainSettings, TunedSettings
 from mllmeraser.methods.trainable import Trainable, adapters, borrowed, moved, whole_weights
 from mllmeraser.models.model import MultimodalModel
@@ -46,7 +46,7 @@ class Session:
 
     def items(self, side: Side, number: int) -> list[Item]:
         """Batch `number` of one side."""
-        return pick(getattr(self.data, side), self.rows(side, number))
+        return [getattr(self.data, side)[row] for row in self.rows(side, number)]
 
     def score(self, items: list[Item]) -> Scored:
         """Logits and targets under the weights in training."""
@@ -80,11 +80,7 @@ class TrainedMethod(BaseMethod[Product]):
 
     @abstractmethod
     def data(self, model: MultimodalModel, request: Request, settings: Any, seed: int) -> TrainingData:
-        """Items with answers.
-
-        Raises:
-            InputError: The request lacks something.
-        """
+        """Items with answers; an InputError if the request lacks something."""
 
     @abstractmethod
     def objective(self, session: Session, prepared: Mapping[str, Tensor]) -> Objective:
@@ -136,11 +132,7 @@ class TrainedMethod(BaseMethod[Product]):
 
 
 def product_of(method: str, model: MultimodalModel, session: Session, fingerprint: str, digest: str) -> Product:
-    """Collect the changes that the training made in the model.
-
-    Raises:
-        InputError: Nothing moved.
-    """
+    """Collect the changes that the training made in the model; an InputError if nothing moved."""
     settings = session.settings
     lora = settings.lora if isinstance(settings, TunedSettings) and settings.trainable == "lora" else None
     tensors = moved(session.trainable) if lora is None else _moved_adapters(session.trainable)
@@ -167,12 +159,8 @@ def product_of(method: str, model: MultimodalModel, session: Session, fingerprin
 def _moved_adapters(trainable: Trainable) -> dict[str, Tensor]:
     """The adapters with a B other than zero, under PEFT's names."""
     parameters = {name: one.detach().cpu().clone() for name, one in trainable.parameters.items()}
-    pairs = {
-        name.removesuffix(".lora_A"): (down, parameters[name.removesuffix("A") + "B"])
-        for name, down in parameters.items()
-        if name.endswith(".lora_A")
-    }
-    return adapter_tensors({name: pair for name, pair in pairs.items() if bool(pair[1].ne(0).any())})
+    layers = {name[:-1] for name, one in parameters.items() if name.endswith(".lora_B") and bool(one.ne(0).any())}
+    return {f"{PREFIX}{name}.weight": one for name, one in parameters.items() if name[:-1] in layers}
 
 
 def run_digest(name: str, settings: MethodSettings, seed: int, fingerprint: str, data: TrainingData) -> str:
