@@ -65,11 +65,7 @@ class WrappingProduct(ABC):
 
     @abstractmethod
     def wrappers(self, model: MultimodalModel) -> Iterable[tuple[Any, str, Wrapper]]:
-        """Owner, name and wrapper of every wrapped method.
-
-        Raises:
-            AttachError: This product belongs to another model.
-        """
+        """Owner, name and wrapper of every wrapped method; an AttachError for a model that this does not fit."""
 
     def attach(self, model: Any) -> Attachment:
         """Attach until detached.

@@ -38,14 +38,11 @@ class ProductConfig(BaseModel):
     """The manifest. It contains no name, question or answer of any person.
 
     Attributes:
-        settings: All settings of the method.
-        base_model: Name of the trained model.
-        revision: Its commit, if known.
+        revision: Commit of the trained model, if known.
         fingerprint: Fingerprint of its weights (see `models.fingerprint`).
         run_digest: SHA-256 over settings, seed, weights and data; equal for repetitions of one training.
         alpha: The scale of the adapters is alpha / rank.
         measures: Measurements of the training, for example the share of a mask.
-        tensors_sha256: SHA-256 of the tensor file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,12 +66,7 @@ class ProductConfig(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Product(ABC):
-    """A trained Intervention.
-
-    Attributes:
-        config: The manifest.
-        tensors: By name, on the CPU.
-    """
+    """A trained Intervention: the manifest, and the tensors by name, on the CPU."""
 
     config: ProductConfig
     tensors: Mapping[str, Tensor]
@@ -105,11 +97,7 @@ class Product(ABC):
         return self.attach(model)
 
     def base(self, model: Any) -> nn.Module:
-        """The transformers model inside `model`.
-
-        Raises:
-            AttachError: It has other weights, or a product has changed them.
-        """
+        """The transformers model inside `model`; an AttachError if its weights are not those of the training."""
         hf = unwrap(model)
         if hf in CHANGED:
             raise AttachError(f"{CHANGED[hf]} has changed the weights of this model: detach its product first")
@@ -169,11 +157,7 @@ class Product(ABC):
 
 
 def read_config(directory: str | os.PathLike[str]) -> ProductConfig:
-    """The manifest of a saved product.
-
-    Raises:
-        ArtifactError: It is missing, malformed, or of a newer format.
-    """
+    """The manifest of a saved product; an ArtifactError if it is missing, malformed, or of a newer format."""
     file = Path(directory) / CONFIG_FILE
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8"))
@@ -193,11 +177,7 @@ def read_config(directory: str | os.PathLike[str]) -> ProductConfig:
 
 
 def require_bare(hf: nn.Module) -> None:
-    """Refuse to train a model with something attached: the training would take that for part of the model.
-
-    Raises:
-        InputError: An intervention of this package is attached, or the model contains adapters of PEFT.
-    """
+    """Raise an InputError if an intervention or an adapter of PEFT is attached: the training would include it."""
     if hf in CHANGED:
         raise InputError(f"{CHANGED[hf]} has changed the weights of this model: detach its product before training")
     if getattr(hf, "peft_config", None):
