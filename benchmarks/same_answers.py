@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import sys
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def compare(old: Path, new: Path, commits: tuple[str, str]) -> list[dict[str, An
         pairs = [
             (a, b)
             for group in one.get("answers", {})
-            for a, b in zip(one["answers"][group], two.get("answers", {}).get(group, []), strict=True)
+            for a, b in zip_longest(one["answers"][group], two.get("answers", {}).get(group, []))
         ]
         rows.append(
             {
