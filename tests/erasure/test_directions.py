@@ -64,12 +64,11 @@ WHOLE = {"strangers": [SAMPLE], "contrast": object(), "forget": {"a": [SAMPLE], 
 
 
 @pytest.mark.parametrize("kind", ["refusal", "text-only", "clean-image", "idk"])
-def test_some_directions_need_linear_gates(kind: str) -> None:
-    for gate in ("hard", "soft", "quadratic", "neural"):
-        assert check_direction(kind, gate, **WHOLE).name == kind
-        assert check_direction("unknown", gate, **WHOLE) is check_direction("unknown", "subject", **WHOLE)
-    with pytest.raises(InputError, match="does not work with the gate 'subject': choose the gate hard"):
-        check_direction(kind, "subject", **WHOLE)
+def test_some_directions_do_not_work_with_gates_of_whole_prompts(kind: str) -> None:
+    assert check_direction(kind, on_prompts=False, **WHOLE).name == kind
+    assert check_direction("unknown", on_prompts=False, **WHOLE) is check_direction("unknown", on_prompts=True, **WHOLE)
+    with pytest.raises(InputError, match="does not work with the gate 'subject': choose a gate such as 'soft'"):
+        check_direction(kind, on_prompts=True, **WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +82,7 @@ def test_some_directions_need_linear_gates(kind: str) -> None:
 )
 def test_missing_samples_are_refused_early(kind: str, missing: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        check_direction(kind, "soft", **{**WHOLE, **missing})
+        check_direction(kind, on_prompts=False, **{**WHOLE, **missing})
 
 
 def test_kinds_can_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +93,6 @@ def test_kinds_can_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not direction_kind("mine").retain
     assert torch.equal(erasure_direction("mine", layer_statistics(["a"])).vector, layer_statistics(["a"]).retain.mean)
     with pytest.raises(InputError, match="needs contrast samples"):
-        check_direction("mine", "subject", **{**WHOLE, "contrast": None})
+        check_direction("mine", on_prompts=True, **{**WHOLE, "contrast": None})
     with pytest.raises(InputError, match="no function"):
         register_direction("mine")

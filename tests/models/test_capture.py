@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from mllmeraser.models import HookPoint, MultimodalModel
-from mllmeraser.models.capture import capture, hidden_of, last_real_index, with_hidden
+from mllmeraser.models.capture import hidden_of, last_real_index, last_states, run_batch, with_hidden
 from mllmeraser.samples import InputError, Sample
 
 
@@ -20,15 +20,36 @@ class Block(nn.Module):
         return (hidden + 1, "cache") if self.tuple_output else hidden + 1
 
 
+class Blocks(nn.Module):
+    """Runs its blocks on `hidden`, whatever the arguments."""
+
+    def __init__(self, hidden: Tensor, blocks: list[Block]) -> None:
+        super().__init__()
+        self.hidden, self.layers, self.ran = hidden, nn.ModuleList(blocks), 0
+
+    def forward(self, **_batch: object) -> None:
+        hidden = self.hidden
+        for layer in self.layers:
+            self.ran += 1
+            hidden = hidden_of(layer(hidden))
+
+
+BATCH = {"input_ids": torch.zeros(2, 3), "attention_mask": torch.tensor([[1, 1, 1], [1, 0, 0]])}
+
+
 @pytest.mark.parametrize("tuple_output", [False, True])
 def test_reads_tensor_and_tuple_outputs(tuple_output: bool) -> None:
-    layers = nn.ModuleList([Block(tuple_output), Block(tuple_output)])
     hidden = torch.arange(12.0).view(2, 3, 2)
-    with capture(layers, [HookPoint(1)], torch.tensor([2, 0])) as found:
-        first = hidden_of(layers[0](hidden))
-        layers[1](first)
-    assert set(found) == {HookPoint(1)}
-    assert torch.equal(found[HookPoint(1)], torch.stack([hidden[0, 2], hidden[1, 0]]) + 2)
+    model = Blocks(hidden, [Block(tuple_output), Block(tuple_output), Block(tuple_output)])
+    found = last_states(model, model.layers, BATCH, [HookPoint(1)])
+    assert torch.equal(found[:, 0], torch.stack([hidden[0, 2], hidden[1, 0]]) + 2)
+    assert model.ran == 2, "later blocks do not run"
+
+
+def test_a_block_that_does_not_run_is_an_error() -> None:
+    model = Blocks(torch.zeros(2, 3, 2), [Block(False)])
+    with pytest.raises(InputError, match="block 1 did not run"):
+        last_states(model, nn.ModuleList([*model.layers, Block(False)]), BATCH, [HookPoint(0), HookPoint(1)])
 
 
 def test_output_keeps_its_form() -> None:
@@ -51,14 +72,16 @@ def test_last_real_token_on_either_side() -> None:
     assert last_real_index(None, 2, 5, mask.device).tolist() == [4, 4]
 
 
+def half_way(_states: Tensor) -> Tensor:
+    raise RuntimeError("half-way")
+
+
 def test_no_hook_is_left_after_an_error(tiny_model: MultimodalModel) -> None:
-    points = tiny_model.hookpoints()
+    points, batch = tiny_model.hookpoints(), tiny_model.encode([Sample("Hi")])
     with pytest.raises(RuntimeError, match="half-way"):
-        with capture(tiny_model.layers, points, torch.zeros(1, dtype=torch.long)):
-            raise RuntimeError("half-way")
+        run_batch(tiny_model.hf, tiny_model.layers, batch, [(1, half_way)])
     with pytest.raises(InputError, match="does not exist"):
-        with capture(tiny_model.layers, [*points, HookPoint(99)], torch.zeros(1, dtype=torch.long)):
-            raise AssertionError("not reached")
+        last_states(tiny_model.hf, tiny_model.layers, batch, [*points, HookPoint(99)])
     assert all(not layer._forward_hooks for layer in tiny_model.layers)
 
 

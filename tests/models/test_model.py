@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import copy
+from contextlib import ExitStack
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
 from mllmeraser.models import HookPoint, MultimodalModel
-from mllmeraser.models.capture import capture, last_real_index
+from mllmeraser.models.capture import hidden_of, last_real_index
 from mllmeraser.models.families import PixelInputs
 from mllmeraser.models.prompts import IGNORED, Prompts
 from mllmeraser.samples import InputError, NumericalError, Sample
@@ -20,9 +22,16 @@ def states_by_hand(model: MultimodalModel, samples: list[Sample], side: str) -> 
     inputs = model.encode(samples, side)
     ids = inputs["input_ids"]
     index = last_real_index(inputs["attention_mask"], *ids.shape, ids.device)
-    with torch.no_grad(), capture(model.layers, model.hookpoints(), index) as found:
+    found: dict[HookPoint, Tensor] = {}
+
+    def read(point: HookPoint, _block: object, _args: object, output: object) -> None:
+        found[point] = hidden_of(output)[torch.arange(len(ids)), index]
+
+    with torch.no_grad(), ExitStack() as hooks:
+        for point in model.hookpoints():
+            hooks.enter_context(model.layers[point.layer].register_forward_hook(partial(read, point)))
         model.hf(**inputs, use_cache=False)
-    return dict(found)
+    return found
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -100,7 +109,7 @@ def test_states_that_are_not_finite_are_refused(tiny_model: MultimodalModel, sam
     with torch.no_grad():
         broken.layers[2].mlp.down_proj.weight[0, 0] = float("nan")
     assert broken.states(samples, [HookPoint(1)])[HookPoint(1)].isfinite().all()
-    with pytest.raises(NumericalError, match="after layer 2 is not finite"):
+    with pytest.raises(NumericalError, match="after layer 2 contain NaN"):
         broken.states(samples, [HookPoint(2)])
 
 

@@ -22,20 +22,20 @@ class Policy:
     """A stated rule, kept in the artifact; never a side effect of a tensor's shape.
 
     Attributes:
-        name: Name of the rule; one of `PRESETS` for those that ship.
-        read: `"per-layer"`: each shifted layer reads its own gate. `"request"`: one decision per request, from the gates
-            of earlier layers, before any state is shifted.
+        name: One of `PRESETS` for the rules that ship.
+        read: `"per-layer"`: each shifted layer reads its own gate. `"request"`: one decision per request, from gates of
+            earlier layers, before any state is shifted.
         positions: `"last"`: shift the last real prompt token alone, so that earlier positions keep the cached states of
             the bare model. `"prompt"`: shift every real prompt position.
         decode: Whether decoded tokens are steered too, each by a decision read from its own states.
-        phi: From score to amplitude a. `"linear"`: a = score. `"clamp"`: a = min(max(score, 0), 1). `"threshold"`: a = 1
-            if score > threshold else 0.
+        phi: From score to amplitude a. `"linear"`: a = score. `"clamp"`: a = min(max(score, 0), 1). `"threshold"`:
+            a = 1 if score > threshold else 0.
         pooling: How the scores of several layers become one. `"mean"`: the mean over layers per subject, then the
-            maximum over subjects. `"subject"`: min(max(name, face), topic) per subject, then the maximum. The first layer
-            reads names at every text token, the second the topic at the last prompt token (is a fact about a person
-            wanted?), the third faces in the mean over the tokens of each picture.
+            maximum over subjects. `"subject"`: min(max(name, face), topic) per subject, then the maximum. The first
+            layer reads names at every text token, the second the topic at the last prompt token (is a fact about a
+            person wanted?). The third reads faces in the mean over the tokens of each picture.
         masks_prompt: Whether the answer to a prompt that fired attends to its first and last token alone (see
-            `prompt_masking.py`). It needs a decision over the whole prompt. Passes that carry a prompt do not change.
+            `prompt_masking.py`). It needs a decision over the whole prompt.
     """
 
     name: str
@@ -47,11 +47,7 @@ class Policy:
     masks_prompt: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse unknown values (artifacts are read from disk).
-
-        Raises:
-            InputError: A field has an unknown value, or two do not go together.
-        """
+        """Refuse unknown values (artifacts are read from disk), and values that do not go together."""
         known = {
             "read": ("per-layer", "request"),
             "positions": ("prompt", "last"),
@@ -61,9 +57,8 @@ class Policy:
             "masks_prompt": (False, True),
         }
         for field, values in known.items():
-            if getattr(self, field) not in values:
+            if (value := getattr(self, field)) not in values:
                 options = ", ".join(map(repr, values))
-                value = getattr(self, field)
                 raise InputError(f"policy {self.name!r}: {field} is one of {options}, not {value!r}")
         if self.masks_prompt and self.pooling != "subject":
             raise InputError(f"policy {self.name!r}: masks_prompt needs a decision over the whole prompt")
@@ -74,8 +69,7 @@ class Policy:
     def whole_prompt(self) -> bool:
         """Whether the prompt has to pass through the model in one piece, without a cached prefix.
 
-        Shifting early positions needs the state of the last one, which a piece does not have yet; a decision that
-        looks for a person anywhere in the prompt has to see all of it.
+        Shifts of early positions need the state of the last one. A search for a person has to see the whole prompt.
         """
         return self.positions == "prompt" or self.pooling == "subject"
 
@@ -123,11 +117,7 @@ PRESETS: dict[str, Policy] = {policy.name: policy for policy in (PAPER, TAIL, PE
 
 
 def preset(name: str) -> Policy:
-    """The shipped policy called `name`.
-
-    Raises:
-        InputError: If there is none of that name.
-    """
+    """The shipped policy called `name`."""
     if name not in PRESETS:
         raise InputError(f"unknown policy {name!r}: known are {', '.join(PRESETS)}")
     return PRESETS[name]

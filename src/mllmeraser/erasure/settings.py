@@ -31,7 +31,7 @@ class SubjectSettings(Frozen):
         pair_margin: Room below a subject's lowest picture, as a share of the distance between two faces. Without it,
             up to an eighth of the pictures of people with a double were taken for the double (`studies.room`).
         veto: Score that a face loses per unit on a look-alike's side of the boundary; the two means are 1 apart.
-        name_share: Share of the false-alarm rate for a name that overlaps with other words. Other names take 1 / (n + 1).
+        name_share: Share of the false-alarm rate for a name that overlaps with other words. Others take 1 / (n + 1).
         face_share: Share of the false-alarm rate for the face of one subject. It is small: an eraser may hold many.
         margin: How far a threshold rises towards the lowest held-out forget score, as a share of the gap.
         topic_margin: How far the topic threshold lies above all other questions, as a share of the gap to the facts.
@@ -78,8 +78,6 @@ class GateSettings(Frozen):
         hidden: Hidden units (`neural`).
         ridge: Share of the retain covariance added to the variation within a person (`subject`).
         miss_rate: Share of the lowest forget scores that a threshold may ignore (`subject`).
-        subject: Constants of the gate `subject`.
-        neural: Training of the gate `neural`.
     """
 
     kind: str = "soft"
@@ -101,8 +99,6 @@ class PGDSettings(Frozen):
 
     Attributes:
         epsilon: Largest change of a pixel.
-        step: Change per step.
-        steps: Number of steps.
         flip_tokens: Leading tokens of the target text that greedy decoding must reproduce; None for all of it.
         batch_size: Pictures attacked together.
     """
@@ -148,11 +144,7 @@ Layers = LayerRange | LayerPicks | tuple[int, ...]
 
 
 def resolve_layers(layers: Layers, depth: int) -> tuple[int, ...]:
-    """The 0-based layers, sorted, that `layers` means in a decoder of `depth` blocks.
-
-    Raises:
-        InputError: There are none, or one does not exist.
-    """
+    """The 0-based layers, sorted, that `layers` means in a decoder of `depth` blocks; at least one."""
     if isinstance(layers, LayerRange):
         # The tolerance keeps 0.5 of an even depth on the lower side, however it is rounded.
         chosen = [i for i in range(depth) if layers.start + 1e-9 < (i + 1) / depth <= layers.stop + 1e-9]
@@ -173,9 +165,6 @@ class FitSettings(Frozen):
     """Everything a fit depends on beside the model and the request.
 
     Attributes:
-        policy: When the gate is read and where the shift is applied.
-        direction: Kind of direction, with its settings.
-        gate: Kind of gate, with its settings.
         read_layers: Layers where gates are read. A request-level policy reads before the first shifted layer.
         shift_layers: Layers where states are shifted. A per-layer policy reads exactly these.
         strength: Strength of the shift in units of the direction; not used if `strengths` is set.
@@ -190,7 +179,6 @@ class FitSettings(Frozen):
         check_share: Share of the retain prompts that only measure.
         forget_held_out: Share of a subject's views (by name alone: of the wordings) kept out of the fit.
         views: How far views of a picture differ from it, when a request is expanded.
-        batch_size: Prompts per forward pass.
         seed: Of the split and of everything random.
         salt: Of the opaque subject keys and data digests; None draws one. The artifact does not hold it.
     """
@@ -223,12 +211,7 @@ class FitSettings(Frozen):
 
     @classmethod
     def preset(cls, name: str) -> FitSettings:
-        """The settings called `name`: `default`, `tail` (linear gates at the last prompt token), or `paper` (arXiv
-        2510.04217).
-
-        Raises:
-            InputError: There is no such preset.
-        """
+        """The settings `default`, `tail` (linear gates at the last prompt token) or `paper` (arXiv 2510.04217)."""
         if name not in PRESETS:
             raise InputError(f"unknown preset {name!r}: known are {', '.join(PRESETS)}")
         return PRESETS[name]
@@ -236,8 +219,7 @@ class FitSettings(Frozen):
     def layers(self, depth: int) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
         """Read layers, and the sets of shift layers to choose from, in a decoder of `depth` blocks.
 
-        Raises:
-            InputError: A set is empty or impossible, or a decision would be read after the first shift.
+        A decision that would be read after the first shift is an `InputError`.
         """
         shifts = tuple(resolve_layers(s, depth) for s in self.shift_candidates or (self.shift_layers,))
         if self.policy.read == "per-layer":

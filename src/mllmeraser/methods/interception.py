@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, ClassVar
 
-from mllmeraser.models.intervention import Attachment
+from mllmeraser.models.intervention import Attachment, Intervention
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import AttachError
 
@@ -58,7 +58,7 @@ def intercepted(owner: Any) -> bool:
     return any(isinstance(value, _Chain) for value in vars(owner).values())
 
 
-class WrappingProduct(ABC):
+class WrappingProduct(Intervention, ABC):
     """Base of the Interventions that wrap methods of a model of `load_model`."""
 
     method: ClassVar[str]
@@ -82,7 +82,3 @@ class WrappingProduct(ABC):
             for owner, name, wrapper in self.wrappers(model):
                 undo.callback(intercept(owner, name, wrapper))
             return Attachment(undo.pop_all().close, [self.method])
-
-    def attached(self, model: Any) -> Attachment:
-        """Attach for a `with` block."""
-        return self.attach(model)

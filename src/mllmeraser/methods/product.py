@@ -20,7 +20,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from mllmeraser.models.fingerprint import fingerprint
-from mllmeraser.models.intervention import Attachment, unwrap
+from mllmeraser.models.intervention import Attachment, Intervention, unwrap
 from mllmeraser.samples.errors import ArtifactError, AttachError, InputError
 from mllmeraser.samples.files import whole_folder
 from mllmeraser.samples.validation import first_fault
@@ -65,7 +65,7 @@ class ProductConfig(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class Product(ABC):
+class Product(Intervention, ABC):
     """A trained Intervention: the manifest, and the tensors by name, on the CPU."""
 
     config: ProductConfig
@@ -91,10 +91,6 @@ class Product(ABC):
         Raises:
             AttachError: `model` has other weights, or a name or shape does not fit. The model is unchanged.
         """
-
-    def attached(self, model: Any) -> Attachment:
-        """Attach for a `with` block."""
-        return self.attach(model)
 
     def base(self, model: Any) -> nn.Module:
         """The transformers model inside `model`; an AttachError if its weights are not those of the training."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,48 +53,67 @@ def last_token(inputs: Mapping[str, Any]) -> Tensor:
     return last_real_index(inputs["attention_mask"], ids.shape[0], ids.shape[1], ids.device)
 
 
-@contextmanager
-def capture(layers: nn.ModuleList, points: Sequence[HookPoint], index: Tensor) -> Iterator[dict[HookPoint, Tensor]]:
-    """Record the state at position `index` `(batch,)` of each row, at every hook point, while the context is open.
-
-    Yields:
-        A dictionary that each forward fills with `(batch, width)` tensors in the model's dtype. They include the
-        changes of interventions attached earlier.
-
-    Raises:
-        InputError: If a hook point does not exist.
-    """
-    captured: dict[HookPoint, Tensor] = {}
-    handles = []
-    try:
-        for point in points:
-            block = layers[point.check(len(layers)).layer]
-            handles.append(block.register_forward_hook(_reader(point, index, captured)))
-        yield captured
-    finally:
-        for handle in handles:
-            handle.remove()
+Reducer = Callable[[Tensor], Tensor]
+"""Takes the states (batch, length, d) after one block and returns the part that is kept."""
 
 
-def check_finite(states: Tensor, point: HookPoint, rows: Sequence[int]) -> None:
-    """Check that all states (rows, width) are finite.
+@torch.no_grad()
+def run_batch(
+    hf: nn.Module, layers: nn.ModuleList, batch: Mapping[str, Any], reducers: Sequence[tuple[int, Reducer]]
+) -> list[Tensor]:
+    """Run one encoded batch and return the result of each (layer, reducer), on the CPU, in the model's dtype.
+
+    The pass ends after the last of these layers: later blocks do not run. Results include the changes of interventions
+    attached earlier.
 
     Raises:
-        NumericalError: With the layer and the number of the first sample that has a NaN or infinite state.
+        InputError: A block did not run.
+        NumericalError: A result is NaN or infinite.
     """
-    bad = ~torch.isfinite(states).all(dim=-1)
-    if bool(bad.any()):
-        row = rows[int(bad.nonzero()[0, 0])]
-        raise NumericalError(
-            f"the state of sample {row} after layer {point.layer} is not finite; "
-            "load the model in a wider dtype (float32 or bfloat16)"
-        )
+    kept: dict[int, Tensor] = {}
+    with ExitStack() as hooks:
+        for number, (layer, reduce) in enumerate(reducers):
+            hooks.enter_context(layers[layer].register_forward_hook(partial(_keep, kept, number, reduce)))
+        hooks.enter_context(layers[max(layer for layer, _ in reducers)].register_forward_hook(_stop))
+        with suppress(_EndOfPass):
+            hf(**batch, use_cache=False, logits_to_keep=1)
+    missing = [layer for number, (layer, _) in enumerate(reducers) if number not in kept]
+    if missing:
+        raise InputError(f"block {missing[0]} did not run")
+    return [require_finite(kept[n], f"states after layer {layer}").cpu() for n, (layer, _) in enumerate(reducers)]
 
 
-def _reader(point: HookPoint, index: Tensor, captured: dict[HookPoint, Tensor]) -> Any:
-    def read(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        hidden = hidden_of(output)
-        rows = torch.arange(hidden.shape[0], device=hidden.device)
-        captured[point] = hidden[rows, index.to(hidden.device)].detach()
+def _keep(kept: dict[int, Tensor], number: int, reduce: Reducer, _block: object, _args: object, output: object) -> None:
+    kept[number] = reduce(hidden_of(output)).detach()
 
-    return read
+
+class _EndOfPass(Exception):  # noqa: N818
+    """Raised after the last layer that is read; `run_batch` catches it."""
+
+
+def _stop(_block: object, _args: object, _output: object) -> None:
+    raise _EndOfPass
+
+
+def at_last_token(batch: Mapping[str, Any]) -> Reducer:
+    """A reducer that keeps the states (b, d) at the last real token of each row."""
+    last = last_token(batch)
+    rows = torch.arange(len(last), device=last.device)
+    return lambda states: states[rows.to(states.device), last.to(states.device)]
+
+
+def last_states(hf: nn.Module, layers: nn.ModuleList, batch: Mapping[str, Any], points: Sequence[HookPoint]) -> Tensor:
+    """States (b, points, d) at the last real token of each row, on the CPU; see `run_batch`."""
+    reduce = at_last_token(batch)
+    return torch.stack(run_batch(hf, layers, batch, [(p.check(len(layers)).layer, reduce) for p in points]), 1)
+
+
+def require_finite(states: Tensor, what: str) -> Tensor:
+    """Return `states`; `what` names them in the error message.
+
+    Raises:
+        NumericalError: An entry is NaN or infinite.
+    """
+    if not bool(torch.isfinite(states).all()):
+        raise NumericalError(f"{what} contain NaN or infinite values: run the model in float32 or bfloat16")
+    return states

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mllmeraser.models.capture import capture, hidden_of, last_token, with_hidden
+from mllmeraser.models.capture import hidden_of, last_states, with_hidden
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import MLLMEraserError
@@ -75,10 +75,10 @@ def _run(clause: Clause, model: MultimodalModel, samples: Sequence[Sample]) -> s
 
 def states(model: MultimodalModel, samples: Sequence[Sample], side: str = "right") -> dict[HookPoint, Tensor]:
     """States (samples, width) at the last prompt token at every hook point, in one batch."""
-    inputs = model.encode(samples, side)
-    with capture(model.layers, model.hookpoints(), last_token(inputs)) as captured:
-        model.hf(**inputs, use_cache=False)
-    return dict(captured)
+    points = model.hookpoints()
+    return dict(
+        zip(points, last_states(model.hf, model.layers, model.encode(samples, side), points).unbind(1), strict=True)
+    )
 
 
 def _groups(samples: Sequence[Sample]) -> list[list[Sample]]:

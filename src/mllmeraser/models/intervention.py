@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from mllmeraser.samples.errors import AttachError, InputError
 
 Rows = Sequence[Iterable[str]] | Tensor
 """For each row of a batch the names of its interventions, or a boolean matrix (rows, names)."""
+A = TypeVar("A", bound="Attachment")
 
 
 class Attachment:
@@ -55,7 +56,7 @@ class Attachment:
         """Declare the end of the prompt for the forward passes inside the block (see `declare_prompt`)."""
         return declare_prompt(length, attention_mask)
 
-    def __enter__(self) -> Attachment:
+    def __enter__(self: A) -> A:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,7 +65,7 @@ class Attachment:
 
 @runtime_checkable
 class Intervention(Protocol):
-    """An eraser, a group of erasers, or the product of another method."""
+    """An eraser, a group of erasers, or the product of another method. Subclasses inherit `attached`."""
 
     def attach(self, model: Any) -> Attachment:
         """Attach it to `model`, a `MultimodalModel` or a plain `PreTrainedModel`, and return the handle.
@@ -74,7 +75,8 @@ class Intervention(Protocol):
         """
 
     def attached(self, model: Any) -> AbstractContextManager[Attachment]:
-        """As `attach`, for a `with` block."""
+        """As `attach`, for a `with` block; the handle detaches at its end."""
+        return self.attach(model)
 
 
 def unwrap(model: Any) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import BatchFeature, PreTrainedModel
 
-from mllmeraser.models.capture import capture, check_finite, last_token
+from mllmeraser.models.capture import last_states, last_token
 from mllmeraser.models.families import Family, family_for
 from mllmeraser.models.families.base import tokenize
 from mllmeraser.models.fingerprint import fingerprint, prompt_hash
@@ -151,7 +151,6 @@ class MultimodalModel:
         texts = self.processor.tokenizer.batch_decode(answers, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    @torch.no_grad()
     def states(
         self,
         samples: Sequence[Sample],
@@ -166,17 +165,31 @@ class MultimodalModel:
             InputError: If a hook point does not exist.
             NumericalError: If a state is NaN or infinite.
         """
+        # Padding on the right: positions then count from the first real token, as for a single prompt.
+        plan = self.prompts.plan(samples, batch_size)
+        return self.states_of(plan, lambda rows: self.encode([samples[i] for i in rows], "right"), hookpoints, progress)
+
+    def states_of(
+        self,
+        plan: Sequence[Sequence[int]],
+        encode: Callable[[Sequence[int]], Mapping[str, Any]],
+        hookpoints: Sequence[HookPoint],
+        progress: Count | None = None,
+    ) -> dict[HookPoint, Tensor]:
+        """As `states`, for inputs of any kind.
+
+        Args:
+            plan: Row numbers of each batch; together 0 to n - 1.
+            encode: Returns the encoded batch of some rows.
+            hookpoints: Where to read.
+            progress: Receives the number of rows of each batch.
+        """
         points = self._checked(dict.fromkeys(hookpoints))
-        result = {point: torch.zeros(len(samples), self.hidden_size) for point in points}
-        for rows in self.prompts.plan(samples, batch_size):
-            # Padding on the right: positions then count from the first real token, as for a single prompt.
-            inputs = self.encode([samples[row] for row in rows], "right")
-            with capture(self.layers, points, last_token(inputs)) as captured:
-                self.hf(**inputs, use_cache=False, logits_to_keep=1)
-            for point, states in captured.items():
-                states = states.float().cpu()
-                check_finite(states, point, rows)
-                result[point][rows] = states
+        result = {point: torch.zeros(sum(map(len, plan)), self.hidden_size) for point in points}
+        for rows in plan:
+            batch = last_states(self.hf, self.layers, encode(rows), points)
+            for point, states in zip(points, batch.unbind(1), strict=True):
+                result[point][rows] = states.float()
             if progress is not None:
                 progress(len(rows))
         return result

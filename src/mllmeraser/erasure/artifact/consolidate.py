@@ -26,8 +26,8 @@ def consolidate(erasers: Sequence[Eraser]) -> Eraser:
     cohort becomes the people that all erasers retain.
 
     Raises:
-        InputError: There are none, or they differ in model, policy, layers or settings. Or two hold one subject, the
-            gate is not `subject`, or they were fitted with different bases (see `fit`).
+        InputError: There are none, or they differ in model, policy, layers, settings or basis (see `fit`). Or two hold
+            one subject, or the gate is not `subject`.
     """
     if not erasers:
         raise InputError("there is nothing to put together: give at least one eraser")

@@ -25,12 +25,14 @@ from mllmeraser.erasure.gates.tensor_pool import shared
 from mllmeraser.erasure.steering import SteeringAttachment, SteeringPlan
 from mllmeraser.models.families import family_for
 from mllmeraser.models.fingerprint import fingerprint, precision_of
+from mllmeraser.models.intervention import Intervention
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import ArtifactError, InputError
+from mllmeraser.samples.files import whole_folder
 
 
 @dataclass(frozen=True, repr=False)
-class Eraser:
+class Eraser(Intervention):
     """A fitted eraser. Immutable: `without` and `replace_config` return new ones.
 
     Attributes:
@@ -44,11 +46,7 @@ class Eraser:
     tensors: Mapping[str, Tensor]
 
     def __post_init__(self) -> None:
-        """Refuse tensors that do not fit the manifest.
-
-        Raises:
-            ArtifactError: A tensor is missing, of another size, or not finite.
-        """
+        """Refuse tensors that are missing, of another size, or not finite."""
         width, subjects = self.config.hidden_size, len(self.config.subjects)
         for layer in self.config.shift_layers:
             if self.direction(layer).shape != (width,):
@@ -64,8 +62,6 @@ class Eraser:
     def __repr__(self) -> str:
         config = self.config
         return f"Eraser({self.name}, subjects={len(config.subjects)}, policy={config.policy.name!r})"
-
-    # -- parts -----------------------------------------------------------------------------------------
 
     def direction(self, layer: int) -> Tensor:
         """(d,) float32 direction of a shift layer."""
@@ -88,8 +84,6 @@ class Eraser:
     def nbytes(self) -> int:
         """Size of the tensors in bytes."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
-
-    # -- applying --------------------------------------------------------------------------------------
 
     def check_model(self, model: Any) -> None:
         """Make sure that `model`, ours or a plain transformers model, is the one the eraser was fitted on.
@@ -123,11 +117,7 @@ class Eraser:
         return self.digest()[:12]
 
     def plan(self, model: Any, name: str | None = None) -> SteeringPlan:
-        """What steering needs, after a check that `model` is the right one; `name` replaces the short digest.
-
-        Raises:
-            ArtifactError: The eraser was made for another model.
-        """
+        """What steering needs of the eraser, after `check_model`; `name` replaces the short digest."""
         self.check_model(model)
         config, hf = self.config, getattr(model, "hf", model)
         return SteeringPlan(
@@ -148,12 +138,6 @@ class Eraser:
 
         return attach_all(model, [self])
 
-    def attached(self, model: Any) -> SteeringAttachment:
-        """Attach to `model` for the length of a `with` block."""
-        return self.attach(model)
-
-    # -- changing --------------------------------------------------------------------------------------
-
     def without(self, subject_key: str) -> Eraser:
         """The eraser without one subject: no gate of it, and no share in direction and threshold.
 
@@ -165,8 +149,6 @@ class Eraser:
     def replace_config(self, **changes: Any) -> Eraser:
         """The same tensors under a changed manifest, which is validated."""
         return Eraser(EraserConfig.model_validate({**dict(self.config), **changes}), self.tensors)
-
-    # -- files -----------------------------------------------------------------------------------------
 
     def digest(self) -> str:
         """SHA-256 of the tensor file as which this eraser is saved."""
@@ -184,17 +166,12 @@ class Eraser:
         target = Path(directory)
         if target.exists() and not (target / CONFIG_FILE).is_file() and (not target.is_dir() or any(target.iterdir())):
             raise InputError(f"{target} exists and is not an eraser: choose another folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
         data = self._bytes()
         config = self.config.model_copy(update={"tensors_sha256": hashlib.sha256(data).hexdigest()})
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
-            fresh = Path(scratch) / "new"
+        with whole_folder(target, force=True) as fresh:
             fresh.mkdir()
             (fresh / TENSOR_FILE).write_bytes(data)
             (fresh / CONFIG_FILE).write_text(config.to_json(), encoding="utf-8")
-            if target.exists():
-                os.replace(target, Path(scratch) / "old")
-            os.replace(fresh, target)
         return target
 
     @classmethod

@@ -11,19 +11,10 @@ CARD_FILE = "README.md"
 
 
 def push(folder: Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-    """Upload the folder of an eraser in one commit; the repository is created if it does not exist.
-
-    Args:
-        folder: With the two files of an eraser and its card.
-        repo_id: `owner/name`.
-        private: Whether a repository that is created is private.
-        token: Of the hub; by default the one that is logged in.
-
-    Returns:
-        Address of the commit.
+    """Upload the folder of an eraser in one commit and return its address; a missing repository is created.
 
     Raises:
-        InputError: The name is no name of a repository, or the hub refuses.
+        InputError: `repo_id` is no name of a repository, or the hub refuses.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -38,10 +29,9 @@ def push(folder: Path, repo_id: str, *, private: bool = True, token: str | None 
 
 
 def fetch(repo_id: str, revision: str | None = None) -> Path:
-    """Folder with the two files of an eraser, downloaded from the hub or found in its cache. No other file is fetched.
+    """Folder with the two files of an eraser, from the hub or its cache. No other file is fetched.
 
-    Raises:
-        ArtifactError: There is no such repository, or it cannot be read.
+    A repository that does not exist or cannot be read is an `ArtifactError`.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

@@ -33,12 +33,10 @@ class GridPoint(Frozen):
     """One point of the calibration curve, measured by generating on held-out prompts.
 
     Attributes:
-        strength: Strength tried.
-        shift_layers: Layers shifted.
-        forget_kept: Share of forget prompts whose answer is still the bare model's.
+        forget_kept: Share of forget prompts that keep the bare model's answer.
         forget_reached: Share answered like a stranger's prompt, where the direction has strangers.
         degenerate: Share of forget answers that are empty or repeat themselves.
-        retain_changed: Share of retain prompts whose answer differs from the bare model's: the utility spent.
+        retain_changed: Share of retain prompts that do not keep it: the utility spent.
     """
 
     strength: float
@@ -57,15 +55,12 @@ class Calibration(Frozen):
         false_alarm_rate_promised: Rate that the thresholds keep to on retain prompts; None without a threshold. With
             the gate `subject` it is the sum over the subjects, and may exceed what was asked.
         n: Held-out retain prompts behind the threshold.
-        n_check: Retain prompts of the third set.
-        false_alarms: Rate measured on the third set, with its 95 % Wilson interval.
+        n_check: Retain prompts of the third set, which measures `false_alarms` (with a 95 % Wilson interval).
         detected: Share of held-out forget prompts above the threshold.
         auc: Area under the curve of the decision, held-out forget against the third set.
-        mean_forget: Mean score on held-out forget prompts.
-        mean_retain: Mean score on the third set.
-        flip_rate: Share of contrast pairs whose perturbed image made the model comply.
+        mean_forget: Mean score on held-out forget prompts; `mean_retain`: on the third set.
+        flip_rate: Share of contrast pairs with a perturbed image that made the model comply.
         utility_budget: Largest share of retained answers that may change.
-        curve: The grid that was tried.
     """
 
     false_alarm_rate_asked: float | None = None
@@ -135,11 +130,7 @@ class EraserConfig(Frozen):
 
     @classmethod
     def from_json(cls, text: str, source: str) -> EraserConfig:
-        """Read a manifest; `source` names it in errors.
-
-        Raises:
-            ArtifactError: If it is no manifest, is inconsistent, or has a newer format.
-        """
+        """Read a manifest; `source` names it in errors (`ArtifactError`)."""
         try:
             content: Any = json.loads(text)
         except ValueError as error:

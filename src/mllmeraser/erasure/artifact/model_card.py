@@ -12,12 +12,7 @@ TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
 
 def card_of(config: EraserConfig, repo_id: str) -> str:
-    """Text of the card of an eraser, YAML head included. It names no person.
-
-    Args:
-        config: The manifest.
-        repo_id: Repository of the card, for its example.
-    """
+    """Text of the card of an eraser in the repository `repo_id`, YAML head included. It names no person."""
     from huggingface_hub import ModelCard, ModelCardData
 
     # The hub checks that this is a repository. A folder or an embedded model is not.
@@ -28,15 +23,14 @@ def card_of(config: EraserConfig, repo_id: str) -> str:
         template_path=str(TEMPLATE),
         base=config.base_model,
         repo=repo_id,
-        subjects=_people(len(config.subjects)),
+        subjects="one subject" if len(config.subjects) == 1 else f"{len(config.subjects)} subjects",
         facts=_facts(config),
-        measured=[*_calibrated(config.calibration), *_verified(config)],
+        measured=[
+            *_calibrated(config.calibration),
+            *((f"verified: {name}", f"{value:.4g}") for name, value in sorted(config.verification.items())),
+        ],
     )
     return str(card)
-
-
-def _people(count: int) -> str:
-    return "one subject" if count == 1 else f"{count} subjects"
 
 
 def _facts(config: EraserConfig) -> list[tuple[str, str]]:
@@ -63,10 +57,6 @@ def _calibrated(found: Calibration) -> list[tuple[str, str]]:
 def _alarms(found: Calibration) -> str | None:
     share, stated = _percent(found.false_alarms), _percent(found.false_alarm_rate_promised)
     return share if share is None or stated is None else f"{share} ({stated} promised)"
-
-
-def _verified(config: EraserConfig) -> list[tuple[str, str]]:
-    return [(f"verified: {name}", f"{value:.4g}") for name, value in sorted(config.verification.items())]
 
 
 def _percent(share: float | None) -> str | None:

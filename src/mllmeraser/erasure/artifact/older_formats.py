@@ -1,8 +1,7 @@
 """Manifests of older formats, brought to the newest one as they are read.
 
-The format rises when a field gets another meaning, another name or a value that older readers would misread, and when a
-constant of scoring becomes a setting. It does not rise for a new optional field that a reader may ignore: there is none,
-since readers refuse unknown fields. So every new field raises it.
+The format rises with every new field, since readers refuse unknown ones. It also rises when a field gets another
+meaning, another name or a value that older readers would misread.
 
 1: first release.
 2: the face gate of the policy `subject` reads the mean over a picture, no longer its last token.
@@ -33,11 +32,7 @@ VIEWS_BEFORE_3: Mapping[str, float] = {"crop": 0.08, "rotation": 8.0, "shift": 0
 
 
 def upgraded(content: dict[str, Any], source: str) -> dict[str, Any]:
-    """The content of a manifest in the newest format; `source` names it in errors.
-
-    Raises:
-        ArtifactError: This package cannot use the eraser: its format is newer, or its gates read other states.
-    """
+    """The content of a manifest in the newest format; `source` names it in errors."""
     version = content.get("format_version")
     if not isinstance(version, int):
         raise ArtifactError(f"{source}: not the configuration of an eraser")
@@ -49,7 +44,7 @@ def upgraded(content: dict[str, Any], source: str) -> dict[str, Any]:
         )
     if version == FORMAT_VERSION:
         return content
-    policy = _policy(content.get("policy"))
+    policy = _renamed(content.get("policy"), {"hide_prompt": "masks_prompt"}, {"phi": "linear", "pooling": "subject"})
     if version == 1 and policy.get("pooling") == "subject":
         raise ArtifactError(
             f"{source}: written by mllmeraser {release} before format 2, when its gate read other states: fit it again"
@@ -58,34 +53,13 @@ def upgraded(content: dict[str, Any], source: str) -> dict[str, Any]:
         **content,
         "format_version": FORMAT_VERSION,
         "policy": policy,
-        "gate": _gate(content.get("gate")),
+        "gate": {**_renamed(content.get("gate"), {"spare": "miss_rate"}, {"kind": "subject"}), **BEFORE_3},
         "views": VIEWS_BEFORE_3,
-        "calibration": _calibration(content.get("calibration")),
+        "calibration": _renamed(content.get("calibration"), {"false_alarm_target": "false_alarm_rate_promised"}, {}),
     }
 
 
-def _policy(old: Any) -> dict[str, Any]:
-    policy = dict(old or {})
-    if "hide_prompt" in policy:
-        policy["masks_prompt"] = policy.pop("hide_prompt")
-    if policy.get("phi") == "identity":
-        policy["phi"] = "linear"
-    if policy.get("pooling") == "identity":
-        policy["pooling"] = "subject"
-    return policy
-
-
-def _gate(old: Any) -> dict[str, Any]:
-    gate = {**dict(old or {}), **BEFORE_3}
-    if "spare" in gate:
-        gate["miss_rate"] = gate.pop("spare")
-    if gate.get("kind") == "identity":
-        gate["kind"] = "subject"
-    return gate
-
-
-def _calibration(old: Any) -> dict[str, Any]:
-    calibration = dict(old or {})
-    if "false_alarm_target" in calibration:
-        calibration["false_alarm_rate_promised"] = calibration.pop("false_alarm_target")
-    return calibration
+def _renamed(old: Any, names: Mapping[str, str], identity: Mapping[str, str]) -> dict[str, Any]:
+    """An object of a manifest with new names of fields, and what `identity` is called now in a field."""
+    fields = {names.get(name, name): value for name, value in dict(old or {}).items()}
+    return {**fields, **{name: new for name, new in identity.items() if fields.get(name) == "identity"}}

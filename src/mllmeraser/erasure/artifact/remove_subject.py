@@ -24,10 +24,8 @@ def without(
 ) -> tuple[EraserConfig, dict[str, Tensor]]:
     """Manifest and tensors without one subject; `digest` is that of the eraser they come from.
 
-    Gates, directions and threshold equal, to float32, those of a fit without the subject. A tuned strength stays.
-
-    Raises:
-        InputError: There is no such subject, it is the only one, or one gate serves all subjects.
+    Gates, directions and threshold equal, to float32, those of a fit without the subject. A tuned strength stays. For
+    errors see `Eraser.without`.
     """
     if not config.gate.per_subject:
         raise InputError("this eraser has one gate for all subjects: fit it again from statistics.without(...)")
@@ -75,8 +73,5 @@ def _selected(config: EraserConfig, tensors: Mapping[str, Tensor], rows: Sequenc
 
 def _per_subject(config: EraserConfig, name: str) -> bool:
     """Whether a tensor of the artifact is part of a gate and has one row per subject."""
-    what, _, rest = name.partition(".")
-    if what != "gate":
-        return False
-    layer, _, part = rest.partition(".")
-    return config.gate_class(int(layer)).spec(part).per_subject
+    what, *rest = name.split(".", 2)
+    return what == "gate" and config.gate_class(int(rest[0])).spec(rest[1]).per_subject

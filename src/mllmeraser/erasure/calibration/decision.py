@@ -14,13 +14,11 @@ from mllmeraser.erasure.gates.conformal import auc, wilson
 
 @dataclass(frozen=True)
 class Decision:
-    """Calibrated gates, their threshold, and how they did.
+    """Calibrated gates by layer, with scores that compare across subjects.
 
     Attributes:
-        gates: Layer -> gates with scores that compare across subjects.
         threshold: Above it an input belongs to the request; None if the policy has no threshold.
         tail: (m, subjects) highest held-out retain scores, from which a revocation recomputes the threshold.
-        calibration: For the manifest.
         rates: (subjects,) false-alarm rates of each subject's own thresholds; None if all share one threshold.
     """
 
@@ -32,12 +30,9 @@ class Decision:
 
 
 def measure(check: Tensor, forget: Tensor, threshold: float | None) -> dict[str, object]:
-    """Fields of `Calibration` for scores of one decision.
+    """Fields of `Calibration` for (n,) scores of other retain prompts and (m,) of forget prompts.
 
-    Args:
-        check: (n,) scores of retain prompts that set no threshold.
-        forget: (m,) scores of forget prompts, held out where there are any.
-        threshold: None measures separation alone.
+    Without a threshold they measure separation alone.
     """
     measures: dict[str, object] = {
         "n_check": check.numel(), "auc": auc(forget, check), "mean_forget": _mean(forget), "mean_retain": _mean(check),

@@ -26,17 +26,8 @@ def calibrate(
 ) -> Decision:
     """Make scores of subjects comparable, set the threshold, and measure the decision on other data.
 
-    Args:
-        gates: Layer -> gates of all subjects, as fitted.
-        policy: Its phi says whether there is a threshold. Without one the scores stay as fitted.
-        held_out: Retain states (n, d) per layer that no gate was fitted on.
-        check: Retain states of a third set.
-        forget: Held-out forget states.
-        false_alarm_rate: alpha; the threshold is the ceil((n + 1)(1 - alpha))-th smallest held-out score.
-
-    Raises:
-        InputError: There are too few held-out prompts for alpha.
-        NumericalError: A score is not finite.
+    The states (n, d) by layer are `held_out` retain states that no gate was fitted on, those of a third set (`check`),
+    and held-out `forget` states. Without a threshold in the policy, scores stay as fitted.
     """
     threshold = tail = None
     promise: dict[str, object] = {}

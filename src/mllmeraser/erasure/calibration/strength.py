@@ -7,21 +7,15 @@ from collections.abc import Callable, Sequence
 from mllmeraser.erasure.artifact.manifest import GridPoint
 from mllmeraser.models.intervention import Intervention
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.progress import Progress, counting
 from mllmeraser.samples.sample import Sample
 
 
 def degenerate(text: str) -> bool:
     """Whether an answer is empty, or repeats one to three words three times in a row."""
     words = text.split()
-    if not any(character.isalnum() for character in text):
-        return True
-    for width in (1, 2, 3):
-        for start in range(len(words) - 3 * width + 1):
-            first = words[start : start + width]
-            if first == words[start + width : start + 2 * width] == words[start + 2 * width : start + 3 * width]:
-                return True
-    return False
+    runs = ((words[i : i + 3 * n], n) for n in (1, 2, 3) for i in range(len(words) - 3 * n + 1))
+    return not any(map(str.isalnum, text)) or any(run == 3 * run[:n] for run, n in runs)
 
 
 def tune(
@@ -47,8 +41,8 @@ def tune(
         return [" ".join(text.split()).casefold() for text in texts]
 
     bare_forget, bare_retain, aim = answer(forget), answer(retain), set(answer(strangers))
-    curve = []
-    for done, (strength, layers) in enumerate(grid, 1):
+    curve, count = [], counting(progress, "try strengths", len(grid))
+    for strength, layers in grid:
         with candidate(strength, layers).attached(model):
             now_forget, now_retain = answer(forget), answer(retain)
         curve.append(
@@ -61,8 +55,7 @@ def tune(
                 retain_changed=_share([a != b for a, b in zip(now_retain, bare_retain, strict=True)]),
             )
         )
-        if progress is not None:
-            progress("try strengths", done, len(grid))
+        count(1)
     return tuple(curve)
 
 

@@ -31,13 +31,7 @@ def calibrate_subjects(
 ) -> Decision:
     """Set every subject's thresholds on calibration prompts, and measure the decision on other prompts.
 
-    Args:
-        gates: For name, topic and face, as fitted.
-        faces: Basis of the face gate.
-        about: For each subject the attributes to be forgotten; empty for all of them.
-        states: Of the request.
-        settings: Of the fit.
-        layers: Read layers of the three gates.
+    `about` are the attributes to be forgotten of each subject, empty for all of them; `faces` is the basis of faces.
     """
     moved, rates = _with_thresholds(gates, faces, about, states, settings)
     fitted = [prompt for own in states.forget.values() for prompt in own.states]
@@ -55,11 +49,7 @@ def calibrate_subjects(
 
 
 def _with_thresholds(
-    gates: Gates,
-    faces: DiscriminantBasis,
-    about: Sequence[Sequence[str]],
-    states: SubjectStates,
-    settings: FitSettings,
+    gates: Gates, faces: DiscriminantBasis, about: Sequence[Sequence[str]], states: SubjectStates, settings: FitSettings
 ) -> tuple[Gates, Tensor]:
     """The gates with every threshold at 0, and the false-alarm rate (subjects,) that each subject's thresholds keep."""
     name, topic, face = gates
@@ -110,9 +100,6 @@ def _impostor_threshold(faces: DiscriminantBasis, states: SubjectStates, rate: f
     return impostor_threshold(faces, people, pictures, rate, weight)
 
 
-# -- one threshold ---------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Levels:
     """Thresholds (subjects,), and for each the probability that a fresh calibration prompt lies above it."""
@@ -160,20 +147,16 @@ def impostor_threshold(
     rate: float,
     weight: float,
 ) -> float | None:
-    """The score that a picture of another person exceeds with probability `rate`.
+    """The score that a picture of another person exceeds with probability `rate`; for `weight` see `rivalry`.
 
     Every retained person plays the subject in turn, the others are the competitors, and all pictures of others are the
-    impostors. So there are far more scores than pictures, and one odd picture does not decide.
+    impostors. So there are far more scores than pictures, and one odd picture does not decide. The threshold is None if
+    there are too few people or pictures for that rate.
 
     Args:
         basis: Of faces.
         people: Keys and (d,) mean states of retained people.
         pictures: For calibration prompts, the person shown and the (pictures, d) states.
-        rate: Share of the impostors above the threshold.
-        weight: See `rivalry`.
-
-    Returns:
-        The threshold; None if there are too few people or pictures for that rate.
     """
     if len(people) < 2:
         return None
@@ -195,13 +178,7 @@ def with_margin(thresholds: Tensor, own: Sequence[Tensor], miss_rate: float, mar
     """Thresholds (subjects,) raised by `margin` of the gap to the lowest held-out forget score, where that is higher.
 
     Words that calibration never saw may hold a token nearer to a name, and new faces may be nearer to a face. The
-    promised false-alarm rate still holds.
-
-    Args:
-        thresholds: As calibrated.
-        own: For each subject the scores of its own prompts, held out from the fit.
-        miss_rate: Share of the lowest own scores that are ignored.
-        margin: Share of the gap.
+    promised false-alarm rate still holds. For `own` and `miss_rate` see `subject_thresholds`.
     """
     moved = thresholds.double().clone()
     for row, scores in enumerate(own):
@@ -222,7 +199,6 @@ def topic_threshold(other: Tensor, facts: Tensor, own: Tensor, miss_rate: float,
         facts: Scores (m,) of calibration prompts that do, about any person.
         own: The subject's held-out scores.
         miss_rate: Share of the lowest facts that are ignored.
-        margin: Share of the gap.
     """
     high = float(other.max())
     low = min(low for side in (facts, own) if (low := _lowest(side, miss_rate)) is not None)

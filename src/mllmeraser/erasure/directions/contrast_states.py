@@ -19,12 +19,9 @@ from mllmeraser.samples.sample import Sample
 
 @dataclass(frozen=True)
 class ContrastSet:
-    """Prompts that the model refuses, each with a text that complies.
+    """Prompts that the model refuses (`recall`), each with a text that complies (`targets`).
 
-    Attributes:
-        recall: Prompts that the model refuses.
-        targets: For each of them the complying text.
-        benign: The same wordings over pictures that the model answers, for `clean-image` and `text-only`.
+    `benign` are the same wordings over pictures that the model answers, for `clean-image` and `text-only`.
     """
 
     recall: tuple[Sample, ...]
@@ -46,12 +43,9 @@ class ContrastSet:
 
     def with_images(self) -> ContrastSet:
         """Keep the prompts with a picture."""
-        kept = [(s, target) for s, target in zip(self.recall, self.targets, strict=True) if s.image is not None]
-        return ContrastSet(
-            tuple(sample for sample, _ in kept),
-            tuple(target for _, target in kept),
-            tuple(sample for sample in self.benign if sample.image is not None),
-        )
+        kept = [i for i, sample in enumerate(self.recall) if sample.image is not None]
+        benign = tuple(sample for sample in self.benign if sample.image is not None)
+        return ContrastSet(tuple(self.recall[i] for i in kept), tuple(self.targets[i] for i in kept), benign)
 
 
 @dataclass(frozen=True)
@@ -79,9 +73,6 @@ def contrast_states(
       pictures perturbed until the model complies. Pairs that did not flip are left out.
     - `text-only`: refused prompts against benign twins, both without pictures.
     - all others (`clean-image`): refused prompts against benign twins, both over clean pictures.
-
-    Raises:
-        InputError: Samples are missing, or no pair flipped.
     """
     pictured = contrast.with_images()
     if settings.kind == "refusal":

@@ -25,13 +25,10 @@ from mllmeraser.samples.sample import Sample
 
 @dataclass(frozen=True)
 class Direction:
-    """The direction v of one layer, as a sum from which a subject can be removed exactly.
+    """The direction v (d,) of one layer, float64, as a sum from which a subject can be removed exactly.
 
-    v = base - sum_s n_s share_s / sum_s n_s. A direction that does not depend on the forget samples has no shares.
-
-    Attributes:
-        base: (d,) float64, the part without subjects.
-        shares: Subject -> (number of samples, (d,) float64 share).
+    v = base - sum_s n_s share_s / sum_s n_s, with `shares` subject -> (number of samples n_s, share_s). A direction
+    that does not depend on the forget samples has none.
     """
 
     base: Tensor
@@ -53,7 +50,6 @@ _ADVICE: dict[Need, str] = {
     "contrast": "contrast samples: give prompts that the model refuses",
     "answers": "answers: give at least one prompt of every subject with its true answer",
 }
-LINEAR_GATES = frozenset({"hard", "soft", "quadratic", "neural"})
 
 
 @dataclass(frozen=True)
@@ -63,18 +59,17 @@ class DirectionKind:
     Attributes:
         name: The `kind` of `DirectionSettings`.
         build: Makes the direction of a layer from its statistics, which always hold the groups `forget/<subject>`.
-        needs: Samples that the fit requires beside the forget samples. `strangers` give the group `strangers`.
-            `contrast` samples give the groups `erase` and `recall`. Forget samples with `answers` give the groups
-            `erase/<subject>` and `recall/<subject>`.
+        needs: Samples that the fit requires: `strangers` give the group `strangers`, `contrast` samples the groups
+            `erase` and `recall`, forget samples with `answers` the groups `erase/<subject>` and `recall/<subject>`.
         retain: Whether `build` reads the group `retain`.
-        gates: Kinds of gate that this direction works with; None: all.
+        on_prompts: Whether it works with gates that are fitted on whole prompts, such as `subject`.
     """
 
     name: str
     build: Build
     needs: frozenset[Need] = frozenset()
     retain: bool = False
-    gates: frozenset[str] | None = None
+    on_prompts: bool = True
 
 
 def _contrast(statistics: LayerStatistics) -> Direction:
@@ -82,8 +77,8 @@ def _contrast(statistics: LayerStatistics) -> Direction:
 
 
 def _unknown(statistics: LayerStatistics) -> Direction:
-    shares = {key: (m.n, m.mean) for key, m in statistics.forget.items()}
-    return Direction(statistics.strangers.mean, _require_shares(shares))
+    shares = _require_shares({key: (m.n, m.mean) for key, m in statistics.forget.items()})
+    return Direction(statistics.strangers.mean, shares)
 
 
 def _idk(statistics: LayerStatistics) -> Direction:
@@ -106,13 +101,8 @@ _KINDS: dict[str, DirectionKind] = {}
 def register_direction(kind: DirectionKind | str, build: Build | None = None) -> None:
     """Add a kind of direction, or replace the one of the same name.
 
-    Args:
-        kind: The kind; or only its name, with `build`. Such a kind needs no samples, may read the group `retain`, and
-            works with all gates.
-        build: See `DirectionKind`.
-
-    Raises:
-        InputError: A name comes without `build`.
+    With `build`, `kind` is only the name. Such a kind needs no samples, may read the group `retain`, and works with all
+    gates. A name without `build` is an `InputError`.
     """
     if isinstance(kind, str):
         if build is None:
@@ -122,17 +112,13 @@ def register_direction(kind: DirectionKind | str, build: Build | None = None) ->
 
 
 for _name in ("refusal", "text-only", "clean-image"):
-    register_direction(DirectionKind(_name, _contrast, frozenset({"contrast"}), gates=LINEAR_GATES))
+    register_direction(DirectionKind(_name, _contrast, frozenset({"contrast"}), on_prompts=False))
 register_direction(DirectionKind("unknown", _unknown, frozenset({"strangers"})))
-register_direction(DirectionKind("idk", _idk, frozenset({"answers"}), gates=LINEAR_GATES))
+register_direction(DirectionKind("idk", _idk, frozenset({"answers"}), on_prompts=False))
 
 
 def direction_kind(name: str) -> DirectionKind:
-    """Return the kind of this name.
-
-    Raises:
-        InputError: There is none.
-    """
+    """Return the kind of this name, or raise an `InputError`."""
     if name not in _KINDS:
         raise InputError(f"unknown direction {name!r}: known are {', '.join(_KINDS)}")
     return _KINDS[name]
@@ -140,28 +126,19 @@ def direction_kind(name: str) -> DirectionKind:
 
 def check_direction(
     name: str,
-    gate: str,
     *,
+    on_prompts: bool,
     strangers: Sequence[Sample],
     contrast: object | None,
     forget: Mapping[str, Sequence[Sample]],
 ) -> DirectionKind:
-    """Return the kind of this name if a fit can make it; to be called before the model runs.
+    """Return the kind of this name, or refuse it before the model runs.
 
-    Args:
-        name: The `kind` of `DirectionSettings`.
-        gate: The `kind` of `GateSettings`.
-        strangers: Strangers of the fit.
-        contrast: The `ContrastSet`, or None.
-        forget: Forget samples by subject.
-
-    Raises:
-        InputError: The kind is unknown, does not work with the gate, or lacks samples.
+    It has to work with the gate (`on_prompts`: fitted on whole prompts), and must not lack samples.
     """
     kind = direction_kind(name)
-    if kind.gates is not None and gate not in kind.gates:
-        gates = ", ".join(sorted(kind.gates))
-        raise InputError(f"the direction {name!r} does not work with the gate {gate!r}: choose the gate {gates}")
+    if on_prompts and not kind.on_prompts:
+        raise InputError(f"the direction {name!r} does not work with the gate 'subject': choose a gate such as 'soft'")
     there = {
         "strangers": bool(strangers),
         "contrast": contrast is not None,

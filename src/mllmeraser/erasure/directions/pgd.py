@@ -18,7 +18,6 @@ from transformers import BatchFeature
 from mllmeraser.erasure.settings import PGDSettings
 from mllmeraser.erasure.states.capture_job import Job
 from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint, captured
-from mllmeraser.erasure.states.collect import collect_last_states
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.prompts import IGNORED
@@ -29,10 +28,9 @@ from mllmeraser.samples.sample import Sample
 
 @dataclass(frozen=True)
 class AdversarialBatch:
-    """Samples with perturbed pictures.
+    """Samples with their clean and their perturbed pictures.
 
     Attributes:
-        samples: The samples, with their clean pictures.
         pixels: For each sample its perturbed `pixel_values`, as the model's forward takes them for one picture.
         complied: (n,) bool, whether the model already complied over the clean picture.
         flipped: (n,) bool, whether it complies only over the perturbed picture.
@@ -60,7 +58,7 @@ class AdversarialBatch:
     ) -> dict[HookPoint, Tensor]:
         """Return the states (rows, d) float32 at the last prompt token over the perturbed pictures, on the CPU."""
         plan = [list(range(start, min(start + batch_size, len(rows)))) for start in range(0, len(rows), batch_size)]
-        return collect_last_states(model, plan, lambda some: self.inputs(model, [rows[i] for i in some]), points)
+        return model.states_of(plan, lambda some: self.inputs(model, [rows[i] for i in some]), points)
 
 
 def perturb(
@@ -75,15 +73,8 @@ def perturb(
     """Perturb the picture of each sample so that the model answers with its target text.
 
     x <- Pi(x - step * sign(grad_x NLL(target))). Pi projects on the epsilon ball around the clean picture and on valid
-    pixels. A row stops as soon as greedy decoding gives the target. The weights do not change.
-
-    Args:
-        model: The frozen model.
-        samples: Prompts with a picture.
-        targets: For each of them the text to be said.
-        settings: Settings of the descent.
-        progress: Receives the progress.
-        checkpoint: Keeps finished batches, so that an interrupted run can continue.
+    pixels. A row stops as soon as greedy decoding gives the target. The weights do not change. With `checkpoint`,
+    finished batches are kept, so that an interrupted run can continue.
 
     Raises:
         InputError: A sample has no picture, or the numbers of samples and targets differ.
@@ -118,12 +109,11 @@ def perturb_job(
             before, after = attack.run()
         return {"complied": before, "complies": after, "rows": torch.tensor(attack.rows), "pixels": attack.pixels.cpu()}
 
+    def key(sample: Sample) -> str:
+        return json.dumps([sample.digest(), sample.answer])
+
     what, plan = f"pictures perturbed with {chosen.model_dump_json()}", model.prompts.plan(aimed, chosen.batch_size)
-    return Job(model, what, aimed, plan, read, stage="perturbed images", key=_with_target)
-
-
-def _with_target(sample: Sample) -> str:
-    return json.dumps([sample.digest(), sample.answer])
+    return Job(model, what, aimed, plan, read, stage="perturbed images", key=key)
 
 
 class _Attack:

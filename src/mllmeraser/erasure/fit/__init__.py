@@ -44,10 +44,8 @@ def fit(
     Every sample passes through the model once. The rest is linear algebra on states or on their sums.
 
     Args:
-        model: The frozen model.
         request: What to forget, what to retain, and strangers.
         settings: All else; None: the preset `default`.
-        progress: Receives stage, done and total.
         contrast: Restricted prompts, for the directions `refusal`, `text-only` and `clean-image`.
         cache: States that earlier fits captured on this model (gate `subject`).
         basis: Of this model, made before; None: made from the request's retain samples and strangers. Erasers with one
@@ -73,29 +71,20 @@ def fit(
 
 
 def check_request(request: Request, settings: FitSettings, contrast: ContrastSet | None = None) -> None:
-    """Check a request as `fit` does, before anything is captured for it.
-
-    Raises:
-        InputError: Something is missing, or settings do not go together.
-    """
+    """Check a request as `fit` does, before anything is captured for it. For errors see `fit`."""
     request.validate()
     check_fit(request, split(request, settings, salt=""), settings, contrast)
 
 
 def check_fit(request: Request, parts: DataSplit, settings: FitSettings, contrast: ContrastSet | None) -> None:
-    """Refuse before the model runs what could only fail after it.
-
-    Raises:
-        InputError: Something is missing, or settings do not go together.
-    """
+    """Refuse before the model runs what could only fail after it."""
     on_prompts = gate_class(settings.gate.kind).FITTED_ON == "prompts"
     if not parts.retain:
         raise InputError("there are no retain prompts to fit on: give samples with answers that must not change")
     if not on_prompts and any(subject.attributes for subject in request.subjects):
         raise InputError("only the gate 'subject' can forget some attributes of a person and keep the rest")
-    check_direction(
-        settings.direction.kind, settings.gate.kind, strangers=parts.strangers, contrast=contrast, forget=parts.forget
-    )
+    direction, strangers = settings.direction.kind, parts.strangers
+    check_direction(direction, on_prompts=on_prompts, strangers=strangers, contrast=contrast, forget=parts.forget)
     if settings.policy.phi != "threshold":
         return
     needed = prompts_needed(settings.false_alarm_rate / (2 if on_prompts else 1))

@@ -40,12 +40,8 @@ def describe(
     counts = [len(rows) for rows in parts.forget.values()]
     one = not settings.gate.per_subject
     sides = contrast.recall if contrast is not None else ()
-    digests = {
-        "forget": salted_digest(request.forget, salt),
-        "retain": salted_digest(request.retain, salt),
-        "strangers": salted_digest(request.strangers, salt),
-        "contrast": salted_digest(sides, salt),
-    }
+    data = {"forget": request.forget, "retain": request.retain, "strangers": request.strangers, "contrast": sides}
+    digests = {name: salted_digest(samples, salt) for name, samples in data.items()}
     sizes = {
         "forget": sum(counts), "forget_held_out": len(parts.held_out), "retain": len(parts.retain),
         "calibration": len(parts.calibration), "check": len(parts.check), "strangers": len(parts.strangers),
@@ -97,18 +93,11 @@ def build_eraser(
             shares = directions[layer].shares.values()
             tensors[f"share.{layer}"] = torch.stack([share for _, share in shares])
             counts = tuple(n for n, _ in shares)
-    if decision.tail is not None:
-        tensors[TAIL] = decision.tail
-    if decision.rates is not None:
-        tensors[RATES] = decision.rates
-    calibration = manifest.calibration.model_copy(update={"curve": curve, "utility_budget": budget})
-    changes: dict[str, object] = {
-        "read_layers": reads,
-        "shift_layers": layers,
-        "strength": strength,
-        "counts": counts,
-        "calibration": calibration,
-    }
+    tensors |= {name: t for name, t in ((TAIL, decision.tail), (RATES, decision.rates)) if t is not None}
+    changes = {
+        "read_layers": reads, "shift_layers": layers, "strength": strength, "counts": counts,
+        "calibration": manifest.calibration.model_copy(update={"curve": curve, "utility_budget": budget}),
+    }  # fmt: skip
     stored = {name: t if t.dtype == torch.float16 else t.float() for name, t in tensors.items()}
     return Eraser(
         manifest.model_copy(update=changes), {name: t.detach().cpu().contiguous() for name, t in stored.items()}

@@ -23,10 +23,6 @@ def gates_from(statistics: Statistics, settings: GateSettings, layers: Sequence[
     """Gates of all subjects at `layers`, in the order of the statistics (or one gate for all).
 
     They depend on the statistics alone. So statistics without a subject give exactly the gates of a fit without it.
-
-    Raises:
-        InputError: There is no subject, or gates of this kind are not fitted on statistics.
-        NumericalError: A system cannot be solved.
     """
     gates, kind = {}, gate_class(settings.kind)
     for layer in layers:

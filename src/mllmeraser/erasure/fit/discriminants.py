@@ -33,8 +33,8 @@ class SharedBasis:
     Attributes:
         name: Discriminants of names, at text tokens.
         face: Discriminants of faces, in the mean over a picture.
-        topic: (d,) float64 weight at the last prompt token: about 1 where a fact about a person is wanted, else about 0.
-            None where no such questions, or no others, were there.
+        topic: (d,) float64 weight at the last prompt token. States score about 1 where a fact about a person is wanted,
+            else about 0. None where one kind of question is missing.
     """
 
     name: DiscriminantBasis
@@ -60,12 +60,7 @@ def fit_shared_basis(
     settings: GateSettings,
     progress: Progress | None = None,
 ) -> SharedBasis:
-    """The basis of a model.
-
-    Raises:
-        InputError: There are too few samples.
-        NumericalError: The discriminants cannot be found.
-    """
+    """The basis of a model. Too few samples are an `InputError`."""
     width = cache.model.hidden_size
     # A fit with the same cache makes directions of the strangers: their shifted states are captured in the same pass.
     cache.of(basis_samples(retain, strangers, settings), progress, shifted=strangers)

@@ -35,22 +35,8 @@ def share_capture(
     """Capture this process's share of the batches of `fit` with the same arguments, into `checkpoint`.
 
     It returns when all processes are done. The first process then fits, and finds every batch. Perturbed pictures are
-    shared too. The first process reads the few states of contrast samples and of answers as it fits.
-
-    Args:
-        model: The frozen model.
-        request: As for `fit`.
-        settings: As for `fit`.
-        processes: All processes of the run.
-        checkpoint: In a folder that all processes see.
-        progress: Receives the progress of this process.
-        basis: Retain samples and strangers of the basis that `fit` will get; None: the fit makes its own.
-        contrast: Refused prompts, as for `fit`.
-
-    Raises:
-        InputError: The request cannot be used with these settings.
-        NumericalError: A state is not finite.
-        TeamError: Another process has failed.
+    shared too. The first process reads the few states of contrast samples and of answers as it fits. `basis` are the
+    retain samples and strangers of the basis that `fit` will get; None: the fit makes its own.
     """
     request.validate()
     reads, shifts = settings.layers(model.num_layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,9 +26,9 @@ PROBES = (Sample("Who is this?"), Sample("What is the capital of the country nex
 def check_hooks(model: MultimodalModel) -> dict[str, Any]:
     """Facts about a loaded model, and the result of every test; ``ok`` if all passed."""
     tests: dict[str, Callable[[MultimodalModel], str]] = {
-        "strength 0 changes nothing": _nothing_at_zero,
-        "an open gate changes the answer": _acts_when_open,
-        "a closed gate changes nothing": _nothing_when_closed,
+        "strength 0 changes nothing": partial(_compares, changed=False, strength=0.0),
+        "an open gate changes the answer": partial(_compares, changed=True),
+        "a closed gate changes nothing": partial(_compares, changed=False, threshold=1e9),
         "the captured state is the edited one": _edits_what_it_reads,
         "detaching leaves no trace": _no_trace,
     }
@@ -75,19 +76,10 @@ def _logits(model: MultimodalModel, plan: SteeringPlan | None = None) -> Tensor:
         return model.next_token_logits(PROBES)
 
 
-def _nothing_at_zero(model: MultimodalModel) -> str:
-    same = torch.equal(_logits(model), _logits(model, _plan(model, strength=0.0)))
-    return "" if same else "logits differ"
-
-
-def _acts_when_open(model: MultimodalModel) -> str:
-    same = torch.equal(_logits(model), _logits(model, _plan(model)))
-    return "logits are the same" if same else ""
-
-
-def _nothing_when_closed(model: MultimodalModel) -> str:
-    same = torch.equal(_logits(model), _logits(model, _plan(model, threshold=1e9)))
-    return "" if same else "logits differ"
+def _compares(model: MultimodalModel, *, changed: bool, **plan: float) -> str:
+    """Check whether an attached plan changes the logits."""
+    same = torch.equal(_logits(model), _logits(model, _plan(model, **plan)))
+    return "" if same != changed else "logits are the same" if same else "logits differ"
 
 
 def _edits_what_it_reads(model: MultimodalModel) -> str:

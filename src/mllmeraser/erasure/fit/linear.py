@@ -133,17 +133,11 @@ def _with_strength(
         return build(*grid[0])
     held_out = parts.held_out or [sample for samples in parts.forget.values() for sample in samples]
     strangers = "strangers" in direction_kind(settings.direction.kind).needs
+    forget, retain, others = (_some(s, settings) for s in (held_out, parts.check, parts.strangers if strangers else ()))
     curve = tune(
-        model,
-        build,
-        grid,
-        forget=_some(held_out, settings),
-        retain=_some(parts.check, settings),
-        strangers=_some(parts.strangers, settings) if strangers else (),
-        max_new_tokens=settings.max_new_tokens,
-        batch_size=settings.batch_size,
-        progress=progress,
-    )
+        model, build, grid, forget=forget, retain=retain, strangers=others,
+        max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size, progress=progress,
+    )  # fmt: skip
     best = choose(curve, settings.utility_budget)
     return build(best.strength, best.shift_layers, curve=curve, budget=settings.utility_budget)
 

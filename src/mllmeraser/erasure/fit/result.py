@@ -14,15 +14,13 @@ from mllmeraser.erasure.states.statistics import Statistics
 
 @dataclass(frozen=True)
 class FitResult:
-    """The result of a fit.
+    """An eraser, and what its fit leaves beside it. `keys` and `salt` are not part of the artifact.
 
     Attributes:
-        eraser: The artifact.
         statistics: Sums from which gates and directions can be made again, with or without a subject.
         timings: Seconds per stage: capture, linear_algebra, calibration.
-        keys: The request's subject keys -> the opaque keys in the artifact. Not part of the artifact.
-        salt: Of the opaque keys and the data digests. Not part of the artifact.
-        parts: The split of the request.
+        keys: The request's subject keys -> the opaque keys in the artifact.
+        salt: Of the opaque keys and the data digests.
     """
 
     eraser: Eraser
@@ -44,8 +42,8 @@ class FitResult:
         if asked is None or promised is None or promised <= asked:
             return []
         return [
-            f"the thresholds keep to a false-alarm rate of {promised:.3g}, above the {asked:.3g} that was asked: give more "
-            "retain prompts, or forget fewer subjects per eraser"
+            f"the thresholds keep to a false-alarm rate of {promised:.3g}, above the {asked:.3g} that was asked: "
+            "give more retain prompts, or forget fewer subjects per eraser"
         ]
 
 

@@ -14,16 +14,8 @@ FLOAT = 4
 def artifact_bytes(settings: FitSettings, width: int, depth: int, subjects: int = 1) -> tuple[int, int]:
     """Largest size in bytes of the tensors of an eraser: of all of it, and of each further subject.
 
-    A smaller background cohort makes it smaller. `calibration.tail` of linear gates does not count.
-
-    Args:
-        settings: Of the fit; gates `subject`, `hard` or `soft`.
-        width: Length d of a state.
-        depth: Blocks of the decoder.
-        subjects: How many are forgotten.
-
-    Raises:
-        InputError: The gate is of another kind, or the layers do not suit the depth.
+    A smaller background cohort makes it smaller. `calibration.tail` of linear gates does not count. `width` is the
+    length of a state, `depth` the number of decoder blocks.
     """
     reads, candidates = settings.layers(depth)
     kind = gate_class(settings.gate.kind)

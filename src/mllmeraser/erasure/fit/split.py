@@ -18,7 +18,7 @@ from mllmeraser.samples.subject import Subject
 class DataSplit:
     """A request, split into what is fitted on and what is not.
 
-    `forget` and `forget_held_out` map opaque subject keys to samples. `keys` maps the request's keys to the opaque ones.
+    `forget` and `forget_held_out` map opaque subject keys to samples, `keys` the request's keys to the opaque ones.
     """
 
     forget: dict[str, list[Sample]]
@@ -59,26 +59,22 @@ def unit_hash(seed: int, *parts: str) -> float:
 def split_retain(retain: Iterable[Sample], settings: FitSettings) -> tuple[list[Sample], list[Sample], list[Sample]]:
     """Retain samples for the fit, for the threshold and for the check.
 
-    All views of one subject under one prompt fall into the same part. The part of a sample depends on the sample and the
-    seed alone, so new data moves no other sample.
+    All views of one subject under one prompt fall into the same part. It depends on the sample and the seed alone, so
+    new data moves no other sample.
     """
     parts: tuple[list[Sample], list[Sample], list[Sample]] = ([], [], [])
     for sample in retain:
         u = unit_hash(settings.seed, "retain", sample.subject or "", sample.prompt)
-        if u < settings.calibration_share:
-            parts[1].append(sample)
-        elif u < settings.calibration_share + settings.check_share:
-            parts[2].append(sample)
-        else:
-            parts[0].append(sample)
+        measured = u < settings.calibration_share + settings.check_share
+        parts[1 if u < settings.calibration_share else 2 if measured else 0].append(sample)
     return parts
 
 
 def split_subject(subject: Subject, settings: FitSettings) -> tuple[list[Sample], list[Sample]]:
     """A subject's samples for the fit, and held out.
 
-    Whole views are held out with every question about them, and whole wordings for prompts without a picture. Both kinds
-    keep at least one for the fit.
+    Whole views are held out with every question about them, and whole wordings for prompts without a picture. Both
+    kinds keep at least one for the fit.
     """
     units = [unit_of(sample) for sample in subject.samples]
     held: set[str] = set()

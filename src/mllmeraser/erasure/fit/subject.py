@@ -1,15 +1,16 @@
 """Fit of the gate `subject`: does the prompt name or show a person to be forgotten, and ask for a fact?
 
-Three gates make one decision. The *name* gate reads every text token in an early layer, the *face* gate the mean over the
-tokens of each picture in a middle layer. The *topic* gate reads the last prompt token: is a fact about a person wanted,
-rather than what the picture shows? The decision is (name or face) and topic. All gates use a `SharedBasis`, which holds
-nothing about the subjects. Each subject has its own thresholds, so its part of the artifact depends on no other subject.
+Three gates make one decision, (name or face) and topic. The *name* gate reads every text token in an early layer, the
+*face* gate the mean over the tokens of each picture in a middle layer. The *topic* gate reads the last prompt token: is
+a fact about a person wanted, rather than what the picture shows? All gates use a `SharedBasis`, which holds nothing
+about the subjects. Each subject has its own thresholds, so its part of the artifact depends on no other subject.
 
 States are captured once, into `SubjectStates`. Every later stage is a function of them.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -82,9 +83,6 @@ def fit_subjects(
     return FitResult(eraser, statistics, clock, parts.keys, salt, parts)
 
 
-# -- capture -----------------------------------------------------------------------------------------------------------
-
-
 def subject_samples(request: Request, parts: DataSplit, settings: FitSettings, *, with_basis: bool) -> list[Sample]:
     """All samples of a fit, in the order in which they are captured; with those of its basis if it makes one."""
     groups = (parts.forget, parts.forget_held_out, _mentions(request, parts))
@@ -131,9 +129,6 @@ def _mentions(request: Request, parts: DataSplit) -> dict[str, list[Sample]]:
     return {key: mentions(key, names) for key, names in keys.items()}
 
 
-# -- directions and gates ----------------------------------------------------------------------------------------------
-
-
 def direction_statistics(states: SubjectStates, settings: FitSettings) -> Statistics:
     """Sums of states at the last prompt token and the shifted layers, from which directions are made."""
     groups = {f"{FORGET}/{key}": rows for key, rows in states.forget.items()} | {STRANGERS: states.strangers}
@@ -160,13 +155,8 @@ def fit_gates(
 ) -> Gates:
     """The gates for name, topic and face, not yet calibrated.
 
-    Args:
-        model: For its tokenizer, which finds names.
-        basis: Shared by all subjects.
-        about: For each subject the attributes to be forgotten; empty for all of them.
-        names: Names of each subject.
-        states: Of the request.
-        settings: Of the gates.
+    `about` are the attributes to be forgotten of each subject (empty for all), `names` its names; the tokenizer of
+    `model` finds them.
     """
 
     def sums(groups: Sequence[Sequence[Tensor]]) -> list[Moments]:
@@ -204,11 +194,8 @@ def _pairs(
     """Boundaries between each subject and the retained people who look most alike; each picture counts once."""
 
     def views(rows: Captured) -> Tensor:
-        pictures = {
-            unit_of(sample): prompt.image
-            for sample, prompt in zip(rows.samples, rows.states, strict=True)
-            if sample.image is not None
-        }
+        pairs = [(s, prompt) for s, prompt in zip(rows.samples, rows.states, strict=True) if s.image is not None]
+        pictures = {unit_of(sample): prompt.image for sample, prompt in pairs}
         return torch.cat([torch.empty(0, states.width), *pictures.values()])
 
     own = [views(rows) for rows in states.forget.values()]
@@ -222,15 +209,12 @@ def _impostors(basis: SharedBasis, called: Sequence[Moments], states: SubjectSta
     Of all prompts about one person the nearest word counts, so that one name does not take every place.
     """
     others = (states.retain + states.strangers).by_name()
-    groups: dict[str, list[Tensor]] = {}
+    groups: dict[str, list[Tensor]] = defaultdict(list)
     for sample, prompt in zip(others.samples, others.states, strict=True):
-        groups.setdefault(sample.subject or sample.prompt, []).append(prompt.text)
+        groups[sample.subject or sample.prompt].append(prompt.text)
     units = basis.name.units(called)
-    best = []
-    for texts in groups.values():
-        words = basis.name.seen(torch.cat(texts))
-        best.append(words[(words @ units.T).argmax(0)])
-    nearest = torch.stack(best, dim=1)
+    words = (basis.name.seen(torch.cat(texts)) for texts in groups.values())
+    nearest = torch.stack([some[(some @ units.T).argmax(0)] for some in words], dim=1)
     closeness = torch.einsum("sgr,sr->sg", nearest, units)
     order = closeness.topk(min(settings.subject.impostors, nearest.shape[1])).indices
     return nearest.gather(1, order[..., None].expand(-1, -1, nearest.shape[-1]))

@@ -29,11 +29,7 @@ KINDS: dict[str, type[Gate]] = {
 
 
 def gate_class(kind: str) -> type[Gate]:
-    """The class of a kind of gate.
-
-    Raises:
-        InputError: The kind is unknown.
-    """
+    """The class of a kind of gate. An unknown kind is an `InputError`."""
     if kind not in KINDS:
         raise InputError(f"unknown gate {kind!r}: known are {', '.join(KINDS)}")
     return KINDS[kind]

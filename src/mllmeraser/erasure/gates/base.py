@@ -63,13 +63,9 @@ AFFINE = (TensorSpec("scale", (SUBJECTS,)), TensorSpec("offset", (SUBJECTS,)))
 class Gate(ABC):
     """The gates of all subjects at one layer.
 
-    A kind of gate is a subclass that states its tensors once, in `TENSORS`, and its formula, in `formula`. Everything else
-    (subsets, merging, storing, sizes) follows. `scale` and `offset` (subjects,) are the affine map that calibration sets,
-    so that scores of different subjects compare; they start at 1 and 0.
-
-    Attributes:
-        tensors: Tensors by `TensorSpec.name`.
-        settings: Numbers that act at scoring. They come from the artifact.
+    A kind states its tensors once, in `TENSORS`, and its formula, in `formula`. Everything else (subsets, merging,
+    storing, sizes) follows. `scale` and `offset` (subjects,) are the affine map that calibration sets, so that scores
+    of different subjects compare; they start at 1 and 0. `settings` act at scoring, and come from the artifact.
     """
 
     TENSORS: ClassVar[tuple[TensorSpec, ...]] = ()
@@ -80,11 +76,7 @@ class Gate(ABC):
     settings: GateSettings = GateSettings()
 
     def __post_init__(self) -> None:
-        """Refuse missing tensors; fill in the neutral affine map.
-
-        Raises:
-            ArtifactError: A tensor is missing.
-        """
+        """Refuse missing tensors (`ArtifactError`); fill in the neutral affine map."""
         missing = [spec.name for spec in self.TENSORS if not spec.optional and spec.name not in self.tensors]
         if missing:
             raise ArtifactError(f"a {type(self).__name__} lacks its tensors {', '.join(missing)}")
@@ -95,27 +87,19 @@ class Gate(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(subjects={self.subjects}, width={self.width})"
 
-    # -- what a kind defines ---------------------------------------------------------------------------------------
-
     @abstractmethod
     def formula(self, states: Tensor) -> Tensor:
         """(n, subjects) scores of states (n, d), both in the gate's dtype, before the affine map."""
 
     @classmethod
     def fit(cls, retain: Any, forget: Any, settings: GateSettings, seed: int = 0) -> Gate:
-        """The gate of one subject, from `Moments` (or states, if `FITTED_ON` is `states`) of both sides.
-
-        Raises:
-            InputError: This kind is not fitted on them.
-        """
+        """The gate of one subject, from `Moments` (or states, if `FITTED_ON` is `states`) of both sides."""
         raise InputError(f"a {cls.__name__} is fitted on {cls.FITTED_ON}, not on sums of states")
 
     @classmethod
     def at_layer(cls, position: int) -> type[Gate]:
         """The class of the gate at a read layer, by its position among the read layers."""
         return cls
-
-    # -- scores ----------------------------------------------------------------------------------------------------
 
     def scores(self, states: Tensor) -> Tensor:
         """(n, subjects) comparable scores of states (n, d): scale * raw + offset."""
@@ -129,8 +113,6 @@ class Gate(ABC):
         """(n,) maximum of `scores` over the subjects."""
         return self.scores(states).amax(-1)
 
-    # -- shape -----------------------------------------------------------------------------------------------------
-
     @classmethod
     def specs(cls) -> tuple[TensorSpec, ...]:
         """All tensors of this kind, the affine map included."""
@@ -138,11 +120,7 @@ class Gate(ABC):
 
     @classmethod
     def spec(cls, stored: str) -> TensorSpec:
-        """The tensor of a name in the artifact.
-
-        Raises:
-            ArtifactError: This kind has none of that name.
-        """
+        """The tensor of a name in the artifact; an `ArtifactError` if this kind has none of that name."""
         for spec in cls.specs():
             if spec.key == stored:
                 return spec
@@ -162,8 +140,6 @@ class Gate(ABC):
     def width(self) -> int:
         """Length d of the states it reads."""
         return next(self.tensors[s.name].shape[s.axes.index("width")] for s in self.TENSORS if "width" in s.axes)
-
-    # -- copies ----------------------------------------------------------------------------------------------------
 
     def with_tensors(self: G, **changes: Tensor) -> G:
         """The same gate with some tensors replaced."""
@@ -193,17 +169,11 @@ class Gate(ABC):
 
     @classmethod
     def from_stored(cls: type[G], parts: Mapping[str, Tensor], settings: GateSettings) -> G:
-        """The gate of an artifact's tensors, in float32.
-
-        Raises:
-            ArtifactError: A tensor is missing or unknown.
-        """
+        """The gate of an artifact's tensors, in float32. Missing or unknown tensors are an `ArtifactError`."""
         return cls({cls.spec(key).name: tensor.float() for key, tensor in parts.items()}, settings)
 
     def _own(self) -> list[TensorSpec]:
         return [spec for spec in self.specs() if spec.name in self.tensors]
-
-    # -- merging ---------------------------------------------------------------------------------------------------
 
     def fits_with(self, other: Gate) -> bool:
         """Whether both can be merged: one kind, equal shared tensors, the same sizes."""
@@ -219,8 +189,7 @@ class Gate(ABC):
     def merge(cls, gates: Sequence[Gate]) -> Gate:
         """One gate for the subjects of all `gates`, in order; each subject scores as before.
 
-        Raises:
-            InputError: There are none, or they do not fit together.
+        Gates that do not fit together (see `fits_with`) are an `InputError`.
         """
         if not gates or not all(gates[0].fits_with(gate) for gate in gates[1:]):
             raise InputError("gates of one kind can be merged, at least one")
@@ -240,21 +209,13 @@ def pooled(gates: Mapping[int, Gate], states: Mapping[int, Tensor], policy: Poli
 
 
 def finite(gate: G, advice: str) -> G:
-    """Return `gate` if all its tensors are finite.
-
-    Raises:
-        NumericalError: If not; the message ends in `advice`.
-    """
+    """Return `gate` if all its tensors are finite; else a `NumericalError` that ends in `advice`."""
     if not all(bool(torch.isfinite(tensor).all()) for tensor in gate.tensors.values()):
         raise NumericalError(f"the {type(gate).__name__} came out as NaN or infinite: {advice}")
     return gate
 
 
 def require_sides(*counts: int) -> None:
-    """Refuse a fit in which one side has no states.
-
-    Raises:
-        InputError: A count is 0.
-    """
+    """Refuse a fit in which one side has no states."""
     if not all(counts):
         raise InputError("a gate needs forget states and retain states")

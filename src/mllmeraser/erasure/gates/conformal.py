@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mllmeraser.erasure.gates.base import Gate
-from mllmeraser.erasure.states.moments import require_finite
+from mllmeraser.models.capture import require_finite
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.intervals import wilson as wilson
 
@@ -27,11 +27,7 @@ def prompts_needed(alpha: float) -> int:
 
 
 def conformal_rank(n: int, alpha: float) -> int:
-    """Rank k = ceil((n + 1)(1 - alpha)) of the threshold among `n` held-out scores.
-
-    Raises:
-        InputError: If `n` is too small for `alpha`; the message says how many prompts are needed.
-    """
+    """Rank k = ceil((n + 1)(1 - alpha)) of the threshold among `n` held-out scores, if there are enough."""
     needed = prompts_needed(alpha)
     if n < needed:
         raise InputError(
@@ -45,10 +41,6 @@ def conformal_threshold(scores: Tensor, alpha: float) -> float:
     """The k-th smallest of held-out retain scores (n,), k = `conformal_rank`, and a hair more for rounding.
 
     A fresh exchangeable retain prompt scores above it with probability at most `alpha`.
-
-    Raises:
-        InputError: If there are too few scores for `alpha`.
-        NumericalError: If a score is not finite.
     """
     rank = conformal_rank(scores.numel(), alpha)
     return _above(float(require_finite(scores, "gate scores").flatten().sort().values[rank - 1]))
@@ -57,8 +49,8 @@ def conformal_threshold(scores: Tensor, alpha: float) -> float:
 def upper_tail(scores: Tensor, alpha: float) -> Tensor:
     """Rows of per-subject scores (n, S) from which the threshold of *any* subset of subjects follows.
 
-    The threshold is the j-th largest of the maxima over subjects, j = n - k + 1. Every row that ranks there is among the
-    j largest of some subject. So at most j * S rows are enough to recompute it after a revocation.
+    The threshold is the j-th largest of the maxima over subjects, j = n - k + 1. Every row that ranks there is among
+    the j largest of some subject. So at most j * S rows are enough to recompute it after a revocation.
     """
     j = scores.shape[0] - conformal_rank(scores.shape[0], alpha) + 1
     rows = scores.topk(j, dim=0).indices.flatten().unique()
@@ -78,11 +70,8 @@ def _above(score: float) -> float:
 def standardised(gates: Mapping[int, Gate], held_out: Mapping[int, Tensor], *, pooled: bool) -> dict[int, Gate]:
     """Gates with scores of mean 0 and deviation 1 on held-out retain states, per subject, so that scores compare.
 
-    With `pooled`, the mean over the layers gets deviation 1: one decision per request. `held_out` maps each layer to the
-    states (n, d). Constant scores are divided by 1.
-
-    Raises:
-        NumericalError: If a score is not finite.
+    With `pooled`, the mean over the layers gets deviation 1: one decision per request. `held_out` maps each layer to
+    the states (n, d). Constant scores are divided by 1.
     """
     scales: dict[int, Tensor] = {}
     offsets: dict[int, Tensor] = {}

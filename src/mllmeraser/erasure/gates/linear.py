@@ -1,6 +1,4 @@
-"""Linear gates: the null-space constrained gate of the paper (`hard`) and its one-Cholesky relative
-(`soft`).
-"""
+"""Linear gates: the null-space constrained gate of the paper (`hard`), and its one-Cholesky relative (`soft`)."""
 
 from __future__ import annotations
 
@@ -12,7 +10,8 @@ from torch import Tensor
 
 from mllmeraser.erasure.gates.base import Gate, TensorSpec, finite, require_sides
 from mllmeraser.erasure.settings import GateSettings
-from mllmeraser.erasure.states.moments import Moments, require_finite
+from mllmeraser.erasure.states.moments import Moments
+from mllmeraser.models.capture import require_finite
 from mllmeraser.samples.errors import InputError, NumericalError
 
 ADVICE = "use a larger gamma (the ridge), or more samples"
@@ -47,15 +46,11 @@ class SoftGate(LinearGate):
 
 
 def low_energy_basis(gram: Tensor, ratio: float) -> Tensor:
-    """(d, k) float64 orthonormal Q: the k = floor(ratio * d) eigenvectors of `gram` with the smallest
-    eigenvalues.
+    """(d, k) float64 orthonormal Q: the k = floor(ratio * d) eigenvectors of `gram` with the smallest eigenvalues.
 
-    Null-space basis of AlphaSteer and MLLMEraser. It is a true null space only while the retain set has fewer
-    than (1 - ratio) d independent states; beyond that it is the low-energy part.
-
-    Raises:
-        InputError: If `ratio` leaves no direction, or lies outside (0, 1].
-        NumericalError: If the eigenvectors cannot be found.
+    Null-space basis of AlphaSteer and MLLMEraser. It is a true null space only while the retain set has fewer than
+    (1 - ratio) d independent states; beyond that it is the low-energy part. A `ratio` that leaves no direction is an
+    `InputError`.
     """
     k = math.floor(ratio * gram.shape[0])
     if not 0.0 < ratio <= 1.0 or k < 1:
@@ -84,8 +79,8 @@ def hard_gate(retain: Moments, forget: Moments, *, ratio: float = 0.3, gamma: fl
     Equal to the dense matrix of the paper, W = g v^T (see `paper_matrix`).
 
     Raises:
-        InputError: If `ratio` leaves no direction or there are no forget states.
-        NumericalError: If the system cannot be solved; use a larger gamma.
+        InputError: `ratio` leaves no direction, or there are no forget states.
+        NumericalError: The system cannot be solved; use a larger gamma.
     """
     require_sides(retain.n, forget.n)
     basis = low_energy_basis(retain.second, ratio)
@@ -98,12 +93,8 @@ def hard_gate(retain: Moments, forget: Moments, *, ratio: float = 0.3, gamma: fl
 def soft_gate(retain: Moments, forget: Moments, *, beta: float = 1.0, gamma: float = 0.01) -> SoftGate:
     """A ridge with the retain energy as the penalty: g = (C_f/n_f + beta C_r/n_r + gamma I)^-1 m_f/n_f.
 
-    It minimises E_f (h.g - 1)^2 + beta E_r (h.g)^2 + gamma |g|^2. No null space has to exist, and the scale
-    of the gate does not depend on the number of samples.
-
-    Raises:
-        InputError: If one side has no states.
-        NumericalError: If the system cannot be solved; use a larger gamma.
+    It minimises E_f (h.g - 1)^2 + beta E_r (h.g)^2 + gamma |g|^2. No null space has to exist, and the scale of the gate
+    does not depend on the number of samples. For errors see `hard_gate`.
     """
     require_sides(retain.n, forget.n)
     # In place: at the width of a real model a pass over a matrix costs as much as a tenth of the Cholesky factor.
@@ -113,12 +104,10 @@ def soft_gate(retain: Moments, forget: Moments, *, beta: float = 1.0, gamma: flo
 
 
 def paper_matrix(retain: Tensor, forget: Tensor, direction: Tensor, *, ratio: float, gamma: float) -> Tensor:
-    """Dense (d, d) reference of the published fit, from states: W = P (X^T X + gamma P)^+ X^T (1 r^T), X =
-    H_f P.
+    """Dense (d, d) reference of the published fit: W = P (X^T X + gamma P)^+ X^T (1 r^T), X = H_f P.
 
-    P = Q Q^T is the projection on the low-energy directions of the retain states (n_r, d); every target row
-    is the same direction r (d,). A shift is h W. Only for tests and teaching: it equals g r^T with the
-    factored gate.
+    P = Q Q^T is the projection on the low-energy directions of the retain states (n_r, d); every target row is the same
+    direction r (d,). A shift is h W. Only for tests and teaching: it equals g r^T with the factored gate.
     """
     h_r, h_f = (require_finite(s, "states").to(torch.float64) for s in (retain, forget))
     r = direction.to(torch.float64)

@@ -23,21 +23,18 @@ def look_alike_pairs(
     people: Sequence[Tensor],
     settings: SubjectSettings | None = None,
 ) -> Pairs | None:
-    """Each subject against the retained people with the nearest mean in the basis.
+    """Each subject against the retained people with the nearest mean in the basis of faces; None without such people.
 
-    The boundary lies `pair_margin` below the middle of the two means. If a picture of the subject lies below the middle,
-    the boundary lies as far below the lowest picture. Each picture is also measured against a mean made without it. Two
-    faces that cannot be told apart both count as the subject's.
+    The boundary lies `pair_margin` below the middle of the two means. If a picture of the subject lies below the
+    middle, the boundary lies as far below the lowest picture. Each picture is also measured against a mean made without
+    it. Two faces that are too alike both count as the subject's. A subject without pictures gets bounds that
+    reject no state.
 
     Args:
-        basis: Of faces.
         views: For each subject the (pictures, d) states, each picture once.
         held_out: The same for pictures that no mean is made of.
         people: (d,) mean state of each retained person.
         settings: How many look-alikes, and the margin.
-
-    Returns:
-        The pairs; None without retained people. A subject without pictures gets bounds that reject no state.
     """
     chosen = settings or SubjectSettings()
     count = min(chosen.look_alikes, len(people))

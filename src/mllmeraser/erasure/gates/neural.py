@@ -1,7 +1,6 @@
 """The neural gate: a two-layer perceptron per subject, trained in seconds. For comparison only.
 
-It is not closed-form: it needs the states themselves, is neither additive nor exactly revocable, and is
-larger than everything else in an eraser.
+It needs the states themselves, is neither additive nor exactly revocable, and is the largest part of an eraser.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from torch.nn import functional
 
 from mllmeraser.erasure.gates.base import Gate, TensorSpec, finite, require_sides
 from mllmeraser.erasure.settings import GateSettings, NeuralSettings
-from mllmeraser.erasure.states.moments import require_finite
+from mllmeraser.models.capture import require_finite
 
 ADVICE = "use a smaller learning rate"
 
@@ -45,12 +44,8 @@ def neural_gate(
 ) -> NeuralGate:
     """Train a perceptron to separate forget states (n_f, d) from retain states (n_r, d).
 
-    Each batch is half forget, half retain. The standardization of the inputs is folded into the first layer. The global
-    random state is not touched.
-
-    Raises:
-        InputError: One side has no states.
-        NumericalError: A state is not finite, or the training diverged.
+    Each batch is half forget, half retain. The standardization of the inputs is folded into the first layer. The
+    global random state is not touched. A training that diverges is a `NumericalError`.
     """
     require_sides(retain.shape[0], forget.shape[0])
     chosen = training or NeuralSettings()

@@ -37,30 +37,20 @@ class QuadraticGate(Gate):
 
 
 def quadratic_gate(
-    retain: Moments,
-    forget: Moments,
-    *,
-    shrink: float = 0.5,
-    gamma: float = 0.01,
-    rank: int | None = 32,
+    retain: Moments, forget: Moments, *, shrink: float = 0.5, gamma: float = 0.01, rank: int | None = 32
 ) -> QuadraticGate:
     """Log-likelihood ratio of a forget Gaussian against the retain Gaussian, from additive statistics alone.
 
-    With S_r the retain covariance shrunk by `gamma` towards a multiple of I, and S_f = (1 - shrink)
-    cov(forget) + shrink S_r, the generalised eigenvectors a_i (a_i^T S_r a_j = delta_ij) and eigenvalues e_i
-    of S_f give
+    With S_r the retain covariance shrunk by `gamma` towards a multiple of I, and
+    S_f = (1 - shrink) cov(forget) + shrink S_r, the generalised eigenvectors a_i (a_i^T S_r a_j = delta_ij) and
+    eigenvalues e_i of S_f give
 
         score(h) = sum_i (1 - 1/e_i)/2 (a_i . h - a_i . mu_f)^2 + (S_r^-1 (mu_f - mu_r)) . h + const.
 
-    `rank` keeps the directions in which the two Gaussians differ most (largest e - 1 - log e) and sets e = 1
-    in the others: rank * d numbers per subject and layer. None keeps all of them: exact, d * d numbers. With
-    fewer forget states than dimensions the smallest eigenvalues are all `shrink`, and which of those are kept
-    is
-    arbitrary: give more views or a larger rank.
-
-    Raises:
-        InputError: If `shrink` or `rank` is out of range, or one side has no states.
-        NumericalError: If the retain covariance cannot be factored.
+    `rank` keeps the directions in which the two Gaussians differ most (largest e - 1 - log e) and sets e = 1 in the
+    others: rank * d numbers per subject and layer. None keeps all of them: exact, d * d numbers. With fewer forget
+    states than dimensions the smallest eigenvalues are all `shrink`, and which of those are kept is arbitrary: give
+    more views or a larger rank.
     """
     if not 0.0 < shrink <= 1.0 or (rank is not None and rank < 1):
         raise InputError(f"a quadratic gate needs 0 < shrink <= 1 and a rank of at least 1, not {shrink}, {rank}")
@@ -87,9 +77,7 @@ def quadratic_gate(
 
 
 def _relative_spectrum(lower: Tensor, covariance: Tensor, shrink: float) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and whitened eigenvectors of (1 - shrink) `covariance` + shrink S_r relative to S_r = L
-    L^T.
-    """
+    """Eigenvalues and whitened eigenvectors of (1 - shrink) `covariance` + shrink S_r relative to S_r = L L^T."""
     half = torch.linalg.solve_triangular(lower, covariance, upper=False)
     white = torch.linalg.solve_triangular(lower, half.T, upper=False)
     values, vectors = torch.linalg.eigh((white + white.T) / 2)

@@ -97,11 +97,7 @@ class SubjectGate(Gate):
 
     @classmethod
     def consolidate(cls, gates: Sequence[Gate]) -> Gate:
-        """As `merge`, but all subjects compete with the same cohort: the people that all gates share.
-
-        Raises:
-            InputError: The gates do not fit together.
-        """
+        """As `merge`, but all subjects compete with the same cohort: the people that all gates share."""
         merged = cls.merge(gates)
         if "background_cohort" not in merged.tensors or len(gates) == 1:
             return merged
@@ -116,7 +112,7 @@ class SubjectGate(Gate):
 def rivalry(scores: Tensor, nearest: Tensor, weight: float) -> Tensor:
     """Scores with a subject, less `weight` times the amount by which the nearest competitor fits better.
 
-    So look-alikes are told apart by who fits best, not by how well.
+    So the best fit separates look-alikes, however good it is.
     """
     return torch.add(scores, (scores - nearest).clamp_max(0.0), alpha=weight)
 
@@ -129,28 +125,19 @@ def _cohorts_side_by_side(gates: Sequence[Gate]) -> dict[str, Tensor]:
     """The cohorts of all gates, each person once, and with whom each person competes where that differs."""
     if "background_cohort" not in gates[0].tensors:
         return {}
-    place: dict[bytes, int] = {}
-    people: list[Tensor] = []
-    members: list[list[int]] = []
-    for gate in gates:
-        rows = gate.tensors["background_cohort"]
-        for row in rows:
-            if _key(row) not in place:
-                place[_key(row)] = len(place)
-                people.append(row)
-        members.append([place[_key(row)] for row in rows])
-    cohort = torch.stack(people) if people else gates[0].tensors["background_cohort"]
-    if all(len(own) == len(people) for own in members):
+    keys = [[_key(row) for row in gate.tensors["background_cohort"]] for gate in gates]
+    people: dict[bytes, Tensor] = {}
+    for gate, own in zip(gates, keys, strict=True):
+        for key, row in zip(own, gate.tensors["background_cohort"], strict=True):
+            people.setdefault(key, row)
+    cohort = torch.stack([*people.values()]) if people else gates[0].tensors["background_cohort"]
+    if all(len(own) == len(people) for own in keys):
         return {"background_cohort": cohort}
-    competes = torch.zeros(sum(gate.subjects for gate in gates), len(people), dtype=cohort.dtype, device=cohort.device)
-    row = 0
-    for gate, own in zip(gates, members, strict=True):
-        competes[row : row + gate.subjects, own] = 1
-        row += gate.subjects
-    return {"background_cohort": cohort, "competes": competes}
-
-
-# -- fitting ---------------------------------------------------------------------------------------------------------
+    place = {key: i for i, key in enumerate(people)}
+    competes = [cohort.new_zeros(gate.subjects, len(people)) for gate in gates]
+    for rows, own in zip(competes, keys, strict=True):
+        rows[:, [place[key] for key in own]] = 1
+    return {"background_cohort": cohort, "competes": torch.cat(competes)}
 
 
 @dataclass(frozen=True)
@@ -205,10 +192,6 @@ def discriminant_basis(
         people: States of several people (or names), one `Moments` at a time: each has d x d sums.
         rank: Directions that are kept (at most the width).
         ridge: Share of the background's covariance that is added to the variation within a person.
-
-    Raises:
-        InputError: There are no background states, or no person has two.
-        NumericalError: The discriminants cannot be found.
     """
     scatter, free = torch.zeros_like(background.second), 0
     for person in people:
@@ -234,16 +217,12 @@ def subject_gate(
     """Gates of the subjects `forget` at one site. Each depends on the basis, its competitors and its own states alone.
 
     Args:
-        basis: Shared by all subjects.
         forget: States of each subject; the gate of a subject without states never opens.
-        cohort: States of retained people, who compete with every subject. A state that fits one of them better than a
-            subject is not the subject's, however alike the two are.
+        cohort: States of retained people. A state that fits one of them better than a subject is not the subject's,
+            however alike the two are.
         impostors: (subjects, m, rank) unit vectors that compete with one subject each.
         pairs: Boundaries between subjects and single look-alikes.
         settings: Size of the cohort, and the constants of scoring.
-
-    Raises:
-        NumericalError: A gate is not finite.
     """
     chosen = settings or GateSettings()
     tensors: dict[str, Tensor] = {

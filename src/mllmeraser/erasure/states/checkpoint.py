@@ -20,7 +20,7 @@ from torch import Tensor
 from mllmeraser.erasure.states.capture_job import Job
 from mllmeraser.erasure.states.processes import ProcessGroup
 from mllmeraser.samples.errors import InputError
-from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.progress import Progress, counting
 
 SUFFIX = ".states.safetensors"
 PARTIAL = ".states.partial"
@@ -32,14 +32,9 @@ class CaptureCheckpoint:
     """The captured batches of one run in one folder."""
 
     def __init__(self, folder: str | Path, say: Say | None = None) -> None:
-        """Use `folder`, and create it if needed.
+        """Use `folder` for one run at a time, and create it if needed; all processes of the run must see it.
 
-        Args:
-            folder: Used by one run at a time; all processes of the run must see it.
-            say: Called with one line about batches that are reused or ignored.
-
-        Raises:
-            InputError: The folder cannot be created or written to.
+        `say` receives lines about batches that are reused or ignored. A folder that cannot be used is an `InputError`.
         """
         self.folder = Path(folder)
         self._say = say or (lambda _line: None)
@@ -52,11 +47,7 @@ class CaptureCheckpoint:
             raise InputError(f"{folder} cannot be a work folder: no permission to write there")
 
     def batch(self, job: Job, number: int) -> Mapping[str, Tensor]:
-        """Return the tensors of one batch, mapped from its file; a missing file is captured first.
-
-        Raises:
-            InputError: The new file cannot be read.
-        """
+        """Return the tensors of one batch, mapped from its file; a missing file is captured first."""
         digest = job.digests[number]
         if number == 0:
             there = sum(self._path(each).exists() for each in job.digests)
@@ -71,21 +62,15 @@ class CaptureCheckpoint:
         return tensors
 
     def share(self, job: Job, processes: ProcessGroup, progress: Progress | None = None) -> None:
-        """Capture this process's share of the missing batches; return when all processes are done.
-
-        Raises:
-            TeamError: Another process has failed, or has another job.
-        """
+        """Capture this process's share of the missing batches; return when all processes are done."""
         self._meet(processes)
         processes.check_agreement(job.digests)
         missing = processes.from_first([processes.first and self._load(digest) is None for digest in job.digests])
         mine = [number for number, gone in enumerate(missing) if gone][processes.rank :: processes.size]
-        total, done = sum(len(job.plan[number]) for number in mine), 0
+        count = counting(progress, job.stage, sum(len(job.plan[number]) for number in mine))
         for number in mine:
             self._save(job.digests[number], job.run(number))
-            done += len(job.plan[number])
-            if progress is not None:
-                progress(job.stage, done, total)
+            count(len(job.plan[number]))
         processes.wait()
 
     def clear(self) -> None:
@@ -141,12 +126,10 @@ def captured(
     job: Job, checkpoint: CaptureCheckpoint | None, progress: Progress | None = None
 ) -> Iterator[tuple[Sequence[int], Mapping[str, Tensor]]]:
     """Yield row numbers and tensors of every batch, in order; with `checkpoint` they are kept and reused."""
-    done = 0
+    count = counting(progress, job.stage, len(job.samples))
     for number, rows in enumerate(job.plan):
         yield rows, job.run(number) if checkpoint is None else checkpoint.batch(job, number)
-        done += len(rows)
-        if progress is not None:
-            progress(job.stage, done, len(job.samples))
+        count(len(rows))
 
 
 @contextmanager
@@ -157,9 +140,6 @@ def work_folder(
 
     Its files are deleted when the block ends without an error, unless `keep` is set. After an error they stay for the
     next run. Only the first of several processes writes lines and deletes.
-
-    Raises:
-        InputError: The folder cannot be used.
     """
     if folder is None:
         yield None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.states.capture_job import Job, last_states
+from mllmeraser.erasure.states.capture_job import Job
 from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint, captured
 from mllmeraser.erasure.states.moments import MomentAccumulator, Moments
 from mllmeraser.erasure.states.statistics import FORGET, RETAIN, LayerStatistics, Statistics
+from mllmeraser.models.capture import last_states
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.progress import Progress
@@ -43,21 +45,12 @@ def gather_sums(
     """Compute `statistics_of(gather(...))` batch by batch: all states are never held at once (see `moment_bytes`).
 
     Args:
-        model: The frozen model.
         groups: Samples by the group names of `LayerStatistics`; names in `only_kept` are free.
         points: All layers that are read or shifted.
         reads: Layers that a gate reads.
-        kept: Groups that also return their states at `reads`, for gates that are trained.
-        only_kept: Groups that return their states at `reads` alone, for thresholds.
-        batch_size: Prompts in a batch.
-        progress: Receives the progress of the capture.
+        kept: Groups that also return their states (n, d) float32 at `reads`, for gates that are trained.
+        only_kept: Groups that return these states alone, for thresholds.
         checkpoint: Keeps captured batches, so that an interrupted run can continue.
-
-    Returns:
-        Statistics of all groups but `only_kept`, and the states (n, d) float32 of the groups that are kept.
-
-    Raises:
-        NumericalError: A state is NaN or infinite.
     """
     width, device = model.hidden_size, model.device
     sums = {
@@ -72,9 +65,9 @@ def gather_sums(
     }
     owners = [(name, number) for name, samples in groups.items() for number in range(len(samples))]
     for batch, tensors in captured(last_job(model, groups, points, batch_size), checkpoint, progress):
-        places: dict[str, list[int]] = {}
+        places: dict[str, list[int]] = defaultdict(list)
         for place, row in enumerate(batch):
-            places.setdefault(owners[row][0], []).append(place)
+            places[owners[row][0]].append(place)
         for name, where in places.items():
             numbers = [owners[batch[place]][1] for place in where]
             for column, point in enumerate(points):
@@ -98,32 +91,8 @@ def last_job(
         what,
         samples,
         model.prompts.plan(samples, batch_size),
-        lambda batch: {"states": last_states(model, model.encode(batch, "right"), points)},
+        lambda batch: {"states": last_states(model.hf, model.layers, model.encode(batch, "right"), points)},
     )
-
-
-def collect_last_states(
-    model: MultimodalModel,
-    plan: Sequence[Sequence[int]],
-    encode: Callable[[Sequence[int]], Mapping[str, Tensor]],
-    points: Sequence[HookPoint],
-) -> States:
-    """Return the states (n, d) float32 at the last token of each of n rows, on the CPU.
-
-    Args:
-        model: The frozen model.
-        plan: Row numbers of each batch; together 0 to n - 1.
-        encode: Returns the encoded batch of some rows.
-        points: Layers to read.
-
-    Raises:
-        NumericalError: A state is NaN or infinite.
-    """
-    states = {point: torch.zeros(sum(map(len, plan)), model.hidden_size) for point in points}
-    for rows in plan:
-        for point, batch in zip(points, last_states(model, encode(rows), points).unbind(1), strict=True):
-            states[point][rows] = batch.float()
-    return states
 
 
 def answer_states(
@@ -141,7 +110,7 @@ def answer_states(
         del batch["labels"]
         return batch
 
-    return collect_last_states(model, model.prompts.plan(samples, batch_size), encode, points)
+    return model.states_of(model.prompts.plan(samples, batch_size), encode, points)
 
 
 def statistics_of(groups: Mapping[str, States], read_layers: Collection[int]) -> Statistics:
@@ -149,11 +118,10 @@ def statistics_of(groups: Mapping[str, States], read_layers: Collection[int]) ->
 
     Gates are fitted at `read_layers` on the retain and forget groups; other states are only averaged.
     """
-    layers: dict[HookPoint, dict[str, Moments]] = {}
+    layers: dict[HookPoint, dict[str, Moments]] = defaultdict(dict)
     for name, states in groups.items():
         for point, rows in states.items():
-            moments = Moments.from_states(rows, gram=_gated(name) and point.layer in read_layers)
-            layers.setdefault(point, {})[name] = moments
+            layers[point][name] = Moments.from_states(rows, gram=_gated(name) and point.layer in read_layers)
     return Statistics({point: LayerStatistics(layers[point]) for point in sorted(layers)})
 
 

@@ -18,15 +18,13 @@ def may_look(device: torch.device) -> bool:
 def run_means(states: Tensor, image: Tensor, most: int, starts: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the mean state of every run of placeholders, without waiting for the device.
 
+    The result is (rows, runs, d) float32 means in order, and (rows, runs) bool, which of these runs exist.
+
     Args:
         states: (rows, length, d).
         image: (rows, length) bool, the placeholder positions.
         most: Runs read in each row; later ones are ignored.
         starts: (rows, length) bool, positions where a run begins without a gap before it, as video frames do.
-
-    Returns:
-        (rows, runs, d) float32 means in order, and (rows, runs) bool, which of these runs exist. There are `most` runs;
-        on the CPU only as many as needed.
     """
     begins = image.clone()
     begins[:, 1:] &= ~image[:, :-1]

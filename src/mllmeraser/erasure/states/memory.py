@@ -1,4 +1,4 @@
-"""Bytes that a capture holds beyond the model and its forward passes.
+"""Bytes that a capture of states (width,) holds beyond the model and its forward passes.
 
 States are reduced on the model's device as the blocks run. That takes less memory than a block itself.
 """
@@ -21,9 +21,8 @@ def prompt_state_bytes(
         prompts: Distinct prompts.
         text_tokens: Their tokens without image placeholders, chat format included.
         pictures: Their pictures.
-        width: Length d of a state.
         shifts: States at shifted layers: these layers times the prompts that the direction is made from.
-        itemsize: Bytes of a number in the model's dtype: 4 for float32, 2 for bfloat16 and float16.
+        itemsize: Bytes of a number in the model's dtype.
     """
     states = itemsize * width * (text_tokens + prompts + shifts) + 4 * width * pictures
     return states + 4 * text_tokens + 8 * prompts
@@ -38,7 +37,6 @@ def moment_bytes(
         gated: States in each group that a gate is fitted on (retain, forget by subject).
         averaged: States in each group that is only averaged (strangers).
         kept: States in each group that is kept as it is, at read layers: calibration, check and held-out prompts.
-        width: Length d of a state.
         read_layers: Number of layers with a fitted gate.
         layers: Number of captured layers, with the read ones.
     """

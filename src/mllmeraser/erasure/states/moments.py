@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mllmeraser.samples.errors import InputError, NumericalError
+from mllmeraser.models.capture import require_finite
+from mllmeraser.samples.errors import InputError
 
 BLOCK_BYTES = 64 * 2**20
 """Size of a block of float32 states: 4096 states of width 4096. Blocks are summed one by one.
@@ -18,17 +19,6 @@ States that fit into one block are summed whole, in the order of the samples."""
 def block_rows(width: int) -> int:
     """Return how many states of `width` fit into a block, at least 1."""
     return max(1, BLOCK_BYTES // (4 * width))
-
-
-def require_finite(states: Tensor, what: str) -> Tensor:
-    """Return `states`; `what` names them in the error message.
-
-    Raises:
-        NumericalError: An entry is NaN or infinite.
-    """
-    if not bool(torch.isfinite(states).all()):
-        raise NumericalError(f"{what} contain NaN or infinite values: run the model in float32 or bfloat16")
-    return states
 
 
 def gram_of(rows: Tensor) -> Tensor:
@@ -62,12 +52,7 @@ class Moments:
 
     @classmethod
     def from_states(cls, states: Tensor, *, gram: bool = True) -> Moments:
-        """Return the moments of `states` (n, d); `gram=False` keeps the sum alone.
-
-        Raises:
-            InputError: `states` is not a matrix.
-            NumericalError: A state is not finite.
-        """
+        """Return the moments of finite `states` (n, d); `gram=False` keeps the sum alone."""
         if states.ndim != 2:
             raise InputError(f"states are a matrix (n, d), not of shape {tuple(states.shape)}")
         kept = require_finite(states, "states").detach().cpu()
@@ -83,22 +68,14 @@ class Moments:
 
     @property
     def mean(self) -> Tensor:
-        """(d,) float64 mean state.
-
-        Raises:
-            InputError: There are no states.
-        """
+        """(d,) float64 mean state; an `InputError` without states."""
         if self.n == 0:
             raise InputError("there is no mean of no states")
         return self.total / self.n
 
     @property
     def second(self) -> Tensor:
-        """(d, d) float64 sum of h^T h.
-
-        Raises:
-            InputError: Only the sum was kept.
-        """
+        """(d, d) float64 sum of h^T h; an `InputError` if only the sum was kept."""
         if self.rows is not None:
             return gram_of(self.rows)
         if self.gram is None:
@@ -111,11 +88,7 @@ class Moments:
         return self.gram is not None or self.rows is not None
 
     def covariance(self, shrink: float = 0.0) -> Tensor:
-        """Return the shrunk (d, d) covariance (1 - shrink) S + shrink tr(S)/d I.
-
-        Raises:
-            InputError: There are no states, or `shrink` is outside [0, 1].
-        """
+        """Return the shrunk (d, d) covariance (1 - shrink) S + shrink tr(S)/d I, `shrink` in [0, 1]."""
         if not 0.0 <= shrink <= 1.0:
             raise InputError(f"shrink lies in [0, 1], not {shrink}")
         mean = self.mean
@@ -134,34 +107,19 @@ class Moments:
             return Moments(n, total, rows=torch.cat([self.rows, other.rows]))
         return Moments(n, total, self.second + other.second if self.squared else None)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the sums as named tensors, for safetensors; single states are never among them."""
-        named = {"n": torch.tensor([self.n], dtype=torch.int64), "total": self.total.contiguous()}
-        return {**named, "gram": self.second.contiguous()} if self.squared else named
-
 
 class MomentAccumulator:
     """Moments of one group of states at one layer, summed as the states arrive."""
 
     def __init__(self, width: int, *, gram: bool = True, device: torch.device | None = None) -> None:
-        """Start empty.
-
-        Args:
-            width: Length d of a state.
-            gram: Whether second moments are wanted.
-            device: Where blocks are multiplied; None: the CPU.
-        """
+        """Start empty, for states (width,); blocks are multiplied on `device` (None: the CPU)."""
         self._width, self._gram, self._device = width, gram, device or torch.device("cpu")
         self._held: list[Tensor] = []
         self._numbers: list[int] = []
         self._folded: Moments | None = None
 
     def add(self, rows: Tensor, numbers: Iterable[int] | None = None) -> None:
-        """Add states (n, d); each block is sorted by `numbers`, the numbers of their samples.
-
-        Raises:
-            NumericalError: A state is not finite.
-        """
+        """Add finite states (n, d); each block is sorted by `numbers`, the numbers of their samples."""
         limit = block_rows(self._width)
         numbers = list(numbers if numbers is not None else range(len(self._numbers), len(self._numbers) + len(rows)))
         for start in range(0, len(rows), limit):

@@ -31,8 +31,7 @@ class TeamError(MLLMEraserError):
 def all_equal(item: object, group: dist.ProcessGroup | None = None) -> bool:
     """Whether all processes of `group` (None: all) call this with equal items; every process must call it.
 
-    Raises:
-        RuntimeError: Another process has closed its connection or does not answer in time.
+    A closed connection, or no answer in time, is a `RuntimeError`.
     """
     items: list[object] = [None] * dist.get_world_size(group)
     dist.all_gather_object(items, item, group)
@@ -43,10 +42,7 @@ def all_equal(item: object, group: dist.ProcessGroup | None = None) -> bool:
 class ProcessGroup:
     """The processes of one run; by default a single one. Methods raise `TeamError` if another process has failed.
 
-    Attributes:
-        rank: Number of this process.
-        size: Number of processes.
-        local_rank: Number of this process on its machine, which selects its GPU.
+    `local_rank` is the number of this process on its machine, which selects its GPU.
     """
 
     rank: int = 0
@@ -65,11 +61,7 @@ class ProcessGroup:
         return f"cuda:{self.local_rank % torch.cuda.device_count()}"
 
     def check_agreement(self, items: Sequence[str]) -> None:
-        """Check that all processes are about to do the same.
-
-        Raises:
-            TeamError: They are not.
-        """
+        """Check that all processes are about to do the same."""
         with self._connected():
             equal = self.size == 1 or all_equal(list(items))
         if not equal:
@@ -104,11 +96,8 @@ class ProcessGroup:
 def process_group(expected: int | None = None) -> Iterator[ProcessGroup]:
     """Connect to the processes that were started with this one, for the time of the block.
 
-    Args:
-        expected: Required number of processes; it detects a launcher that started only one.
-
     Raises:
-        InputError: There are more processes, or fewer.
+        InputError: There are more processes than `expected`, or fewer: a launcher may have started only one.
         TeamError: The processes cannot connect; inside the block: another one has failed.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.states.capture_job import Job, at_last_token, run_batch
+from mllmeraser.erasure.states.capture_job import Job
 from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint, captured
 from mllmeraser.erasure.states.image_spans import run_means
 from mllmeraser.erasure.states.processes import ProcessGroup
+from mllmeraser.models.capture import at_last_token, run_batch
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.sample import Sample
@@ -57,21 +58,12 @@ class PromptStates:
 def read_batch(
     model: MultimodalModel, samples: Sequence[Sample], reads: Sequence[int], shifts: Sequence[int]
 ) -> dict[str, Tensor]:
-    """Return the states of one batch on the CPU.
-
-    Args:
-        model: The frozen model.
-        samples: The prompts of the batch.
-        reads: The name, topic and face layer.
-        shifts: The shifted layers, or none.
+    """Return the states of one batch on the CPU, at the name, topic and face layer `reads` and the layers `shifts`.
 
     Returns:
         Tensors for b prompts with t text tokens and p pictures in all. Token ids and counts: `ids` (t,), `tokens` (b,)
-        and `pictures` (b,). States: `text` (t, d), `last` (b, d), `image` (p, d) in float32, `shifts` (b, layers, d).
-        States are in the model's dtype where nothing else is said.
-
-    Raises:
-        NumericalError: A state is NaN or infinite.
+        and `pictures` (b,). States in the model's dtype: `text` (t, d), `last` (b, d), `shifts` (b, layers, d), and in
+        float32 `image` (p, d).
     """
     batch = model.encode(samples, padding_side="right")
     ids, mask = batch["input_ids"], batch["attention_mask"].bool()
@@ -90,7 +82,8 @@ def read_batch(
     last = at_last_token(batch)
     name, topic, face = reads
     words, ends, faces, *at_shifts = run_batch(
-        model,
+        model.hf,
+        model.layers,
         batch,
         [
             (name, lambda states: states[text.to(states.device)]),
@@ -139,14 +132,9 @@ class PromptStateCache:
         batch_size: int = 32,
         checkpoint: CaptureCheckpoint | None = None,
     ) -> None:
-        """Start empty.
+        """Start empty, for the name, topic and face layer `reads` and the shifted layers `shifts`.
 
-        Args:
-            model: The frozen model.
-            reads: The name, topic and face layer.
-            shifts: Layers that are shifted.
-            batch_size: Prompts in a batch.
-            checkpoint: Keeps captured batches, so that an interrupted run can continue; None: memory alone.
+        `checkpoint` keeps captured batches, so that an interrupted run can continue; None: memory alone.
         """
         self.model, self.reads, self.shifts = model, tuple(reads), tuple(shifts)
         self._batch_size, self._checkpoint = batch_size, checkpoint
@@ -159,14 +147,7 @@ class PromptStateCache:
     ) -> list[PromptStates]:
         """Return the states of `samples`, in their order; missing ones are captured.
 
-        Args:
-            samples: Prompts.
-            progress: Receives the progress of the capture.
-            shifted: Those of them that also need states at the shifted layers. For the others the pass ends at the last
-                read layer.
-
-        Raises:
-            NumericalError: A state is NaN or infinite.
+        Those in `shifted` also get states at the shifted layers. For the others the pass ends at the last read layer.
         """
         jobs = self._jobs(samples, shifted, self._is_shifted)
         total, before = sum(len(job.samples) for job in jobs), 0
@@ -186,11 +167,7 @@ class PromptStateCache:
         *,
         shifted: Sequence[Sample] = (),
     ) -> None:
-        """Capture this process's share of the batches of `of` into the checkpoint; keep nothing in memory.
-
-        Raises:
-            TeamError: Another process has failed.
-        """
+        """Capture this process's share of the batches of `of` into the checkpoint; keep nothing in memory."""
         assert self._checkpoint is not None
         for job in self._jobs(samples, shifted, self._shared.get):
             self._checkpoint.share(job, processes, progress)

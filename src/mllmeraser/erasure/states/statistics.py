@@ -6,20 +6,12 @@ equals a fit on the data itself.
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.models.hookpoint import HookPoint
-from mllmeraser.samples.errors import ArtifactError, InputError
-from mllmeraser.samples.files import whole_file
+from mllmeraser.samples.errors import InputError
 
 RETAIN = "retain"
 STRANGERS = "strangers"
@@ -66,10 +58,8 @@ class LayerStatistics:
 
     def merge(self, other: LayerStatistics) -> LayerStatistics:
         """Add the two group by group."""
-        merged = dict(self.groups)
-        for name, moments in other.groups.items():
-            merged[name] = merged[name] + moments if name in merged else moments
-        return LayerStatistics(merged)
+        both = {name: self.groups[name] + moments for name, moments in other.groups.items() if name in self.groups}
+        return LayerStatistics({**self.groups, **other.groups, **both})
 
     def without(self, subject: str) -> LayerStatistics:
         """Leave out every group of `subject`."""
@@ -97,11 +87,7 @@ class Statistics:
         return tuple(next(iter(self.layers.values()), LayerStatistics()).forget)
 
     def merge(self, other: Statistics) -> Statistics:
-        """Return the statistics of both data sets together.
-
-        Raises:
-            InputError: They were captured at different layers.
-        """
+        """Return the statistics of both data sets together; an `InputError` if their layers differ."""
         if self.layers and other.layers and set(self.layers) != set(other.layers):
             raise InputError("statistics of different layers do not add up")
         empty = LayerStatistics()
@@ -109,48 +95,7 @@ class Statistics:
         return Statistics({p: self.layers.get(p, empty).merge(other.layers.get(p, empty)) for p in points})
 
     def without(self, subject: str) -> Statistics:
-        """Return the statistics of the request without `subject` (its key).
-
-        Raises:
-            InputError: There is no such subject.
-        """
+        """Return the statistics of the request without `subject` (its key)."""
         if subject not in self.subjects:
             raise InputError(f"no subject {subject!r} in these statistics")
         return Statistics({p: layer.without(subject) for p, layer in self.layers.items()})
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one safetensors file in one step. It holds float64 sums of states and opaque keys only."""
-        target = Path(path)
-        names: dict[str, tuple[int, str]] = {}
-        tensors: dict[str, Tensor] = {}
-        for point, layer in self.layers.items():
-            for group, moments in layer.groups.items():
-                stem = f"m{len(names)}"
-                names[stem] = (point.layer, group)
-                tensors.update({f"{stem}.{k}": v for k, v in moments.tensors().items()})
-        with whole_file(target, force=True) as partial:
-            save_file(tensors, partial, metadata={"groups": json.dumps(names)})
-        return target
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Statistics:
-        """Read a file that `save` wrote.
-
-        Raises:
-            ArtifactError: The file is missing, truncated or of another kind.
-        """
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                names = json.loads((file.metadata() or {})["groups"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return cls(_layers(names, tensors))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise ArtifactError(f"{path}: not a readable statistics file ({error})") from error
-
-
-def _layers(names: Mapping[str, Iterable[object]], tensors: Mapping[str, Tensor]) -> dict[HookPoint, LayerStatistics]:
-    groups: dict[HookPoint, dict[str, Moments]] = {}
-    for stem, (layer, group) in names.items():
-        moments = Moments(int(tensors[f"{stem}.n"].item()), tensors[f"{stem}.total"], tensors.get(f"{stem}.gram"))
-        groups.setdefault(HookPoint(int(str(layer))), {})[str(group)] = moments
-    return {point: LayerStatistics(named) for point, named in groups.items()}

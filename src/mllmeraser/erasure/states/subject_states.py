@@ -61,11 +61,8 @@ class SubjectStates:
         forget: For each subject its fitted prompts.
         held_out: For each subject the prompts kept out of the fit.
         mentions: For each subject its names in varied sentences.
-        retain: Prompts that gates are fitted on.
+        retain: Prompts that gates are fitted on; `calibration` set thresholds, `check` only measure.
         strangers: Prompts about people that the model has never seen.
-        calibration: Retain prompts that set thresholds.
-        check: Retain prompts that only measure.
-        width: Length d of a state.
         shift_layers: Layers of the states in `PromptStates.shifts`.
     """
 

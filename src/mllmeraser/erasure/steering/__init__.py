@@ -7,6 +7,7 @@ from typing import Any
 from mllmeraser.erasure.steering.attach import Steerables, SteeringAttachment, attach_all
 from mllmeraser.erasure.steering.plan import Steerable, SteeringPlan
 from mllmeraser.erasure.steering.plan_group import Readings
+from mllmeraser.models.intervention import Intervention
 
 __all__ = ["ErasurePack", "Readings", "Steerable", "SteeringAttachment", "SteeringPlan", "attach", "attach_all"]
 
@@ -16,7 +17,7 @@ def attach(model: Any, eraser: Steerable) -> SteeringAttachment:
     return attach_all(model, [eraser])
 
 
-class ErasurePack:
+class ErasurePack(Intervention):
     """Several erasers as one Intervention."""
 
     def __init__(self, erasers: Steerables) -> None:
@@ -26,7 +27,3 @@ class ErasurePack:
     def attach(self, model: Any) -> SteeringAttachment:
         """See `attach_all`."""
         return attach_all(model, self.erasers)
-
-    def attached(self, model: Any) -> SteeringAttachment:
-        """See `attach_all`; the handle is a context manager."""
-        return self.attach(model)

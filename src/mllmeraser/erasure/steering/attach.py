@@ -44,18 +44,14 @@ Steerables = Sequence[Steerable] | Mapping[str, Steerable]
 def attach_all(model: Any, erasers: Steerables) -> SteeringAttachment:
     """Attach several erasers at once: h <- h + sum_k s_k a_k v_k, chosen per row with `Attachment.select`.
 
-    Args:
-        model: A `MultimodalModel` or a transformers `PreTrainedModel` of a known family.
-        erasers: Erasers, or steering plans. A mapping gives the names by which rows select them. In a sequence the names
-            of the plans must differ.
-
-    Returns:
-        The handle; use it as a context manager, or call `detach()`.
+    `model` is a `MultimodalModel` or a transformers `PreTrainedModel` of a known family. A mapping of erasers (or
+    plans) gives the names by which rows select them. In a sequence the names of the plans must differ. The returned
+    handle is a context manager.
 
     Raises:
         InputError: There is no eraser, two have the same name, or a layer or width does not fit the model.
-        AttachError: A hook could not be placed, or processes that share the model attach different erasers. The model is
-            then as it was.
+        AttachError: A hook could not be placed, or processes that share the model attach different erasers. The model
+            is then as it was.
     """
     hf = unwrap(model)
     family = family_for(hf.config, hf)
@@ -94,25 +90,19 @@ class SteeringAttachment(Attachment):
         plans: Sequence[SteeringPlan],
         parallel: TensorParallelCheck | None = None,
     ) -> None:
-        """Attach `plans` to `layers`, the blocks of `hf`, all or none; `attach_all` checks them first.
-
-        Raises:
-            AttachError: A hook could not be placed; the others are removed.
-        """
+        """Attach `plans` to `layers`, the blocks of `hf`, all or none; `attach_all` checks them first."""
         self._readings: Readings | None = None
         self._unread: SteeringPass | None = None
         self._hf, self._family = hf, family
         self._adapters, self._parallel = active_adapters(hf), parallel
         self._open: dict[str, object] = {}
-        self._owner = 0
         self._stack = PlanStack(plans)
         self._tracker = PromptTracker(whole_prompt=any(plan.policy.whole_prompt for plan in plans))
         self._parameters = tuple(inspect.signature(hf.forward).parameters)
         self._selection: Tensor | None = None
         self._pass: SteeringPass | None = None
-        self._idle = False
         self._masked: Tensor | None = None
-        self._mask_applied = False
+        self._idle, self._mask_applied, self._owner = False, False, 0
         self._flash = "flash" in str(family.text_config(hf)._attn_implementation)
         with ExitStack() as undo:
             undo.callback(self._reset)
@@ -135,8 +125,7 @@ class SteeringAttachment(Attachment):
 
     def _reset(self) -> None:
         self._tracker.forget()
-        self._pass, self._idle, self._masked = None, False, None
-        self._owner = 0
+        self._pass, self._idle, self._masked, self._owner = None, False, None, 0
         self._open.clear()
 
     @property
@@ -151,15 +140,11 @@ class SteeringAttachment(Attachment):
         """Bytes of the attached erasers on the model's device, after the first prompt; shared tensors count once."""
         return distinct_bytes(tensor for group in self._stack.groups for tensor in group.tensors())
 
-    def __enter__(self) -> SteeringAttachment:
-        return self
-
     def select(self, rows: Rows | None) -> None:
         """Choose per row which erasers apply to later batches; None: all of them, to every row.
 
-        Args:
-            rows: Names for each row of a request, or a boolean matrix (rows, erasers). With beams or several returned
-                sequences, a row covers all of its copies.
+        `rows` are names for each row of a request, or a boolean matrix (rows, erasers). With beams or several returned
+        sequences, a row covers all of its copies.
 
         Raises:
             InputError: A name is unknown, or the matrix has another width.
@@ -196,8 +181,6 @@ class SteeringAttachment(Attachment):
             yield
         finally:
             self._tracker.session = None
-
-    # -- one forward pass ------------------------------------------------------------------------------
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._claim(module)

@@ -21,11 +21,9 @@ from mllmeraser.samples.errors import AttachError, InputError
 
 
 class SteeringPass:
-    """State of one forward pass; made before it, dropped after it.
+    """State of one forward pass over the columns `span`; made before it, dropped after it.
 
-    Attributes:
-        span: Columns of this pass.
-        sites: Prompt positions; None if the pass holds none.
+    `sites` are the prompt positions; None if the pass holds none.
     """
 
     def __init__(
@@ -37,14 +35,8 @@ class SteeringPass:
         selection: Tensor | None,
         media: MediaInputs | None = None,
     ) -> None:
-        """Find the prompt of the pass with the arguments `inputs`, which holds the pictures of `media`.
-
-        Raises:
-            AttachError: The prompt cannot be found.
-            InputError: The selection is for another number of rows.
-        """
-        self.span = span
-        self._stack = stack
+        """Find the prompt of the pass with the arguments `inputs`, which holds the pictures of `media`."""
+        self.span, self._stack = span, stack
         self._ids: Tensor | None = inputs.get("input_ids")
         # The largest possible number of pictures. The true one is unknown without waiting for the device.
         self._pictures = (span.length + 1) // 2 if may_hold_pictures(inputs) else 0
@@ -60,17 +52,13 @@ class SteeringPass:
         self._all_decoded = (
             self._decoded is not None and image_spans.may_look(self._decoded.device) and bool(self._decoded.all())
         )
-        self._prompt_scores = SiteScores(stack, self._chosen)
-        self._decode_scores = SiteScores(stack, self._chosen)
+        self._prompt_scores, self._decode_scores = (SiteScores(stack, self._chosen) for _ in range(2))
         self._moved: dict[tuple[str, torch.device], Tensor] = {}
 
     def after_block(self, layer: int, states: Tensor) -> Tensor:
         """States (rows, length, d) after block `layer`, shifted where policy and gates say so.
 
         Positions that are not shifted keep their bits. No host synchronization.
-
-        Raises:
-            AttachError: The states are not those of this pass.
         """
         if self.sites is None and self._decoded is None:
             self._ran.add(layer)
@@ -88,8 +76,6 @@ class SteeringPass:
             for positions, numbers in self._stack.shifters.get(layer, {}).items():
                 states = self._shift(layer, positions, numbers, states)
         return states
-
-    # -- reading ---------------------------------------------------------------------------------------
 
     def _read(self, layer: int, states: Tensor) -> None:
         for number in self._stack.readers.get(layer, []):
@@ -150,8 +136,6 @@ class SteeringPass:
         image = self._media.images(self._ids, self._stack.groups[number].plan.image_token)
         return self.sites.prompt & (~image if site == "text" else image)
 
-    # -- shifting --------------------------------------------------------------------------------------
-
     def _shift(self, layer: int, positions: Positions, numbers: list[int], states: Tensor) -> Tensor:
         if self.sites is not None and positions == "last":
             states = self._add_last(layer, numbers, states)
@@ -196,8 +180,6 @@ class SteeringPass:
         if key not in self._moved:
             self._moved[key] = tensor.to(device)
         return self._moved[key]
-
-    # -- afterwards ------------------------------------------------------------------------------------
 
     def fired(self) -> Tensor:
         """(rows,) bool: rows on which a prompt-masking eraser fired."""

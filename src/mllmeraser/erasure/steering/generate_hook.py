@@ -53,20 +53,12 @@ class GenerateCall:
 
     def setting(self, name: str) -> Any:
         """Value that `generate` will use: of the call, else of its generation_config, else of the model's."""
-        if self.arguments.get(name) is not None:
-            return self.arguments[name]
-        for config in (self.arguments.get("generation_config"), getattr(self.hf, "generation_config", None)):
-            value = getattr(config, name, None)
-            if value is not None:
-                return value
-        return None
+        configs = (self.arguments.get("generation_config"), getattr(self.hf, "generation_config", None))
+        values = (self.arguments.get(name), *(getattr(config, name, None) for config in configs))
+        return next((value for value in values if value is not None), None)
 
     def refuse_unknown_modes(self) -> None:
-        """Allow greedy search, sampling and beam search.
-
-        Raises:
-            AttachError: A setting asks for another mode.
-        """
+        """Allow greedy search, sampling and beam search alone."""
         for name in REFUSED:
             value = self.setting(name)
             if value is not None and value not in HARMLESS.get(name, ()):
@@ -90,8 +82,8 @@ class GenerateCall:
     def _impose(self, name: str, value: Any) -> None:
         """Set a value that `generate` uses.
 
-        Arguments beside a generation_config are deprecated, so it goes into a copy of that. But a None there would not
-        replace a value of the model's own configuration: then it stays an argument.
+        It goes into a copy of a generation_config, since arguments beside one are deprecated. But a None there would
+        not replace a value of the model's own configuration: then it stays an argument.
         """
         config, own = self.arguments.get("generation_config"), getattr(self.hf, "generation_config", None)
         if config is None or name in self.arguments or (value is None and getattr(own, name, None) is not None):
@@ -102,20 +94,12 @@ class GenerateCall:
         self.arguments["generation_config"] = config
 
     def need_cache(self) -> None:
-        """Require the cache: without one, each token repeats the whole prompt, and nothing can be masked.
-
-        Raises:
-            AttachError: The cache is switched off.
-        """
+        """Require the cache: without one, each token repeats the whole prompt, and nothing can be masked."""
         if self.setting("use_cache") is False:
             raise AttachError("this policy masks the prompt from its answer, which needs a cache: leave use_cache on")
 
     def session(self) -> GenerateSession:
-        """The call for the prompt tracker.
-
-        Raises:
-            AttachError: The prompt comes in pieces and its length is unknown, or a part of it would come twice.
-        """
+        """The call for the prompt tracker; refused if a prompt in pieces could not be followed."""
         embeds = self.arguments.get("inputs_embeds")
         candidates = (embeds, self.arguments.get("inputs"), self.arguments.get("input_ids"))
         tokens = next((value for value in candidates if isinstance(value, Tensor)), None)
@@ -124,18 +108,17 @@ class GenerateCall:
         pieces = self.setting("prefill_chunk_size") is not None
         end = None
         if pieces:
+            cached = cached_length(self.arguments.get("past_key_values"))
             if tokens is None or embeds is not None:
                 raise AttachError("generate in pieces needs input_ids: leave prefill_chunk_size out")
-            if PIECES_START_ANEW and cached_length(self.arguments.get("past_key_values")) > 0:
+            if PIECES_START_ANEW and cached > 0:
                 # Pieces of one token look like an answer: the shift would come before the prompt ends.
                 raise AttachError(
                     f"transformers {transformers.__version__} repeats a cached prefix when generate feeds the prompt "
                     "in pieces: leave prefill_chunk_size out, or install transformers 5.21"
                 )
-            end = tokens.shape[1]
-            if mask is not None and mask.shape[1] != end:
-                # These are only the new tokens; the mask covers the cached ones too.
-                end += cached_length(self.arguments.get("past_key_values"))
+            # With a longer mask these are only the new tokens; the mask covers the cached ones too.
+            end = tokens.shape[1] + (cached if mask is not None and mask.shape[1] != tokens.shape[1] else 0)
         return GenerateSession(None if tokens is None else tokens.shape[0], mask, end, pieces, self.arguments)
 
 

@@ -1,8 +1,8 @@
 """Pictures, videos and sound in a forward pass.
 
-Each picture and each frame of a video is read by itself. If that is impossible, the pass is refused: an eraser that could
-not look must not answer. `generate` reads pictures before its first pass and passes on their features alone, so the number
-of pictures comes from its arguments (`GenerateSession.arguments`).
+Each picture and each frame of a video is read by itself. If that is impossible, the pass is refused: an eraser that
+could not look must not answer. `generate` reads pictures before its first pass and passes on their features alone, so
+the number of pictures comes from its arguments (`GenerateSession.arguments`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ class MediaInputs:
         pictures: Number of pictures and frames, where it is known. At least as many must be found in the prompt.
         every_row: Whether each row must hold one.
         frames: (rows, length) bool, first positions of video frames; None without a video.
-        video: Token of video placeholders.
     """
 
     pictures: int | None = None
@@ -65,24 +64,14 @@ class MediaInputs:
 def media_inputs(
     inputs: Mapping[str, Any], span: Span, call: Mapping[str, Any], hf: Any, family: Family
 ) -> MediaInputs:
-    """The media of a prompt pass.
-
-    Args:
-        inputs: Arguments of the top model's forward.
-        span: Columns of the pass.
-        call: Arguments of the call of `generate`; empty outside of one.
-        hf: The top model.
-        family: Its adapter.
-
-    Raises:
-        AttachError: The pass holds something that the gates cannot read.
-    """
+    """The media of a prompt pass with the arguments `inputs`, within a `call` of `generate` (empty outside of one)."""
     sound = [name for name, value in inputs.items() if value is not None and name.startswith(SOUND)]
     if sound:
         raise AttachError(f"{sound[0]} holds sound, which erasers cannot read: send text and pictures alone")
     pictures = _pictures(inputs, span, call, family)
-    if not _has_video(inputs):
-        return MediaInputs(pictures, every_row=not family.in_prompt and _has_picture(inputs))
+    if inputs.get("pixel_values_videos") is None and not _features(inputs, "video"):
+        shown = any(inputs.get(name) is not None for name in OUTSIDE_PROMPT) or _features(inputs, "image")
+        return MediaInputs(pictures, every_row=not family.in_prompt and shown)
     tokens, ids = family.video_tokens(hf), inputs.get("input_ids")
     grid = _grid(inputs, span, call)
     if tokens is None or ids is None or grid is None:
@@ -98,9 +87,6 @@ def frame_starts(places: Tensor, grid: list[list[int]], merged: int) -> Tensor:
         places: (rows, length) bool, positions of all videos.
         grid: (frames, height, width) of each video, in patches.
         merged: Patches that share one position.
-
-    Raises:
-        AttachError: The positions are not as many as the frames take.
     """
     starts = [at == 0 for frames, high, wide in grid for _ in range(frames) for at in range(high * wide // merged)]
     taken = int(places.sum())
@@ -114,11 +100,9 @@ def frame_starts(places: Tensor, grid: list[list[int]], merged: int) -> Tensor:
 def _pictures(inputs: Mapping[str, Any], span: Span, call: Mapping[str, Any], family: Family) -> int | None:
     if family.counted_by is None:
         return None
-    own, of_call = inputs.get(family.counted_by), call.get(family.counted_by)
-    if isinstance(own, Tensor):
-        return own.shape[0]
-    if isinstance(of_call, Tensor):
-        return of_call.shape[0] * span.repeats
+    for source, repeats in ((inputs, 1), (call, span.repeats)):
+        if isinstance(own := source.get(family.counted_by), Tensor):
+            return own.shape[0] * repeats
     if _features(inputs, "image"):
         raise AttachError("features of pictures without the pictures cannot be read: give the pictures")
     return None
@@ -128,14 +112,6 @@ def _features(inputs: Mapping[str, Any], kind: str) -> bool:
     """Whether pictures or videos come as features."""
     made = inputs.get("mm_encoder_outputs")
     return isinstance(made, Mapping) and made.get(kind) is not None
-
-
-def _has_video(inputs: Mapping[str, Any]) -> bool:
-    return inputs.get("pixel_values_videos") is not None or _features(inputs, "video")
-
-
-def _has_picture(inputs: Mapping[str, Any]) -> bool:
-    return any(inputs.get(name) is not None for name in OUTSIDE_PROMPT) or _features(inputs, "image")
 
 
 def _grid(inputs: Mapping[str, Any], span: Span, call: Mapping[str, Any]) -> list[list[int]] | None:

@@ -33,12 +33,10 @@ class SteeringPlan:
 
     Attributes:
         name: Rows select it by this; unique among the attached plans.
-        read_layers: Layers of the gates behind a request's decision. A per-layer policy ignores them and reads each layer
-            that it shifts.
-        shift_layers: Layers after which the state is moved.
+        read_layers: Layers of the gates behind a request's decision. A per-layer policy ignores them and reads each
+            layer that it shifts.
         directions: Layer -> v (d,), for every shift layer.
         gates: Layer -> gates, for every read layer.
-        policy: When the gate is read and where the shift is applied.
         strength: s >= 0 in h + s a v; 0 leaves the model bit-identical.
         threshold: A pooled score above it fires, if the phi of the policy is `"threshold"`.
         image_token: Id of the image placeholder, for policies that look for a person anywhere in the prompt.
@@ -55,11 +53,7 @@ class SteeringPlan:
     image_token: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an impossible plan.
-
-        Raises:
-            InputError: Layers are missing, or a decision would be read after the first shift.
-        """
+        """Refuse a plan without its layers, or with a decision that is read after the first shift."""
         if not self.shift_layers:
             raise InputError(f"{self.name}: no layer to shift")
         if not self.strength >= 0.0:
@@ -74,10 +68,7 @@ class SteeringPlan:
                 )
         if self.policy.pooling == "subject" and (len(self.reads) != 3 or self.image_token is None):
             raise InputError(f"{self.name}: this policy reads three layers and needs the id of the image token")
-        for kind, have, need in (
-            ("direction", self.directions, self.shift_layers),
-            ("gate", self.gates, self.reads),
-        ):
+        for kind, have, need in (("direction", self.directions, self.shift_layers), ("gate", self.gates, self.reads)):
             missing = sorted(set(need) - set(have))
             if missing:
                 raise InputError(f"{self.name}: no {kind} for layers {missing}")
@@ -103,19 +94,11 @@ class Steerable(Protocol):
     """An eraser, or a plan."""
 
     def plan(self, model: Any) -> SteeringPlan:
-        """The plan for `model`.
-
-        Raises:
-            ArtifactError: It was made for another model.
-        """
+        """The plan for `model`; an `ArtifactError` if it was made for another one."""
 
 
 def check_plans(plans: Sequence[SteeringPlan], num_layers: int, width: int) -> None:
-    """Check names, layers and widths of plans against a decoder.
-
-    Raises:
-        InputError: One does not fit.
-    """
+    """Check names, layers and widths of plans against a decoder."""
     if not plans:
         raise InputError("nothing to attach: give at least one eraser")
     names = [plan.name for plan in plans]
@@ -125,8 +108,7 @@ def check_plans(plans: Sequence[SteeringPlan], num_layers: int, width: int) -> N
     for plan in plans:
         for layer in (*plan.reads, *plan.shift_layers):
             if not 0 <= layer < num_layers:
-                last = num_layers - 1
-                raise InputError(f"{plan.name}: layer {layer} does not exist, the model has 0 to {last}")
+                raise InputError(f"{plan.name}: layer {layer} does not exist, the model has 0 to {num_layers - 1}")
         for layer, direction in plan.directions.items():
             if direction.shape != (width,):
                 raise InputError(

@@ -94,8 +94,7 @@ class PlanGroup:
     def _on(self, name: str, layer: int, tensor: Tensor, device: torch.device) -> Tensor:
         key = (name, layer, device)
         if key not in self._placed:
-            floating = tensor.is_floating_point()
-            self._placed[key] = tensor.to(device, torch.float32) if floating else tensor.to(device)
+            self._placed[key] = tensor.to(device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
         return self._placed[key]
 
 
@@ -132,10 +131,9 @@ def _subjects(plan: SteeringPlan) -> int:
 
 
 class PlanStack:
-    """All attached plans: which groups read and which shift at each layer.
+    """All attached plans, in order: which groups read and which shift at each layer.
 
     Attributes:
-        names: Of the plans, in order. The number of a plan is its column in every table.
         groups: The plans in groups that read and shift alike.
         readers: Layer -> numbers of the groups that read there.
         shifters: Layer -> kind of positions -> numbers of the groups that shift there.

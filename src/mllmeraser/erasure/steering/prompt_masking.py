@@ -25,9 +25,7 @@ WHOLE = "full_attention"
 def masked_tokens(sites: PromptSites, fired: Tensor) -> Tensor:
     """(rows, columns) bool: prompt tokens that decoded tokens must not attend to; no columns if there are none.
 
-    Args:
-        sites: Of the whole prompt.
-        fired: (rows,) bool.
+    `sites` are those of the whole prompt, `fired` (rows,) bool.
     """
     fired = fired.to(sites.prompt.device)
     if image_spans.may_look(fired.device) and not bool(fired.any()):
@@ -40,14 +38,11 @@ def mask_columns(mask: Any, masked: Tensor, stop: int, *, flash: bool = False) -
     """An attention mask of `stop` columns that leaves out the masked tokens, in the form in which it came.
 
     Args:
-        mask: None, (rows, columns), a prepared (rows, heads, length, columns) in bool or additive, or a mapping of those
-            by kind of attention.
-        masked: (rows, prompt columns) bool, see `masked_tokens`.
+        mask: None, (rows, columns), a prepared (rows, heads, length, columns) in bool or additive, or a mapping of
+            those by kind of attention.
+        masked: (rows, prompt columns) bool; see `masked_tokens`.
         stop: Columns of the cache after this pass.
         flash: Whether the attention takes prepared masks with two dimensions.
-
-    Raises:
-        AttachError: The mask has another form, or does not cover the cache.
     """
     columns = masked.shape[1]
     if columns == 0:

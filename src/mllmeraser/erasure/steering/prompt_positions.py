@@ -32,16 +32,7 @@ class PromptSites:
 
 
 def prompt_sites(span: Span, inputs: Mapping[str, Any], prompt_mask: Tensor | None) -> PromptSites:
-    """Prompt positions of a pass.
-
-    Args:
-        span: Columns of the pass, and where the prompt ends.
-        inputs: Arguments of the top model's forward.
-        prompt_mask: Mask of the whole prompt (requests, columns) if it is known before the pass, else None.
-
-    Raises:
-        AttachError: The mask cannot be read, or the last real prompt token of a row passed unsteered.
-    """
+    """Prompt positions of a pass; `prompt_mask` covers the whole prompt (requests, columns), if it is known before."""
     mask = _mask(span, inputs, prompt_mask)
     device = tokens_of(inputs).device
     if span.start == 0 and set(span.ends) == {span.stop}:
@@ -61,9 +52,7 @@ def prompt_sites(span: Span, inputs: Mapping[str, Any], prompt_mask: Tensor | No
         _refuse_unseen(span, last, ends, span.start if prompt_mask is None else span.origin)
     found = (last >= span.start) & (last < span.stop)
     return PromptSites(
-        prompt=prompt[:, span.start : span.stop],
-        index=(last - span.start).clamp(0, span.length - 1),
-        found=found,
+        prompt=prompt[:, span.start : span.stop], index=(last - span.start).clamp(0, span.length - 1), found=found
     )
 
 

@@ -1,7 +1,7 @@
 """Follow the forward passes of a model: the columns of each pass, and where prompts end.
 
-A forward pass carries columns [start, start + length) of a sequence; `start` is the length of the cache. The prompt ends
-at a column that `generate` knows or the caller declared; else where a pass with an empty cache ends. All other passes are
+A pass carries columns [start, start + length) of a sequence; `start` is the length of the cache. The prompt ends at a
+column that `generate` knows or the caller declared; else where a pass with an empty cache ends. All other passes are
 refused: a prompt that is not steered would disclose what was to be forgotten.
 """
 
@@ -23,12 +23,10 @@ PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens", "seq_idx", "block_tab
 
 @dataclass(frozen=True)
 class Span:
-    """The columns that a forward pass carries.
+    """The columns that a forward pass carries, from `start` (the length of the cache) to `stop`.
 
     Attributes:
         rows: Rows of the batch, beams included.
-        start: First column (the length of the cache).
-        stop: One past the last column.
         ends: For each row, one past the column of its last prompt token.
         origin: First column of these sequences that this attachment steered.
         fresh: Whether a new prompt begins with this pass.
@@ -61,14 +59,13 @@ class Span:
 
 @dataclass
 class GenerateSession:
-    """One call of `generate`, from the first forward pass to the last.
+    """One call of `generate` with its `arguments`, from the first forward pass to the last.
 
     Attributes:
         rows: Rows of the request, before beams multiply them; None if unknown.
         mask: Attention mask of the whole prompt (rows, columns) from the user, or None.
         prompt_end: Columns of the prompt; None before the first pass.
         pieces: Whether `generate` feeds the prompt in pieces.
-        arguments: Of the call.
         stop: Columns that have passed; None before the first pass.
     """
 
@@ -81,11 +78,7 @@ class GenerateSession:
     stop: int | None = None
 
     def advance(self, rows: int, start: int, stop: int, cached: bool) -> Span:
-        """Account for one more forward pass.
-
-        Raises:
-            AttachError: This pass is not the next one of greedy search, sampling or beam search.
-        """
+        """Account for one more pass; it must be the next one of greedy search, sampling or beam search."""
         fresh = self.stop is None
         if self.stop is None:
             self.origin = start
@@ -110,7 +103,7 @@ class GenerateSession:
 
 @dataclass(frozen=True)
 class _Steered:
-    """What is known of a cache whose columns from `origin` on went through this attachment."""
+    """What is known of a cache with columns that went through this attachment, from `origin` on."""
 
     stop: int
     ends: tuple[int, ...]
@@ -124,7 +117,6 @@ class PromptTracker:
 
     Attributes:
         whole_prompt: Refuse prompts in pieces, and prompts that continue from a cache.
-        session: The running call of `generate`, or None.
     """
 
     whole_prompt: bool
@@ -134,9 +126,8 @@ class PromptTracker:
     def locate(self, inputs: Mapping[str, Any]) -> Span:
         """The span of a forward pass of the top model with the arguments `inputs`.
 
-        Raises:
-            AttachError: The prompt columns are unknown. Or a prefix that this attachment did not steer would make the
-                result depend on how the prompt was fed.
+        It is refused if the prompt columns are unknown, or if a prefix that this attachment did not steer would make
+        the result depend on how the prompt was fed.
         """
         for name in PACKING:
             if inputs.get(name) is not None:
@@ -153,7 +144,9 @@ class PromptTracker:
                 raise AttachError("generate knows its own prompt: call it outside the declaring block")
             span = self.session.advance(rows, start, stop, cache is not None)
         elif declared is not None:
-            _refuse_prepared_mask(inputs)
+            mask = inputs.get("attention_mask")
+            if isinstance(mask, Tensor) and mask.dim() != 2:  # it could split a row into several sequences
+                raise AttachError("cannot read a prepared mask: pass the two-dimensional attention_mask")
             span = self._declared(declared, cache, rows, start, stop)
         else:
             span = self._plain(inputs, cache, rows, start, stop)
@@ -203,11 +196,7 @@ class PromptTracker:
         return known if known is not None and known.stop == start else None
 
     def masked(self, span: Span, cache: Any) -> Tensor:
-        """(rows, columns) prompt tokens that the answer in this pass must not attend to.
-
-        Raises:
-            AttachError: They are unknown for this cache.
-        """
+        """(rows, columns) prompt tokens that the answer in this pass must not attend to."""
         known = self._known(cache, span.start)
         if known is None or known.masked is None or known.masked.shape[0] != span.rows:
             raise AttachError("cannot tell which prompt this cache holds: start again with an empty cache")
@@ -231,11 +220,7 @@ class PromptTracker:
 
 
 def cached_length(cache: Any) -> int:
-    """Columns that a cache holds.
-
-    Raises:
-        AttachError: The cache cannot state its length.
-    """
+    """Columns that a cache holds."""
     if cache is None:
         return 0
     if not callable(getattr(cache, "get_seq_length", None)):
@@ -245,11 +230,7 @@ def cached_length(cache: Any) -> int:
 
 
 def tokens_of(inputs: Mapping[str, Any]) -> Tensor:
-    """The ids (rows, length) or embeddings (rows, length, d) of a forward pass.
-
-    Raises:
-        AttachError: There are none, or both.
-    """
+    """The ids (rows, length) or embeddings (rows, length, d) of a forward pass."""
     if inputs.get("input_ids") is not None and inputs.get("inputs_embeds") is not None:
         raise AttachError("give input_ids or inputs_embeds, not both: the model reads the one and erasers the other")
     for name in ("input_ids", "inputs_embeds"):
@@ -257,13 +238,6 @@ def tokens_of(inputs: Mapping[str, Any]) -> Tensor:
         if isinstance(value, Tensor) and value.dim() >= 2 and value.shape[1] > 0:
             return value
     raise AttachError("a forward pass without input_ids or inputs_embeds cannot be steered")
-
-
-def _refuse_prepared_mask(inputs: Mapping[str, Any]) -> None:
-    """Refuse prepared masks outside of `generate`: one could split a row into several sequences."""
-    mask = inputs.get("attention_mask")
-    if isinstance(mask, Tensor) and mask.dim() != 2:
-        raise AttachError("cannot read a prepared mask: pass the two-dimensional attention_mask")
 
 
 def _refuse_packed_positions(inputs: Mapping[str, Any]) -> None:

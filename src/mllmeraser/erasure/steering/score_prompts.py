@@ -11,7 +11,7 @@ from torch import Tensor
 from mllmeraser.erasure.steering.attach import attach_all
 from mllmeraser.erasure.steering.plan import Steerable
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.progress import Progress, counting
 from mllmeraser.samples.sample import Sample
 
 
@@ -36,7 +36,7 @@ def read_gate(
     plan = replace(eraser.plan(model), strength=0.0)
     pooled = torch.zeros(len(samples))
     layers = {layer: torch.zeros(0) for layer in plan.reads}
-    done = 0
+    count = counting(progress, "read the gate", len(samples))
     with attach_all(model, [plan]) as attachment:
         for rows in model.prompts.plan(samples, batch_size):
             model.hf(**model.encode([samples[r] for r in rows]), use_cache=False, logits_to_keep=1)
@@ -47,7 +47,5 @@ def read_gate(
                 if not len(layers[layer]):
                     layers[layer] = torch.zeros(len(samples), scores.shape[-1])
                 layers[layer][rows] = scores.float().cpu()
-            done += len(rows)
-            if progress is not None:
-                progress("read the gate", done, len(samples))
+            count(len(rows))
     return GateReadings(pooled, layers)

@@ -1,8 +1,8 @@
 """Processes that share one model (tensor parallelism) must steer it alike, or give no answer.
 
-Each process holds a part of every block, so a shift in one process alone leaves a state that is neither steered nor bare.
-The processes compare the erasers when these are attached, and the selected rows before every pass that is steered. If one
-does not answer in time, the pass fails.
+Each process holds a part of every block, so a shift in one process alone leaves a state that is neither steered nor
+bare. The processes compare the erasers when these are attached, and the selected rows before every steered pass. If
+one does not answer in time, the pass fails. Every method raises an `AttachError` where processes differ.
 """
 
 from __future__ import annotations
@@ -32,11 +32,7 @@ class TensorParallelCheck:
     """Comparisons among the processes of one spread model, over a connection of their own."""
 
     def __init__(self) -> None:
-        """Connect to the other processes.
-
-        Raises:
-            AttachError: One did not come.
-        """
+        """Connect to the other processes."""
         try:
             self._group: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
         except (RuntimeError, ValueError) as error:
@@ -49,30 +45,16 @@ class TensorParallelCheck:
             dist.destroy_process_group(group)
 
     def on_erasers(self, erasers: Sequence[Steerable] | Mapping[str, Steerable]) -> None:
-        """Require that all processes are about to attach the same erasers.
-
-        It comes before the weights are read, which takes all processes.
-
-        Raises:
-            AttachError: They are not.
-        """
+        """Require the same erasers in all processes. It comes before weights are read, which takes all processes."""
         named = erasers.items() if isinstance(erasers, Mapping) else enumerate(erasers)
         self._require(*(f"{name} {_digest(eraser)}".encode() for name, eraser in named))
 
     def on_plans(self, plans: Sequence[SteeringPlan]) -> None:
-        """Require that these plans are the same in all processes.
-
-        Raises:
-            AttachError: They are not.
-        """
+        """Require that these plans are the same in all processes."""
         self._require(*(_plan_digest(plan) for plan in plans))
 
     def on_rows(self, selection: Tensor | None) -> None:
-        """Require that all processes are about to steer the same rows with the same erasers.
-
-        Raises:
-            AttachError: They are not, or one has nothing attached.
-        """
+        """Require that all processes are about to steer the same rows with the same erasers."""
         self._require(b"all" if selection is None else repr(selection.tolist()).encode())
 
     def _require(self, *items: bytes) -> None:
@@ -85,11 +67,7 @@ class TensorParallelCheck:
 
 
 def tensor_parallel_check(hf: nn.Module) -> TensorParallelCheck | None:
-    """The check for a model that is spread over processes; None for a model in one process.
-
-    Raises:
-        AttachError: A process did not come.
-    """
+    """The check for a model that is spread over processes; None for a model in one process."""
     spread = dist.is_available() and dist.is_initialized() and is_spread(hf)
     return TensorParallelCheck() if spread else None
 
