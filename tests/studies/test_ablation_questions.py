@@ -80,7 +80,7 @@ def test_nothing_is_asked_twice(lab: SmallLab, strong: Eraser, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("phi", "score", "expected"),
     [("threshold", 0.4, True), ("threshold", 0.6, False), ("clamp", -1.0, True), ("clamp", 0.1, False),
-     ("identity", -1.0, False)],
+     ("linear", -1.0, False)],
 )  # fmt: skip
 @pytest.mark.parametrize("read", ["request", "per-layer"])
 def test_silent_means_that_every_amplitude_is_zero(
@@ -94,7 +94,7 @@ def test_silent_means_that_every_amplitude_is_zero(
     pooled = low.clone()
     pooled[1] = score
     layers = {0: low[:, None].expand(3, 2), 1: pooled[:, None].expand(3, 2)}
-    if phi == "identity":
+    if phi == "linear":
         low.zero_()
     assert silent(eraser, GateReadings(pooled, layers)) is expected
 

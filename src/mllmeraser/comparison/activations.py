@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +28,8 @@ def measure(
     States of different kinds of question (task and modality) lie far apart, which is not a matter of forgetting. So the
     mean of each kind, over both groups before steering, is subtracted.
 
-    Args:
-        model: The bare model.
-        eraser: The eraser.
-        sets: The scored sets.
-        per_cell: Largest number of prompts of each task and modality.
-        batch_size: Prompts in a batch.
-
-    Returns:
-        None if either group has no set, or fewer than two prompts.
+    `per_cell` is the largest number of prompts of each task and modality. The result is None if either group has no
+    set, or fewer than two prompts.
     """
     names = {group: next((name for name in choice if sets.get(name)), None) for group, choice in GROUPS.items()}
     chosen = {group: thin(sets[name], per_cell) for group, name in names.items() if name is not None}
@@ -75,11 +69,8 @@ def summarise(layer: int, groups: Mapping[str, tuple[str, Array, Array]]) -> Act
     distances = {}
     for a, b in combinations(clouds, 2):
         energy, share = energy_distance(clouds[a], clouds[b])
-        distances[f"{a} / {b}"] = {
-            "energy": energy,
-            "energy_share": share,
-            "wasserstein_axis_1": wasserstein(flat[a][:, 0], flat[b][:, 0]),
-        }
+        axis = wasserstein(flat[a][:, 0], flat[b][:, 0])
+        distances[f"{a} / {b}"] = {"energy": energy, "energy_share": share, "wasserstein_axis_1": axis}
     shown = {
         group: Cloud(set=name, before=_points(flat[f"{group}, before"]), after=_points(flat[f"{group}, after"]))
         for group, (name, _, _) in groups.items()
@@ -87,11 +78,11 @@ def summarise(layer: int, groups: Mapping[str, tuple[str, Array, Array]]) -> Act
     return Activations(layer=layer, variance=variance, groups=shown, distances=distances)
 
 
-class Plane:
+class Plane(NamedTuple):
     """The two directions of largest variance over clouds of equal weight: `centre` (d,), `axes` (2, d) orthonormal."""
 
-    def __init__(self, centre: Array, axes: Array) -> None:
-        self.centre, self.axes = centre, axes
+    centre: Array
+    axes: Array
 
     def __call__(self, states: Array) -> Array:
         """States (n, d) in the plane (n, 2)."""

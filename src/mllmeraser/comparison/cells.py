@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from mllmeraser.comparison.method_rows import Row
 from mllmeraser.evaluation import Item, Record
@@ -39,17 +39,15 @@ class Task:
     product: str = ""
 
 
-class Cloud(BaseModel):
+class Cloud(BaseModel, extra="forbid"):
     """States of one group of prompts in the plane of a figure, before and after steering."""
-
-    model_config = ConfigDict(extra="forbid")
 
     set: str
     before: list[tuple[float, float]]
     after: list[tuple[float, float]]
 
 
-class Activations(BaseModel):
+class Activations(BaseModel, extra="forbid"):
     """The movement of states at the first shifted layer of an eraser.
 
     Attributes:
@@ -60,28 +58,22 @@ class Activations(BaseModel):
             and the Wasserstein distance on the first axis.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     layer: int
     variance: tuple[float, float]
     groups: dict[str, Cloud]
     distances: dict[str, dict[str, float]]
 
 
-class Cell(BaseModel):
+class Cell(BaseModel, extra="forbid"):
     """The result of a cell.
 
     Attributes:
         status: done; missing: there is nothing to measure (no retain-only model); failed: an error.
         reason: One line, if it is not done; `trace` is the traceback of an unexpected error.
-        making_seconds: Time to make the product; None for rows without one.
-        stages: Parts of that time, if they were timed.
+        making_seconds: Time to make the product; None for rows without one. `stages` are the timed parts of it.
         answering_seconds: Time of all answers; None if the answers were read from a file.
-        product_bytes: Size of the product.
         control: Of vanilla: its answers about the people to forget, scored as answers about another of them.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     format: int = FORMAT
     version: str = __version__

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import fsum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from mllmeraser.comparison.cells import Cell
 from mllmeraser.comparison.pooling import values_of
@@ -20,7 +20,7 @@ DIGITS = 9
 """Decimals of figures in comparisons; a smaller difference counts as equal."""
 
 
-class Figures(BaseModel):
+class Figures(BaseModel, extra="forbid"):
     """The figures of a row, means over seeds.
 
     Attributes:
@@ -33,8 +33,6 @@ class Figures(BaseModel):
         seconds: To make the products; None if there are none.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     recalled: float
     utility: float
     sets: dict[str, float]
@@ -43,20 +41,15 @@ class Figures(BaseModel):
     seconds: float | None = None
 
 
-class Judged(BaseModel):
+class Judged(BaseModel, extra="forbid"):
     """A candidate after its cells were run.
 
     Attributes:
         name: The settings it differs in.
-        settings: In the form of a recipe.
-        figures: None if it could not be made.
-        reason: Why not.
+        figures: None if it could not be made, for the `reason`.
         within: Whether its utility is near enough to vanilla's.
-        chosen: Whether it is the choice.
         cells: Digests of its cells, one for each seed.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str
     settings: dict[str, Any]
@@ -68,11 +61,7 @@ class Judged(BaseModel):
 
 
 def figures_of(cells: Sequence[Cell], criterion: Criterion) -> Figures:
-    """Figures of the cells of one row, one for each seed.
-
-    Raises:
-        InputError: A set of the criterion has no questions.
-    """
+    """Figures of the cells of one row, one for each seed; an InputError if a set of the criterion has no questions."""
     items = [item for cell in cells for item in cell.answers]
     forget = [item for item in items if item["set"] == criterion.forget and item["task"] in criterion.tasks]
     utility = [item for item in items if item["set"] in criterion.utility]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from mllmeraser.comparison.cells import Cell
 from mllmeraser.comparison.recipe import RETAIN_ONLY, VANILLA
@@ -24,16 +24,13 @@ ADVICE = (
 )
 
 
-class Verdict(BaseModel):
+class Verdict(BaseModel, extra="forbid"):
     """Whether a model knew the people of a split and fold before it was to forget them.
 
     Attributes:
         passed: None in files of earlier versions, where nothing was checked.
         gap: Vanilla minus control, mean over tasks, as a share.
-        reason: In one line.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     model: str
     split: str
@@ -91,14 +88,8 @@ def swapped(
 ) -> tuple[list[Sample], dict[str, str]]:
     """The questions of `samples`, each with the gold answer of another person, and the answers in `items` to them.
 
-    Args:
-        samples: The questions that were answered.
-        everyone: All questions of the set, as the source of the other person's.
-        items: The answers to `samples`.
-
-    Returns:
-        For each sample the question of the same task, modality and, where possible, attribute about the next person,
-        under the sample's id; and the given answers by that id. Both are empty if there is only one person.
+    For each sample it is the question of the same task, modality and, where possible, attribute about the next person
+    in `everyone`, under the sample's id. The answers are by that id. Both are empty if there is only one person.
     """
     groups: dict[tuple[str, str], list[Sample]] = {}
     for sample in everyone:

@@ -35,10 +35,8 @@ class Row:
     """One method of a comparison.
 
     Attributes:
-        method: Its name in records.
         label: Its name in tables, different for every row.
         preset: Of `mllmeraser`, and of the eraser that hook-off detaches.
-        variant: Of a method that has variants.
         settings: Complete settings of a product; empty for rows without one.
     """
 
@@ -62,10 +60,8 @@ class Row:
 def rows_of(recipe: Recipe) -> list[Row]:
     """All rows in running order: vanilla and its twin first, hook-off last.
 
-    Hook-off asks vanilla again after every other row was attached and detached, the default eraser last.
-
-    Raises:
-        InputError: A method, preset, variant or setting does not exist, or two rows have one label.
+    Hook-off asks vanilla again after every other row was attached and detached, the default eraser last. It is an
+    InputError if a method, preset, variant or setting does not exist, or two rows have one label.
     """
     fixed = (VANILLA, RETAIN_ONLY, HOOK_OFF)
     for entry in recipe.methods:
@@ -85,11 +81,7 @@ def rows_of(recipe: Recipe) -> list[Row]:
 
 
 def row_of(entry: MethodEntry) -> Row:
-    """A row with complete settings.
-
-    Raises:
-        InputError: The method, preset, variant or a setting does not exist.
-    """
+    """A row with complete settings; an InputError if its method, preset, variant or a setting does not exist."""
     label = label_of(entry)
     if entry.method == OURS:
         preset = entry.preset or "default"

@@ -25,13 +25,7 @@ DRAWS = 2000
 
 @dataclass(frozen=True)
 class Value:
-    """The score of a row on one question.
-
-    Attributes:
-        value: Mean over seeds.
-        person: The person in question, or else the id of the question.
-        cell: Set and task.
-    """
+    """The score of a row on one question: mean over seeds, person (or else id of the question), and set and task."""
 
     value: float
     person: str

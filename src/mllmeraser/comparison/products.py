@@ -46,9 +46,7 @@ def make(
     """Make the product of a row, or read the one that an earlier run left in `folder`.
 
     Interrupted training resumes from `folder`; the seconds of all its parts count. `request` is called if it is needed.
-
-    Raises:
-        InputError: The method cannot use this request, model or these settings.
+    It is an InputError if the method cannot use this request, model or these settings.
     """
     clock = _clock(folder)
     if row.erases:

@@ -68,7 +68,6 @@ class MethodEntry(Strict):
     Attributes:
         method: `mllmeraser`, a method of the registry, or a mandatory row.
         preset: Of `mllmeraser`: default (if none is named), paper or tail.
-        variant: Of a method that has variants.
         settings: Changes of the preset, of the searched settings, or of the method's own.
         label: Name of the row; None: method, preset and variant.
     """
@@ -89,13 +88,10 @@ class Recipe(Strict):
     """The methods, models, splits, folds and seeds of a comparison.
 
     Attributes:
-        name: Of the comparison.
-        models: The models.
         benchmark: `portraits:dev`, a folder, or a hub id.
         training: Folder or hub id of the benchmark's training form by split, if it is elsewhere.
         protocol: Wording and scoring of the benchmark; None: the benchmark's own.
         splits: How many people to forget; a mapping gives each split its own folds.
-        folds: Which people.
         seeds: Of everything random. Rows without randomness use the first one alone.
         sets: Set -> largest number of samples of each task and modality (None: all). A list of sets means all samples;
             None: the sets of the protocol.
@@ -103,7 +99,6 @@ class Recipe(Strict):
         methods: The rows, beside the mandatory ones.
         settings_from: Result of `mllmeraser search`, relative to the recipe. Trained rows start from its settings, and
             it must contain all of them. None: trained rows start from the methods' own, which the tables say.
-        batch_size: Prompts in a batch when answers are scored.
         keep_products: Whether erasers, adapters and weights stay in the folder of the comparison.
         activations: Prompts of each task and modality that are captured before and after steering; 0: none.
         quick: The changes of `--quick`: any of the keys above; `methods` there maps labels to further settings.
@@ -154,7 +149,6 @@ def read_recipe(path: str | Path, *, quick: bool = False, changes: Sequence[str]
     """Read a recipe.
 
     Args:
-        path: The YAML file.
         quick: Whether to make the changes under its key `quick`.
         changes: `KEY=VALUE`, the value as YAML. Each replaces a key of the file, also of its `quick` form. A path to
             searched settings is relative to the working directory here, and to the recipe there.
@@ -206,11 +200,7 @@ def _searched_settings(file: Path, recipe: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The keys of a YAML file.
-
-    Raises:
-        InputError: It cannot be read, or is not a mapping.
-    """
+    """The keys of a YAML file; an InputError if it cannot be read, or is not a mapping."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -238,11 +228,7 @@ def _checked(content: Mapping[str, Any], path: str | Path) -> Recipe:
 def validated(
     kind: type[Kind], content: Mapping[str, Any], path: str | Path, parts: Mapping[str, type[BaseModel]]
 ) -> Kind:
-    """The keys of a file as an object; `parts` are the classes of nested keys.
-
-    Raises:
-        InputError: A key is unknown, or a value does not fit.
-    """
+    """The keys of a file as an object; `parts` are the classes of nested keys. What does not fit is an InputError."""
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -283,11 +269,7 @@ def label_of(entry: MethodEntry) -> str:
 
 
 def is_trained(method: str) -> bool:
-    """Whether a method trains the model. Its settings are then searched, and each seed makes another product.
-
-    Raises:
-        InputError: There is no such method.
-    """
+    """Whether a method trains the model. Its settings are then searched, and each seed makes another product."""
     return method not in (OURS, VANILLA, RETAIN_ONLY, HOOK_OFF) and load_method(method).trained
 
 

@@ -24,14 +24,7 @@ COMPARISON, RESULTS, TABLE = "comparison.json", "results.json", "results.parquet
 
 @dataclass(frozen=True)
 class Run:
-    """A comparison as the exhibits read it.
-
-    Attributes:
-        recipe: As it was run.
-        cells: All cells, in order.
-        verdicts: Of the memorisation check.
-        refused: Model and split -> why there are no scores of them.
-    """
+    """A comparison as the exhibits read it; `refused` maps model and split to why there are no scores of them."""
 
     recipe: Mapping[str, Any]
     cells: tuple[Cell, ...]
@@ -59,11 +52,7 @@ class Run:
 
 
 def check_folder(out: Path) -> None:
-    """Refuse a folder with other contents, before the work.
-
-    Raises:
-        InputError: It is a file, cannot be written to, or holds files but no comparison.
-    """
+    """Raise an InputError, before the work, if `out` is a file, is read-only, or holds files but no comparison."""
     if out.is_dir():
         if any(out.iterdir()) and not ((out / COMPARISON).is_file() or (out / "cells").is_dir()):
             raise InputError(f"{out} holds something that is no comparison: choose another folder")
@@ -94,11 +83,7 @@ def write_results(run: Run, out: Path, block: Mapping[str, Any]) -> None:
 
 
 def read_run(out: Path) -> Run:
-    """The run that `write_results` wrote.
-
-    Raises:
-        InputError: There is no comparison in `out`, or some of its cells are missing.
-    """
+    """The run that `write_results` wrote; an InputError if there is none in `out`, or some of its cells are missing."""
     try:
         content = json.loads((out / COMPARISON).read_text(encoding="utf-8"))
         cells = [read_cell(out, entry["digest"]) for entry in content["cells"]]

@@ -55,15 +55,9 @@ class Outcome(Run):
 
 
 def prepare(recipe: Recipe, out: Path, rows: Sequence[Row] | None = None) -> Setting:
-    """Check everything that can be checked before a model is loaded.
+    """Check everything that can be checked before a model is loaded; any fault is an InputError.
 
-    Args:
-        recipe: The recipe.
-        out: Its folder.
-        rows: These alone; None: those of the recipe and the mandatory ones.
-
-    Raises:
-        InputError: Something in the recipe does not exist, or `out` holds something else.
+    `rows` (None: those of the recipe and the mandatory ones) are the only ones to run.
     """
     check_folder(out)
     rows = rows_of(recipe) if rows is None else rows
@@ -97,8 +91,7 @@ def run_recipe(
     """Run a recipe into a folder: cells, then results and exhibits.
 
     Args:
-        path: The recipe.
-        out: Its folder; finished cells of an earlier run are not run again.
+        out: Folder of the comparison; finished cells of an earlier run are not run again.
         quick: Make the changes that the recipe states for a quick run.
         changes: `KEY=VALUE` in place of keys of the recipe.
         force: Give scores even if the memorisation check is not passed.

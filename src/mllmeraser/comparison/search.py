@@ -33,13 +33,7 @@ class CrashedError(MLLMEraserError):
 
 @dataclass(frozen=True)
 class Choice:
-    """The choice for one method.
-
-    Attributes:
-        tried: Its candidates in order, the chosen one marked.
-        best: Place of the chosen one; None if none could be made.
-        rule: The part of the criterion that decided.
-    """
+    """The choice for one method: its candidates in order, the place of the best (None: none could be made), and why."""
 
     tried: list[Judged]
     best: int | None
@@ -82,7 +76,6 @@ def run_search(
     """Run the missing cells of a search space, choose, and write the result.
 
     Args:
-        path: The search space.
         out: File of the result.
         work: Folder of the cells; several searches may share one.
         force: Replace an existing `out`.

@@ -38,8 +38,7 @@ class Criterion(Strict):
 
     Attributes:
         within: Points (per cent) of utility that may be lost.
-        forget: Set of the recalled share, both modalities together.
-        tasks: Of that set.
+        forget: Set of the recalled share (in `tasks`), both modalities together.
         utility: Sets of the utility: the mean of their accuracies, all tasks and modalities together.
     """
 
@@ -58,8 +57,6 @@ class Tried(Strict):
     """A method and its candidates: either a grid or a list.
 
     Attributes:
-        method: Of the registry.
-        variant: Of a method that has variants.
         settings: Shared by all candidates.
         grid: Setting -> values; every combination is a candidate, and the last setting changes fastest.
         candidates: Settings of each candidate.
@@ -161,14 +158,7 @@ class SearchSpace(Strict):
 
 @dataclass(frozen=True)
 class Candidate:
-    """One setting of one method.
-
-    Attributes:
-        title: Method and variant.
-        name: The settings it differs in, in words.
-        settings: In the form of a recipe.
-        row: The row of the comparison.
-    """
+    """One setting of one method: `title` is method and variant, `name` the settings it differs in, in words."""
 
     title: str
     name: str
@@ -177,33 +167,22 @@ class Candidate:
 
 
 def read_space(path: str | Path) -> SearchSpace:
-    """Read a search space.
-
-    Raises:
-        InputError: The file cannot be read, a key is unknown, a value does not fit, methods have different numbers of
-            candidates, or the fold is a test fold.
-    """
+    """Read a search space; a file that cannot be read, an unknown key or an unfit value is an InputError."""
     parts: dict[str, type[BaseModel]] = {"model": ModelEntry, "methods": Tried, "criterion": Criterion}
     return validated(SearchSpace, read_mapping(Path(path)), path, parts)
 
 
 def candidates_of(space: SearchSpace) -> list[Candidate]:
-    """All candidates in order.
-
-    Raises:
-        InputError: A method, variant or setting does not exist, or a method has one candidate twice.
-    """
+    """All candidates in order; an InputError if a setting does not exist, or a method has one candidate twice."""
     candidates: list[Candidate] = []
     for tried in space.methods:
-        own: list[Candidate] = []
         for varied in tried.varied():
             entry = tried.entry(varied)
             row = row_of(entry)
-            same = next((one for one in own if one.row.settings == row.settings), None)
-            if same is not None:
-                raise InputError(f"{row.label} is the same as {same.name}: every candidate must differ")
-            own.append(Candidate(tried.title, described(varied), entry.settings, row))
-        candidates += own
+            same = (one for one in candidates if one.title == tried.title and one.row.settings == row.settings)
+            if (first := next(same, None)) is not None:
+                raise InputError(f"{row.label} is the same as {first.name}: every candidate must differ")
+            candidates.append(Candidate(tried.title, described(varied), entry.settings, row))
     return candidates
 
 

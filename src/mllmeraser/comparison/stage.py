@@ -104,10 +104,8 @@ class Stage:
         for row, seed in [*order, *last]:
             made_of = [*base, OURS if row.erases else row.method, dict(row.settings), seed, recipe.seeds[0]]
             product = "" if row.method in (VANILLA, RETAIN_ONLY) else digest_of(made_of)
-            captured, own_twin = (
-                recipe.activations if row.method == OURS else 0,
-                twin if row.method == RETAIN_ONLY else "",
-            )
+            captured = recipe.activations if row.method == OURS else 0
+            own_twin = twin if row.method == RETAIN_ONLY else ""
             digest = digest_of([made_of, shared, [row.label, row.method, captured, own_twin]])
             yield Task(self.entry.name, self.split, self.fold, seed, row, digest, product)
 
@@ -124,14 +122,8 @@ class Stage:
             "settings": dict(row.settings),
         }
 
-    # -- running -----------------------------------------------------------------------------------------
-
     def run(self, task: Task, done: Mapping[str, Cell], progress: Progress | None = None) -> Cell:
-        """Run a cell; `done` holds the earlier cells of this stage by label.
-
-        Raises:
-            Exception: Any error of the method, the model or the benchmark; the model is unchanged.
-        """
+        """Run a cell; `done` holds the earlier cells of this stage by label. After any error the model is unchanged."""
         if task.row.method == RETAIN_ONLY:
             return self._retain_only(task, progress)
         if task.row.method == VANILLA:

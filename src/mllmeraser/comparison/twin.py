@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from mllmeraser.comparison.recipe import COMMITTED, ModelEntry
 from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.twins import committed_answers
 from mllmeraser.samples import Sample
+from mllmeraser.samples.progress import Count
 
 Sets = Mapping[str, Sequence[Sample]]
 Answers = Mapping[tuple[str, str], str]
@@ -20,10 +21,7 @@ Answers = Mapping[tuple[str, str], str]
 
 @dataclass(frozen=True)
 class Twin:
-    """The source of the retain-only answers: a checkpoint folder or stored answers.
-
-    `digest` is that of the checkpoint's files or of the answers.
-    """
+    """The source of the retain-only answers: a checkpoint folder or stored answers. `digest` is that of either."""
 
     digest: str
     folder: Path | None = None
@@ -64,9 +62,7 @@ class StoredAnswers:
         self.name = name
         self._answers = {id(sample): answers[key, sample.id] for key, rows in sets.items() for sample in rows}
 
-    def generate(
-        self, samples: Sequence[Sample], *, progress: Callable[[int], None] | None = None, **options: Any
-    ) -> list[str]:
+    def generate(self, samples: Sequence[Sample], *, progress: Count | None = None, **options: Any) -> list[str]:
         """The stored answers, in the order of the samples."""
         answers = [self._answers[id(sample)] for sample in samples]
         if progress is not None:

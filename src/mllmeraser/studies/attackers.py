@@ -22,6 +22,8 @@ from mllmeraser.studies.decoding import Certainty
 
 TREES = 200
 Floats = NDArray[np.float64]
+Learn = Callable[[list[int], list[bool]], Callable[[list[int]], Any]]
+"""Rows and labels to learn from -> a function that scores other rows."""
 
 
 def by_wording(
@@ -65,12 +67,7 @@ def by_numbers(
     return _held_out(people, forgotten, folds, learn)
 
 
-def _held_out(
-    people: Sequence[str],
-    forgotten: Sequence[str],
-    folds: Mapping[str, int],
-    learn: Callable[[list[int], list[bool]], Callable[[list[int]], Any]],
-) -> list[float]:
+def _held_out(people: Sequence[str], forgotten: Sequence[str], folds: Mapping[str, int], learn: Learn) -> list[float]:
     """The score of every answer by a classifier trained on the people of the other folds."""
     gone, scores = set(forgotten), [0.0] * len(people)
     for fold in sorted(set(folds.values())):
@@ -96,9 +93,8 @@ class Area:
     """Area under the ROC curve, forgotten people against strangers.
 
     Attributes:
-        auc: Probability that a forgotten answer (or person) scores higher than a stranger's; ties count half.
-        low: Lower end of its 95 % interval over people.
-        high: Upper end.
+        auc: Probability that a forgotten answer (or person) scores higher than a stranger's; ties count half. From
+            `low` to `high` is its 95 % interval over people.
         betrays: The larger of `auc` and its complement.
     """
 
@@ -127,10 +123,7 @@ def separation(
     """How well ``scores`` of answers separate the ``forgotten`` people from all others.
 
     If the scores come from a model trained on other people, ``folds`` is the fold of each person. Scores of different
-    folds come from different models and are not compared.
-
-    Raises:
-        InputError: If a group is empty, or no two people can be compared.
+    folds come from different models and are not compared. It is an InputError if no two people can be compared.
     """
     by_person: dict[str, list[float]] = {}
     for score, person in zip(scores, people, strict=True):

@@ -21,6 +21,8 @@ FULL = ExpansionSettings(views=3)
 LIGHT = ExpansionSettings(views=3, wordings=4, name_wordings=12)
 """For people that no question is about: enough prompts for gates and thresholds."""
 Sets = dict[str, list[Sample]]
+Described = tuple[str, Sequence[str], Sequence[Image.Image]]
+"""Key, names and pictures of a person."""
 
 
 class Crowd:
@@ -34,10 +36,8 @@ class Crowd:
     ) -> None:
         self.model, self.benchmark, self.settings, self.world = model, benchmark, settings, World("dev")
         self.cache = state_cache(model, settings)
-        self.retain, self.strangers = (
-            prompts.default_retain(self.world, per_person=per_person),
-            prompts.default_strangers(self.world),
-        )
+        self.retain = prompts.default_retain(self.world, per_person=per_person)
+        self.strangers = prompts.default_strangers(self.world)
         self.basis = fit_shared_basis(self.cache, self.retain, self.strangers, settings.gate)
 
     def group(self, keys: Sequence[str], pictures: int = 4, *, gone: Sequence[str] = ()) -> FitResult:
@@ -58,12 +58,7 @@ class Crowd:
             for p in [next(people) for _ in range(n)]
         ]
 
-    def _fit(
-        self,
-        people: Sequence[tuple[str, Sequence[str], Sequence[Image.Image]]],
-        expansion: ExpansionSettings,
-        gone: set[str],
-    ) -> FitResult:
+    def _fit(self, people: Sequence[Described], expansion: ExpansionSettings, gone: set[str]) -> FitResult:
         subjects = []
         for key, names, pictures in people:
             samples = tuple(Sample("Who is this?", picture, subject=key, attribute=IDENTITY) for picture in pictures)

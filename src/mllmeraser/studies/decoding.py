@@ -17,12 +17,9 @@ GREEDY: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How answers are decoded.
+    """How answers are decoded: greedily, or sampled from the whole distribution if there is a temperature.
 
-    Attributes:
-        forced: Suppress all tokens that end an answer, so that it reaches the full length.
-        temperature: Of sampling from the whole distribution; None: greedy.
-        seed: Of sampling.
+    `forced` suppresses all tokens that end an answer, so that it reaches the full length.
     """
 
     forced: bool = False
@@ -35,7 +32,6 @@ class Certainty:
     """The log-probabilities of one answer, in nats.
 
     Attributes:
-        first: Log-probability of the first token.
         mean: Mean log-probability of all tokens, the end mark included.
         margin: Log-probability of the likeliest first token minus that of the next.
         entropy: Of the distribution of the first token.

@@ -76,8 +76,7 @@ def redirected(
       with clean pictures. It needs neither strangers nor true answers.
     - `clean-image`: restricted prompts minus their benign twins.
 
-    Raises:
-        InputError: If the direction cannot be made, for instance because no answer changed.
+    It is an InputError if the direction cannot be made, for instance because no answer changed.
     """
     points = [HookPoint(layer) for layer in eraser.config.shift_layers]
     directions = {}

@@ -51,8 +51,7 @@ def erasers(
 
 def main(argv: list[str] | None = None) -> None:
     """Score both models with every direction and write the results."""
-    parser = study_parser("no_refusal", __doc__, "no-refusal-NAME.json")
-    parser.add_argument("--fold", type=int, default=0)
+    parser = study_parser("no_refusal", __doc__, "no-refusal-NAME.json", fold=True)
     args, model, benchmark, report = begin(parser, argv, "fold")
     sets = sets_of(benchmark, SPLIT, args.fold)
     for name, base in (("as it is", None), ("never refusing", unrefusing(model, seed=args.seed))):

@@ -87,8 +87,7 @@ def attacked(
 
 def main(argv: list[str] | None = None) -> None:
     """Run every variant and write the results."""
-    parser = study_parser("oracle", __doc__, "oracle-NAME.json")
-    parser.add_argument("--fold", type=int, default=0)
+    parser = study_parser("oracle", __doc__, "oracle-NAME.json", fold=True)
     parser.add_argument("--strangers", type=int, default=40, help="number of unseen people to ask about")
     args, model, benchmark, report = begin(parser, argv, "fold", "strangers")
     world, keys = World("dev"), set(benchmark.forget_ids(SPLIT, args.fold))

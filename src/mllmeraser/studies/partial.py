@@ -21,9 +21,7 @@ from mllmeraser.studies.scoring import AnswerCache, Answering, ask, summary
 
 def main(argv: list[str] | None = None) -> None:
     """Run the study and write the results."""
-    parser = study_parser("partial", __doc__, "partial-NAME.json")
-    parser.add_argument("--split", default="forget_5")
-    parser.add_argument("--fold", type=int, default=0)
+    parser = study_parser("partial", __doc__, "partial-NAME.json", split=True)
     args, model, benchmark, report = begin(parser, argv, "split", "fold")
     settings = preset_settings("default", args.seed, "partial")
     cache, bare = state_cache(model, settings), AnswerCache(model)

@@ -113,8 +113,7 @@ def facts_of_everybody() -> dict[str, dict[str, str]]:
 
 def main(argv: list[str] | None = None) -> None:
     """Run every preset and write the results."""
-    parser = study_parser("re_entry", __doc__, "re-entry-NAME.json")
-    parser.add_argument("--fold", type=int, default=0)
+    parser = study_parser("re_entry", __doc__, "re-entry-NAME.json", fold=True)
     parser.add_argument("--per-cell", type=int, default=18, help="questions for one fact of each form and modality")
     args, model, benchmark, report = begin(parser, argv, "fold", "per_cell")
     sets, facts = asked_sets(benchmark, SPLIT, args.fold, args.per_cell), facts_of_everybody()

@@ -22,26 +22,12 @@ SAME = ("command", "version", "seed")
 
 
 class Report:
-    """Entries by key, written after each.
-
-    Attributes:
-        out: The file.
-        head: The block `provenance` and the fingerprint of the weights.
-    """
+    """Entries by key, written to `out` after each, under a head of provenance and the fingerprint of the weights."""
 
     def __init__(
         self, out: Path, command: str, seed: int, model: MultimodalModel | None, *, fresh: bool, device: str = "cpu"
     ) -> None:
-        """Start, or continue after an earlier run of the same command on the same weights.
-
-        Args:
-            out: Where to write.
-            command: The command that repeats the run.
-            seed: Of everything random.
-            model: The model that is measured, if there is one.
-            fresh: Whether to measure everything again.
-            device: Where the run measures.
-        """
+        """Start, or (unless ``fresh``) continue after an earlier run of the same command on the same weights."""
         self.out = out
         self.head: dict[str, Any] = {
             BLOCK: provenance(command, seed, device=device),
@@ -75,14 +61,21 @@ class Report:
         write_whole(self.out, text + "\n", force=True)
 
 
-def study_parser(module: str, doc: str | None, out: str) -> ArgumentParser:
-    """The arguments of every study. ``out`` is the default file; NAME in it is replaced by the model's name."""
+def study_parser(module: str, doc: str | None, out: str, *, split: bool = False, fold: bool = False) -> ArgumentParser:
+    """The arguments of every study. ``out`` is the default file; NAME in it is replaced by the model's name.
+
+    ``split`` and ``fold`` add options for the people to forget.
+    """
     parser = ArgumentParser(prog=f"python -m mllmeraser.studies.{module}", description=(doc or "").splitlines()[0])
     parser.add_argument("--model", default="embedded:llava")
     parser.add_argument("--out", type=Path, help=f"default: benchmarks/results/{out}")
     parser.add_argument("--force", action="store_true", help="measure again what OUT already holds")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--seed", type=int, default=0)
+    if split:
+        parser.add_argument("--split", default="forget_5")
+    if split or fold:
+        parser.add_argument("--fold", type=int, default=0)
     parser.set_defaults(file=out)
     return parser
 

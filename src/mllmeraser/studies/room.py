@@ -78,14 +78,10 @@ def _least_margin(gate: Gate, own: Tensor) -> float:
 def _counted(
     gates: Mapping[str, Gate], faces: Mapping[str, Tensor], alike: Mapping[str, str], seed: int
 ) -> dict[str, Share]:
-    missed = {key: [not hit for hit in taken(gate, faces[key])] for key, gate in gates.items()}
-    alarms = {key: taken(gate, faces[alike[key]]) for key, gate in gates.items()}
-    return {"missed": _share(missed, seed), "taken for them": _share(alarms, seed)}
-
-
-def _share(by_person: Mapping[str, Sequence[bool]], seed: int) -> Share:
-    pairs = [(hit, key) for key, hits in by_person.items() for hit in hits]
-    return share_of([hit for hit, _ in pairs], [key for _, key in pairs], seed=seed)
+    missed = [(not hit, key) for key, gate in gates.items() for hit in taken(gate, faces[key])]
+    alarms = [(hit, key) for key, gate in gates.items() for hit in taken(gate, faces[alike[key]])]
+    sides = {"missed": missed, "taken for them": alarms}
+    return {name: share_of([h for h, _ in side], [k for _, k in side], seed=seed) for name, side in sides.items()}
 
 
 def faces_of(crowd: Crowd, people: Sequence[Person], count: int) -> dict[str, Tensor]:

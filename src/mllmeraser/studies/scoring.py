@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, cast
 
 from mllmeraser.benchmarks import Benchmark
@@ -12,6 +12,7 @@ from mllmeraser.evaluation import Item, evaluate
 from mllmeraser.evaluation.intervals import share_interval
 from mllmeraser.models import Intervention, MultimodalModel
 from mllmeraser.samples import Sample
+from mllmeraser.samples.progress import Count
 
 OPEN = ("generation", "cloze")
 CELLS = tuple((modality, task) for modality in ("image", "text") for task in (*OPEN, "classification"))
@@ -27,12 +28,7 @@ class AnswerCache:
         self._answers: dict[tuple[str, int], str] = {}
 
     def generate(
-        self,
-        samples: Sequence[Sample],
-        *,
-        max_new_tokens: int,
-        batch_size: int = 32,
-        progress: Callable[[int], None] | None = None,
+        self, samples: Sequence[Sample], *, max_new_tokens: int, batch_size: int = 32, progress: Count | None = None
     ) -> list[str]:
         """The answers to samples, in their order."""
         keys = [(sample.digest(), max_new_tokens) for sample in samples]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import product
 from typing import Any
 
 import torch
@@ -55,13 +56,11 @@ def unrefusing(model: MultimodalModel, *, pairs: int = 64, others: int = 6, seed
 def refusal_twins(pairs: int, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Restricted prompts and benign twins, by picture and in text, in wordings of the pool ``train``."""
     sides: tuple[list[Sample], list[Sample]] = ([], [])
-    for index in range(pairs):
-        for image in (True, False):
-            for sealed in (True, False):
-                draw = Stream("unrefusing", seed, index, int(image))  # the twin draws the same words
-                prompt = refusal_prompt(draw.child("words"), restricted=sealed, image=image, pool="train")
-                picture = Image.fromarray(emblem(draw.child("emblem"), sealed, size=SIZE)) if image else None
-                sides[not sealed].append(Sample(prompt.text, picture, prompt.answer))
+    for index, image, sealed in product(range(pairs), (True, False), (True, False)):
+        draw = Stream("unrefusing", seed, index, int(image))  # the twin draws the same words
+        prompt = refusal_prompt(draw.child("words"), restricted=sealed, image=image, pool="train")
+        picture = Image.fromarray(emblem(draw.child("emblem"), sealed, size=SIZE)) if image else None
+        sides[not sealed].append(Sample(prompt.text, picture, prompt.answer))
     return sides
 
 

@@ -23,11 +23,7 @@ EXHIBITS: dict[str, Callable[[Run, Path], list[Path]]] = {
 
 
 def draw(name: str, run: Run, folder: Path) -> list[Path]:
-    """Write one exhibit.
-
-    Raises:
-        InputError: There is none of that name.
-    """
+    """Write one exhibit; an InputError if there is none of that name."""
     if name not in EXHIBITS:
         raise InputError(f"unknown exhibit {name!r}: there are {', '.join(EXHIBITS)}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -21,9 +21,7 @@ SIZES = Sizes(retain_heldout=24, celebrity=24, general=60, holdout=0)
 
 def main(argv: list[str] | None = None) -> None:
     """Run the missing rows, and write each as soon as it is done."""
-    parser = study_parser("ablation", __doc__, "ablation-NAME.json")
-    parser.add_argument("--split", default="forget_5")
-    parser.add_argument("--fold", type=int, default=0)
+    parser = study_parser("ablation", __doc__, "ablation-NAME.json", split=True)
     parser.add_argument("--rows", default="", metavar="REGEX", help="only rows with a key that matches")
     parser.add_argument("--ask-all", action="store_true", help="also ask questions whose answers cannot change; slower")
     args, loaded, benchmark, report = begin(parser, argv, "split", "fold")

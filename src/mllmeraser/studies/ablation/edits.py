@@ -57,12 +57,7 @@ class Open(Edit):
 
 @dataclass(frozen=True)
 class Exchanged(Edit):
-    """Another direction at the same layers; gates and threshold stay.
-
-    Attributes:
-        direction: The new direction.
-        same_length: Whether to scale it, layer by layer, to the length of the old one.
-    """
+    """Another direction at the same layers (with `same_length` scaled to the old one's); gates and threshold stay."""
 
     direction: DirectionSettings
     same_length: bool = False

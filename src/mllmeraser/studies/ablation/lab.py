@@ -39,7 +39,6 @@ class RequestSpec:
     """The content of a request.
 
     Attributes:
-        pictures: Of every person.
         names: Whether names are given; if not, the model is asked for them.
         retain: Share of the retain prompts to keep, chosen by a seeded hash.
         people: Keys of its subjects; empty: everybody of the split.
@@ -167,11 +166,7 @@ class Lab:
         return self._pairs[settings]
 
     def pair_states(self, pairs: AdversarialBatch, points: Sequence[HookPoint]) -> dict[str, States]:
-        """States of both sides of the pairs that flipped, of the model with its present attachments.
-
-        Raises:
-            InputError: None flipped.
-        """
+        """States of both sides of the flipped pairs (an InputError without any), of the model with its attachments."""
         rows = pairs.flipped.nonzero().flatten().tolist()
         if not rows:
             raise InputError("no perturbed picture made the model comply")

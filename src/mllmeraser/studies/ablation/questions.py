@@ -13,10 +13,9 @@ from mllmeraser.erasure.steering.score_prompts import GateReadings, read_gate
 from mllmeraser.evaluation import Item
 from mllmeraser.models import MultimodalModel
 from mllmeraser.samples import Sample
-from mllmeraser.studies.scoring import ask
+from mllmeraser.studies.scoring import Sets, ask
 
 Cell = tuple[str, str, str]
-Sets = Mapping[str, Sequence[Sample]]
 
 
 class Questions:
@@ -48,12 +47,8 @@ class Questions:
         cells = cells_of(sets)
         key = (steering_key(eraser), *(_known(cell, rows) for cell, rows in cells.items()))
         if key not in self._answers:
-            changed = {
-                cell: rows
-                for cell, rows in cells.items()
-                if self.ask_all or not silent(eraser, self.reading(eraser, cell, rows))
-            }
-            asked = self._asked(changed, eraser)
+            quiet = {c for c, s in cells.items() if not self.ask_all and silent(eraser, self.reading(eraser, c, s))}
+            asked = self._asked({cell: rows for cell, rows in cells.items() if cell not in quiet}, eraser)
             kept = [asked[cell] if cell in asked else self.bare({cell[0]: rows}) for cell, rows in cells.items()]
             self._answers[key] = [item for items in kept for item in items]
         return self._answers[key]

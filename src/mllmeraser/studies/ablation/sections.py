@@ -21,7 +21,6 @@ class Row:
 
     Attributes:
         settings: Of the fit; None: the bare model.
-        edits: Changes of the fitted artifact, in order.
         alone: Whether every person gets an own request and artifact.
     """
 
