@@ -1,35 +1,14 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 
+from html_kit import Page
 from mllmeraser.report.content import DemoResult, GatePanel, ScoreRow
 from mllmeraser.report.figures import describe, gate_picture
 from mllmeraser.report.render import render_report
 from mllmeraser.report.summary import headline, outcome_bars, recall, score_table, size
-
-
-class Page(HTMLParser):
-    VOID = {"meta", "link", "img", "br", "line", "circle", "path"}
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
 
 
 @pytest.fixture(scope="module")

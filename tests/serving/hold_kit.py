@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import pytest
 from server_kit import Running, wait_for
 
-from mllmeraser.serving.engine import Prompt, Sampling
+from mllmeraser.serving.engine import Prompt, Sampling, Ticket
 
 
 @contextmanager
@@ -27,3 +29,16 @@ def held_up(server: Running) -> Iterator[None]:
     finally:
         gate.set()
         ticket.result(60)
+
+
+def noted_tickets(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[Ticket]:
+    """The handles of the requests that come from now on."""
+    tickets: list[Ticket] = []
+    submit = server.server.engine.submit
+
+    def noted(*args: Any, **options: Any) -> Ticket:
+        tickets.append(submit(*args, **options))
+        return tickets[-1]
+
+    monkeypatch.setattr(server.server.engine, "submit", noted)
+    return tickets

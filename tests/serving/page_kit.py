@@ -51,7 +51,8 @@ class Book:
         self.subjects: dict[str, set[str]] = {}
         self.events: list[dict[str, Any]] = []
         self.work: dict[str, Iterator[tuple[str, int, int]]] = {}
-        self.version, self.pause, self.asked, self.fault = 4, 0.03, [], None
+        self.version, self.asked, self.fault = 4, [], None
+        self.pieces = 1_000  # so many pieces of an answer are sent; the rest waits until there are more
         self.note("server-started", "server-1", None, {"package": "0.1.0"})
 
     def note(self, action: str, by: str, entry: str | None, details: dict[str, Any] | None = None) -> None:
@@ -209,7 +210,8 @@ def build(book: Book) -> FastAPI:
             import asyncio
 
             for number, piece in enumerate(pieces):
-                await asyncio.sleep(book.pause)
+                while number >= book.pieces:
+                    await asyncio.sleep(0.02)
                 delta = {"content": piece if number == 0 else f" {piece}"}
                 chunk = {"system_fingerprint": f"set-{version}", "choices": [{"index": 0, "delta": delta}]}
                 yield f"data: {json.dumps(chunk)}\n\n"
@@ -316,5 +318,6 @@ def serving() -> Iterator[tuple[str, Book]]:
         assert time.monotonic() < deadline and thread.is_alive(), "the stand-in did not start"
         time.sleep(0.02)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/", book
+    book.pieces = 1_000
     server.should_exit = True
     thread.join(timeout=10)

@@ -12,10 +12,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import pytest
 import torch
 import uvicorn
 from PIL import Image
@@ -110,6 +113,13 @@ def running(
         book.close()
 
 
+def stop_rate_clock(patch: pytest.MonkeyPatch) -> None:
+    """Have no time pass for rate limits, which forget a call after a minute."""
+    stopped = SimpleNamespace(time=lambda now=time.time(): now)
+    for module in ("limits.storage.memory", "limits.strategies", "mllmeraser.serving.http.access"):
+        patch.setattr(f"{module}.time", stopped)
+
+
 def free_port() -> int:
     """A port that nobody listens at."""
     with socket.socket() as found:
@@ -155,10 +165,14 @@ class NoFitter:
         raise AssertionError("nothing was to be fitted")
 
 
+@cache
+def _fitted(model: MultimodalModel) -> Eraser:
+    return fit(model, identity_request(), identity_settings(shift_layers=(model.num_layers - 1,))).eraser
+
+
 def loud_eraser(model: MultimodalModel, *, fires: bool = True, direction: int = 0) -> Eraser:
     """An eraser that fires on everything (or on nothing) and changes every answer; `direction` makes others of it."""
-    request = identity_request()
-    made = fit(model, request, identity_settings(shift_layers=(model.num_layers - 1,))).eraser
+    made = _fitted(model)
     width = model.hidden_size
     wild = 40 * torch.randn(width, generator=torch.Generator().manual_seed(direction))
     tensors = {name: wild.clone() if name.startswith("direction.") else t for name, t in made.tensors.items()}

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from verify_kit import NAME, one_person, verified
 
+from html_kit import Page
 from mllmeraser.samples import InputError
 from mllmeraser.serving.packing import request_digests
 from mllmeraser.serving.verify import Thresholds, certificate, render_certificate, sign
@@ -14,24 +14,6 @@ from mllmeraser.serving.verify.checks import DETACHED
 from mllmeraser.serving.verify.sheet import TITLES
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
-
-
-class Page(HTMLParser):
-    VOID = {"meta", "link", "br"}
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
 
 
 def page(*, passed: bool = True, issuer: str = "Example Ltd") -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
-from engine_kit import SOON, ask, running
+from engine_kit import FULL, SOON, Clock, Steps, ask, running
+from server_kit import wait_for
 from steering_kit import ALWAYS, count_hooks, make_plan
 
 from mllmeraser.models.model import MultimodalModel
@@ -55,14 +56,14 @@ def first_piece(ticket: Ticket) -> None:
 def test_a_deadline_passes_in_the_queue_while_others_are_answered(
     tiny_llava: MultimodalModel, samples: list[Sample]
 ) -> None:
-    with running(tiny_llava, max_batch=1) as engine:
-        long = ask(engine, tiny_llava, samples[3], max_tokens=LONG)
-        first_piece(long)
-        late = ask(engine, tiny_llava, samples[3], deadline_s=0.02)
+    with running(tiny_llava, max_batch=1) as engine, Steps(tiny_llava) as steps:
+        long = ask(engine, tiny_llava, samples[3])
+        assert steps.reached.wait(SOON)
+        late = ask(engine, tiny_llava, samples[3], deadline_s=0.0)
+        steps.let(2)
         with pytest.raises(TimedOut, match="waiting"):
             late.result(SOON)
         assert not long.done, "it did not have to wait for the batch before it"
-        long.cancel()
 
 
 def test_a_deadline_passes_before_the_batch_begins(tiny_llava: MultimodalModel, samples: list[Sample]) -> None:
@@ -70,29 +71,36 @@ def test_a_deadline_passes_before_the_batch_begins(tiny_llava: MultimodalModel, 
     with running(tiny_llava, max_batch=1) as engine:
         ask(engine, tiny_llava, samples[3], choose=gate)
         assert gate.held.wait(SOON)
-        late = ask(engine, tiny_llava, samples[3], deadline_s=0.01, choose=lambda view: pytest.fail("never asked"))
-        time.sleep(0.02)
+        late = ask(engine, tiny_llava, samples[3], deadline_s=0.0, choose=lambda view: pytest.fail("never asked"))
         gate.go.set()
         with pytest.raises(TimedOut):
             late.result(SOON)
         assert late.version is None
 
 
-def test_a_deadline_passes_while_the_answer_is_made(tiny_llava: MultimodalModel, samples: list[Sample]) -> None:
-    with running(tiny_llava, max_batch=2, max_wait_s=0.2) as engine:
-        late = ask(engine, tiny_llava, samples[3], max_tokens=LONG, deadline_s=0.5)
-        other = ask(engine, tiny_llava, samples[1], max_tokens=20)
+def test_a_deadline_passes_while_the_answer_is_made(
+    tiny_llava: MultimodalModel, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    with running(tiny_llava, max_batch=2, max_wait_s=FULL) as engine:
+        with Steps(tiny_llava) as steps:
+            late = ask(engine, tiny_llava, samples[3])
+            other = ask(engine, tiny_llava, samples[1], max_tokens=20, deadline_s=10 * SOON)
+            assert steps.reached.wait(SOON)
+            clock.ahead = 2 * SOON
         with pytest.raises(TimedOut, match="complete"):
             late.result(SOON)
         assert other.result(SOON).tokens == 20
 
 
 def test_cancel_ends_a_row_and_no_other(tiny_llava: MultimodalModel, samples: list[Sample]) -> None:
-    with running(tiny_llava, max_batch=2, max_wait_s=10) as engine:
-        gone = ask(engine, tiny_llava, samples[3], max_tokens=LONG)
-        other = ask(engine, tiny_llava, samples[1], max_tokens=30)
-        first_piece(gone)
-        gone.cancel()
+    with running(tiny_llava, max_batch=2, max_wait_s=FULL) as engine:
+        with Steps(tiny_llava) as steps:
+            gone = ask(engine, tiny_llava, samples[3], max_tokens=LONG)
+            other = ask(engine, tiny_llava, samples[1], max_tokens=30)
+            steps.let(9)
+            first_piece(gone)
+            gone.cancel()
         result = gone.result(SOON)
         assert result.finish == "cancelled"
         assert 0 < result.tokens < LONG
@@ -124,12 +132,9 @@ def test_stopping_finishes_what_came(tiny_llava: MultimodalModel, samples: list[
     assert gate.held.wait(SOON)
     stopped = threading.Thread(target=engine.stop, kwargs={"timeout_s": SOON})
     stopped.start()
-    while True:
-        try:
-            tickets.append(ask(engine, tiny_llava, samples[3]))
-        except EngineClosed as error:
-            assert "stopped" in str(error)
-            break
+    wait_for(lambda: engine._queue._stopped)
+    with pytest.raises(EngineClosed, match="stopped"):
+        ask(engine, tiny_llava, samples[3])
     gate.go.set()
     assert {ticket.result(SOON).tokens for ticket in tickets} == {12}
     stopped.join(SOON)
@@ -140,14 +145,24 @@ def test_stopping_finishes_what_came(tiny_llava: MultimodalModel, samples: list[
         engine.start()
 
 
+def stopped_amid_an_answer(engine: Engine, model: MultimodalModel, sample: Sample, **how: Any) -> list[Ticket]:
+    """Stop an engine that is answering one of three requests; the three."""
+    with ThreadPoolExecutor(1) as pool:
+        with Steps(model) as steps:
+            tickets = [ask(engine, model, sample, max_tokens=LONG) for _ in range(3)]
+            assert steps.reached.wait(SOON)
+            ended = pool.submit(engine.stop, **how)
+            wait_for(engine._abort.is_set)
+        assert ended.result(SOON)
+    return tickets
+
+
 def test_stopping_at_once_fails_what_came(tiny_llava: MultimodalModel, samples: list[Sample]) -> None:
     engine = Engine(tiny_llava, EngineSettings(max_batch=1))
     engine.start()
     engine.apply(1, {}).result(SOON)
-    answered, waiting = (ask(engine, tiny_llava, samples[3], max_tokens=LONG) for _ in range(2))
-    first_piece(answered)
-    assert engine.stop(drain=False, timeout_s=SOON)
-    for ticket in (answered, waiting):
+    tickets = stopped_amid_an_answer(engine, tiny_llava, samples[3], drain=False, timeout_s=SOON)
+    for ticket in tickets:
         with pytest.raises(EngineClosed, match="stopped"):
             ticket.result(0)
 
@@ -156,9 +171,7 @@ def test_draining_has_an_end(tiny_llava: MultimodalModel, samples: list[Sample])
     engine = Engine(tiny_llava, EngineSettings(max_batch=1))
     engine.start()
     engine.apply(1, {}).result(SOON)
-    tickets = [ask(engine, tiny_llava, samples[3], max_tokens=LONG) for _ in range(3)]
-    first_piece(tickets[0])
-    assert engine.stop(drain=True, timeout_s=0.01)
+    tickets = stopped_amid_an_answer(engine, tiny_llava, samples[3], drain=True, timeout_s=0.01)
     for ticket in tickets:
         with pytest.raises(EngineClosed):
             ticket.result(0)
@@ -185,7 +198,7 @@ def fail_once(model: MultimodalModel, error: Exception, when: Callable[[int], bo
 def test_a_fault_fails_its_batch_and_the_engine_goes_on(
     tiny_llava: MultimodalModel, samples: list[Sample], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with running(tiny_llava, {"a": make_plan(tiny_llava, threshold=ALWAYS)}, max_batch=2, max_wait_s=0.2) as engine:
+    with running(tiny_llava, {"a": make_plan(tiny_llava, threshold=ALWAYS)}, max_batch=2) as engine:
         remove = fail_once(tiny_llava, RuntimeError("matrix <secret>"), lambda rows: rows == 1)
         ticket = ask(engine, tiny_llava, samples[3])
         with pytest.raises(EngineError, match=r"could not be made \(RuntimeError\)$"):
@@ -213,7 +226,7 @@ def test_a_batch_too_large_for_the_memory_is_answered_in_halves(
     seen: list[BatchReport] = []
     erasers = {"a": make_plan(tiny_llava, threshold=ALWAYS)}
     names = [("a",) if n % 2 else () for n in range(7)]
-    with running(tiny_llava, erasers, max_batch=7, max_wait_s=10, observe=seen.append) as engine:
+    with running(tiny_llava, erasers, max_batch=7, max_wait_s=FULL, observe=seen.append) as engine:
         whole = [ask(engine, tiny_llava, *pair) for pair in zip(samples, names, strict=True)]
         expected = [ticket.result(SOON).text for ticket in whole]
         remove = fail_once(tiny_llava, torch.cuda.OutOfMemoryError("no memory"), lambda rows: rows > 3)
@@ -229,7 +242,7 @@ def test_logits_that_are_no_numbers_fail_their_row_alone(tiny_llava: MultimodalM
         if output.logits.shape[0] == 2:
             output.logits[0, -1, 5] = torch.nan
 
-    with running(tiny_llava, max_batch=2, max_wait_s=0.2) as engine:
+    with running(tiny_llava, max_batch=2, max_wait_s=FULL) as engine:
         hook = tiny_llava.hf.register_forward_hook(spoil)
         lost, kept = (ask(engine, tiny_llava, sample, temperature=1.0, logprobs=1, seed=0) for sample in samples[:2])
         with pytest.raises(EngineError, match="not finite"):
@@ -276,11 +289,7 @@ def test_nothing_is_kept_of_a_request(tiny_llava: MultimodalModel) -> None:
             assert ticket.gates is not None
             kept += [weakref.ref(ticket), weakref.ref(sample.image)]
             del ticket, sample
-        deadline = time.monotonic() + SOON
-        while any(one() is not None for one in kept) and time.monotonic() < deadline:
-            gc.collect()
-            time.sleep(0.01)
-        assert [one() for one in kept] == [None] * len(kept)
+        wait_for(lambda: gc.collect() is not None and not any(one() for one in kept))
         engine.apply(2, {}).result(SOON)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_kit import SOON, answers, ask, only, running
+from engine_kit import FULL, SOON, answers, ask, only, running
 from steering_kit import ALWAYS, NEVER, count_hooks, make_plan
 
 from mllmeraser.erasure import Eraser, EraserConfig
@@ -104,7 +104,7 @@ def test_a_choice_that_cannot_be_made_fails_its_row_alone(tiny_llava: Multimodal
     def broken(view: Any) -> set[str]:
         raise KeyError("secret")
 
-    with running(tiny_llava, {"a": always(tiny_llava)}, max_batch=4, max_wait_s=10) as engine:
+    with running(tiny_llava, {"a": always(tiny_llava)}, max_batch=4, max_wait_s=FULL) as engine:
         tickets = [
             ask(engine, tiny_llava, samples[0], choose=choose) for choose in (unknown, broken, only("a", "b"), only())
         ]
@@ -246,7 +246,7 @@ def test_a_prompt_whose_gate_gives_no_number_gets_no_answer(
         found.pooled[0, found.names.index("a")] = torch.nan
         return found
 
-    with running(tiny_llava, {"a": always(tiny_llava)}, max_batch=3, max_wait_s=10) as engine:
+    with running(tiny_llava, {"a": always(tiny_llava)}, max_batch=3, max_wait_s=FULL) as engine:
         monkeypatch.setattr(InForce, "fresh_readings", spoiled)
         lost, other, free = (ask(engine, tiny_llava, samples[n], names) for n, names in enumerate([("a",)] * 2 + [()]))
         with pytest.raises(EngineError, match="could not read this prompt"):

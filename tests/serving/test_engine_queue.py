@@ -47,17 +47,18 @@ def test_a_command_goes_before_the_requests() -> None:
     assert queue.next(3, 0.0) == [one]
 
 
-def test_the_first_request_waits_for_others_but_not_for_ever() -> None:
+def test_the_first_request_waits_for_others_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     queue, (one, two) = opened(), (request(), request())
     put(queue, one)
     timer = threading.Timer(0.05, put, (queue, two))
     timer.start()
     assert queue.next(2, 30.0) == [one, two]
-    put(queue, one)
-    begun = time.monotonic()
-    assert queue.next(2, 0.05) == [one]
-    assert time.monotonic() - begun >= 0.05
     timer.join()
+    put(queue, one)
+    waits: list[float | None] = []
+    monkeypatch.setattr(queue._changed, "wait_for", lambda _, seconds=None: waits.append(seconds))
+    assert queue.next(2, 0.05) == [one]
+    assert waits == [None, 0.05]
 
 
 def test_a_full_queue_says_when_to_come_again() -> None:

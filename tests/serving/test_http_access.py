@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 from fastapi import Request
-from server_kit import NoFitter, Running, asked, running, wait_for
+from server_kit import NoFitter, Running, asked, running, stop_rate_clock, wait_for
 
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.http.access import ATTEMPTS, Gatekeeper, KeyFirst, network_of
@@ -21,6 +21,11 @@ from mllmeraser.serving.ledger import Principal
 
 RIGHT, KNOWN = "right", "0" * 8
 ORIGIN = "https://page.example"
+
+
+@pytest.fixture(autouse=True)
+def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_rate_clock(monkeypatch)
 
 
 class SlowLedger:

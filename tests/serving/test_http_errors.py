@@ -114,7 +114,7 @@ def test_erasers_that_cannot_be_put_into_force(tiny_llava, tiny_qwen, tmp_path):
     with running(tiny_llava, path, NoFitter()) as found, Ledger.open(path) as other:
         assert reason_of(found) is None
         install(other, loud_eraser(tiny_qwen), SECRET_LABEL)
-        wait_for(lambda: reason_of(found), 20)
+        wait_for(lambda: reason_of(found))
         assert reason_of(found) == Trouble.NOT_IN_FORCE.value
         for key in ("client", "acme-admin"):
             assert error_of(chat(found, key), 503) == f"{NOT_NOW}: {Trouble.NOT_IN_FORCE.value}"
@@ -125,10 +125,11 @@ def test_erasers_that_cannot_be_put_into_force(tiny_llava, tiny_qwen, tmp_path):
 
 def test_a_ledger_that_is_away(tiny_llava, tmp_path):
     path = tmp_path / "l.db"
-    with running(tiny_llava, path, NoFitter(), stale_seconds=0.5, poll_seconds=0.1) as found:
+    with running(tiny_llava, path, NoFitter(), poll_seconds=0.1) as found:
         assert chat(found, "client").status_code == 200
         found.server.ledger.close()
-        wait_for(lambda: reason_of(found), 20)
+        found.server.sync._stale = 0.1  # much later
+        wait_for(lambda: reason_of(found))
         assert reason_of(found) == Trouble.LEDGER_AWAY.value
         assert error_of(chat(found, "client"), 503) == f"{NOT_NOW}: {Trouble.LEDGER_AWAY.value}"
         with structlog.testing.capture_logs() as logs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 
 import pytest
 from server_kit import NoFitter, Wire, asked, install, loud_eraser, make_keys, running, wait_for
@@ -63,11 +62,11 @@ def test_what_another_process_activates_and_cannot_be_applied_closes_the_server(
     with running(tiny_llava, path, NoFitter()) as found, found.http() as client, Ledger.open(str(path)) as other:
         assert client.post("/v1/chat/completions", json=BODY).status_code == 200
         id = install(other, loud_eraser(tiny_qwen), "wrong")
-        wait_for(lambda: client.get("/readyz").status_code == 503, 20)
+        wait_for(lambda: client.get("/readyz").status_code == 503)
         response = client.post("/v1/chat/completions", json=BODY)
         assert response.status_code == 503 and "choices" not in response.text
         other.revoke(id, by="tests", reason="it closed the server")
-        wait_for(lambda: client.get("/readyz").status_code == 200, 20)
+        wait_for(lambda: client.get("/readyz").status_code == 200)
         assert client.post("/v1/chat/completions", json=BODY).status_code == 200
 
 
@@ -76,18 +75,22 @@ def test_without_its_ledger_the_server_answers_nothing(tiny_llava, postgres_clus
     wire = Wire(postgres_cluster.port)
     through = url.replace(f":{postgres_cluster.port}/", f":{wire.port}/")
     try:
-        with running(tiny_llava, through, NoFitter(), stale_seconds=1.0, poll_seconds=0.1) as found:
+        with running(tiny_llava, through, NoFitter(), stale_seconds=60.0, poll_seconds=0.1) as found:
             with found.http() as client:
                 install(found.server.ledger, loud_eraser(tiny_llava), "one")
-                wait_for(lambda: client.get("/readyz").json()["erasers"] == 1, 20)
+                wait_for(lambda: client.get("/readyz").json()["erasers"] == 1)
                 steered = client.post("/v1/chat/completions", json=BODY).json()["choices"]
                 wire.cut()
-                wait_for(lambda: client.get("/readyz").status_code == 503, 30)
+                sync = found.server.sync
+                sync._stale = 0.1  # a minute passes
+                wait_for(lambda: client.get("/readyz").status_code == 503)
                 response = client.post("/v1/chat/completions", json=BODY)
                 assert response.status_code == 503 and "choices" not in response.text, response.text
                 assert client.get("/healthz").status_code == 200
+                seen, sync._stale = sync._seen, 60.0
                 wire.mend()
-                wait_for(lambda: client.get("/readyz").status_code == 200, 30)
+                wait_for(lambda: sync._seen > seen)
+                wait_for(lambda: client.get("/readyz").status_code == 200)
                 assert client.post("/v1/chat/completions", json=BODY).json()["choices"] == steered
     finally:
         wire.close()
@@ -109,11 +112,8 @@ def test_a_change_is_in_force_with_its_answer(tiny_llava, tmp_path):
     with running(tiny_llava, tmp_path / "l.db", NoFitter()) as found, found.http() as client:
         bare = client.post("/v1/chat/completions", json=BODY).json()["choices"][0]["message"]["content"]
         id = install(found.server.ledger, loud_eraser(tiny_llava), "one", active=False)
-        spent = []
         for _ in range(3):
-            began = time.perf_counter()
             version = client.post(f"/v1/erasures/{id}/activate", json={"force": "x"}).json()["version"]
-            spent.append(time.perf_counter() - began)
             response = client.post("/v1/chat/completions", json=BODY)
             assert int(response.headers["x-eraser-set"]) == version
             assert response.json()["choices"][0]["message"]["content"] != bare
@@ -121,7 +121,6 @@ def test_a_change_is_in_force_with_its_answer(tiny_llava, tmp_path):
             response = client.post("/v1/chat/completions", json=BODY)
             assert int(response.headers["x-eraser-set"]) == version
             assert response.json()["choices"][0]["message"]["content"] == bare
-        assert min(spent) < 1.0
 
 
 def test_two_servers_on_one_ledger_follow_each_other(tiny_llava, tiny_qwen, tmp_path):
@@ -134,10 +133,10 @@ def test_two_servers_on_one_ledger_follow_each_other(tiny_llava, tiny_qwen, tmp_
             id = install(one.server.ledger, loud_eraser(tiny_llava), "case", active=False)
             with one.http() as first, two.http() as second:
                 version = first.post(f"/v1/erasures/{id}/activate", json={"force": "x"}).json()["version"]
-                wait_for(lambda: second.get("/readyz").json()["version"] == version, 10)
+                wait_for(lambda: second.get("/readyz").json()["version"] == version)
                 answers = [c.post("/v1/chat/completions", json=BODY).json() for c in (first, second)]
                 assert answers[0]["choices"] == answers[1]["choices"]
                 seen = lambda: {r["server"]: r["version"] for r in first.get("/v1/servers").json()["data"]}  # noqa: E731
-                wait_for(lambda: seen() == {"one": version, "two": version}, 15)
+                wait_for(lambda: seen() == {"one": version, "two": version})
                 ready = [client.get("/readyz").json() for client in (first, second)]
                 assert ready[0]["digest"] == ready[1]["digest"]

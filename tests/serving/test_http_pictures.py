@@ -123,7 +123,7 @@ def test_chats_that_wait_share_the_memory_for_pictures(tiny_llava: MultimodalMod
         for thread in threads:
             thread.join()
         assert [response.status_code for response in waiting] == [200, 200]
-        wait_for(lambda: ask(server, picture(2)).status_code == 200, 10)
+        wait_for(lambda: ask(server, picture(2)).status_code == 200)
 
 
 # -- what a strange host may do ----------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def whole(data: bytes, encoding: bytes = b"identity") -> Callable[[socket.socket
 def dripping(head: bytes, drop: bytes) -> Callable[[socket.socket], None]:
     def drip(line: socket.socket) -> None:
         line.sendall(head)
-        for _ in range(100):
+        while True:  # until the other side hangs up
             line.sendall(drop)
             time.sleep(0.1)
 
@@ -204,10 +204,8 @@ def test_what_is_packed_again_is_not_unpacked(near: None, encoding: bytes) -> No
 )
 def test_a_host_that_drips_is_left(near: None, head: bytes, drop: bytes) -> None:
     with host(dripping(head, drop)) as url:
-        began = time.monotonic()
         with pytest.raises(Refusal, match="cannot be read"):
             from_url(url, SETTINGS)
-        assert time.monotonic() - began < 4
 
 
 def test_a_long_file_is_not_read_to_its_end(near: None) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from server_kit import wait_for
 
 from mllmeraser.serving.http.sync import LedgerSync
 from mllmeraser.serving.ledger import ActiveEraser, EraserSet
@@ -35,19 +35,21 @@ class StubLedger:
 
 
 class StubEngine:
-    """Puts a set into force after ``seconds``; ``closed`` says why nothing is answered."""
+    """Puts a set into force as soon as it is ``free``; ``closed`` says why nothing is answered."""
 
     def __init__(self) -> None:
-        self.seconds, self.closed, self.applied = 0.0, None, []  # type: ignore[var-annotated]
+        self.closed, self.applied, self.free = None, [], threading.Event()  # type: ignore[var-annotated]
+        self.free.set()
 
     def apply(self, version: int, erasers: Any, view: Any = None) -> Future[Any]:
         future: Future[Any] = Future()
 
         def done() -> None:
+            assert self.free.wait(60)
             self.applied.append((version, sorted(erasers)))
             future.set_result(None)
 
-        threading.Timer(self.seconds, done).start()
+        threading.Thread(target=done).start()
         return future
 
     def status(self) -> Any:
@@ -64,8 +66,25 @@ def engine() -> StubEngine:
     return StubEngine()
 
 
+class Clock:
+    """A clock that a test sets forward."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def sync(ledger: StubLedger, engine: StubEngine) -> LedgerSync:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr("mllmeraser.serving.http.sync.time", found)
+    return found
+
+
+@pytest.fixture
+def sync(ledger: StubLedger, engine: StubEngine, clock: Clock) -> LedgerSync:
     store = SimpleNamespace(load_all=lambda entries: {entry.name: object() for entry in entries})
     made = LedgerSync(engine, ledger, store, "s", POLL, STALE)  # type: ignore[arg-type]
     made.update()
@@ -83,40 +102,49 @@ def test_another_set_of_the_same_version_is_put_into_force(
 
 
 def test_a_change_that_waits_for_a_batch_is_no_lost_ledger(
-    sync: LedgerSync, ledger: StubLedger, engine: StubEngine
+    sync: LedgerSync, ledger: StubLedger, engine: StubEngine, clock: Clock
 ) -> None:
-    ledger.set, engine.seconds = EraserSet(8, (TWO,)), 4 * STALE
+    ledger.set = EraserSet(8, (TWO,))
+    engine.free.clear()
     change = threading.Thread(target=sync.update)
     change.start()
-    time.sleep(2 * STALE)
-    assert change.is_alive() and sync.fault() is None
+    for _ in range(3):
+        clock.now += 0.9 * STALE
+        after = ledger.asked + 3  # one that began before the clock was set, one that began after it, and its end
+        wait_for(lambda after=after: ledger.asked >= after)
+        assert change.is_alive() and sync.fault() is None
+    engine.free.set()
     change.join()
     assert sync.version == 8
 
 
 def test_a_ledger_that_goes_away_during_a_change_is_noticed(
-    sync: LedgerSync, ledger: StubLedger, engine: StubEngine, monkeypatch: pytest.MonkeyPatch
+    sync: LedgerSync, ledger: StubLedger, engine: StubEngine, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mllmeraser.serving.ledger import LedgerError
 
     def away() -> tuple[int, str]:
         raise LedgerError("away")
 
-    ledger.set, engine.seconds = EraserSet(8, (TWO,)), 4 * STALE
+    ledger.set = EraserSet(8, (TWO,))
+    engine.free.clear()
+    monkeypatch.setattr(ledger, "standing", away)
     change = threading.Thread(target=sync.update)
     change.start()
-    monkeypatch.setattr(ledger, "standing", away)
-    time.sleep(2 * STALE)
+    clock.now += 2 * STALE
     assert change.is_alive() and "cannot be reached" in str(sync.fault())
+    engine.free.set()
     change.join()
 
 
-def test_an_engine_that_closed_itself_gets_its_erasers_again(sync: LedgerSync, engine: StubEngine) -> None:
+def test_an_engine_that_closed_itself_gets_its_erasers_again(
+    sync: LedgerSync, engine: StubEngine, clock: Clock
+) -> None:
     engine.closed = "not seen to act"
     for _ in range(3):
         sync._step()
     assert len(engine.applied) == 2, "at once, and then not at every look"
-    time.sleep(2 * POLL)
+    clock.now += 2 * POLL
     sync._step()
     assert len(engine.applied) == 3
     engine.closed = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +154,7 @@ def inspect(site: Site, place: Path, scheme: str) -> None:
 
     for size in (site.wide, site.narrow):
         site.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        time.sleep(0.2)  # transitions of colours
+        site.until(lambda: site.run("return !document.getAnimations().some(one => one instanceof CSSTransition)"))
         wide, seen = site.run("return [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         assert wide <= seen <= size["width"], f"{place.name} is {wide} wide at {size['width']}"
         kept = place.with_name(f"{place.name}-{scheme}-{size['width']}.png")
