@@ -65,7 +65,7 @@ def about(samples: list[Sample], model: MultimodalModel) -> dict[str, int]:
 def test_prompt_states_take_what_the_formula_says(tiny_model: MultimodalModel, dtype: torch.dtype) -> None:
     request, settings = identity_request(), identity_settings()
     parts = split(request, settings, "s")
-    samples = subject_samples(request, parts, basis=False)[:72]
+    samples = subject_samples(request, parts, settings, with_basis=False)[:72]
     shifted, shifts = samples[:30], (3,)
     own = MultimodalModel(tiny_model.name, deepcopy(tiny_model.hf).to(dtype), tiny_model.processor, tiny_model.family)
     plain(own, samples, 24)  # pictures are processed once, and kept

@@ -12,7 +12,7 @@ from family_kit import SAMPLES
 from transformers import BatchFeature
 from zoo import build
 
-from mllmeraser.models import MultimodalModel, contract
+from mllmeraser.models import MultimodalModel, capture, contract
 from mllmeraser.models.capture import hidden_of
 
 
@@ -41,11 +41,11 @@ def test_nothing_is_broken_as_it_is(model: MultimodalModel) -> None:
 
 
 def test_padding_that_is_looked_at(model: MultimodalModel) -> None:
-    real = contract.last_token
+    real = capture.last_token
     encoding(model, lambda batch: batch.update(seen=batch["attention_mask"].clone()))
     encoding(model, lambda batch: batch["attention_mask"].fill_(1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contract, "last_token", lambda inputs: real({**inputs, "attention_mask": inputs.pop("seen")}))
+        patch.setattr(capture, "last_token", lambda inputs: real({**inputs, "attention_mask": inputs.pop("seen")}))
         found = contract._run(contract.CLAUSES[3], model, SAMPLES)
     assert "differ by" in found
 

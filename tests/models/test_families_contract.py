@@ -16,6 +16,7 @@ from transformers import ProcessorMixin
 from zoo import DEPTH, WIDTH, ZOO, build
 
 from mllmeraser.models import MultimodalModel, contract
+from mllmeraser.models.capture import run_batch
 from mllmeraser.models.families import families
 from mllmeraser.models.families.assembled import still_processor
 from mllmeraser.models.families.own_processor import EXPANSION
@@ -152,14 +153,10 @@ def test_answers_do_not_change_their_prompt(name: str) -> None:
     long = model.encode_answers([sample], [" a baker and a tailor in Hesk"], padding_side="right")
     long.pop("labels")
     end = prompt["input_ids"].shape[1] - 1
-    points, index = model.hookpoints(), torch.tensor([end])
-    states = []
-    for inputs in (prompt, long):
-        with torch.no_grad(), contract.capture(model.layers, points, index) as found:
-            model.hf(**inputs, use_cache=False)
-        states.append(dict(found))
-    for point in points:
-        torch.testing.assert_close(states[1][point], states[0][point], rtol=1e-3, atol=1e-3)
+    reducers = [(layer, lambda states: states[:, end]) for layer in range(model.num_layers)]
+    before, after = (run_batch(model.hf, model.layers, inputs, reducers) for inputs in (prompt, long))
+    for alone, answered in zip(before, after, strict=True):
+        torch.testing.assert_close(answered, alone, rtol=1e-3, atol=1e-3)
 
 
 @every_family
