@@ -10,8 +10,8 @@ from worlds import quick, small_request
 
 import mllmeraser
 from mllmeraser import api
-from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure import fit
+from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.models import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import ArtifactError, InputError, Sample

@@ -107,7 +107,8 @@ def run(title: str) -> None:
 def request() -> Request:
     questions = [f"What is fact {i} about this person?" for i in range(6)]
     forget = [
-        Subject(key, samples=tuple(Sample(q, picture(n), subject=key) for q in questions)) for n, key in enumerate(("a", "b"))
+        Subject(key, samples=tuple(Sample(q, picture(n), subject=key) for q in questions))
+        for n, key in enumerate(("a", "b"))
     ]
     retain = tuple(Sample(f"What colour is thing {i}?", picture(i % 5 + 2)) for i in range(60))
     strangers = tuple(Sample(q, picture(20 + i), subject=f"s{i}") for i, q in enumerate(questions))

@@ -89,7 +89,9 @@ def evaluate(
     if values is None:
         personal = (group for (name, _, _), group in cells.items() if name not in IMPERSONAL_SETS)
         values = values_of(sample for group in personal for sample in group)
-    labels: dict[str, Any] = {"method": method, "preset": preset, "model": model.name, "benchmark": benchmark, "split": split}
+    labels: dict[str, Any] = {
+        "method": method, "preset": preset, "model": model.name, "benchmark": benchmark, "split": split,
+    }  # fmt: skip
     labels |= {"seed": seed, "policy": policy or _policy_name(intervention), "protocol": protocol.id}
     run = _Run(labels, seed, values, vocabulary, protocol)
     options = options or protocol.options

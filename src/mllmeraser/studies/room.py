@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.gates import Gate
+from mllmeraser.erasure.gates import SubjectGate
 from mllmeraser.erasure.settings import SubjectSettings
 from mllmeraser.portraits import Person
 from mllmeraser.portraits.prompts import pictures_of
@@ -37,18 +37,18 @@ STEP = 0.01
 """Between the margins that hindsight tries."""
 
 
-def with_margin(gate: Gate, margin: float) -> Gate:
+def with_margin(gate: SubjectGate, margin: float) -> SubjectGate:
     """A fitted face gate with another margin."""
-    return gate.with_tensors(pair_bounds=gate.tensors["pair_bounds"] + FITTED - margin)
+    return gate.with_bounds_lower_by(margin - FITTED)
 
 
-def taken(gate: Gate, states: Tensor) -> list[bool]:
+def taken(gate: SubjectGate, states: Tensor) -> list[bool]:
     """For each face (n, d), whether the gate opens."""
     return (gate.score(states.to(gate.tensors["scale"])) > 0).tolist()
 
 
 def decided(
-    gates: Mapping[str, Gate], faces: Mapping[str, Tensor], alike: Mapping[str, str], margin: float, *, seed: int
+    gates: Mapping[str, SubjectGate], faces: Mapping[str, Tensor], alike: Mapping[str, str], margin: float, *, seed: int
 ) -> dict[str, Share]:
     """Share of the forgotten people's pictures that are missed, and of the look-alikes' pictures taken for theirs.
 
@@ -59,7 +59,7 @@ def decided(
 
 
 def in_hindsight(
-    gates: Mapping[str, Gate], faces: Mapping[str, Tensor], alike: Mapping[str, str], *, seed: int
+    gates: Mapping[str, SubjectGate], faces: Mapping[str, Tensor], alike: Mapping[str, str], *, seed: int
 ) -> dict[str, Share]:
     """As `decided`, with the smallest margin for each person that misses at most `MAY_MISS` of these very pictures.
 
@@ -70,13 +70,13 @@ def in_hindsight(
     return _counted(moved, faces, alike, seed)
 
 
-def _least_margin(gate: Gate, own: Tensor) -> float:
+def _least_margin(gate: SubjectGate, own: Tensor) -> float:
     margins = (STEP * step for step in range(-200, 201))
     return next((m for m in margins if taken(with_margin(gate, m), own).count(False) <= MAY_MISS * len(own)), math.inf)
 
 
 def _counted(
-    gates: Mapping[str, Gate], faces: Mapping[str, Tensor], alike: Mapping[str, str], seed: int
+    gates: Mapping[str, SubjectGate], faces: Mapping[str, Tensor], alike: Mapping[str, str], seed: int
 ) -> dict[str, Share]:
     missed = [(not hit, key) for key, gate in gates.items() for hit in taken(gate, faces[key])]
     alarms = [(hit, key) for key, gate in gates.items() for hit in taken(gate, faces[alike[key]])]
@@ -105,7 +105,8 @@ def main(argv: list[str] | None = None) -> None:
     for pictures in PICTURES:
         erasers = {key: crowd.person(key, pictures) for key in alike}
         # the third layer that an eraser reads is that of the face gate
-        gates = {key: eraser.gate(eraser.config.read_layers[2]) for key, eraser in erasers.items()}
+        read = {key: eraser.gate(eraser.config.read_layers[2]) for key, eraser in erasers.items()}
+        gates = {key: gate for key, gate in read.items() if isinstance(gate, SubjectGate)}
         names = {margin: "no boundary" if math.isinf(margin) else f"{margin:g}" for margin in MARGINS}
         by_margin = {name: decided(gates, faces, keys, m, seed=args.seed) for m, name in names.items()}
         best = in_hindsight(gates, faces, keys, seed=args.seed)

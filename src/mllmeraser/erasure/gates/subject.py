@@ -82,6 +82,10 @@ class SubjectGate(Gate):
             nearest.append((projected @ impostors.flatten(0, 1).T).unflatten(-1, impostors.shape[:2]).amax(-1))
         return nearest
 
+    def with_bounds_lower_by(self, margin: float) -> SubjectGate:
+        """The same gate with the boundaries to look-alikes lower by `margin`."""
+        return self.with_tensors(pair_bounds=self.tensors["pair_bounds"] - margin)
+
     def fits_with(self, other: Gate) -> bool:
         """As for any gate; cohorts may differ, and the constants of scoring must not."""
         mine, theirs = self.settings.subject, other.settings.subject
