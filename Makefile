@@ -13,7 +13,7 @@ AUDIT_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help demo test unit lint format audit test-matrix quality-checks constraints setup clean
+.PHONY: help demo test test-fast unit lint format audit test-matrix quality-checks constraints setup clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / \t/'
@@ -37,8 +37,20 @@ lint: $(STAMP)   ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Whole files go to one process, so that what a file sets up is set up once; files with slow tests go first (conftest).
+SPREAD := -n $(JOBS) --dist loadscope --no-loadscope-reorder
+
 unit: $(STAMP)   ## the tests alone
-	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SPREAD) $(PYTEST_ARGS)
+
+# Left out: servers, databases, browsers, trainings, the comparison as a whole, and the contract of 26 families.
+HEAVY := serving/test_http_* serving/test_ledger_* serving/test_page_* models/test_families_contract.py \
+	models/test_prequantised.py comparison/test_run.py comparison/test_search.py comparison/test_exhibits.py \
+	cli/test_compare.py erasure/test_hub.py embedded/* speed/* studies/*
+
+test-fast: $(STAMP) ## a part of every room, for the loop while editing; `make test` before a commit
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not embedded and not browser and not gpu" \
+		$(foreach files,$(HEAVY),--ignore-glob='*/tests/$(files)') $(PYTEST_ARGS)
 
 oldest = $(shell sed -n 's/.*"$(1)>=\([0-9.]*\)[",].*/\1/p' pyproject.toml)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -17,6 +18,7 @@ import torch
 
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.portraits import World
 from mllmeraser.samples import Sample
 from tiny import build_llava, build_qwen, mixed_samples
 
@@ -28,6 +30,36 @@ def threads_as_before() -> Iterator[None]:
     yield
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests go first, so that no process is left with a long one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawn_once() -> Iterator[None]:
+    """The shipped prompts, which take ten seconds to draw, are drawn once for all requests that get the same ones."""
+    from mllmeraser.benchmarks import defaults
+
+    kept: dict[Any, list[Sample]] = {}
+
+    def once(draw: Callable[..., list[Sample]]) -> Callable[..., list[Sample]]:
+        def drawn(world: World, exclude: Collection[str] = ()) -> list[Sample]:
+            known = {person.name.casefold() for person in (*world.people, *world.celebrities)}
+            gone = frozenset(name.casefold() for name in exclude) & known
+            key = (draw.__name__, world.preset, world.seed, gone)
+            if key not in kept:
+                kept[key] = draw(world, exclude=exclude) if exclude else draw(world)
+            return list(kept[key])
+
+        return drawn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(defaults, "default_retain", once(defaults.default_retain))
+        patch.setattr(defaults, "default_strangers", once(defaults.default_strangers))
+        yield
 
 
 @pytest.fixture(scope="session")
