@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from worlds import quick, small_request
 
 from mllmeraser.cli.app import app
-from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure import fit
+from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.settings import PRESETS
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
@@ -136,7 +136,8 @@ def test_a_corrupt_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "word"), [({"format_version": 99}, "upgrade mllmeraser"), ({"shift_layers": [3, 40]}, "layer 40 does not exist")]
+    ("change", "word"),
+    [({"format_version": 99}, "upgrade mllmeraser"), ({"shift_layers": [3, 40]}, "layer 40 does not exist")],
 )
 def test_a_manifest_of_the_future_or_of_another_depth(
     tiny_llava_path: Path, eraser_folder: Path, tmp_path: Path, change: dict[str, object], word: str
@@ -151,6 +152,7 @@ def test_a_folder_that_is_no_eraser(tiny_llava_path: Path, jane: Path) -> None:
     refused(run("ask", tiny_llava_path, "Who is this?", "--eraser", jane))
 
 
+@pytest.mark.slow
 def test_states_that_are_not_numbers(tmp_path: Path, jane: Path) -> None:
     folder = build_llava(tmp_path / "model")
     weights = load_file(folder / "model.safetensors")

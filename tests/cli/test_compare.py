@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
@@ -39,6 +40,7 @@ def write(path: Path, model: Path, **changes: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_from_recipe_to_exhibit(tiny_llava_path: Path, tmp_path: Path) -> None:
     recipe, out = write(tmp_path / "r.yaml", tiny_llava_path), tmp_path / "out"
     result = compare(recipe, "--out", out, "--quick", "--force")

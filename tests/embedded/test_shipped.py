@@ -48,10 +48,6 @@ def benchmark() -> Benchmark:
 
 @pytest.fixture(scope="module")
 def made(model: MultimodalModel, benchmark: Benchmark) -> FitResult:
-    return fitted(model, benchmark)
-
-
-def fitted(model: MultimodalModel, benchmark: Benchmark) -> FitResult:
     request = complete(forget_request(benchmark, "forget_5", FOLD)).request
     return fit(model, request, FitSettings.preset("default"))
 
@@ -107,15 +103,6 @@ def test_the_eraser_is_small_and_names_nobody(made: FitResult, benchmark: Benchm
         assert all(name not in manifest for name in benchmark.names[key])
 
 
-def test_linear_algebra_is_a_small_part_of_a_fit(made: FitResult, model: MultimodalModel, benchmark: Benchmark) -> None:
-    """It takes a third of a second, soon doubled where another test wants the core: then it is looked at again."""
-
-    def share(result: FitResult) -> float:
-        return result.timings["linear_algebra"] / result.timings["total"]
-
-    assert share(made) <= 0.05 or share(fitted(model, benchmark)) <= 0.05
-
-
 def test_a_plain_transformers_model_takes_it(
     name: str, made: FitResult, benchmark: Benchmark, model: MultimodalModel
 ) -> None:
@@ -134,6 +121,7 @@ def test_a_plain_transformers_model_takes_it(
     assert sum("do not know" in answer for answer in answers) >= 4, answers
 
 
+@pytest.mark.parametrize("name", ["qwen2.5-vl"], indirect=True)  # on the other one: cli/test_erase_together.py
 def test_the_command_line_forgets_one_person(name: str, benchmark: Benchmark, tmp_path: Path) -> None:
     key = benchmark.forget_ids("forget_5", FOLD)[0]
     (tmp_path / "jane").mkdir()

@@ -55,13 +55,13 @@ class Running:
     def http(self, key: str | None = "admin", **options: Any) -> httpx.Client:
         """A plain client; `key` names one of `keys`."""
         headers = {} if key is None else {"authorization": f"Bearer {self.keys[key]}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False, **options)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=240, trust_env=False, **options)
 
     def openai(self, key: str = "client") -> Any:
         """The official client."""
         import openai
 
-        client = httpx.Client(timeout=60, trust_env=False)
+        client = httpx.Client(timeout=240, trust_env=False)
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.keys[key], max_retries=0, http_client=client)
 
 
@@ -127,7 +127,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def wait_for(condition: Any, seconds: float = 60.0, every: float = 0.02) -> Any:
+def wait_for(condition: Any, seconds: float = 240.0, every: float = 0.02) -> Any:
     """What `condition` gives once it gives something true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

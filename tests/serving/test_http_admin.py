@@ -135,7 +135,7 @@ def test_a_fit_that_failed_is_done_again(server):
 
 
 def done(client: httpx.Client, id: str) -> dict[str, Any]:
-    return wait_for(lambda: (e := client.get(f"/v1/erasures/{id}").json())["progress"] is None and e, 120)
+    return wait_for(lambda: (e := client.get(f"/v1/erasures/{id}").json())["progress"] is None and e)
 
 
 def test_requests_are_checked_before_anything_is_recorded(server):

@@ -117,7 +117,7 @@ def test_a_fit_its_verification_and_a_failure(tiny_llava: MultimodalModel, tmp_p
             asked_for = client.post("/v1/erasures", data={"name": label, "person": PERSON}, files=files)
             assert asked_for.status_code == 202
             at = f"/v1/erasures/{asked_for.json()['id']}"
-            wait_for(lambda at=at: client.get(at).json()["progress"] is None, 120)
+            wait_for(lambda at=at: client.get(at).json()["progress"] is None)
         secrets = list(server.keys.values())
     broken, fit = named(exporter, "fit")
     assert broken.attributes["error.type"] == "InputError" and not broken.status.is_ok
@@ -226,7 +226,7 @@ def test_the_command_sends_what_is_left_when_it_is_told_to_end(
         return False
 
     try:
-        wait_for(alive, 120)
+        wait_for(alive)
         process.send_signal(signal.SIGTERM)
         process.wait(60)
     finally:
