@@ -20,7 +20,7 @@ class Frozen(BaseModel):
 
 
 class SubjectSettings(Frozen):
-    """Constants of the gate `subject`. The values were chosen on fold 1 of the embedded benchmark.
+    """Constants of the gate `subject`, at the values it had before they became settings.
 
     Attributes:
         impostors: Words that compete with each name, so that a syllable of two names does not pass for one.
