@@ -70,15 +70,15 @@ def whole_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     if path.is_dir():
         raise InputError(f"{path} is a folder: name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    beside = Path(name)
+    # In a folder of its own the file gets the mode that the user's umask gives.
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    beside = folder / "new"
+    beside.touch()
     try:
         yield beside
-        beside.chmod(0o644)
         beside.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_whole(path: Path, content: str | bytes, *, force: bool = False) -> None:

@@ -55,6 +55,10 @@ class Eraser(Intervention):
             gate = self.gate(layer)
             if (gate.subjects, gate.width) != (subjects, width):
                 raise ArtifactError(f"gate.{layer} is not made for {subjects} subject(s) and width {width}")
+        prefixes = tuple(f"gate.{layer}." for layer in self.config.read_layers)
+        stray = [name for name in self.tensors if name.startswith("gate.") and not name.startswith(prefixes)]
+        if stray:
+            raise ArtifactError(f"{stray[0]} is a tensor of no gate of this eraser: its files do not belong together")
         bad = [name for name, tensor in self.tensors.items() if not bool(torch.isfinite(tensor).all())]
         if bad:
             raise ArtifactError(f"{bad[0]} holds NaN or infinite values: fit the eraser again")

@@ -11,7 +11,7 @@ from mllmeraser.erasure.artifact.manifest import EraserConfig
 from mllmeraser.erasure.gates.conformal import tail_threshold
 from mllmeraser.samples.errors import InputError
 
-TAIL = "calibration.tail"
+HIGHEST = "calibration.tail"
 """Tensor of the highest scores of held-out retain prompts. The threshold of any subset of subjects follows from it."""
 RATES = "calibration.rates"
 """Tensor (subjects,) of the false-alarm rates that each subject's own thresholds keep to."""
@@ -36,8 +36,8 @@ def without(
         raise InputError("it is the only subject: detach or delete the eraser instead")
     kept = _selected(config, tensors, rows)
     threshold, rate = config.threshold, config.calibration.false_alarm_rate_promised
-    if threshold is not None and rate is not None and TAIL in kept:
-        threshold = tail_threshold(kept[TAIL], config.calibration.n, rate)
+    if threshold is not None and rate is not None and HIGHEST in kept:
+        threshold = tail_threshold(kept[HIGHEST], config.calibration.n, rate)
     if RATES in kept:
         rate = min(1.0, float(kept[RATES].sum()))
     calibration = {**dict.fromkeys(STALE), "false_alarm_rate_promised": rate, "curve": ()}
@@ -58,7 +58,7 @@ def _selected(config: EraserConfig, tensors: Mapping[str, Tensor], rows: Sequenc
     chosen, kept = list(rows), dict(tensors)
     weights = torch.tensor(config.counts, dtype=torch.float64)
     for name, tensor in tensors.items():
-        if name == TAIL:
+        if name == HIGHEST:
             kept[name] = tensor[:, chosen].clone()
         elif name == RATES or name.startswith("share.") or _per_subject(config, name):
             kept[name] = tensor[chosen].clone()

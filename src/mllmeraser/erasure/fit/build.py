@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.artifact.manifest import DataDigests, EraserConfig, GridPoint
-from mllmeraser.erasure.artifact.remove_subject import RATES, TAIL
+from mllmeraser.erasure.artifact.remove_subject import HIGHEST, RATES
 from mllmeraser.erasure.calibration.decision import Decision
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
 from mllmeraser.erasure.directions.kinds import Direction
@@ -93,7 +93,7 @@ def build_eraser(
             shares = directions[layer].shares.values()
             tensors[f"share.{layer}"] = torch.stack([share for _, share in shares])
             counts = tuple(n for n, _ in shares)
-    tensors |= {name: t for name, t in ((TAIL, decision.tail), (RATES, decision.rates)) if t is not None}
+    tensors |= {name: t for name, t in ((HIGHEST, decision.tail), (RATES, decision.rates)) if t is not None}
     changes = {
         "read_layers": reads, "shift_layers": layers, "strength": strength, "counts": counts,
         "calibration": manifest.calibration.model_copy(update={"curve": curve, "utility_budget": budget}),
