@@ -7,6 +7,7 @@ from other streams, so a fit never sees a scored prompt.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -15,10 +16,10 @@ from mllmeraser.portraits import general as knowledge
 from mllmeraser.portraits.faces import draw_face
 from mllmeraser.portraits.facts import other_values
 from mllmeraser.portraits.general import PORTRAIT_TOPICS, PORTRAIT_WORDINGS, SCENE_TOPICS
-from mllmeraser.portraits.looks import random_dress, random_pose
+from mllmeraser.portraits.looks import Looks, random_dress, random_pose
 from mllmeraser.portraits.people import Person, World, strangers
 from mllmeraser.portraits.refusals import COMPLY, refusal_prompt
-from mllmeraser.portraits.rows import SIZE, portrait
+from mllmeraser.portraits.rows import SIZE
 from mllmeraser.portraits.scenes import degrade, emblem, random_scene
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import (
@@ -97,7 +98,16 @@ def pictures_of(person: Person, stream: Stream, n: int) -> list[Image.Image]:
 
 
 def _portrait(person: Person, stream: Stream) -> Image.Image:
-    picture = portrait(person, stream, rough=False)
+    """A picture from a stream without draws yet."""
+    return _drawn(person.looks, person.celebrity, stream.path)
+
+
+@lru_cache(maxsize=3072)
+def _drawn(looks: Looks, celebrity: bool, path: tuple[str | int, ...]) -> Image.Image:
+    """One fit asks for the default pictures twice: for its basis, and for the request without its own people."""
+    stream = Stream(*path)
+    dress = random_dress(stream, celebrity=celebrity)
+    picture = draw_face(looks, dress, random_pose(stream), size=SIZE)
     return Image.fromarray(degrade(picture, stream) if stream.chance(0.5) else picture)
 
 
