@@ -43,14 +43,15 @@ SPREAD := -n $(JOBS) --dist loadscope --no-loadscope-reorder
 unit: $(STAMP)   ## the tests alone
 	$(BIN)/python -m pytest $(SPREAD) $(PYTEST_ARGS)
 
-# Left out: servers, databases, browsers, trainings, the comparison as a whole, and the contract of 26 families.
-HEAVY := serving/test_http_* serving/test_ledger_* serving/test_page_* models/test_families_contract.py \
-	models/test_prequantised.py comparison/test_run.py comparison/test_search.py comparison/test_exhibits.py \
-	cli/test_compare.py erasure/test_hub.py embedded/* speed/* studies/*
+# Files of every room that take seconds together: no servers, databases, browsers, trainings, shipped weights.
+FAST := $(addprefix tests/,samples evaluation report portraits/test_wordings.py comparison/test_pooling.py \
+	studies/test_leaks.py models/test_model.py methods/test_losses.py \
+	$(patsubst %,erasure/test_%.py,artifact bundle conversation gate_tensors gates identity_gate identity_policy \
+	identity_thresholds moments pairs policy steering threshold) \
+	$(patsubst %,serving/test_%.py,engine_text engine_sampling packing_requests http_dialogue))
 
 test-fast: $(STAMP) ## a part of every room, for the loop while editing; `make test` before a commit
-	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not embedded and not browser and not gpu" \
-		$(foreach files,$(HEAVY),--ignore-glob='*/tests/$(files)') $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not embedded and not browser and not gpu" $(FAST) $(PYTEST_ARGS)
 
 oldest = $(shell sed -n 's/.*"$(1)>=\([0-9.]*\)[",].*/\1/p' pyproject.toml)
 
