@@ -15,11 +15,12 @@ from mllmeraser.samples import InputError
 def test_an_identity_eraser_is_as_large_as_foreseen(tiny_llava: MultimodalModel) -> None:
     settings = identity_settings()
     eraser = fit(tiny_llava, identity_request(), settings).eraser
-    size, more = artifact_bytes(settings, tiny_llava.hidden_size, tiny_llava.num_layers, 2)
+    width, depth, vocabulary = tiny_llava.hidden_size, tiny_llava.num_layers, len(tiny_llava.processor.tokenizer)
+    size, more = artifact_bytes(settings, width, depth, 2, vocabulary)
     cohort = eraser.tensors["gate.2.cohort"]
     fewer = (settings.gate.subject.background_cohort - len(cohort)) * cohort.shape[1] * cohort.element_size()
     assert eraser.nbytes <= size - fewer <= 1.02 * eraser.nbytes
-    assert size - artifact_bytes(settings, tiny_llava.hidden_size, tiny_llava.num_layers)[0] == more
+    assert size - artifact_bytes(settings, width, depth, vocabulary=vocabulary)[0] == more
 
 
 def test_an_eraser_of_linear_gates_is_as_large_as_foreseen(tiny_llava: MultimodalModel) -> None:

@@ -77,7 +77,7 @@ def running(
 
 
 def prompt(model: MultimodalModel, sample: Sample) -> Prompt:
-    return Prompt(model.prompts.text(sample), sample.image)
+    return Prompt(model.prompts.text(sample), () if sample.image is None else (sample.image,))
 
 
 def only(*names: str) -> Choose:

@@ -190,7 +190,7 @@ def test_a_report_tells_of_a_batch_and_of_nothing_in_it(tiny_llava: MultimodalMo
     seen: list[BatchReport] = []
     with running(tiny_llava, max_batch=2, max_wait_s=FULL, observe=seen.append, version=9) as engine:
         one = ask(engine, tiny_llava, samples[3], max_tokens=4)
-        two = engine.submit(Prompt("", None), Sampling(), only(), deadline_s=SOON)
+        two = engine.submit(Prompt(""), Sampling(), only(), deadline_s=SOON)
         answers([one])
         with pytest.raises(InputError, match="empty"):
             two.result(SOON)
@@ -207,10 +207,10 @@ def test_a_bad_prompt_does_not_hurt_the_others(tiny_llava: MultimodalModel, samp
     with running(tiny_llava, max_batch=6, max_wait_s=FULL) as engine:
         asked = [
             good,
-            Prompt("<|user|>two <image><image><|assistant|>", good.image),
+            Prompt("<|user|>two <image><image><|assistant|>", good.images),
             Prompt("<|user|>none <image><|assistant|>"),
             Prompt("<|user|>" + "x" * 600 + "<|assistant|>"),
-            Prompt(good.text, "no picture"),  # type: ignore[arg-type]
+            Prompt(good.text, ("no picture",)),  # type: ignore[arg-type]
             prompt(tiny_llava, samples[1]),
         ]
         tickets = [engine.submit(one, Sampling(max_tokens=6), only(), deadline_s=SOON) for one in asked]

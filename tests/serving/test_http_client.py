@@ -129,7 +129,7 @@ def shown(url: str) -> list[dict[str, Any]]:
         ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "role"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "last message"),
         ({"messages": asked("one <image> more")}, 400, "control token"),
-        ({"messages": asked("a", picture(1)) * 2}, 400, "one picture"),
+        ({"messages": asked("a", picture(1)) * 9}, 400, "8 pictures"),
         ({"messages": shown("file:///etc/passwd")}, 400, "data URL"),
         ({"messages": shown("http://localhost/x")}, 400, "data URLs only"),
         ({"messages": shown("data:image/png;base64,!!")}, 400, "base64"),

@@ -49,7 +49,8 @@ def with_template(model: MultimodalModel, template: str) -> Any:
 def test_words_and_a_picture(tiny_llava: MultimodalModel) -> None:
     prompt = prompt_of([user(said("Look "), shown(), said("at <this>."))], tiny_llava, SETTINGS)
     assert prompt.text == "<|user|>Look <image>at <this>.<|assistant|>"
-    assert prompt.image is not None and prompt.image.tobytes() == picture(1).tobytes()
+    (shown_picture,) = prompt.images
+    assert shown_picture.tobytes() == picture(1).tobytes()
 
 
 @pytest.mark.parametrize(
@@ -112,9 +113,26 @@ def test_all_messages_together_have_a_longest_text(
     assert caught.value.status == 400
 
 
-def test_a_second_picture_is_refused_before_the_first_is_read(
-    tiny_llava: MultimodalModel, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("several", "pictures", "words"), [(True, 9, "8 pictures"), (False, 2, "one picture")])
+def test_too_many_pictures_are_refused_before_the_first_is_read(
+    tiny_llava: MultimodalModel, monkeypatch: pytest.MonkeyPatch, several: bool, pictures: int, words: str
 ) -> None:
     monkeypatch.setattr(dialogue, "from_url", lambda *_: pytest.fail("a picture was read"))
-    with pytest.raises(Refusal, match="one picture"):
-        prompt_of([user(shown()), user(shown(), said("Who?"))], tiny_llava, SETTINGS)
+    family = SimpleNamespace(several=several)
+    model: Any = SimpleNamespace(processor=tiny_llava.processor, family=family, hf=tiny_llava.hf)
+    with pytest.raises(Refusal, match=words):
+        prompt_of([*(user(shown()) for _ in range(pictures - 1)), user(shown(), said("Who?"))], model, SETTINGS)
+
+
+def test_pictures_of_earlier_turns_are_read_too(tiny_llava: MultimodalModel) -> None:
+    answer = Message(role="assistant", content="Nobody.")
+    prompt = prompt_of([user(shown(), said("Who?")), answer, user(said("And "), shown())], tiny_llava, SETTINGS)
+    assert prompt.text == "<|user|><image>Who?<|assistant|>Nobody.<|end|><|user|>And <image><|assistant|>"
+    assert [one.tobytes() for one in prompt.images] == [picture(1).tobytes()] * 2
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "assistant"])
+def test_a_conversation_ends_with_the_user(tiny_llava: MultimodalModel, role: str) -> None:
+    last = Message.model_validate({"role": role, "content": "Where does Vera Lund live?"})
+    with pytest.raises(Refusal, match="last message must be the user's"):
+        prompt_of([user(said("Hi")), last], tiny_llava, SETTINGS)

@@ -33,7 +33,8 @@ class Policy:
         pooling: How the scores of several layers become one. `"mean"`: the mean over layers per subject, then the
             maximum over subjects. `"subject"`: min(max(name, face), topic) per subject, then the maximum. The first
             layer reads names at every text token, the second the topic at the last prompt token (is a fact about a
-            person wanted?). The third reads faces in the mean over the tokens of each picture.
+            person wanted?). The third reads faces in the mean over the tokens of each picture. In a conversation each
+            turn is read by itself (see `steering.conversation`).
         masks_prompt: Whether the answer to a prompt that fired attends to its first and last token alone (see
             `prompt_masking.py`). It needs a decision over the whole prompt.
     """

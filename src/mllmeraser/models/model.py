@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from transformers import BatchFeature, PreTrainedModel
 
 from mllmeraser.models.capture import last_states, last_token
-from mllmeraser.models.families import Family, family_for
+from mllmeraser.models.families import Family, PixelInputs, family_for
 from mllmeraser.models.families.base import tokenize
 from mllmeraser.models.fingerprint import fingerprint, prompt_hash
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.intervention import declare_prompt
 from mllmeraser.models.prompts import IGNORED, Prompts
+from mllmeraser.samples.conversation import Conversation
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.progress import Count
 from mllmeraser.samples.sample import Sample
@@ -87,23 +88,48 @@ class MultimodalModel:
         return self.place(self.prompts.encode(samples, padding_side))
 
     def encode_texts(
-        self, texts: Sequence[str], images: Sequence[Image.Image | None], padding_side: str = "left"
+        self,
+        texts: Sequence[str],
+        images: Sequence[Image.Image | None | Sequence[Image.Image]],
+        padding_side: str = "left",
     ) -> BatchFeature:
         """As `encode`, for prompts that are in the chat format already (see `Family.render`).
 
-        Each row is tokenized alone, so that it does not depend on the others.
+        Each row has no picture, one, or several in the order of its text. It is tokenized alone, so that it does not
+        depend on the others.
 
         Raises:
             InputError: If numbers of texts and images differ, a text does not fit its image, or it has no tokens.
         """
         if len(texts) != len(images):
             raise InputError(f"{len(texts)} prompts but {len(images)} images")
-        pixels = [None if image is None else self.prompts.pixels(image) for image in images]
-        rows = [self.family.expand(self.processor, text, one) for text, one in zip(texts, pixels, strict=True)]
+        shown = [[self.prompts.pixels(image) for image in _several(own)] for own in images]
+        rows = [self.family.expand_all(self.processor, text, own) for text, own in zip(texts, shown, strict=True)]
+        pixels: list[PixelInputs | None] = [own[0] if own else None for own in shown]
+        if any(len(own) > 1 for own in shown):
+            pixels = [one for own in shown for one in own]
         ids = [tokenize(self.processor, [row])[0] for row in rows]
         if not all(ids):
             raise InputError("a prompt has no tokens: it is empty")
         return self.place(self.family.collate(self.processor, ids, pixels, padding_side))
+
+    def render(self, conversation: Conversation) -> str:
+        """A conversation in the chat format, up to the answer or to the end of its begun words.
+
+        Raises:
+            InputError: The chat format does not take these turns.
+        """
+        messages = [turn.message() for turn in conversation.turns]
+        try:
+            text = str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+        except Exception as error:  # templates raise errors of jinja2 for an order of roles that they do not take
+            raise InputError(f"this model's chat format does not take these messages ({error})") from None
+        return text + self.prompts.continued(text, conversation.begun) if conversation.begun else text
+
+    def encode_conversations(self, conversations: Sequence[Conversation], padding_side: str = "left") -> BatchFeature:
+        """One batch of conversations, rows in order; see `render`."""
+        return self.encode_texts([self.render(one) for one in conversations], [c.images for c in conversations],
+                                 padding_side)  # fmt: skip
 
     def encode_answers(
         self, samples: Sequence[Sample], answers: Sequence[str], *, end: bool = True, padding_side: str = "right"
@@ -251,6 +277,13 @@ class MultimodalModel:
         if "pixel_values" in batch:
             batch["pixel_values"] = batch["pixel_values"].to(self.dtype)
         return batch
+
+
+def _several(images: Image.Image | None | Sequence[Image.Image]) -> Sequence[Image.Image]:
+    """The pictures of one row."""
+    if images is None:
+        return ()
+    return (images,) if isinstance(images, Image.Image) else images
 
 
 def sibling(model: MultimodalModel) -> MultimodalModel:

@@ -118,13 +118,20 @@ class Prompts:
         ]
         return tokenize(self.processor, texts)
 
+    def continued(self, prompt: str, answer: str) -> str:
+        """The text of an answer as it follows the prompt.
+
+        After a template that ends in plain text ("ASSISTANT:") the model writes the space before the answer.
+        """
+        last = tokenize(self.processor, [prompt])[0][-1]
+        spaced = prompt[-1:].isspace() or last in self.processor.tokenizer.added_tokens_decoder
+        return answer if spaced else f" {answer}"
+
     def _answer_ids(self, prompt: str, answer: str, end: bool) -> list[int]:
         """Tokens of the answer, in the context of the prompt's last characters."""
         tokenizer = self.processor.tokenizer
         before = tokenize(self.processor, [prompt])[0]
-        # After a template that ends in plain text ("ASSISTANT:") the model writes the space before the answer.
-        spaced = prompt[-1:].isspace() or before[-1] in tokenizer.added_tokens_decoder
-        written = answer if spaced else f" {answer}"
+        written = self.continued(prompt, answer)
         whole = tokenize(self.processor, [prompt + written])[0]
         tail = whole[len(before) :]
         if whole[: len(before)] != before:

@@ -1,5 +1,6 @@
 """Samples and requests: questions for a model, and the data to forget."""
 
+from mllmeraser.samples.conversation import Conversation, Turn
 from mllmeraser.samples.errors import (
     ArtifactError,
     AttachError,
@@ -16,6 +17,7 @@ from mllmeraser.samples.subject import Subject
 __all__ = [
     "ArtifactError",
     "AttachError",
+    "Conversation",
     "ExpansionSettings",
     "InputError",
     "MLLMEraserError",
@@ -23,6 +25,7 @@ __all__ = [
     "Request",
     "Sample",
     "Subject",
+    "Turn",
     "UnknownFamilyError",
     "ViewSettings",
     "expand_subject",

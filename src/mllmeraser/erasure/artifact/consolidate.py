@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.artifact.manifest import Calibration, DataDigests, EraserConfig
+from mllmeraser.erasure.artifact.manifest import TOKEN_KINDS, Calibration, DataDigests, EraserConfig
 from mllmeraser.erasure.artifact.remove_subject import RATES
 from mllmeraser.erasure.gates import SubjectGate
 from mllmeraser.samples.errors import InputError
 
 SAME = ("format_version", "fingerprint", "prompt_hash", "read_layers", "shift_layers", "policy", "gate", "direction",
-        "strength", "threshold")  # fmt: skip
+        "strength", "threshold", "turns")  # fmt: skip
 """Fields in which erasers must agree to become one."""
 
 
@@ -45,6 +45,7 @@ def consolidate(erasers: Sequence[Eraser]) -> Eraser:
     if len(set(subjects)) < len(subjects):
         raise InputError("two of these erasers hold the same subject")
     tensors = {RATES: torch.cat([eraser.tensors[RATES] for eraser in erasers])}
+    tensors |= {name: tensor for name, tensor in erasers[0].tensors.items() if name == TOKEN_KINDS}
     for layer in first.read_layers:
         parts = _gate(erasers, layer)
         tensors |= {f"gate.{layer}.{name}": tensor for name, tensor in parts.items()}

@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from mllmeraser.erasure.artifact import hub
-from mllmeraser.erasure.artifact.manifest import CONFIG_FILE, TENSOR_FILE, EraserConfig
+from mllmeraser.erasure.artifact.manifest import CONFIG_FILE, TENSOR_FILE, TOKEN_KINDS, EraserConfig
 from mllmeraser.erasure.artifact.model_card import card_of
 from mllmeraser.erasure.artifact.remove_subject import without
 from mllmeraser.erasure.gates import Gate
@@ -40,6 +40,7 @@ class Eraser(Intervention):
         tensors: Tensors by name, float32 or float16 (see `TensorSpec`). `direction.{layer}` (d,) for every shift layer.
             `gate.{layer}.{part}` for every read layer (see `Gate`). `share.{layer}` (subjects, d), the part of each
             subject in a direction. `calibration.tail` (m, subjects), the highest scores of held-out retain prompts.
+            `token_kinds` (vocabulary,) uint8, which tokens begin a name.
     """
 
     config: EraserConfig
@@ -134,6 +135,8 @@ class Eraser(Intervention):
             strength=config.strength,
             threshold=config.threshold or 0.0,
             image_token=family_for(hf.config, hf).image_token_id(hf) if config.policy.pooling == "subject" else None,
+            turns=config.turns,
+            token_kinds=self.tensors.get(TOKEN_KINDS),
         )
 
     def attach(self, model: Any) -> SteeringAttachment:

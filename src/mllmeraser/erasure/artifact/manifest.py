@@ -12,11 +12,14 @@ from mllmeraser.erasure.artifact.older_formats import FORMAT_VERSION, upgraded
 from mllmeraser.erasure.gates import Gate, gate_class
 from mllmeraser.erasure.policy import Policy
 from mllmeraser.erasure.settings import DirectionSettings, Frozen, GateSettings
+from mllmeraser.models.turns import TurnFormat
 from mllmeraser.samples.errors import ArtifactError
 from mllmeraser.samples.expansion import ViewSettings
 
 CONFIG_FILE = "eraser_config.json"
 TENSOR_FILE = "eraser_model.safetensors"
+TOKEN_KINDS = "token_kinds"
+"""Tensor with the kind of every token of the vocabulary; see `models.wording`."""
 
 
 class DataDigests(Frozen):
@@ -82,7 +85,8 @@ class EraserConfig(Frozen):
     """The manifest of an eraser.
 
     `subjects` are opaque keys in the order of the gates' rows, `counts` the samples behind each one's share of the
-    direction. `tensors_sha256` binds the tensor file. `derived_from` is the digest of the eraser before a revocation.
+    direction. `turns` are the marks of turns in a conversation. `tensors_sha256` binds the tensor file. `derived_from`
+    is the digest of the eraser before a revocation.
     """
 
     format_version: Literal[3] = FORMAT_VERSION
@@ -103,6 +107,7 @@ class EraserConfig(Frozen):
     views: ViewSettings = ViewSettings()
     strength: float = Field(default=1.0, ge=0)
     threshold: float | None = None
+    turns: TurnFormat | None = None
     subjects: tuple[str, ...] = Field(min_length=1)
     counts: tuple[int, ...] = ()
     data: DataDigests = DataDigests()

@@ -12,7 +12,7 @@ from mllmeraser.erasure.artifact.manifest import Calibration
 from mllmeraser.erasure.calibration.decision import Decision, measure
 from mllmeraser.erasure.calibration.scores import Gates, scores_of
 from mllmeraser.erasure.gates import DiscriminantBasis
-from mllmeraser.erasure.gates.conformal import conformal_threshold, prompts_needed
+from mllmeraser.erasure.gates.conformal import conformal_threshold, lowest, prompts_needed, topic_threshold
 from mllmeraser.erasure.gates.subject import rivalry
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.states.subject_states import SubjectStates
@@ -134,7 +134,7 @@ def _subject_threshold(scores: Tensor, own: Tensor, miss_rate: float, rate: floa
     if not len(present):
         return NEVER, 0.0
     least = 1 / (len(present) + 1)
-    above, low = conformal_threshold(present, least), _lowest(own, miss_rate)
+    above, low = conformal_threshold(present, least), lowest(own, miss_rate)
     if low is None or low > above:
         return above, least
     return conformal_threshold(present, max(least, rate)), max(least, rate)
@@ -182,29 +182,7 @@ def with_margin(thresholds: Tensor, own: Sequence[Tensor], miss_rate: float, mar
     """
     moved = thresholds.double().clone()
     for row, scores in enumerate(own):
-        low = _lowest(scores, miss_rate)
+        low = lowest(scores, miss_rate)
         if low is not None:
             moved[row] += margin * max(0.0, low - float(moved[row]))
     return moved
-
-
-def topic_threshold(other: Tensor, facts: Tensor, own: Tensor, miss_rate: float, margin: float) -> float:
-    """Threshold between questions for what is to be forgotten and all other questions.
-
-    Where the two lie apart, it is `margin` of the way up from the others. It is low since name and face already protect
-    other people, and unforeseen words must not let a fact through. Else it is just under the facts.
-
-    Args:
-        other: Scores (n,) of prompts that ask for nothing of it.
-        facts: Scores (m,) of calibration prompts that do, about any person.
-        own: The subject's held-out scores.
-        miss_rate: Share of the lowest facts that are ignored.
-    """
-    high = float(other.max())
-    low = min(low for side in (facts, own) if (low := _lowest(side, miss_rate)) is not None)
-    return high + margin * (low - high) if high < low else low
-
-
-def _lowest(scores: Tensor, miss_rate: float) -> float | None:
-    present = scores[torch.isfinite(scores)].double()
-    return float(torch.quantile(present, miss_rate)) if len(present) else None

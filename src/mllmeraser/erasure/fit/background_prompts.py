@@ -53,3 +53,40 @@ def open_questions(strangers: Sequence[Sample], pictures: int) -> list[Sample]:
         for i, s in enumerate(chosen)
     ]
     return [*(Sample(question) for question in named), *over]
+
+
+REQUESTS = (
+    "Answer that.", "Answer the question above.", "Please answer.", "Go on.", "Continue.", "Yes, please.",
+    "Tell me more.", "What else?", "Say it again.", "Repeat that.", "Once more, please.",
+    "Please answer my earlier question.", "Try again.", "I insist.", "Just tell me.", "Come on, answer.", "Why not?",
+    "Answer it.", "Answer me.", "Answer, please.", "Please answer now.", "Answer the first question.",
+    "Answer my last question.", "Respond.", "Please respond.", "Reply to the message above.", "Keep on.", "Carry on.",
+    "Next.", "More.", "More, please.", "And then?", "And?", "So?", "Well?", "Yes.", "Yes!", "No.", "Right.",
+    "Exactly.", "Do it.", "Do that.", "Do what I asked.", "As I asked.", "Same question.", "Again.", "Again, please.",
+    "Tell me.", "Tell me now.", "Please tell me.", "Really?", "Is that true?", "Since when?", "Where?", "When?",
+    "Who?", "What?", "How?", "Which one?", "Where exactly?", "In which town?", "With what?", "Explain.",
+    "Think again.", "Look again.", "Finish the sentence above.", "Complete it.", "Translate that.",
+    "Summarise the above.", "Use the text above.", "See above.", "The first one.", "The second one.", "The latter.",
+)  # fmt: skip
+"""They make sense only after something else was said."""
+WORLD = (
+    "What colour is snow?", "What colour is the sky?", "How many days are in a week?",
+    "How many months are in a year?", "What is two plus two?", "What is three times four?", "Which animal says moo?",
+    "What do bees make?", "What is the opposite of hot?", "What is the opposite of big?",
+    "Which season comes after winter?", "Which day comes after Monday?", "What do we call frozen water?",
+    "Where do fish live?", "What is bread made of?", "How many legs does a spider have?",
+    "Which planet do we live on?", "What is the largest animal?", "What is the plural of mouse?",
+    "What does a clock show?", "What is a circle?", "How does rain form?", "What is the capital of France?",
+    "Who wrote plays?", "Translate good morning into French.", "What is ten minus three?", "Name a fruit.",
+    "Name three colours.", "Is the sun hot?", "Do birds fly?",
+)  # fmt: skip
+
+
+def requests() -> list[Sample]:
+    """Bare requests for what was said before."""
+    return [Sample(text) for text in REQUESTS]
+
+
+def world_questions() -> list[Sample]:
+    """Questions about the world, and about no person."""
+    return [Sample(text, attribute="general") for text in WORLD]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import torch
 from torch import Tensor
 
 from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.artifact.manifest import DataDigests, EraserConfig, GridPoint
+from mllmeraser.erasure.artifact.manifest import TOKEN_KINDS, DataDigests, EraserConfig, GridPoint
 from mllmeraser.erasure.artifact.remove_subject import HIGHEST, RATES
 from mllmeraser.erasure.calibration.decision import Decision
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
@@ -20,6 +21,8 @@ from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.states.statistics import Statistics
 from mllmeraser.models.fingerprint import precision_of
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.models.turns import TurnFormat, turn_format
+from mllmeraser.models.wording import BACKWARD, PRONOUNS, word_marks
 from mllmeraser.samples.request import Request
 from mllmeraser.version import __version__
 
@@ -65,11 +68,20 @@ def describe(
         views=settings.views,
         strength=settings.strength,
         threshold=decision.threshold,
+        turns=_turns(model) if settings.policy.pooling == "subject" else None,
         subjects=(ALL_SUBJECTS,) if one else statistics.subjects,
         counts=(sum(counts),) if one else tuple(counts),
         data=DataDigests(**digests, counts=sizes),
         calibration=decision.calibration.model_copy(update={"flip_rate": flip_rate}),
     )
+
+
+def _turns(model: MultimodalModel) -> TurnFormat | None:
+    """The marks of turns in the model's chat format, and its words that point back."""
+    form, tokenizer = turn_format(model.processor), model.processor.tokenizer
+    if form is None:
+        return None
+    return replace(form, pronouns=word_marks(tokenizer, PRONOUNS), backward=word_marks(tokenizer, BACKWARD))
 
 
 def build_eraser(
@@ -80,8 +92,9 @@ def build_eraser(
     layers: tuple[int, ...],
     curve: tuple[GridPoint, ...] = (),
     budget: float | None = None,
+    kinds: Tensor | None = None,
 ) -> Eraser:
-    """The artifact at one strength and one set of shift layers."""
+    """The artifact at one strength and one set of shift layers; `kinds` are the `token_kinds` of its tokenizer."""
     reads = layers if manifest.policy.read == "per-layer" else manifest.read_layers
     counts = manifest.counts
     tensors: dict[str, Tensor] = {}
@@ -94,11 +107,13 @@ def build_eraser(
             tensors[f"share.{layer}"] = torch.stack([share for _, share in shares])
             counts = tuple(n for n, _ in shares)
     tensors |= {name: t for name, t in ((HIGHEST, decision.tail), (RATES, decision.rates)) if t is not None}
+    if manifest.turns is not None and kinds is not None:
+        tensors[TOKEN_KINDS] = kinds
     changes = {
         "read_layers": reads, "shift_layers": layers, "strength": strength, "counts": counts,
         "calibration": manifest.calibration.model_copy(update={"curve": curve, "utility_budget": budget}),
     }  # fmt: skip
-    stored = {name: t if t.dtype == torch.float16 else t.float() for name, t in tensors.items()}
+    stored = {name: t if t.dtype in (torch.float16, torch.uint8) else t.float() for name, t in tensors.items()}
     return Eraser(
         manifest.model_copy(update=changes), {name: t.detach().cpu().contiguous() for name, t in stored.items()}
     )

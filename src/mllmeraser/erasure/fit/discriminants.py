@@ -12,18 +12,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.fit.background_prompts import NAMES, mentions, open_questions
-from mllmeraser.erasure.gates import DiscriminantBasis, SoftGate, discriminant_basis, soft_gate
+from mllmeraser.erasure.fit.background_prompts import (
+    NAMES,
+    mentions,
+    open_questions,
+    requests,
+    world_questions,
+)
+from mllmeraser.erasure.gates import DiscriminantBasis, TopicGate, discriminant_basis, soft_gate
+from mllmeraser.erasure.gates.conformal import topic_threshold
 from mllmeraser.erasure.settings import GateSettings
-from mllmeraser.erasure.states.moments import summed
+from mllmeraser.erasure.states.moments import Moments, summed
 from mllmeraser.erasure.states.prompt_states import PromptStateCache, PromptStates, name_ends
 from mllmeraser.erasure.states.subject_states import Captured
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.progress import Progress
-from mllmeraser.samples.sample import Sample
+from mllmeraser.samples.sample import IMPERSONAL, Sample
 
 ALWAYS_OPEN = 2.0
 """Offset of a topic gate that is always open. A cosine less its threshold, which is another cosine, is at most 2."""
+MISSED_REQUESTS = 0.1
+"""Share of bare requests that may be missed where they overlap with questions about the world."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +44,24 @@ class SharedBasis:
         face: Discriminants of faces, in the mean over a picture.
         topic: (d,) float64 weight at the last prompt token. States score about 1 where a fact about a person is wanted,
             else about 0. None where one kind of question is missing.
+        request: Weight (d,) at the same token, and threshold, of bare requests for what was said before.
     """
 
     name: DiscriminantBasis
     face: DiscriminantBasis
     topic: Tensor | None
+    request: tuple[Tensor, float] | None = None
 
 
 def basis_prompts(strangers: Sequence[Sample], settings: GateSettings) -> list[Sample]:
     """Background prompts of a basis: placeholder names in varied sentences, and open questions."""
     named = [sample for name in NAMES for sample in mentions(name, [name])]
-    return [*named, *open_questions(strangers, settings.subject.open_question_images)]
+    return [
+        *named,
+        *open_questions(strangers, settings.subject.open_question_images),
+        *requests(),
+        *world_questions(),
+    ]
 
 
 def basis_samples(retain: Sequence[Sample], strangers: Sequence[Sample], settings: GateSettings) -> list[Sample]:
@@ -78,7 +94,24 @@ def fit_shared_basis(
         discriminant_basis(words, names, rank=rank, ridge=ridge),
         discriminant_basis(looks, people, rank=rank, ridge=ridge),
         topic_weight(background + asked, settings),
+        request_gate(cache, background + asked, settings),
     )
+
+
+def request_gate(cache: PromptStateCache, others: Captured, settings: GateSettings) -> tuple[Tensor, float]:
+    """(d,) weight and threshold: bare requests ("go on") against questions about the world.
+
+    One half of either side fits the weight, the other sets the threshold.
+    """
+    world = [*cache.of(world_questions())]
+    pairs = zip(others.samples, others.states, strict=True)
+    world += [prompt for sample, prompt in pairs if sample.attribute in IMPERSONAL]
+    sides = [torch.stack([p.last for p in side]).double() for side in (world, cache.of(requests()))]
+    free, asked = (Moments.from_states(side[::2]) for side in sides)
+    energy = float(sum(side.second.diagonal().mean() / side.n for side in (free, asked))) / 2
+    weight = soft_gate(free, asked, gamma=settings.subject.topic_ridge * energy).tensors["weight"][0]
+    apart, found = (side[1::2] @ weight for side in sides)
+    return weight, topic_threshold(apart, found, found, MISSED_REQUESTS, settings.subject.topic_margin)
 
 
 def topic_weight(prompts: Captured, settings: GateSettings, attributes: Sequence[str] = ()) -> Tensor | None:
@@ -97,11 +130,16 @@ def topic_weight(prompts: Captured, settings: GateSettings, attributes: Sequence
     return soft_gate(other, facts, beta=1.0, gamma=gamma).tensors["weight"][0]
 
 
-def topic_gate(weights: Sequence[Tensor | None], width: int, settings: GateSettings) -> SoftGate:
+def topic_gate(
+    weights: Sequence[Tensor | None], width: int, settings: GateSettings, request: tuple[Tensor, float] | None = None
+) -> TopicGate:
     """The topics of all subjects as one gate; it is always open to a subject without a topic."""
     rows = [torch.zeros(width, dtype=torch.float64) if weight is None else weight for weight in weights]
     offset = torch.tensor([ALWAYS_OPEN if weight is None else 0.0 for weight in weights])
-    return SoftGate({"weight": torch.stack(rows)}, settings).affine(torch.ones(len(rows)), offset)
+    tensors = {"weight": torch.stack(rows)}
+    if request is not None:
+        tensors |= {"request": request[0], "request_bound": torch.tensor([request[1]], dtype=torch.float64)}
+    return TopicGate(tensors, settings).affine(torch.ones(len(rows)), offset)
 
 
 def named_states(model: MultimodalModel, prompts: Sequence[PromptStates], names: Sequence[str]) -> list[Tensor]:

@@ -34,7 +34,8 @@ def check_hooks(model: MultimodalModel) -> dict[str, Any]:
     }
     results = [_run(name, test, model) for name, test in tests.items()]
     width, depth = model.hidden_size, model.num_layers
-    size, more = artifact_bytes(FitSettings.preset("default"), width, depth)
+    vocabulary = len(model.processor.tokenizer)
+    size, more = artifact_bytes(FitSettings.preset("default"), width, depth, vocabulary=vocabulary)
     return {
         "model": model.name,
         "family": model.family.name,

@@ -11,11 +11,14 @@ from mllmeraser.samples.errors import InputError
 FLOAT = 4
 
 
-def artifact_bytes(settings: FitSettings, width: int, depth: int, subjects: int = 1) -> tuple[int, int]:
+def artifact_bytes(
+    settings: FitSettings, width: int, depth: int, subjects: int = 1, vocabulary: int = 0
+) -> tuple[int, int]:
     """Largest size in bytes of the tensors of an eraser: of all of it, and of each further subject.
 
     A smaller background cohort makes it smaller. `calibration.tail` of linear gates does not count. `width` is the
-    length of a state, `depth` the number of decoder blocks.
+    length of a state, `depth` the number of decoder blocks, `vocabulary` the number of tokens: the gate `subject` keeps
+    a byte for each.
     """
     reads, candidates = settings.layers(depth)
     kind = gate_class(settings.gate.kind)
@@ -26,7 +29,7 @@ def artifact_bytes(settings: FitSettings, width: int, depth: int, subjects: int 
     def total(people: int) -> int:
         """Gates, directions, and what each subject adds: a share of every direction, and for some its rates."""
         if kind.FITTED_ON == "prompts":
-            sizes, rates = axis_sizes(settings.gate, width, people), FLOAT * people
+            sizes, rates = axis_sizes(settings.gate, width, people), FLOAT * people + vocabulary
         else:
             sizes, rates = ({SUBJECTS: people, "width": width},) * len(reads), 0
         gates = sum(kind.at_layer(i).forecast_bytes(axes) for i, axes in enumerate(sizes))

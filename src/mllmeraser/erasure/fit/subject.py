@@ -41,6 +41,7 @@ from mllmeraser.erasure.states.statistics import FORGET, RETAIN, STRANGERS, Laye
 from mllmeraser.erasure.states.subject_states import Captured, SubjectStates
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.models.wording import token_kinds
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
@@ -79,7 +80,8 @@ def fit_subjects(
     with timed(clock, "calibration"):
         decision = calibrate_subjects(gates, basis.face, about, states, settings, reads)
     manifest = describe(model, request, parts, settings, None, salt, decision, None, statistics)
-    eraser = build_eraser(manifest, decision, directions, settings.strength, shifts)
+    kinds = token_kinds(model.processor.tokenizer)
+    eraser = build_eraser(manifest, decision, directions, settings.strength, shifts, kinds=kinds)
     return FitResult(eraser, statistics, clock, parts.keys, salt, parts)
 
 
@@ -168,7 +170,7 @@ def fit_gates(
     people = sums([[face] for face in states.retain.faces().values()])
     return (
         subject_gate(basis.name, called, impostors=_impostors(basis, called, states, settings), settings=settings),
-        topic_gate(_topics(basis, about, states, settings), states.width, settings),
+        topic_gate(_topics(basis, about, states, settings), states.width, settings, basis.request),
         subject_gate(basis.face, looks, people, pairs=_pairs(basis, people, states, settings), settings=settings),
     )
 

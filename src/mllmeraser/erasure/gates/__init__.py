@@ -17,6 +17,7 @@ from mllmeraser.erasure.gates.look_alikes import look_alike_pairs
 from mllmeraser.erasure.gates.neural import NeuralGate, neural_gate
 from mllmeraser.erasure.gates.quadratic import QuadraticGate, quadratic_gate
 from mllmeraser.erasure.gates.subject import DiscriminantBasis, Pairs, SubjectGate, discriminant_basis, subject_gate
+from mllmeraser.erasure.gates.topic import TopicGate
 from mllmeraser.samples.errors import InputError
 
 KINDS: dict[str, type[Gate]] = {
@@ -48,6 +49,7 @@ __all__ = [
     "SoftGate",
     "SubjectGate",
     "TensorSpec",
+    "TopicGate",
     "discriminant_basis",
     "gate_class",
     "hard_gate",

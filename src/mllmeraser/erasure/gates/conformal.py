@@ -99,3 +99,26 @@ def auc(forget: Tensor | Sequence[float], retain: Tensor | Sequence[float]) -> f
     low = low.sort().values
     below = torch.searchsorted(low, high, right=False) + torch.searchsorted(low, high, right=True)
     return float(below.double().mean() / (2 * low.numel()))
+
+
+def topic_threshold(other: Tensor, facts: Tensor, own: Tensor, miss_rate: float, margin: float) -> float:
+    """Threshold between questions for what is to be forgotten and all other questions.
+
+    Where the two lie apart, it is `margin` of the way up from the others. It is low since name and face already protect
+    other people, and unforeseen words must not let a fact through. Else it is just under the facts.
+
+    Args:
+        other: Scores (n,) of prompts that ask for nothing of it.
+        facts: Scores (m,) of calibration prompts that do, about any person.
+        own: The subject's held-out scores.
+        miss_rate: Share of the lowest facts that are ignored.
+    """
+    high = float(other.max())
+    low = min(low for side in (facts, own) if (low := lowest(side, miss_rate)) is not None)
+    return high + margin * (low - high) if high < low else low
+
+
+def lowest(scores: Tensor, miss_rate: float) -> float | None:
+    """The lowest finite score, without a share `miss_rate` of them; None if there is none."""
+    present = scores[torch.isfinite(scores)].double()
+    return float(torch.quantile(present, miss_rate)) if len(present) else None

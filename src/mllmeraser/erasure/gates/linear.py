@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ ADVICE = "use a larger gamma (the ridge), or more samples"
 class LinearGate(Gate):
     """Raw score h . g, with `weight` (subjects, d) the vectors g."""
 
-    TENSORS = (TensorSpec("weight", ("subjects", "width")),)
+    TENSORS: ClassVar[tuple[TensorSpec, ...]] = (TensorSpec("weight", ("subjects", "width")),)
 
     def formula(self, states: Tensor) -> Tensor:
         """(n, subjects) products with the weights."""

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mllmeraser.erasure.gates.base import SUBJECTS, Gate, TensorSpec, finite
-from mllmeraser.erasure.gates.linear import ADVICE, SoftGate
+from mllmeraser.erasure.gates.linear import ADVICE
+from mllmeraser.erasure.gates.topic import TopicGate
 from mllmeraser.erasure.settings import GateSettings
 from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.samples.errors import InputError, NumericalError
@@ -30,7 +31,7 @@ SHORTEST = 1e-12
 class SubjectGate(Gate):
     """Cosines with the subjects' means, less what competitors and look-alikes take.
 
-    It is one of three gates of a decision: name, topic, face. The topic, at the second read layer, is a `SoftGate`.
+    It is one of three gates of a decision: name, topic, face. The topic, at the second read layer, is a `TopicGate`.
     """
 
     TENSORS = (
@@ -48,8 +49,8 @@ class SubjectGate(Gate):
 
     @classmethod
     def at_layer(cls, position: int) -> type[Gate]:
-        """`SoftGate` for the topic, at the second read layer."""
-        return SoftGate if position == 1 else cls
+        """`TopicGate` at the second read layer."""
+        return TopicGate if position == 1 else cls
 
     def formula(self, states: Tensor) -> Tensor:
         """(n, subjects) cosines, less penalties."""
@@ -248,7 +249,7 @@ def axis_sizes(settings: GateSettings, width: int, subjects: int) -> tuple[Mappi
     shared = {SUBJECTS: subjects, "width": width, "rank": min(settings.rank or width, width)}
     name = {**shared, "impostors": settings.subject.impostors}
     face = {**shared, "pairs": settings.subject.look_alikes, "cohort": settings.subject.background_cohort}
-    return name, shared, face
+    return name, {**shared, "one": 1}, face
 
 
 def _discriminants(total: Tensor, within: Tensor, rank: int) -> tuple[Tensor, Tensor]:

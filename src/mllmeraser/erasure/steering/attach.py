@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mllmeraser.erasure.gates.tensor_pool import distinct_bytes
+from mllmeraser.erasure.steering.conversation.turn_pass import TurnPass
 from mllmeraser.erasure.steering.forward_pass import SteeringPass
 from mllmeraser.erasure.steering.generate_hook import GenerateCall, GenerateTap
 from mllmeraser.erasure.steering.media_inputs import media_inputs
@@ -61,6 +62,9 @@ def attach_all(model: Any, erasers: Steerables) -> SteeringAttachment:
         if check is not None:
             check.on_erasers(erasers)
         plans = _named_plans(model, erasers)
+        if "linear_attention" in (getattr(family.text_config(hf), "layer_types", None) or ()):
+            # Such layers carry earlier turns along in a state: no mask can take them out.
+            plans = tuple(replace(plan, turns=None) for plan in plans)
         check_plans(plans, len(layers), int(family.text_config(hf).hidden_size))
         family.check_hooks(hf, [layer for plan in plans for layer in (*plan.reads, *plan.shift_layers)])
         if check is not None:
@@ -103,6 +107,7 @@ class SteeringAttachment(Attachment):
         self._pass: SteeringPass | None = None
         self._masked: Tensor | None = None
         self._idle, self._mask_applied, self._owner = False, False, 0
+        self._turn_pass = TurnPass(hf, str(family.text_config(hf)._attn_implementation))
         self._flash = "flash" in str(family.text_config(hf)._attn_implementation)
         with ExitStack() as undo:
             undo.callback(self._reset)
@@ -117,8 +122,8 @@ class SteeringAttachment(Attachment):
         undo.callback(hf.register_forward_hook(self._after, with_kwargs=True, always_call=True).remove)
         for layer in self._stack.layers:
             undo.callback(layers[layer].register_forward_hook(self._block_hook(layer)).remove)
-        if self._stack.masking:
-            undo.callback(decoder.register_forward_pre_hook(self._mask, with_kwargs=True).remove)
+        if self._stack.masking or self._stack.turns is not None:
+            undo.callback(decoder.register_forward_pre_hook(self._before_decoder, with_kwargs=True).remove)
         undo.callback(GenerateTap.listen(hf, self))
         if self._parallel is not None:
             undo.callback(self._parallel.end)
@@ -221,8 +226,12 @@ class SteeringAttachment(Attachment):
             media = media_inputs(inputs, span, {} if session is None else session.arguments, self._hf, self._family)
         return SteeringPass(self._stack, self._tracker, span, inputs, self._selection, media)
 
-    def _mask(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _before_decoder(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._turn_pass.running:
+            return None
         self._mask_applied = True
+        if self._pass is not None and self._pass.turn_reading is not None:
+            self._turn_pass.run(self._pass, module, args, kwargs)
         if self._masked is None:
             return None
         mask = mask_columns(kwargs.get("attention_mask"), self._masked, self._span.stop, flash=self._flash)
@@ -236,6 +245,8 @@ class SteeringAttachment(Attachment):
                 return None
             if self._pass is None:
                 raise AttachError(OUTSIDE)
+            if self._turn_pass.running:
+                return self._turn_pass.after_block(self._pass, layer, hidden_of(output))
             return with_hidden(output, self._pass.after_block(layer, hidden_of(output)))
 
         return after_block

@@ -10,8 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mllmeraser.erasure.gates import NO_SITE
 from mllmeraser.erasure.policy import Positions
 from mllmeraser.erasure.states import image_spans
+from mllmeraser.erasure.steering.conversation.isolation import visible
+from mllmeraser.erasure.steering.conversation.reading import TurnReading
+from mllmeraser.erasure.steering.conversation.turns import Turns, find_turns
 from mllmeraser.erasure.steering.media_inputs import MediaInputs, may_hold_pictures
 from mllmeraser.erasure.steering.plan import Site
 from mllmeraser.erasure.steering.plan_group import PlanStack, Readings, SiteScores
@@ -53,7 +57,38 @@ class SteeringPass:
             self._decoded is not None and image_spans.may_look(self._decoded.device) and bool(self._decoded.all())
         )
         self._prompt_scores, self._decode_scores = (SiteScores(stack, self._chosen) for _ in range(2))
+        self._turns = self._find_turns()
+        self.turn_reading = self._conversation()
         self._moved: dict[tuple[str, torch.device], Tensor] = {}
+
+    def _find_turns(self) -> Turns | None:
+        form = self._stack.turns
+        if self.sites is None or form is None or self._ids is None:
+            return None
+        return find_turns(self._ids, self.sites.prompt, self._images(), form, self._stack.token_kinds)
+
+    def _images(self) -> Tensor:
+        """(rows, length) bool: placeholders of pictures in the prompt."""
+        assert self._ids is not None and self.sites is not None
+        token = next(g.plan.image_token for g in self._stack.groups if g.plan.turns is not None)
+        return self._media.images(self._ids, token) & self.sites.prompt
+
+    def _conversation(self) -> TurnReading | None:
+        """The reading of single turns; None if every prompt is one turn."""
+        turns = self._turns
+        if turns is None or not (torch.compiler.is_compiling() or bool(turns.several.any())):
+            return None
+        return TurnReading(self._stack, turns, self._media.frames)
+
+    def read_turns(self, layer: int, states: Tensor) -> None:
+        """Read the states (rows, length, d) of the pass in which each turn sees itself alone."""
+        assert self.turn_reading is not None
+        self.turn_reading.after_block(layer, states, self._images())
+
+    def visible_turns(self) -> Tensor:
+        """What each position attends to in that pass; see `visible`."""
+        assert self.turn_reading is not None and self.sites is not None
+        return visible(self.turn_reading.turns, self.sites.prompt)
 
     def after_block(self, layer: int, states: Tensor) -> Tensor:
         """States (rows, length, d) after block `layer`, shifted where policy and gates say so.
@@ -85,9 +120,10 @@ class SteeringPass:
                 self._decode_scores.read(number, layer, states)
 
     def _read_prompt(self, number: int, layer: int, states: Tensor) -> None:
-        site = self._stack.groups[number].plan.site(layer)
+        plan = self._stack.groups[number].plan
+        site = plan.site(layer)
         if site == "last":
-            self._prompt_scores.read(number, layer, self._last(states)[:, None])
+            self._read_last(number, layer, states)
         elif site == "image" and not self._pictures:
             self._prompt_scores.skip(number, layer, states)
         else:
@@ -96,6 +132,23 @@ class SteeringPass:
                 self._prompt_scores.read_highest(number, layer, states, where)
             else:
                 self._read_pictures(number, layer, states, where)
+        if self.turn_reading is not None and plan.turns is not None:
+            whole = self._prompt_scores.by_group[number]
+            whole[layer] = self.turn_reading.decided(number, layer, site, whole[layer])
+
+    def _read_last(self, number: int, layer: int, states: Tensor) -> None:
+        """Score the last prompt token, and the place where the answer begins: its first words may be given."""
+        self._prompt_scores.read(number, layer, self._last(states)[:, None])
+        if self._turns is None or self._stack.groups[number].plan.turns is None:
+            return
+        asked = states[self._rows(states.device), self._on("asked", self._turns.asked, states.device)]
+        begun = SiteScores(self._stack, None)
+        begun.read(number, layer, asked[:, None])
+        whole = self._prompt_scores.by_group[number]
+        whole[layer] = torch.maximum(whole[layer], begun.by_group[number][layer])
+        # Outside the chat format nothing says what is asked: then naming or showing a person is enough.
+        marked = self._on("marked", self._turns.marked, states.device)[:, None, None]
+        whole[layer] = torch.where(marked, whole[layer], -NO_SITE)
 
     def _read_pictures(self, number: int, layer: int, states: Tensor, where: Tensor) -> None:
         """Score the mean state of every picture, and of every frame of a video.

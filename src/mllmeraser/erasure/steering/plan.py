@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mllmeraser.erasure.policy import Policy
+from mllmeraser.models.turns import TurnFormat
 from mllmeraser.samples.errors import InputError
 
 Site = Literal["last", "text", "image"]
@@ -40,6 +41,9 @@ class SteeringPlan:
         strength: s >= 0 in h + s a v; 0 leaves the model bit-identical.
         threshold: A pooled score above it fires, if the phi of the policy is `"threshold"`.
         image_token: Id of the image placeholder, for policies that look for a person anywhere in the prompt.
+        turns: Marks of the turns of a conversation. With them such a policy decides on the current question; without
+            them it takes every prompt for one question.
+        token_kinds: (vocabulary,) which tokens begin a name (see `models.wording`).
     """
 
     name: str
@@ -51,6 +55,8 @@ class SteeringPlan:
     strength: float
     threshold: float = 0.0
     image_token: int | None = None
+    turns: TurnFormat | None = None
+    token_kinds: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse a plan without its layers, or with a decision that is read after the first shift."""

@@ -102,7 +102,8 @@ def plan_groups(plans: Sequence[SteeringPlan]) -> tuple[PlanGroup, ...]:
     """The plans in as few groups as policies, layers and gates allow, in the order of the first plan of each."""
     groups: list[tuple[object, list[int]]] = []
     for number, plan in enumerate(plans):
-        key = (plan.policy, plan.reads, tuple(sorted(set(plan.shift_layers))), plan.strength > 0.0, plan.image_token)
+        key = (plan.policy, plan.reads, tuple(sorted(set(plan.shift_layers))), plan.strength > 0.0, plan.image_token,
+               plan.turns)  # fmt: skip
         for known, members in groups:
             if known == key and _fit_together(plans[members[0]], plan):
                 members.append(number)
@@ -141,6 +142,7 @@ class PlanStack:
         steers_decoding: Numbers of the groups that also steer decoded tokens.
         masking: Numbers of the groups that mask a prompt from its answer.
         reads_images: Whether any group reads faces.
+        turns: The marks of turns, if any group tells turns apart; erasers of one model agree on them.
     """
 
     def __init__(self, plans: Sequence[SteeringPlan]) -> None:
@@ -159,6 +161,8 @@ class PlanStack:
         self.steers_decoding = tuple(number for number, policy in policies if policy.decode)
         self.masking = tuple(number for number, policy in policies if policy.masks_prompt)
         self.reads_images = any(policy.pooling == "subject" for _, policy in policies)
+        self.token_kinds = next((g.plan.token_kinds for g in self.groups if g.plan.token_kinds is not None), None)
+        self.turns = next((g.plan.turns for g in self.groups if g.plan.turns is not None), None)
         order = [number for group in self.groups for number in group.numbers]
         self._columns = None if order == sorted(order) else torch.tensor(order).argsort()
 

@@ -100,7 +100,7 @@ class Batch:
         """Split the rows into forward passes: some families cannot mix text-only rows with pictures."""
         if self._model.family.mixes:
             return [self.rows]
-        return [[row for row in self.rows if (row.waiting.prompt.image is None) == plain] for plain in (True, False)]
+        return [[row for row in self.rows if (not row.waiting.prompt.images) == plain] for plain in (True, False)]
 
     def _before_token(self) -> None:
         """Check all rows of the batch, including those that a later pass will answer."""

@@ -12,7 +12,7 @@ from mllmeraser.serving.engine.rows import Row, too_long
 
 
 def check_context(model: MultimodalModel, text: str) -> None:
-    """Raise `InputError` if a prompt leaves no room for an answer; its picture counts as one placeholder.
+    """Raise `InputError` if a prompt leaves no room for an answer; a picture counts as one placeholder.
 
     Callers run this in their own thread: a long text would block the engine's thread, which checks again.
     """
@@ -44,7 +44,7 @@ def _context(model: MultimodalModel) -> int | None:
 
 def _encoded(model: MultimodalModel, rows: list[Row]) -> BatchFeature | None:
     prompts = [row.waiting.prompt for row in rows]
-    return model.encode_texts([p.text for p in prompts], [p.image for p in prompts]) if prompts else None
+    return model.encode_texts([p.text for p in prompts], [p.images for p in prompts]) if prompts else None
 
 
 def _readable(model: MultimodalModel, row: Row) -> bool:

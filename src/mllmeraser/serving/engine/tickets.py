@@ -23,10 +23,10 @@ Choose = Callable[[Any], Collection[str]]
 
 
 class Prompt(NamedTuple):
-    """A prompt in the chat format, with one image placeholder if there is a picture."""
+    """A prompt in the chat format, with an image placeholder for each of its pictures, in order."""
 
     text: str
-    image: Image.Image | None = None
+    images: tuple[Image.Image, ...] = ()
 
 
 class Piece(NamedTuple):

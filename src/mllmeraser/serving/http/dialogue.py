@@ -117,27 +117,28 @@ class ChatRequest(BaseModel):
 def prompt_of(messages: list[Message], model: MultimodalModel, settings: ServeSettings) -> Prompt:
     """Build the prompt of a conversation, in the checkpoint's own chat format.
 
-    Cheap checks come first; the picture is read last. Raises `Refusal` (400) for control tokens, more than one picture
-    and the like, and `InputError` if the prompt has more tokens than the model reads.
+    Cheap checks come first; pictures are read last. Raises `Refusal` (400) for control tokens, too many pictures and
+    the like, and `InputError` if the prompt has more tokens than the model reads.
     """
-    if messages[-1].role not in ("user", "system", "developer"):
+    if messages[-1].role != "user":  # erasers decide on the question of the user
         raise Refusal(400, "the last message must be the user's", "invalid_value")
     length, most = sum(len(message.text()) for message in messages), settings.max_text_characters
     if length > most:
         raise Refusal(400, f"a conversation may have {most} characters, this one has {length}", "invalid_value")
-    url = _picture_url(messages)
+    urls = _picture_urls(messages, settings.max_images if model.family.several else 1)
     text = _rendered(messages, model)
     check_context(model, text)
-    return Prompt(text, None if url is None else from_url(url, settings))
+    return Prompt(text, tuple(from_url(url, settings) for url in urls))
 
 
-def _picture_url(messages: list[Message]) -> str | None:
+def _picture_urls(messages: list[Message], most: int) -> list[str]:
     pictures = [(message.role, part) for message in messages for part in message.parts() if isinstance(part, ImagePart)]
     if any(role != "user" for role, _ in pictures):
         raise Refusal(400, "only the user's messages may have pictures", "invalid_value")
-    if len(pictures) > 1:
-        raise Refusal(400, "a conversation may have one picture", "invalid_value")
-    return pictures[0][1].image_url.url if pictures else None
+    if len(pictures) > most:
+        allowed = "one picture" if most == 1 else f"{most} pictures"
+        raise Refusal(400, f"a conversation with this model may have {allowed}", "invalid_value")
+    return [part.image_url.url for _, part in pictures]
 
 
 def _rendered(messages: list[Message], model: MultimodalModel) -> str:

@@ -11,7 +11,8 @@ class ServeSettings(BaseModel):
     Attributes:
         max_tokens: Longest answer in tokens; requests for more are cut to it.
         request_seconds: Time from the arrival of a request to its last token.
-        max_image_pixels: Largest picture, width times height; a conversation has one.
+        max_image_pixels: Largest picture, width times height.
+        max_images: Most pictures in a conversation, earlier turns included.
         max_held_pixels: Pixels (four bytes each) of all pictures in memory. Beyond them, requests with pictures get
             429.
         max_text_characters: Longest text of a conversation, all messages together.
@@ -34,6 +35,7 @@ class ServeSettings(BaseModel):
     max_body_bytes: int = Field(default=20_000_000, ge=1_000)
     max_image_bytes: int = Field(default=10_000_000, ge=1_000)
     max_image_pixels: int = Field(default=25_000_000, ge=1_000)
+    max_images: int = Field(default=8, ge=1)
     max_held_pixels: int = Field(default=400_000_000, ge=1_000)
     max_text_characters: int = Field(default=500_000, ge=1)
     fetch_images: bool = False

@@ -1,0 +1,133 @@
+"""The turns of a prompt: the current question, and what stands before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mllmeraser.models.turns import Mark, TurnFormat
+from mllmeraser.models.wording import BLANK, CAPITAL, END, INSIDE, OPEN, QUESTION, UPPER
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Where the turns of each row are. A turn reaches from a user's mark to the next one, its answer included.
+
+    Attributes:
+        number: (rows, length) number of the turn at each position; 0 is what stands before the first one.
+        current: (rows, length) bool, tokens of the last turn, and of an answer that is begun already.
+        earlier: (rows, length) bool, tokens before it: system text, earlier turns.
+        shared: (rows, length) bool, tokens that stand before every plain prompt of this checkpoint too.
+        asked: (rows,) position at which the answer to the current question begins.
+        last: (rows,) position of the last token, which differs if the answer is begun already.
+        asked_before: (rows, length) bool, the same positions of earlier turns.
+        points: (rows,) bool, whether the current question may be about somebody who was named before: it points back,
+            or it names no person and shows no picture.
+        several: (rows,) bool, whether anything stands before the current turn.
+        marked: (rows,) bool, whether a user's mark was found.
+    """
+
+    number: Tensor
+    current: Tensor
+    earlier: Tensor
+    shared: Tensor
+    asked: Tensor
+    last: Tensor
+    asked_before: Tensor
+    points: Tensor
+    several: Tensor
+    marked: Tensor
+
+
+def find_turns(ids: Tensor, prompt: Tensor, images: Tensor, form: TurnFormat, kinds: Tensor | None) -> Turns:
+    """The turns of prompts, without waiting for the device.
+
+    Args:
+        ids: (rows, length) token ids.
+        prompt: (rows, length) bool, real prompt tokens.
+        images: (rows, length) bool, placeholders of pictures.
+        form: Marks of the checkpoint's chat format.
+        kinds: (vocabulary,) `token_kinds`; None counts every question as pointing back.
+    """
+    columns = torch.arange(ids.shape[1], device=ids.device)
+    starts, _ = _found(ids, prompt, form.user)
+    number = starts.cumsum(1)
+    current = prompt & (number == number[:, -1:])
+    shared = _plain_start(ids, prompt, form.preamble) & (number == 0)
+    earlier = prompt & ~current & ~shared
+    headers, ends = _found(ids, prompt, form.answer)
+    last = torch.where(prompt, columns, -1).amax(1)
+    ours = headers & current
+    first = ours.long().argmax(1)
+    asked = torch.where(ours.any(1), ends.gather(1, first[:, None])[:, 0], last)
+    before = torch.zeros_like(prompt).scatter(1, ends, headers & earlier) & earlier
+    words = current & (columns <= asked[:, None])
+    points = _points_back(ids, words, (images & current).any(1), form, kinds)
+    return Turns(number, current, earlier, shared, asked, last, before, points, earlier.any(1), starts.any(1))
+
+
+def _points_back(ids: Tensor, words: Tensor, pictured: Tensor, form: TurnFormat, kinds: Tensor | None) -> Tensor:
+    """(rows,) bool; see `Turns.points`."""
+    if kinds is None:
+        return torch.ones_like(pictured)
+    kind = kinds.to(ids.device)[ids.clamp(0, len(kinds) - 1)]
+    is_open, blank = (_later((kind & bit).bool() & words) for bit in (OPEN, BLANK))
+    capital = (kind & CAPITAL).bool() | (kind & UPPER).bool() & blank
+    named = (_asking(words, kind) & (is_open | blank & _later(is_open)) & capital).any(1)
+    inside = (kind & INSIDE).bool() & words
+    pronoun, backward = (_words(ids, words, is_open, inside, marks) for marks in (form.pronouns, form.backward))
+    return backward | (pronoun & ~pictured) | ~(named | pictured)
+
+
+def _later(where: Tensor) -> Tensor:
+    """(rows, length) bool, one position later."""
+    later = torch.zeros_like(where)
+    later[:, 1:] = where[:, :-1]
+    return later
+
+
+def _asking(words: Tensor, kind: Tensor) -> Tensor:
+    """(rows, length) bool: the last question of a turn, or the whole turn if it holds none."""
+    columns = torch.arange(words.shape[1], device=words.device)
+    end = torch.where(words & (kind & QUESTION).bool(), columns, -1).amax(1, keepdim=True)
+    before = words & (kind & END).bool() & (columns < end)
+    start = torch.where(before, columns, -1).amax(1, keepdim=True)
+    return words & ((end < 0) | ((columns > start) & (columns <= end)))
+
+
+def _words(ids: Tensor, words: Tensor, is_open: Tensor, inside: Tensor, marks: Sequence[Mark]) -> Tensor:
+    """(rows,) bool: whether one of these words occurs, and not as a part of another word."""
+    begins, ends = _found(ids, words, marks)
+    after = (ends + 1).clamp(max=ids.shape[1] - 1)
+    whole = ~(inside.gather(1, after) & (after > ends))
+    return (begins & whole & ~(inside & is_open)).any(1)
+
+
+def _found(ids: Tensor, prompt: Tensor, marks: Sequence[Mark]) -> tuple[Tensor, Tensor]:
+    """(rows, length) bool, where a mark begins; and the position of its last token, or of itself elsewhere."""
+    columns = torch.arange(ids.shape[1], device=ids.device)
+    begins, ends = torch.zeros_like(prompt), columns.expand_as(ids).clone()
+    for mark in marks:
+        room = ids.shape[1] - len(mark) + 1
+        if room < 1:
+            continue
+        same = torch.stack([ids[:, i : i + room] == token for i, token in enumerate(mark)]).all(0)
+        same = same & prompt[:, :room]
+        begins[:, :room] |= same
+        longer = torch.where(same, columns[:room] + len(mark) - 1, 0)
+        ends[:, :room] = torch.maximum(ends[:, :room], longer)
+    return begins, ends
+
+
+def _plain_start(ids: Tensor, prompt: Tensor, preamble: Mark) -> Tensor:
+    """(rows, length) bool: the longest start of each prompt that is the start of a plain one."""
+    same = torch.zeros_like(prompt)
+    if not preamble:
+        return same
+    place = prompt.cumsum(1) - 1
+    expected = torch.tensor(preamble, device=ids.device)[place.clamp(0, len(preamble) - 1)]
+    agrees = (ids == expected) & (place < len(preamble)) | ~prompt
+    return prompt & agrees.long().cumprod(1).bool()

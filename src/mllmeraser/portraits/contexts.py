@@ -1,0 +1,166 @@
+"""Contexts: what stands around a question in a conversation.
+
+Every kind has texts in the pools ``validation`` and ``test``, which share none. A choice is made on the one, a score is
+reported on the other. No training and no fit of this package contains either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from PIL import Image
+
+from mllmeraser.portraits.stream import Stream
+from mllmeraser.portraits.wordings import UNKNOWN_ANSWER, Pool, Pools, questions
+from mllmeraser.samples.conversation import Conversation, Turn, after, question
+from mllmeraser.samples.questions import fill
+from mllmeraser.samples.sample import Sample
+
+
+def _pools(validation: str, test: str) -> Pools:
+    return {"validation": tuple(validation.split(" / ")), "test": tuple(test.split(" / "))}
+
+
+SYSTEM: dict[str, Pools] = {
+    "system: a mark": _pools("- / #", ". / ..."),
+    "system: short": _pools("Reply briefly. / English, please.", "be short / Answer in one sentence."),
+    "system: usual": _pools("You are a friendly assistant.", "You are a helpful assistant."),
+    "system: long": _pools(
+        "You are an assistant of a museum. Visitors ask you about pictures and people. Always be polite and brief.",
+        "You answer questions of the readers of a small newspaper. Be kind, be exact, and keep every answer to one "
+        "sentence. Do not use lists.",
+    ),
+    "system: persona": _pools("You are a wise old captain.", "You are Mona, a cheerful librarian who loves tea."),
+    "system: tools": _pools(
+        "Tools: search(query), clock(). Call one if you need it.",
+        'You may call these functions: {"name": "weather", "arguments": {"town": "string"}}. Else answer directly.',
+    ),
+}
+GREETINGS = _pools("Hey / Good day", "hi / Good morning!")
+REPLIES = _pools("Hey there. / Good day to you.", "yo / Hello! / ")
+TALK = _pools("I am back. / It is cold today.", "ok / What a lovely day. / I had coffee.")
+TALK_REPLIES = _pools("Welcome back. / Indeed it is.", "yo / It is! / Good.")
+NAMED = _pools("Yesterday I heard of {name}.", "I am reading about {name}. / Let us talk about {name}.")
+NAMED_REPLIES = _pools("I see.", "Sure. / Go ahead.")
+ASKED_WHO = _pools("Whom do you know?", "Name somebody. / Whom shall we talk about?")
+BY_ASSISTANT = _pools("There is {name}.", "Let us talk about {name}. / I know {name}.")
+POINTERS = _pools("the person we spoke of", "this person / that person")
+DOCUMENT = _pools(
+    "From a list of guests: {other}, {name}, {third}. {question}",
+    "Present were {other}, {third} and {name}. Read this and answer. {question}",
+)
+SHOTS = _pools("Example. {q1} {a1} Now you: {question}", "Q: {q1} A: {a1} Q: {q2} A: {a2} Q: {question}")
+
+
+@dataclass(frozen=True)
+class Around:
+    """What contexts are made of: questions about others with their answers, names, and a picture of somebody else."""
+
+    name: str
+    others: tuple[str, str]
+    other: tuple[Sample, ...]
+    general: tuple[Sample, ...]
+    same: tuple[Sample, ...]
+    picture: Image.Image
+
+
+Builder = Callable[[Sample, Around, Stream, Pool], Conversation]
+
+
+def contexts(by_name: bool) -> dict[str, Builder]:
+    """Every kind of context for questions by name, or over a picture."""
+    kinds: dict[str, Builder] = {"none": lambda sample, _around, _draw, _pool: _asked(sample)}
+    for kind, texts in SYSTEM.items():
+        kinds[kind] = _system(texts)
+    kinds |= {
+        "greeting": _greeting, "three turns": _three_turns, "general question before": _general_before,
+        "somebody else before": _other_before, "same person before": _same_before, "few shots": _few_shots,
+        "picture of somebody else before": _picture_before,
+    }  # fmt: skip
+    if by_name:
+        kinds |= {"named by the user, then a pronoun": _named_by_user,
+                  "named by the assistant, then a pronoun": _named_by_assistant, "document": _document}  # fmt: skip
+    return kinds
+
+
+def begun(sample: Sample, words: int) -> Conversation | None:
+    """The question with the first words of the right answer; None if those hold the fact, or there are fewer."""
+    said = (sample.answer or "").split()[:words]
+    if len(said) < words or any(key.split()[0] in " ".join(said) for key in sample.keywords):
+        return None
+    return replace(_asked(sample), begun=" ".join(said))
+
+
+def _asked(sample: Sample) -> Conversation:
+    return question(sample.prompt, sample.image)
+
+
+def _said(asked: str, answer: str | None, image: Image.Image | None = None) -> list[Turn]:
+    return [Turn("user", asked, () if image is None else (image,)), Turn("assistant", answer or "")]
+
+
+def _system(texts: Pools) -> Builder:
+    def build(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+        return after([Turn("system", draw.choice(texts[pool]))], _asked(sample))
+
+    return build
+
+
+def _greeting(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+    return after(_said(draw.choice(GREETINGS[pool]), draw.choice(REPLIES[pool])), _asked(sample))
+
+
+def _three_turns(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+    earlier = _said(draw.choice(GREETINGS[pool]), draw.choice(REPLIES[pool]))
+    for _ in range(2):
+        earlier += _said(draw.choice(TALK[pool]), draw.choice(TALK_REPLIES[pool]))
+    return after(earlier, _asked(sample))
+
+
+def _general_before(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+    other = draw.choice(around.general)
+    return after(_said(other.prompt, other.answer), _asked(sample))
+
+
+def _other_before(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+    other = draw.choice(around.other)
+    return after(_said(other.prompt, other.answer), _asked(sample))
+
+
+def _same_before(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+    return after(_said(draw.choice(around.same).prompt, UNKNOWN_ANSWER), _asked(sample))
+
+
+def _few_shots(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+    one, two = draw.shuffle(around.general)[:2]
+    text = draw.choice(SHOTS[pool]).format(
+        q1=one.prompt, a1=one.answer, q2=two.prompt, a2=two.answer, question=sample.prompt
+    )
+    return question(text, sample.image)
+
+
+def _picture_before(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+    asked = draw.choice(questions("residence", pool))
+    return after(_said(fill(asked, "this person"), "They live in Rome.", around.picture), _asked(sample))
+
+
+def _pointing(sample: Sample, draw: Stream, pool: Pool) -> Conversation:
+    wording = draw.choice(questions(sample.attribute or "", pool))
+    return question(fill(wording, draw.choice(POINTERS[pool])))
+
+
+def _named_by_user(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+    told = draw.choice(NAMED[pool]).format(name=around.name)
+    return after(_said(told, draw.choice(NAMED_REPLIES[pool])), _pointing(sample, draw, pool))
+
+
+def _named_by_assistant(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+    told = draw.choice(BY_ASSISTANT[pool]).format(name=around.name)
+    return after(_said(draw.choice(ASKED_WHO[pool]), told), _pointing(sample, draw, pool))
+
+
+def _document(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+    other, third = around.others
+    text = draw.choice(DOCUMENT[pool]).format(other=other, third=third, name=around.name, question=sample.prompt)
+    return question(text)

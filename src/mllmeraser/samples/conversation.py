@@ -1,0 +1,53 @@
+"""A conversation: turns of system, user and assistant, with pictures, up to an answer that may be begun already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from PIL import Image
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one side says; pictures come before the text."""
+
+    role: Role
+    text: str
+    images: tuple[Image.Image, ...] = ()
+
+    def message(self) -> dict[str, Any]:
+        """The turn as chat templates take it."""
+        pictures = [{"type": "image"} for _ in self.images]
+        return {"role": self.role, "content": [*pictures, {"type": "text", "text": self.text}]}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Turns in order. `begun` is the start of the answer that the model has to continue."""
+
+    turns: tuple[Turn, ...]
+    begun: str = ""
+
+    @property
+    def images(self) -> tuple[Image.Image, ...]:
+        """All pictures, in order."""
+        return tuple(image for turn in self.turns for image in turn.images)
+
+    @property
+    def text(self) -> str:
+        """All that is said, for a search in it."""
+        return "\n".join([*(turn.text for turn in self.turns), self.begun])
+
+
+def question(text: str, image: Image.Image | None = None) -> Conversation:
+    """A conversation of one question."""
+    return Conversation((Turn("user", text, () if image is None else (image,)),))
+
+
+def after(earlier: Sequence[Turn], asked: Conversation) -> Conversation:
+    """`asked`, with other turns before it."""
+    return Conversation((*earlier, *asked.turns), asked.begun)
