@@ -56,12 +56,7 @@ class SharedBasis:
 def basis_prompts(strangers: Sequence[Sample], settings: GateSettings) -> list[Sample]:
     """Background prompts of a basis: placeholder names in varied sentences, and open questions."""
     named = [sample for name in NAMES for sample in mentions(name, [name])]
-    return [
-        *named,
-        *open_questions(strangers, settings.subject.open_question_images),
-        *requests(),
-        *world_questions(),
-    ]
+    return [*named, *open_questions(strangers, settings.subject.open_question_images)]
 
 
 def basis_samples(retain: Sequence[Sample], strangers: Sequence[Sample], settings: GateSettings) -> list[Sample]:
