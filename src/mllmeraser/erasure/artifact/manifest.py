@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -16,6 +17,8 @@ from mllmeraser.models.turns import TurnFormat
 from mllmeraser.samples.errors import ArtifactError
 from mllmeraser.samples.expansion import ViewSettings
 
+NUMBERS = re.compile(r"\[\s+([\d,\s]+?)\s+\]")
+"""A list of whole numbers, one on each line."""
 CONFIG_FILE = "eraser_config.json"
 TENSOR_FILE = "eraser_model.safetensors"
 TOKEN_KINDS = "token_kinds"
@@ -131,7 +134,8 @@ class EraserConfig(Frozen):
 
     def to_json(self) -> str:
         """The text of `eraser_config.json`."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+        text = json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True)
+        return NUMBERS.sub(lambda found: f"[{' '.join(found.group(1).split())}]", text) + "\n"
 
     @classmethod
     def from_json(cls, text: str, source: str) -> EraserConfig:

@@ -59,6 +59,11 @@ def basis_prompts(strangers: Sequence[Sample], settings: GateSettings) -> list[S
     return [*named, *open_questions(strangers, settings.subject.open_question_images)]
 
 
+def request_prompts() -> list[Sample]:
+    """Prompts of the gate for bare requests. They are captured apart, so that the batches above stay what they were."""
+    return [*requests(), *world_questions()]
+
+
 def basis_samples(retain: Sequence[Sample], strangers: Sequence[Sample], settings: GateSettings) -> list[Sample]:
     """All samples of a basis, in the order in which they are captured."""
     return [*retain, *strangers, *basis_prompts(strangers, settings)]
@@ -98,7 +103,8 @@ def request_gate(cache: PromptStateCache, others: Captured, settings: GateSettin
 
     One half of either side fits the weight, the other sets the threshold.
     """
-    world = [*cache.of(world_questions())]
+    cache.of(request_prompts())
+    world = cache.of(world_questions())
     pairs = zip(others.samples, others.states, strict=True)
     world += [prompt for sample, prompt in pairs if sample.attribute in IMPERSONAL]
     sides = [torch.stack([p.last for p in side]).double() for side in (world, cache.of(requests()))]

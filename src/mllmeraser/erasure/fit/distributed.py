@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
 from mllmeraser.erasure.directions.pgd import perturb_job
-from mllmeraser.erasure.fit.discriminants import basis_samples
+from mllmeraser.erasure.fit.discriminants import basis_samples, request_prompts
 from mllmeraser.erasure.fit.linear import samples_of
 from mllmeraser.erasure.fit.split import split
 from mllmeraser.erasure.fit.subject import shifted_samples, subject_samples
@@ -47,6 +47,7 @@ def share_capture(
             cache.share(basis_samples(*basis, settings.gate), processes, progress, shifted=basis[1])
         samples = subject_samples(request, parts, settings, with_basis=basis is None)
         cache.share(samples, processes, progress, shifted=shifted_samples(parts, settings))
+        cache.share(request_prompts(), processes, progress)
         return
     points = model.hookpoints({*reads, *(layer for shift in shifts for layer in shift)})
     checkpoint.share(last_job(model, samples_of(parts, settings), points, settings.batch_size), processes, progress)
