@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,19 @@ from mllmeraser.comparison.cells import Cell
 from mllmeraser.comparison.memorisation_check import verdicts
 from mllmeraser.comparison.results import Run
 from mllmeraser.evaluation.outcomes import OUTCOMES
+from mllmeraser.evaluation.protocols import PROTOCOLS
 from mllmeraser.evaluation.records import Item, Record
 
 Write = Callable[..., Path]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def short_answers() -> Iterator[None]:
+    """A random model never ends an answer by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, protocol in PROTOCOLS.items():
+            patch.setitem(PROTOCOLS, name, replace(protocol, max_new_tokens=3))
+        yield
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from mllmu_release import write_release
 
-from mllmeraser.comparison import run
-from mllmeraser.evaluation import get_protocol
+from mllmeraser.comparison.run import run_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -30,11 +28,7 @@ SMALL = {"mllmeraser, default": {"false_alarm_rate": 0.2}, "mllmeraser, paper": 
 @pytest.mark.parametrize(
     ("recipe", "folder"), [("llava-1.5-7b", "tiny_llava_path"), ("qwen2.5-vl-7b", "tiny_qwen_path")]
 )
-def test_the_committed_recipe(
-    recipe: str, folder: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A random model never ends an answer by itself.
-    monkeypatch.setattr(run, "get_protocol", lambda name: replace(get_protocol(name), max_new_tokens=3))
+def test_the_committed_recipe(recipe: str, folder: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     content = yaml.safe_load((RECIPES / f"mllmu-{recipe}.yaml").read_text())
     assert content["benchmark"] == "MLLMMU/MLLMU-Bench" and len(content["models"]) == 1
     content["benchmark"] = str(write_release(tmp_path / "MLLMU-Bench"))
@@ -45,10 +39,10 @@ def test_the_committed_recipe(
     content["quick"]["sets"] = dict.fromkeys(content["quick"]["sets"], 1)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     out = tmp_path / "out"
-    refused = run.run_recipe(tmp_path / "recipe.yaml", out, quick=True).refused
+    refused = run_recipe(tmp_path / "recipe.yaml", out, quick=True).refused
     assert list(refused.values()) and all("fine-tune the checkpoint" in reason for reason in refused.values())
     assert "were not searched" in (out / "exhibits/main-table.md").read_text()
-    done = run.run_recipe(tmp_path / "recipe.yaml", out, quick=True, force=True)
+    done = run_recipe(tmp_path / "recipe.yaml", out, quick=True, force=True)
     assert [f"{cell.title}: {cell.reason}" for cell in done.failed] == []
     records = json.loads((out / "results.json").read_text())
     rows = {"vanilla", "system-prompt", "block-list", "hook-off", "mllmeraser"}
