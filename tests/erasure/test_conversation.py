@@ -13,7 +13,7 @@ from test_identity_policy import subject_plan
 
 from mllmeraser.erasure.gates import SoftGate, TopicGate
 from mllmeraser.erasure.steering import attach
-from mllmeraser.erasure.steering.conversation.isolation import isolating
+from mllmeraser.erasure.steering.conversation.isolation import isolating, visible
 from mllmeraser.erasure.steering.conversation.turns import find_turns
 from mllmeraser.erasure.steering.plan import SteeringPlan
 from mllmeraser.models.model import MultimodalModel
@@ -231,3 +231,17 @@ def test_a_default_system_message_is_a_part_of_every_plain_prompt(tiny_qwen):
 def test_a_format_without_answers_has_no_turns(tiny_qwen):
     assert turn_format(Chat(tiny_qwen, "{{ messages[0]['content'][0]['text'] }}")) is None
     assert turn_format(Chat(tiny_qwen, "{{ raise_exception('no') }}")) is None
+
+
+def test_an_earlier_answer_sees_its_users_mark_and_itself(tiny_qwen):
+    """So a name that the assistant said is read as one that the user said."""
+    processor = Chat(tiny_qwen, TEMPLATES["chat marks"])
+    said = ("user", "Say a name."), ("assistant", "Vera Lund"), ("user", "Where do they live?")
+    found, words = turns_of(processor, *said)
+    seen = visible(found, torch.ones_like(found.current))[0].tril()
+    last = int(found.answered[0].nonzero().flatten()[-1])
+    assert "Vera Lund" in words(found.answered) and "Say a name" not in words(found.answered)
+    assert "Vera Lund" in words(seen[None, last]) and "user" in words(seen[None, last])
+    assert "Say a name" not in words(seen[None, last])
+    here = int(found.asked[0])
+    assert "Where do they live?" in words(seen[None, here]) and "Vera" not in words(seen[None, here])

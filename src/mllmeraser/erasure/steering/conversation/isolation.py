@@ -18,10 +18,13 @@ from mllmeraser.samples.errors import AttachError
 def visible(turns: Turns, prompt: Tensor) -> Tensor:
     """(rows, length, length) bool: whether a position (second axis) may attend to another (third axis).
 
-    Positions may attend to their own turn, and to the start that every plain prompt has. Padding attends to itself, for
-    a row without anything to attend to gives NaN.
+    Positions may attend to their own turn, and to the start that every plain prompt has. An answer of an earlier turn
+    sees the mark of its user and itself, not the question: so it is read as a user's turn of these words. Padding
+    attends to itself, for a row without anything to attend to gives NaN.
     """
-    same = turns.number[:, :, None] == turns.number[:, None, :]
+    turn = turns.number[:, :, None] == turns.number[:, None, :]
+    side = turns.answered[:, :, None] == turns.answered[:, None, :]
+    same = turn & (side | turns.mark[:, None, :])
     seen = prompt[:, None, :] & (same | turns.shared[:, None, :])
     return seen | torch.eye(prompt.shape[1], dtype=torch.bool, device=prompt.device)
 

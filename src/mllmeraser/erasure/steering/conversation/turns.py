@@ -18,6 +18,8 @@ class Turns:
 
     Attributes:
         number: (rows, length) number of the turn at each position; 0 is what stands before the first one.
+        answered: (rows, length) bool, the answers of earlier turns.
+        mark: (rows, length) bool, tokens of the users' marks.
         current: (rows, length) bool, tokens of the last turn, and of an answer that is begun already.
         earlier: (rows, length) bool, tokens before it: system text, earlier turns.
         shared: (rows, length) bool, tokens that stand before every plain prompt of this checkpoint too.
@@ -31,6 +33,8 @@ class Turns:
     """
 
     number: Tensor
+    answered: Tensor
+    mark: Tensor
     current: Tensor
     earlier: Tensor
     shared: Tensor
@@ -53,7 +57,7 @@ def find_turns(ids: Tensor, prompt: Tensor, images: Tensor, form: TurnFormat, ki
         kinds: (vocabulary,) `token_kinds`; None counts every question as pointing back.
     """
     columns = torch.arange(ids.shape[1], device=ids.device)
-    starts, _ = _found(ids, prompt, form.user)
+    starts, user_ends = _found(ids, prompt, form.user)
     number = starts.cumsum(1)
     current = prompt & (number == number[:, -1:])
     shared = _plain_start(ids, prompt, form.preamble) & (number == 0)
@@ -64,9 +68,28 @@ def find_turns(ids: Tensor, prompt: Tensor, images: Tensor, form: TurnFormat, ki
     first = ours.long().argmax(1)
     asked = torch.where(ours.any(1), ends.gather(1, first[:, None])[:, 0], last)
     before = torch.zeros_like(prompt).scatter(1, ends, headers & earlier) & earlier
+    answered = _after_header(starts, headers, ends) & earlier & (number > 0)
+    mark = _spans(starts, user_ends)
     words = current & (columns <= asked[:, None])
     points = _points_back(ids, words, (images & current).any(1), form, kinds)
-    return Turns(number, current, earlier, shared, asked, last, before, points, earlier.any(1), starts.any(1))
+    return Turns(
+        number, answered, mark, current, earlier, shared, asked, last, before, points, earlier.any(1), starts.any(1)
+    )
+
+
+def _after_header(starts: Tensor, headers: Tensor, ends: Tensor) -> Tensor:
+    """(rows, length) bool: positions after the mark of an answer in their own turn."""
+    closed = torch.zeros_like(ends).scatter_add(1, ends, headers.long())
+    before = closed.cumsum(1) - closed
+    return before > torch.where(starts, before, 0).cummax(1).values
+
+
+def _spans(starts: Tensor, ends: Tensor) -> Tensor:
+    """(rows, length) bool: positions from each start to its end."""
+    steps = starts.long()
+    after = (ends + 1).clamp(max=starts.shape[1] - 1)
+    inner = starts & (ends + 1 < starts.shape[1])
+    return (steps.cumsum(1) - torch.zeros_like(ends).scatter_add(1, after, inner.long()).cumsum(1)) > 0
 
 
 def _points_back(ids: Tensor, words: Tensor, pictured: Tensor, form: TurnFormat, kinds: Tensor | None) -> Tensor:
