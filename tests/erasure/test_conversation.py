@@ -203,8 +203,7 @@ def turns_of(processor: Chat, *said: tuple[str, str]):
     ids = torch.tensor([processor.tokenizer(text)["input_ids"]])
     form = turn_format(processor)
     assert form is not None
-    none = torch.zeros_like(ids, dtype=torch.bool)
-    found = find_turns(ids, ~none, none, form, token_kinds(processor.tokenizer))
+    found = find_turns(ids, torch.ones_like(ids, dtype=torch.bool), form)
     return found, lambda where: processor.tokenizer.decode(ids[0][where[0]])
 
 
@@ -245,3 +244,16 @@ def test_an_earlier_answer_sees_its_users_mark_and_itself(tiny_qwen):
     assert "Say a name" not in words(seen[None, last])
     here = int(found.asked[0])
     assert "Where do they live?" in words(seen[None, here]) and "Vera" not in words(seen[None, here])
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_the_places_where_earlier_answers_began_are_read(tiny_qwen, template):
+    """A mark of several tokens ends where the topic of its turn is read; "go on" needs that place."""
+    processor = Chat(tiny_qwen, template)
+    said = ("user", "Where is Rome?"), ("assistant", "There."), ("user", "Where is Oslo?"), ("assistant", "Here.")
+    found, words = turns_of(processor, *said, ("user", "Go on."))
+    places = found.asked_before[0].nonzero().flatten().tolist()
+    assert len(places) == 2
+    until = torch.zeros_like(found.current)
+    until[0, : places[1] + 1] = True
+    assert "Where is Oslo?" in words(until) and "Here." not in words(until)

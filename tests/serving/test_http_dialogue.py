@@ -125,9 +125,9 @@ def test_too_many_pictures_are_refused_before_the_first_is_read(
 
 
 def test_pictures_of_earlier_turns_are_read_too(tiny_llava: MultimodalModel) -> None:
-    answer = Message(role="assistant", content="Nobody.")
+    answer = Message(role="assistant", content="A stranger.")
     prompt = prompt_of([user(shown(), said("Who?")), answer, user(said("And "), shown())], tiny_llava, SETTINGS)
-    assert prompt.text == "<|user|><image>Who?<|assistant|>Nobody.<|end|><|user|>And <image><|assistant|>"
+    assert prompt.text == "<|user|><image>Who?<|assistant|>A stranger.<|end|><|user|>And <image><|assistant|>"
     assert [one.tobytes() for one in prompt.images] == [picture(1).tobytes()] * 2
 
 

@@ -17,8 +17,8 @@ from mllmeraser.models.turns import TurnFormat
 from mllmeraser.samples.errors import ArtifactError
 from mllmeraser.samples.expansion import ViewSettings
 
-NUMBERS = re.compile(r"\[\s+([\d,\s]+?)\s+\]")
-"""A list of whole numbers, one on each line."""
+NUMBERS = re.compile(r"\[\n([\d,\s]+?)\n *\]")
+"""A list of whole numbers, one on each line. No string of JSON holds a line break."""
 CONFIG_FILE = "eraser_config.json"
 TENSOR_FILE = "eraser_model.safetensors"
 TOKEN_KINDS = "token_kinds"

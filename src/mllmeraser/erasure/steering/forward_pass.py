@@ -15,7 +15,7 @@ from mllmeraser.erasure.policy import Positions
 from mllmeraser.erasure.states import image_spans
 from mllmeraser.erasure.steering.conversation.isolation import visible
 from mllmeraser.erasure.steering.conversation.reading import TurnReading
-from mllmeraser.erasure.steering.conversation.turns import Turns, find_turns
+from mllmeraser.erasure.steering.conversation.turns import Turns, find_turns, points_back
 from mllmeraser.erasure.steering.media_inputs import MediaInputs, may_hold_pictures
 from mllmeraser.erasure.steering.plan import Site
 from mllmeraser.erasure.steering.plan_group import PlanStack, Readings, SiteScores
@@ -65,7 +65,7 @@ class SteeringPass:
         form = self._stack.turns
         if self.sites is None or form is None or self._ids is None:
             return None
-        return find_turns(self._ids, self.sites.prompt, self._images(), form, self._stack.token_kinds)
+        return find_turns(self._ids, self.sites.prompt, form)
 
     def _images(self) -> Tensor:
         """(rows, length) bool: placeholders of pictures in the prompt."""
@@ -75,10 +75,12 @@ class SteeringPass:
 
     def _conversation(self) -> TurnReading | None:
         """The reading of single turns; None if every prompt is one turn."""
-        turns = self._turns
+        turns, form = self._turns, self._stack.turns
         if turns is None or not (torch.compiler.is_compiling() or bool(turns.several.any())):
             return None
-        return TurnReading(self._stack, turns, self._media.frames)
+        assert self._ids is not None and form is not None
+        points = points_back(turns, self._ids, self._images(), form, self._stack.token_kinds)
+        return TurnReading(self._stack, turns, points, self._media.frames)
 
     def read_turns(self, layer: int, states: Tensor) -> None:
         """Read the states (rows, length, d) of the pass in which each turn sees itself alone."""

@@ -21,9 +21,9 @@ class TurnReading:
     ("go on"): those scores are capped by the score of `TopicGate.requests`.
     """
 
-    def __init__(self, stack: PlanStack, turns: Turns, frames: Tensor | None) -> None:
-        """Start empty; `frames` are first positions of video frames (rows, length)."""
-        self.turns, self._stack, self._frames = turns, stack, frames
+    def __init__(self, stack: PlanStack, turns: Turns, points: Tensor, frames: Tensor | None) -> None:
+        """Start empty; for `points` see `points_back`. `frames` are first positions of video frames (rows, length)."""
+        self.turns, self._points, self._stack, self._frames = turns, points, stack, frames
         self._now, self._before = SiteScores(stack, None), SiteScores(stack, None)
         self._requests: dict[int, Tensor] = {}
 
@@ -69,6 +69,6 @@ class TurnReading:
         if site == "last":
             before, most = torch.maximum(before, whole), self._requests[number].to(whole)
         else:
-            most = torch.where(self.turns.points.to(whole.device), -NO_SITE, NO_SITE).to(whole)
+            most = torch.where(self._points.to(whole.device), -NO_SITE, NO_SITE).to(whole)
         scores = torch.maximum(now, torch.minimum(before, most[:, None, None]))
         return torch.where(self.turns.several.to(whole.device)[:, None, None], scores, whole)

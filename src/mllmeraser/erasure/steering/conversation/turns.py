@@ -26,8 +26,6 @@ class Turns:
         asked: (rows,) position at which the answer to the current question begins.
         last: (rows,) position of the last token, which differs if the answer is begun already.
         asked_before: (rows, length) bool, the same positions of earlier turns.
-        points: (rows,) bool, whether the current question may be about somebody who was named before: it points back,
-            or it names no person and shows no picture.
         several: (rows,) bool, whether anything stands before the current turn.
         marked: (rows,) bool, whether a user's mark was found.
     """
@@ -41,20 +39,17 @@ class Turns:
     asked: Tensor
     last: Tensor
     asked_before: Tensor
-    points: Tensor
     several: Tensor
     marked: Tensor
 
 
-def find_turns(ids: Tensor, prompt: Tensor, images: Tensor, form: TurnFormat, kinds: Tensor | None) -> Turns:
+def find_turns(ids: Tensor, prompt: Tensor, form: TurnFormat) -> Turns:
     """The turns of prompts, without waiting for the device.
 
     Args:
         ids: (rows, length) token ids.
         prompt: (rows, length) bool, real prompt tokens.
-        images: (rows, length) bool, placeholders of pictures.
         form: Marks of the checkpoint's chat format.
-        kinds: (vocabulary,) `token_kinds`; None counts every question as pointing back.
     """
     columns = torch.arange(ids.shape[1], device=ids.device)
     starts, user_ends = _found(ids, prompt, form.user)
@@ -67,21 +62,22 @@ def find_turns(ids: Tensor, prompt: Tensor, images: Tensor, form: TurnFormat, ki
     ours = headers & current
     first = ours.long().argmax(1)
     asked = torch.where(ours.any(1), ends.gather(1, first[:, None])[:, 0], last)
-    before = torch.zeros_like(prompt).scatter(1, ends, headers & earlier) & earlier
+    before = (_ends_of(headers, ends) > 0) & earlier
     answered = _after_header(starts, headers, ends) & earlier & (number > 0)
     mark = _spans(starts, user_ends)
-    words = current & (columns <= asked[:, None])
-    points = _points_back(ids, words, (images & current).any(1), form, kinds)
-    return Turns(
-        number, answered, mark, current, earlier, shared, asked, last, before, points, earlier.any(1), starts.any(1)
-    )
+    return Turns(number, answered, mark, current, earlier, shared, asked, last, before, earlier.any(1), starts.any(1))
 
 
 def _after_header(starts: Tensor, headers: Tensor, ends: Tensor) -> Tensor:
     """(rows, length) bool: positions after the mark of an answer in their own turn."""
-    closed = torch.zeros_like(ends).scatter_add(1, ends, headers.long())
+    closed = _ends_of(headers, ends)
     before = closed.cumsum(1) - closed
     return before > torch.where(starts, before, 0).cummax(1).values
+
+
+def _ends_of(begins: Tensor, ends: Tensor) -> Tensor:
+    """(rows, length) number of marks that end at each position."""
+    return torch.zeros_like(ends).scatter_add(1, ends, begins.long())
 
 
 def _spans(starts: Tensor, ends: Tensor) -> Tensor:
@@ -92,10 +88,16 @@ def _spans(starts: Tensor, ends: Tensor) -> Tensor:
     return (steps.cumsum(1) - torch.zeros_like(ends).scatter_add(1, after, inner.long()).cumsum(1)) > 0
 
 
-def _points_back(ids: Tensor, words: Tensor, pictured: Tensor, form: TurnFormat, kinds: Tensor | None) -> Tensor:
-    """(rows,) bool; see `Turns.points`."""
+def points_back(turns: Turns, ids: Tensor, images: Tensor, form: TurnFormat, kinds: Tensor | None) -> Tensor:
+    """(rows,) bool: whether the current question may be about somebody who was named or shown before.
+
+    So it may if it points back, or if it names no person and shows no picture. `images` (rows, length) bool are the
+    placeholders of pictures. Without the `token_kinds` of the vocabulary, every question may.
+    """
+    pictured = (images & turns.current).any(1)
     if kinds is None:
         return torch.ones_like(pictured)
+    words = turns.current & (torch.arange(ids.shape[1], device=ids.device) <= turns.asked[:, None])
     kind = kinds.to(ids.device)[ids.clamp(0, len(kinds) - 1)]
     is_open, blank = (_later((kind & bit).bool() & words) for bit in (OPEN, BLANK))
     capital = (kind & CAPITAL).bool() | (kind & UPPER).bool() & blank
