@@ -22,7 +22,7 @@ from mllmeraser.evaluation.records import Item, Record
 Write = Callable[..., Path]
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def short_answers() -> Iterator[None]:
     """A random model never ends an answer by itself."""
     with pytest.MonkeyPatch.context() as patch:

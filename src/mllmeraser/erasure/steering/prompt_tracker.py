@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -19,6 +18,8 @@ from mllmeraser.samples.errors import AttachError
 
 #: Arguments of forward that mean several sequences packed into one row.
 PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens", "seq_idx", "block_tables")
+#: Attribute of a cache that holds its `_Steered`.
+STEERED = "_mllmeraser_steered"
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,12 @@ class GenerateSession:
 
 @dataclass(frozen=True)
 class _Steered:
-    """What is known of a cache with columns that went through this attachment, from `origin` on."""
+    """What a cache tells of its columns that went through the attachment of `tracker`, from `origin` on.
 
+    It is an attribute of the cache. A dictionary with weak keys would shrink in the middle of a compiler's trace.
+    """
+
+    tracker: object
     stop: int
     ends: tuple[int, ...]
     origin: int
@@ -121,7 +126,7 @@ class PromptTracker:
 
     whole_prompt: bool
     session: GenerateSession | None = None
-    _caches: WeakKeyDictionary[Any, _Steered] = field(default_factory=WeakKeyDictionary)
+    _token: object = field(default_factory=object)
 
     def locate(self, inputs: Mapping[str, Any]) -> Span:
         """The span of a forward pass of the top model with the arguments `inputs`.
@@ -191,9 +196,9 @@ class PromptTracker:
         return Span(rows, start, stop, known.ends, known.origin, fresh=False)
 
     def _known(self, cache: Any, start: int) -> _Steered | None:
-        known = self._caches.get(cache) if start > 0 and cache is not None else None
-        # A cache that was cropped, reset or filled elsewhere since is a foreign one.
-        return known if known is not None and known.stop == start else None
+        known: _Steered | None = getattr(cache, STEERED, None) if start > 0 else None
+        # A cache that was copied, cropped, reset or filled elsewhere since is a foreign one.
+        return known if known is not None and known.tracker is self._token and known.stop == start else None
 
     def masked(self, span: Span, cache: Any) -> Tensor:
         """(rows, columns) prompt tokens that the answer in this pass must not attend to."""
@@ -205,12 +210,12 @@ class PromptTracker:
     def remember(self, span: Span, cache: Any, masked: Tensor | None = None) -> None:
         """Note that the columns of `span` in `cache` passed this attachment, and which of them are masked."""
         if cache is not None and hasattr(cache, "get_seq_length"):
-            self._caches[cache] = _Steered(span.stop, span.ends, span.origin, masked)
+            setattr(cache, STEERED, _Steered(self._token, span.stop, span.ends, span.origin, masked))
 
     def forget(self) -> None:
         """Forget all caches and the running call."""
         self.session = None
-        self._caches.clear()
+        self._token = object()
 
     def given_mask(self, span: Span) -> Tensor | None:
         """Mask of the whole prompt (requests, columns), if `generate` or a declaration has one."""
