@@ -49,7 +49,7 @@ class Canvas:
         cover = shape.distance(self._u[window], self._v[window])
         cover *= -self._sharpness
         cover += 0.5
-        np.clip(cover, 0.0, 1.0, out=cover)
+        np.minimum(np.maximum(cover, 0.0, out=cover), 1.0, out=cover)
         if alpha != 1.0:
             cover *= alpha
         region = self.pixels[:, window[0], window[1]]

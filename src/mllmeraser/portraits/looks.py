@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter, ne
 from typing import Any
 
 from mllmeraser.portraits.stream import Stream
@@ -109,9 +110,12 @@ def random_pose(stream: Stream) -> Pose:
     )
 
 
+_DISCRETE_OF = attrgetter(*DISCRETE)
+
+
 def hamming(a: Looks, b: Looks) -> int:
     """Return the number of discrete attributes in which two faces differ (0 to 8)."""
-    return sum(getattr(a, name) != getattr(b, name) for name in DISCRETE)
+    return sum(map(ne, _DISCRETE_OF(a), _DISCRETE_OF(b)))
 
 
 def population(stream: Stream, n: int, min_distance: int = 3, avoid: Sequence[Looks] = ()) -> list[Looks]:

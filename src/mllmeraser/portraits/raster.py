@@ -187,7 +187,8 @@ def _segment(u: Array, v: Array, a: Point, b: Point) -> Array:
     """Squared distance to the segment from ``a`` to ``b``."""
     eu, ev = b[0] - a[0], b[1] - a[1]
     du, dv = u - a[0], v - a[1]
-    along = np.clip(du * (eu / (eu * eu + ev * ev)) + dv * (ev / (eu * eu + ev * ev)), 0.0, 1.0)
+    along = du * (eu / (eu * eu + ev * ev)) + dv * (ev / (eu * eu + ev * ev))
+    np.minimum(np.maximum(along, 0.0, out=along), 1.0, out=along)
     return _sum_of_squares(du - along * eu, dv - along * ev)
 
 

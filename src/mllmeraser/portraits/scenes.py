@@ -129,10 +129,18 @@ def _resample(pixels: np.ndarray, turn: float, zoom: float, du: float, dv: float
     u = np.clip(c * x + s * y + middle + du, 0.0, size - 1.0)
     v = np.clip(c * y - s * x + middle + dv, 0.0, size - 1.0)
     left, top = np.minimum(u.astype(np.int64), size - 2), np.minimum(v.astype(np.int64), size - 2)
-    a, b = (u - left)[..., None], (v - top)[..., None]
-    upper = pixels[top, left] * (1 - a) + pixels[top, left + 1] * a
-    lower = pixels[top + 1, left] * (1 - a) + pixels[top + 1, left + 1] * a
-    return upper * (1 - b) + lower * b
+    a, b = (u - left).reshape(-1), (v - top).reshape(-1)
+    corner = (top * size + left).reshape(-1)
+    channels = [_mixed(channel.reshape(-1), corner, size, a, b) for channel in np.moveaxis(pixels, 2, 0)]
+    return np.stack(channels, axis=1).reshape(pixels.shape)
+
+
+def _mixed(flat: np.ndarray, corner: np.ndarray, size: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """One channel at points ``a`` right of and ``b`` below the pixels ``corner`` of rows of ``size`` pixels."""
+    upper = flat.take(corner) * (1 - a) + flat.take(corner + 1) * a
+    lower = flat.take(corner + size) * (1 - a) + flat.take(corner + size + 1) * a
+    mixed: np.ndarray = upper * (1 - b) + lower * b
+    return mixed
 
 
 def _blur(pixels: np.ndarray) -> np.ndarray:
