@@ -62,6 +62,26 @@ def drawn_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def captured_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """States of the shipped prompts are captured once for each model, by whichever process of the run comes first."""
+    from mllmeraser.api import erasures, serving
+    from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "captured"
+    folder.mkdir(exist_ok=True)
+    fitted = erasures.shipped_basis
+
+    def kept(*args: Any, work: CaptureCheckpoint | None = None, **options: Any) -> Any:
+        return fitted(*args, work=work or CaptureCheckpoint(folder), **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(erasures, "shipped_basis", kept)
+        patch.setattr(serving, "shipped_basis", kept)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_llava_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny LLaVA checkpoint; do not write into it."""

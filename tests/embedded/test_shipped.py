@@ -9,13 +9,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from mllmeraser.api import erase
 from mllmeraser.benchmarks.benchmark import Benchmark, thin
-from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.cli.app import app
 from mllmeraser.embedded import BENCHMARK, NAMES, checkpoint_path
 from mllmeraser.embedded.demo import forget_request
-from mllmeraser.erasure import FitResult, FitSettings, fit
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.evaluation.runner import evaluate
 from mllmeraser.models.loading import load_model
@@ -47,9 +46,8 @@ def benchmark() -> Benchmark:
 
 
 @pytest.fixture(scope="module")
-def made(model: MultimodalModel, benchmark: Benchmark) -> FitResult:
-    request = complete(forget_request(benchmark, "forget_5", FOLD)).request
-    return fit(model, request, FitSettings.preset("default"))
+def made(model: MultimodalModel, benchmark: Benchmark) -> Eraser:
+    return erase(model, forget_request(benchmark, "forget_5", FOLD))
 
 
 def test_plain_transformers_loads_it(name: str) -> None:
@@ -71,14 +69,14 @@ def test_the_card_is_about_these_weights(name: str, model: MultimodalModel) -> N
 
 
 def test_it_forgets_and_keeps_and_gets_it_back(
-    model: MultimodalModel, benchmark: Benchmark, made: FitResult, tmp_path: Path
+    model: MultimodalModel, benchmark: Benchmark, made: Eraser, tmp_path: Path
 ) -> None:
     sets = {
         "test": thin(benchmark.samples("test", "forget_5", FOLD), 12),
         "retain_heldout": thin(benchmark.samples("retain_heldout", "forget_5", FOLD), 12),
     }
     options = {"benchmark": BENCHMARK, "split": "forget_5", "values": benchmark.values}
-    eraser = Eraser.from_pretrained(made.eraser.save_pretrained(tmp_path / "e"))
+    eraser = Eraser.from_pretrained(made.save_pretrained(tmp_path / "e"))
     bare = model.next_token_logits(sets["test"])
     before = evaluate(model, sets, method="vanilla", **options)  # type: ignore[arg-type]
     after = evaluate(model, sets, method="mllmeraser", intervention=eraser, **options)  # type: ignore[arg-type]
@@ -95,8 +93,8 @@ def test_it_forgets_and_keeps_and_gets_it_back(
     assert torch.equal(bare, model.next_token_logits(sets["test"])), "detached, it is the bare model bit for bit"
 
 
-def test_the_eraser_is_small_and_names_nobody(made: FitResult, benchmark: Benchmark, tmp_path: Path) -> None:
-    folder = made.eraser.save_pretrained(tmp_path / "e")
+def test_the_eraser_is_small_and_names_nobody(made: Eraser, benchmark: Benchmark, tmp_path: Path) -> None:
+    folder = made.save_pretrained(tmp_path / "e")
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 100_000
     manifest = (folder / "eraser_config.json").read_text()
     for key in benchmark.forget_ids("forget_5", FOLD):
@@ -104,16 +102,16 @@ def test_the_eraser_is_small_and_names_nobody(made: FitResult, benchmark: Benchm
 
 
 def test_a_plain_transformers_model_takes_it(
-    name: str, made: FitResult, benchmark: Benchmark, model: MultimodalModel
+    name: str, made: Eraser, benchmark: Benchmark, model: MultimodalModel
 ) -> None:
     from transformers import AutoModelForImageTextToText
 
     plain = AutoModelForImageTextToText.from_pretrained(checkpoint_path(name), dtype=torch.float32).eval()
     asked = [s for s in benchmark.samples("test", "forget_5", FOLD) if s.task == "generation" and s.image is None][:6]
     inputs = model.encode(asked)
-    with made.eraser.attached(model.hf):
+    with made.attached(model.hf):
         ours = model.hf.generate(**inputs, max_new_tokens=12, do_sample=False)
-    with made.eraser.attached(plain):
+    with made.attached(plain):
         ids = plain.generate(**inputs, max_new_tokens=12, do_sample=False)
     assert torch.equal(ids, ours)
     new = ids[:, inputs["input_ids"].shape[1] :]

@@ -62,7 +62,7 @@ def last(model: MultimodalModel, run: Run, pictures: bool = False) -> Tensor:
 def answers(model: MultimodalModel, run: Run, **more: Any) -> list[list[int]]:
     pad = model.processor.tokenizer.pad_token_id
     given = inputs(model)
-    out = run(**given, max_new_tokens=4, do_sample=False, pad_token_id=pad, **more)
+    out = run(**given, max_new_tokens=3, do_sample=False, pad_token_id=pad, **more)
     found: list[list[int]] = out[:, given["input_ids"].shape[1] :].tolist()
     return found
 
@@ -218,8 +218,8 @@ def test_with_a_picture_and_graphs_of_autograd(model: MultimodalModel, plan: Any
 def test_prompts_of_other_lengths_in_a_compiled_model(model: MultimodalModel, plan: Any) -> None:
     """The second length makes torch compile for any length, with symbolic sizes."""
     samples = [sample for sample in mixed_samples() if sample.image is None]
-    batches = [model.encode([sample]) for sample in samples] + [model.encode(samples)]
-    assert len({batch["input_ids"].shape for batch in batches}) == len(batches) == 4
+    batches = [model.encode([sample]) for sample in samples[:2]] + [model.encode(samples)]
+    assert len({batch["input_ids"].shape for batch in batches}) == len(batches) == 3
     with attach(model, plan), torch.no_grad():
         expected = [model.hf(**batch).logits for batch in batches]
         run = whole(model)

@@ -127,14 +127,18 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def wait_for(condition: Any, seconds: float = 240.0, every: float = 0.02) -> Any:
-    """What `condition` gives once it gives something true."""
-    end = time.monotonic() + seconds
+def wait_for(condition: Any, seconds: float = 240.0, every: float | None = None) -> Any:
+    """What `condition` gives once it gives something true.
+
+    Without `every` it is asked less and less often: a busy question would slow down the work that it asks about.
+    """
+    pause, end = every or 0.02, time.monotonic() + seconds
     while time.monotonic() < end:
         found = condition()
         if found:
             return found
-        time.sleep(every)
+        time.sleep(pause)
+        pause = every or min(1.3 * pause, 0.5)
     raise AssertionError("it did not happen in time")
 
 

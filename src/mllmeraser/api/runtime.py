@@ -9,13 +9,15 @@ import torch
 
 
 def set_threads(model: str, threads: int | None) -> int:
-    """Set torch's threads and return their number. Default: one per CPU, at most 2 for the small embedded models.
+    """Set torch's threads and return their number.
 
-    Processes that a launcher starts on this machine share its CPUs.
+    Default: as `OMP_NUM_THREADS` says, else one per CPU, at most 2 for the small embedded models. Processes that a
+    launcher starts on this machine share its CPUs.
     """
-    count = threads or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    if threads is None and model.startswith("embedded:"):
-        count = min(count, 2)
+    shared = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if model.startswith("embedded:"):
+        shared = min(shared, 2)
+    count = threads or (torch.get_num_threads() if os.environ.get("OMP_NUM_THREADS") else shared)
     torch.set_num_threads(count)
     return count
 
