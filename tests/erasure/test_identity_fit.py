@@ -13,7 +13,7 @@ from mllmeraser.erasure import Eraser, FitSettings, GateSettings, fit
 from mllmeraser.erasure.directions import kinds
 from mllmeraser.erasure.fit.discriminants import ALWAYS_OPEN
 from mllmeraser.erasure.fit.result import FitResult
-from mllmeraser.erasure.gates import SubjectGate, TopicGate
+from mllmeraser.erasure.gates import NameGate, SubjectGate, TopicGate
 from mllmeraser.erasure.policy import SUBJECT
 from mllmeraser.erasure.states.statistics import LayerStatistics
 from mllmeraser.erasure.steering.score_prompts import read_gate
@@ -51,7 +51,7 @@ def test_fit_makes_an_eraser_that_fires(tiny_llava, fitted):
     config, parts = fitted.eraser.config, fitted.parts
     assert config.policy == SUBJECT and config.gate.kind == "subject" and config.threshold == 0.0
     assert config.read_layers == (0, 1, 2) and config.shift_layers == (3, 4)
-    assert [type(fitted.eraser.gate(layer)) for layer in (0, 1, 2)] == [SubjectGate, TopicGate, SubjectGate]
+    assert [type(fitted.eraser.gate(layer)) for layer in (0, 1, 2)] == [NameGate, TopicGate, SubjectGate]
     about = config.calibration
     check = read_gate(tiny_llava, fitted.eraser, parts.check).pooled
     held = read_gate(tiny_llava, fitted.eraser, parts.held_out).pooled

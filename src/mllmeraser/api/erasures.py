@@ -62,6 +62,7 @@ def erase(
     say: Say | None = None,
     shared: tuple[PromptStateCache, SharedBasis] | None = None,
     work: CaptureCheckpoint | None = None,
+    exact_names: bool = False,
 ) -> Eraser:
     """Make an eraser for a request: add views, wordings and default sets, then fit.
 
@@ -74,11 +75,13 @@ def erase(
         shared: Result of `shipped_basis` for this model and these settings, to make many erasers. It is used if the
             request has no retain set and no strangers.
         work: Folder for captured batches, to resume a killed run (see `work_folder`); None: memory only.
+        exact_names: Forget names as they are written alone, not their parts and other spellings.
 
     Raises:
         InputError: The request or the settings cannot be used.
     """
-    return _fitted(_prepared(model, request, preset, contrast, seed, say), seed, progress, shared, work, say)
+    made = _prepared(model, request, preset, contrast, seed, say, exact_names)
+    return _fitted(made, seed, progress, shared, work, say)
 
 
 def erase_together(
@@ -91,6 +94,7 @@ def erase_together(
     seed: int = 0,
     progress: Progress | None = None,
     say: Say | None = None,
+    exact_names: bool = False,
 ) -> Eraser | None:
     """As `erase`, in several processes that make the same call: each captures a share, the first one fits.
 
@@ -107,7 +111,7 @@ def erase_together(
         raise InputError(f"{group.size} processes need --work DIR, a folder for captured states that all of them see")
     speak = say if group.first else None
     loaded = load_model(model, device=group.device()) if isinstance(model, str) else model
-    made = _prepared(loaded, request, preset, None, seed, speak)
+    made = _prepared(loaded, request, preset, None, seed, speak, exact_names)
     if group.size > 1 and is_spread(loaded.hf):
         raise InputError("several processes cannot fit a model that is split over processes (tp_plan): load it whole")
     if group.size > 1:
@@ -138,10 +142,13 @@ def _prepared(
     contrast: ContrastSet | None,
     seed: int,
     say: Say | None,
+    exact_names: bool,
 ) -> _Prepared:
     loaded = load_model(model) if isinstance(model, str) else model
     settings = FitSettings.preset(preset) if isinstance(preset, str) else preset
     settings = settings.model_copy(update={"seed": seed})
+    if exact_names:
+        settings = settings.with_exact_names()
     expansion = ExpansionSettings(views=3, view_settings=settings.views)
     completed = complete(request, loaded, settings=expansion, seed=seed)
     for line in completed.notes if say is not None else ():

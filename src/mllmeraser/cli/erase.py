@@ -30,6 +30,12 @@ def erase(
     name: Annotated[
         str | None, typer.Option("--name", help="Name of the person, for questions without a picture.")
     ] = None,
+    exact_names: Annotated[
+        bool,
+        typer.Option(
+            "--exact-names", help="Names count as written alone, not first or last names and other spellings."
+        ),
+    ] = False,
     preset: Annotated[
         str,
         typer.Option("--preset", help="default; tail: linear gates at the last prompt token; paper: as published."),
@@ -64,8 +70,9 @@ def erase(
         with progress_bar(show=group.first) as progress:
             model = load(device=group.device())
             eraser = api.erase_together(
-                model, request, preset, group=group, work=checkpoint, seed=seed, progress=progress, say=note
-            )
+                model, request, preset, group=group, work=checkpoint, seed=seed, progress=progress, say=note,
+                exact_names=exact_names,
+            )  # fmt: skip
         if eraser is None:
             return
         api.save_eraser(eraser, out, force=force)

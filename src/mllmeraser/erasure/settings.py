@@ -37,6 +37,7 @@ class SubjectSettings(Frozen):
         topic_margin: How far the topic threshold lies above all other questions, as a share of the gap to the facts.
         topic_ridge: Ridge of the topic gate, as a share of the mean energy of a state.
         open_question_images: Pictures over which open questions are asked.
+        name_forms: Other forms of its names that count for a subject: first and last name, case, joined. 0: none.
     """
 
     impostors: int = Field(default=4, ge=1)
@@ -51,6 +52,7 @@ class SubjectSettings(Frozen):
     topic_margin: float = Field(default=1 / 10, ge=0, le=1)
     topic_ridge: float = Field(default=0.05, gt=0)
     open_question_images: int = Field(default=96, ge=0)
+    name_forms: int = Field(default=12, ge=0)
 
 
 class NeuralSettings(Frozen):
@@ -215,6 +217,11 @@ class FitSettings(Frozen):
         if name not in PRESETS:
             raise InputError(f"unknown preset {name!r}: known are {', '.join(PRESETS)}")
         return PRESETS[name]
+
+    def with_exact_names(self) -> FitSettings:
+        """The same settings, with names that count as written alone (see `SubjectSettings.name_forms`)."""
+        subject = self.gate.subject.model_copy(update={"name_forms": 0})
+        return self.model_copy(update={"gate": self.gate.model_copy(update={"subject": subject})})
 
     def layers(self, depth: int) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
         """Read layers, and the sets of shift layers to choose from, in a decoder of `depth` blocks.

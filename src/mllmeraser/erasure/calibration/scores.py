@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from mllmeraser.erasure.gates import NO_SITE, Gate
+from mllmeraser.erasure.gates import NO_SITE, Gate, NameGate
 from mllmeraser.erasure.states.moments import blocks
 from mllmeraser.erasure.states.prompt_states import PromptStates
 
@@ -24,13 +24,25 @@ def scores_of(gates: Gates, prompts: Sequence[PromptStates]) -> tuple[Tensor, Te
 
 def _highest(gate: Gate, states: Iterable[Tensor]) -> Tensor:
     """(n, subjects) highest score of each subject over the positions (positions, d) of each prompt."""
-    parts = [torch.empty(0, gate.subjects, dtype=gate.tensors["scale"].dtype)]
+    return _largest(gate, gate.scores, gate.subjects, states)
+
+
+def form_cosines(gate: NameGate, prompts: Sequence[PromptStates]) -> Tensor:
+    """(n, subjects, forms) highest cosine of each form over the words of each prompt."""
+    shape = gate.tensors["form_bounds"].shape
+    found = _largest(gate, lambda some: gate.cosines(some).flatten(1), shape.numel(), (p.text for p in prompts))
+    return found.unflatten(-1, shape)
+
+
+def _largest(gate: Gate, score: Callable[[Tensor], Tensor], columns: int, states: Iterable[Tensor]) -> Tensor:
+    """(n, columns) largest `score` over the positions (positions, d) of each prompt."""
+    parts = [torch.empty(0, columns, dtype=gate.tensors["scale"].dtype)]
     for block in blocks(states, gate.width):
-        highest = torch.full((len(block), gate.subjects), NO_SITE, dtype=parts[0].dtype)
+        highest = torch.full((len(block), columns), NO_SITE, dtype=parts[0].dtype)
         if sizes := [len(rows) for rows in block if len(rows)]:
             present = torch.tensor([i for i, rows in enumerate(block) if len(rows)])
             prompt = torch.repeat_interleave(present, torch.tensor(sizes))
-            scores = gate.scores(torch.cat(block))
+            scores = score(torch.cat(block))
             highest = highest.scatter_reduce(0, prompt[:, None].expand_as(scores), scores, "amax", include_self=True)
         parts.append(highest)
     return torch.cat(parts)

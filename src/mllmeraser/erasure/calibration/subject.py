@@ -10,8 +10,9 @@ from torch import Tensor
 
 from mllmeraser.erasure.artifact.manifest import Calibration
 from mllmeraser.erasure.calibration.decision import Decision, measure
+from mllmeraser.erasure.calibration.name_forms import with_form_bounds
 from mllmeraser.erasure.calibration.scores import Gates, scores_of
-from mllmeraser.erasure.gates import DiscriminantBasis
+from mllmeraser.erasure.gates import DiscriminantBasis, NameGate
 from mllmeraser.erasure.gates.conformal import conformal_threshold, lowest, prompts_needed, topic_threshold
 from mllmeraser.erasure.gates.subject import rivalry
 from mllmeraser.erasure.settings import FitSettings
@@ -73,7 +74,9 @@ def _with_thresholds(
         topic.above(topics),
         face.above(with_margin(levels.thresholds, looks, miss_rate, chosen.margin)),
     )
-    return moved, names.rates + levels.rates
+    assert isinstance(moved[0], NameGate)
+    called_otherwise, rates = with_form_bounds(moved[0], states, settings.gate)
+    return (called_otherwise, *moved[1:]), names.rates + levels.rates + rates
 
 
 def _topic_thresholds(

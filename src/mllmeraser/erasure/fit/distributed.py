@@ -9,7 +9,7 @@ from mllmeraser.erasure.directions.pgd import perturb_job
 from mllmeraser.erasure.fit.discriminants import basis_samples, request_prompts
 from mllmeraser.erasure.fit.linear import samples_of
 from mllmeraser.erasure.fit.split import split
-from mllmeraser.erasure.fit.subject import shifted_samples, subject_samples
+from mllmeraser.erasure.fit.subject import form_samples, shifted_samples, subject_samples
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
 from mllmeraser.erasure.states.collect import last_job
@@ -48,6 +48,9 @@ def share_capture(
         samples = subject_samples(request, parts, settings, with_basis=basis is None)
         cache.share(samples, processes, progress, shifted=shifted_samples(parts, settings))
         cache.share(request_prompts(), processes, progress)
+        named, placeholders = form_samples(request, parts, settings)
+        cache.share(placeholders, processes, progress)
+        cache.share([s for own in named.values() for rows in own.values() for s in rows], processes, progress)
         return
     points = model.hookpoints({*reads, *(layer for shift in shifts for layer in shift)})
     checkpoint.share(last_job(model, samples_of(parts, settings), points, settings.batch_size), processes, progress)

@@ -11,6 +11,10 @@ from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.fit.split import DataSplit
 from mllmeraser.erasure.states.statistics import Statistics
 
+COUNTS_NOT = (
+    "(first, last, lower case, joined ...) do not count: somebody who stays has them, or other words are too like"
+)
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -21,6 +25,7 @@ class FitResult:
         timings: Seconds per stage: capture, linear_algebra, calibration.
         keys: The request's subject keys -> the opaque keys in the artifact.
         salt: Of the opaque keys and the data digests.
+        unused_forms: Forms of names that do not count, and all of them.
     """
 
     eraser: Eraser
@@ -29,6 +34,7 @@ class FitResult:
     keys: dict[str, str] = field(default_factory=dict)
     salt: str = ""
     parts: DataSplit | None = None
+    unused_forms: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         """Add the total to the timings."""
@@ -36,14 +42,17 @@ class FitResult:
 
     @property
     def notes(self) -> list[str]:
-        """Lines that a person should read: a promise above what was asked."""
+        """Lines that a person should read: forms of names that do not count, a promise above what was asked."""
+        unused, forms = self.unused_forms
+        lines = [f"{unused} of {forms} forms of the names {COUNTS_NOT}"] if unused else []
         rates = self.eraser.config.calibration
         asked, promised = rates.false_alarm_rate_asked, rates.false_alarm_rate_promised
         if asked is None or promised is None or promised <= asked:
-            return []
+            return lines
         return [
+            *lines,
             f"the thresholds keep to a false-alarm rate of {promised:.3g}, above the {asked:.3g} that was asked: "
-            "give more retain prompts, or forget fewer subjects per eraser"
+            "give more retain prompts, or forget fewer subjects per eraser",
         ]
 
 

@@ -10,6 +10,7 @@ States are captured once, into `SubjectStates`. Every later stage is a function 
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from mllmeraser.erasure.calibration.scores import Gates
 from mllmeraser.erasure.calibration.subject import calibrate_subjects
 from mllmeraser.erasure.directions.kinds import direction_kind
-from mllmeraser.erasure.fit.background_prompts import mentions
+from mllmeraser.erasure.fit.background_prompts import mentions, name_forms, other_forms
 from mllmeraser.erasure.fit.build import build_eraser, describe
 from mllmeraser.erasure.fit.closed_form import directions_from
 from mllmeraser.erasure.fit.discriminants import (
@@ -32,7 +33,7 @@ from mllmeraser.erasure.fit.discriminants import (
 )
 from mllmeraser.erasure.fit.result import FitResult, timed
 from mllmeraser.erasure.fit.split import DataSplit, unit_of
-from mllmeraser.erasure.gates import Pairs, look_alike_pairs, subject_gate
+from mllmeraser.erasure.gates import NameGate, Pairs, look_alike_pairs, subject_gate
 from mllmeraser.erasure.settings import FitSettings, GateSettings
 from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
 from mllmeraser.erasure.states.moments import Moments, summed
@@ -46,6 +47,8 @@ from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
+
+WORD = re.compile(r"\w+")
 
 
 def fit_subjects(
@@ -82,7 +85,10 @@ def fit_subjects(
     manifest = describe(model, request, parts, settings, None, salt, decision, None, statistics)
     kinds = token_kinds(model.processor.tokenizer)
     eraser = build_eraser(manifest, decision, directions, settings.strength, shifts, kinds=kinds)
-    return FitResult(eraser, statistics, clock, parts.keys, salt, parts)
+    asked = sum(len(name_forms(subject.names, settings.gate.subject.name_forms)) for subject in request.subjects)
+    name = decision.gates[reads[0]]
+    unused = asked - (name.counted_forms if isinstance(name, NameGate) else 0)
+    return FitResult(eraser, statistics, clock, parts.keys, salt, parts, (unused, asked))
 
 
 def subject_samples(request: Request, parts: DataSplit, settings: FitSettings, *, with_basis: bool) -> list[Sample]:
@@ -118,8 +124,14 @@ def capture_subjects(
     def by_subject(groups: Mapping[str, Sequence[Sample]]) -> dict[str, Captured]:
         return {key: captured(rows) for key, rows in groups.items()}
 
+    # Captured apart, so that the batches above stay what they were.
+    named, placeholders = form_samples(request, parts, settings)
+    others = captured(placeholders) if placeholders else Captured([], [])
+    cache.of([sample for own in named.values() for rows in own.values() for sample in rows])
+    forms = {key: by_subject(own) for key, own in named.items()}
     return SubjectStates(
         by_subject(parts.forget), by_subject(parts.forget_held_out), by_subject(_mentions(request, parts)),
+        forms, others,
         captured(parts.retain), captured(parts.strangers), captured(parts.calibration), captured(parts.check),
         cache.model.hidden_size, cache.shifts,
     )  # fmt: skip
@@ -129,6 +141,23 @@ def _mentions(request: Request, parts: DataSplit) -> dict[str, list[Sample]]:
     """For each subject its names in varied sentences."""
     keys = {parts.keys[subject.key]: subject.names for subject in request.subjects}
     return {key: mentions(key, names) for key, names in keys.items()}
+
+
+def form_samples(
+    request: Request, parts: DataSplit, settings: FitSettings
+) -> tuple[dict[str, dict[str, list[Sample]]], list[Sample]]:
+    """Forms of each subject's names in sentences, without those that a retain prompt holds; and those of placeholders.
+
+    What a retain prompt holds may be the name of somebody who stays.
+    """
+    most = settings.gate.subject.name_forms
+    others = (*parts.retain, *parts.calibration, *parts.check)
+    kept = {word.casefold() for sample in others for word in WORD.findall(sample.prompt)}
+    own: dict[str, dict[str, list[Sample]]] = {}
+    for subject in request.subjects:
+        forms = [form for form in name_forms(subject.names, most) if form.casefold() not in kept]
+        own[parts.keys[subject.key]] = {form: mentions(parts.keys[subject.key], [form]) for form in forms}
+    return own, other_forms() if any(own.values()) else []
 
 
 def direction_statistics(states: SubjectStates, settings: FitSettings) -> Statistics:
@@ -168,11 +197,28 @@ def fit_gates(
     called = sums([named_states(model, prompts, names[key]) for key, prompts in said.items()])
     looks = sums([[prompt.image for prompt in rows.states] for rows in states.forget.values()])
     people = sums([[face] for face in states.retain.faces().values()])
+    name = subject_gate(basis.name, called, impostors=_impostors(basis, called, states, settings), settings=settings)
     return (
-        subject_gate(basis.name, called, impostors=_impostors(basis, called, states, settings), settings=settings),
+        _with_forms(NameGate(name.tensors, settings), model, basis, states, settings),
         topic_gate(_topics(basis, about, states, settings), states.width, settings, basis.request),
         subject_gate(basis.face, looks, people, pairs=_pairs(basis, people, states, settings), settings=settings),
     )
+
+
+def _with_forms(
+    gate: NameGate, model: MultimodalModel, basis: SharedBasis, states: SubjectStates, settings: GateSettings
+) -> NameGate:
+    """The gate with other forms of the names, of which none counts before calibration."""
+    most = settings.subject.name_forms
+    if not most:
+        return gate
+    means: list[list[Tensor | None]] = []
+    for own in states.forms.values():
+        fitted = [named_states(model, rows.fitted().states, [form]) for form, rows in own.items()]
+        moments = [summed([torch.cat(some)], states.width, gram=False) for some in fitted]
+        rows = [m.mean if m.n else None for m in moments]
+        means.append([*rows, *[None] * (most - len(rows))])
+    return gate.with_forms(basis.name, means)
 
 
 def _topics(

@@ -14,6 +14,7 @@ from mllmeraser.erasure.gates.linear import (
     soft_gate,
 )
 from mllmeraser.erasure.gates.look_alikes import look_alike_pairs
+from mllmeraser.erasure.gates.name import NameGate
 from mllmeraser.erasure.gates.neural import NeuralGate, neural_gate
 from mllmeraser.erasure.gates.quadratic import QuadraticGate, quadratic_gate
 from mllmeraser.erasure.gates.subject import DiscriminantBasis, Pairs, SubjectGate, discriminant_basis, subject_gate
@@ -25,7 +26,7 @@ KINDS: dict[str, type[Gate]] = {
     "soft": SoftGate,
     "quadratic": QuadraticGate,
     "neural": NeuralGate,
-    "subject": SubjectGate,
+    "subject": NameGate,
 }
 
 
@@ -43,6 +44,7 @@ __all__ = [
     "Gate",
     "HardGate",
     "LinearGate",
+    "NameGate",
     "NeuralGate",
     "Pairs",
     "QuadraticGate",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,7 +19,6 @@ from torch.nn.functional import normalize
 
 from mllmeraser.erasure.gates.base import SUBJECTS, Gate, TensorSpec, finite
 from mllmeraser.erasure.gates.linear import ADVICE
-from mllmeraser.erasure.gates.topic import TopicGate
 from mllmeraser.erasure.settings import GateSettings
 from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.samples.errors import InputError, NumericalError
@@ -31,10 +31,10 @@ SHORTEST = 1e-12
 class SubjectGate(Gate):
     """Cosines with the subjects' means, less what competitors and look-alikes take.
 
-    It is one of three gates of a decision: name, topic, face. The topic, at the second read layer, is a `TopicGate`.
+    It is one of three gates of a decision: name, topic, face. The others are a `NameGate` and a `TopicGate`.
     """
 
-    TENSORS = (
+    TENSORS: ClassVar[tuple[TensorSpec, ...]] = (
         TensorSpec("weight", (SUBJECTS, "rank")),
         TensorSpec("centre", ("width",)),
         TensorSpec("projection", ("width", "rank"), half=True),
@@ -46,11 +46,6 @@ class SubjectGate(Gate):
         TensorSpec("pair_bounds", (SUBJECTS, "pairs"), stored="least", optional=True),
     )
     FITTED_ON = "prompts"
-
-    @classmethod
-    def at_layer(cls, position: int) -> type[Gate]:
-        """`TopicGate` at the second read layer."""
-        return TopicGate if position == 1 else cls
 
     def formula(self, states: Tensor) -> Tensor:
         """(n, subjects) cosines, less penalties."""
@@ -247,7 +242,7 @@ def subject_gate(
 def axis_sizes(settings: GateSettings, width: int, subjects: int) -> tuple[Mapping[str, int], ...]:
     """Lengths of the axes of the gates for name, topic and face, for `Gate.forecast_bytes`."""
     shared = {SUBJECTS: subjects, "width": width, "rank": min(settings.rank or width, width)}
-    name = {**shared, "impostors": settings.subject.impostors}
+    name = {**shared, "impostors": settings.subject.impostors, "forms": settings.subject.name_forms}
     face = {**shared, "pairs": settings.subject.look_alikes, "cohort": settings.subject.background_cohort}
     return name, {**shared, "one": 1}, face
 

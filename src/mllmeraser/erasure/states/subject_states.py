@@ -41,6 +41,14 @@ class Captured:
         """Those without a picture."""
         return self.where([sample.image is None for sample in self.samples])
 
+    def fitted(self) -> Captured:
+        """Two of three: a fit of them."""
+        return self.where([i % 3 != 2 for i in range(len(self))])
+
+    def held_out(self) -> Captured:
+        """Every third, which `fitted` leaves out."""
+        return self.where([i % 3 == 2 for i in range(len(self))])
+
     def __add__(self, other: Captured) -> Captured:
         return Captured([*self.samples, *other.samples], [*self.states, *other.states])
 
@@ -61,6 +69,8 @@ class SubjectStates:
         forget: For each subject its fitted prompts.
         held_out: For each subject the prompts kept out of the fit.
         mentions: For each subject its names in varied sentences.
+        forms: For each subject other forms of its names, each in the same sentences.
+        other_forms: Forms of placeholder names.
         retain: Prompts that gates are fitted on; `calibration` set thresholds, `check` only measure.
         strangers: Prompts about people that the model has never seen.
         shift_layers: Layers of the states in `PromptStates.shifts`.
@@ -69,6 +79,8 @@ class SubjectStates:
     forget: dict[str, Captured]
     held_out: dict[str, Captured]
     mentions: dict[str, Captured]
+    forms: dict[str, dict[str, Captured]]
+    other_forms: Captured
     retain: Captured
     strangers: Captured
     calibration: Captured
