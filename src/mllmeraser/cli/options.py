@@ -21,7 +21,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random choices.")]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="CPU threads. Default: one per CPU, at most 2 for embedded models."),
+    typer.Option(
+        "--threads",
+        min=1,
+        help="CPU threads. Default: OMP_NUM_THREADS, else one per CPU; at most 2 for embedded models.",
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing result at --out.")]
 LOAD_HELP = {
