@@ -6,6 +6,8 @@ that uses them walks the same path as a user's checkpoint.
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,16 @@ def build_qwen(folder: Path, *, layers: int = QWEN_LAYERS, seed: int = 0) -> Pat
     image_processor = Qwen2VLImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 9})
     AssembledProcessor(image_processor, tokenizer, QWEN_TEMPLATE).save_pretrained(folder)
     return folder
+
+
+def brief(folder: Path, out: Path) -> Path:
+    """Copy a tiny checkpoint to `out` with a third of all tokens as ends: random models rarely end an answer."""
+    shutil.copytree(folder, out)
+    settings = json.loads((out / "generation_config.json").read_text())
+    vocabulary = json.loads((out / "config.json").read_text())["text_config"]["vocab_size"]
+    settings["eos_token_id"] = sorted({settings["eos_token_id"], *range(0, vocabulary, 3)})
+    (out / "generation_config.json").write_text(json.dumps(settings))
+    return out
 
 
 def _random(kind: type, config: object, seed: int) -> torch.nn.Module:

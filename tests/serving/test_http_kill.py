@@ -22,7 +22,7 @@ from server_kit import asked, free_port, install, loud_eraser, png, wait_for
 
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.ledger import Ledger
-from tiny import picture
+from tiny import brief, picture
 
 BODY = {"model": "tiny", "messages": asked("Who?"), "max_tokens": 6}
 
@@ -102,9 +102,9 @@ def check(ledger: Path) -> None:
 @pytest.mark.timeout(600)  # three starts, two fits and two verifications
 def test_what_was_killed_is_done_after_the_next_start(tiny_llava_path: Path, tmp_path: Path) -> None:
     """Killed while it fits, then while it verifies; the third process finishes."""
-    ledger, key, id = tmp_path / "l.db", None, ""
+    ledger, key, id, folder = tmp_path / "l.db", None, "", brief(tiny_llava_path, tmp_path / "brief")
     for during in ("fit", "verify"):
-        with serving(tiny_llava_path, ledger, key) as server, server.client() as client:
+        with serving(folder, ledger, key) as server, server.client() as client:
             key = server.key
             if not id:
                 files = [("images", ("1.png", png(picture(5)), "image/png"))]
@@ -113,7 +113,7 @@ def test_what_was_killed_is_done_after_the_next_start(tiny_llava_path: Path, tmp
             wait_for(lambda: stage().startswith(during), every=0.1)  # noqa: B023
             server.kill()
         check(ledger)
-    with serving(tiny_llava_path, ledger, key) as last, last.client() as client:
+    with serving(folder, ledger, key) as last, last.client() as client:
         entry = wait_for(lambda: (e := client.get(f"/v1/erasures/{id}").json())["state"] == "verified" and e, every=0.3)
         assert entry["scores"]["checks"] and entry["failure"] is None
         done = [event["action"] for event in entry["history"]]
