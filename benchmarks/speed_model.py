@@ -3,7 +3,7 @@
 Both sides run the same prompts for the same number of tokens, in interleaved pairs (A B, B A, ...). The overhead is
 the median of the ratios of the pairs, with a bootstrap interval. Attaching and detaching do not count.
 
-A shipped model uses the demo's eraser. With ``--full-size`` the model has a published size and random weights, in
+A shipped model uses the demo's eraser, on pictures, texts, and texts after two other turns. With ``--full-size`` the model has a published size and random weights, in
 bfloat16 on a GPU. It uses a random eraser of the same shape, eagerly and compiled. ``--layers`` and ``--width`` make
 that model smaller, so that it runs anywhere: a dry run of the same code.
 
@@ -41,7 +41,14 @@ from mllmeraser import Eraser, MLLMEraserError, MultimodalModel, erase, load_ben
 from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.demo import SPLIT, forget_request
 from mllmeraser.erasure.steering import attach
+from mllmeraser.samples.conversation import Turn, after, question
 from mllmeraser.studies.record import Report
+
+TALK = (
+    Turn("user", "Hello."), Turn("assistant", "Hello!"),
+    Turn("user", "What colour is snow?"), Turn("assistant", "White."),
+)  # fmt: skip
+"""Turns before the question: then each turn is read by itself too."""
 
 Attach = Callable[[], AbstractContextManager[object]]
 Forward = Callable[..., Any]
@@ -130,10 +137,12 @@ def shipped(args: Namespace, report: Report) -> None:
     report.head["fingerprint"] = model.fingerprint()
     eraser = Eraser.from_pretrained(args.eraser) if args.eraser else _fitted(model, args.seed)
     attached = {"attached": lambda: eraser.attached(model), "empty hooks": lambda: empty_hooks(model, eraser)}
-    for modality in ("image", "text"):
-        inputs = dict(model.encode(_prompts(modality, args.batch)))
-        found = stages(model.hf, model.hf, inputs, args.new_tokens, generate=True)
-        _keep(report, f"{modality}, eager", compare(found, attached, args, args.batch))
+    image, text = (_prompts(modality, args.batch) for modality in ("image", "text"))
+    talks = [after(TALK, question(sample.prompt)) for sample in text]
+    encoded = {"image": model.encode(image), "text": model.encode(text), "turns": model.encode_conversations(talks)}
+    for kind, batch in encoded.items():
+        found = stages(model.hf, model.hf, dict(batch), args.new_tokens, generate=True)
+        _keep(report, f"{kind}, eager", compare(found, attached, args, args.batch))
 
 
 @contextmanager

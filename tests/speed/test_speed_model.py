@@ -107,7 +107,7 @@ def test_overhead_on_a_model_with_an_eraser(
     arguments = ["--model", tiny_llava_path, "--eraser", folder, "--batch", 3]
     found = report(main, *arguments, "--repeats", 2, "--warmup", 0, "--new-tokens", 2)
     assert found["fingerprint"] == tiny_llava.fingerprint()
-    assert [entry["key"] for entry in found["results"]] == ["image, eager", "text, eager"]
+    assert [entry["key"] for entry in found["results"]] == ["image, eager", "text, eager", "turns, eager"]
     for entry in found["results"]:
         assert set(entry["seconds"]) == {"prefill", "decoding", "generate"} and entry["rows"] == 3
         for side in ("attached", "empty hooks"):
