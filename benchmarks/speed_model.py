@@ -3,9 +3,10 @@
 Both sides run the same prompts for the same number of tokens, in interleaved pairs (A B, B A, ...). The overhead is
 the median of the ratios of the pairs, with a bootstrap interval. Attaching and detaching do not count.
 
-A shipped model uses the demo's eraser, on pictures, texts, and texts after two other turns. With ``--full-size`` the model has a published size and random weights, in
-bfloat16 on a GPU. It uses a random eraser of the same shape, eagerly and compiled. ``--layers`` and ``--width`` make
-that model smaller, so that it runs anywhere: a dry run of the same code.
+A shipped model uses the demo's eraser, on pictures, on texts, and on texts after two other turns. With ``--full-size``
+the model has a published size and random weights, in bfloat16 on a GPU. It uses a random eraser of the same shape,
+eagerly and compiled. ``--layers`` and ``--width`` make that model smaller, so that it runs anywhere: a dry run of the
+same code.
 
 *Empty hooks* are functions without content at the modules of the eraser's hooks: the least cost of any hook.
 """
