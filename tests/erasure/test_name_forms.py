@@ -32,10 +32,10 @@ SETTINGS = FitSettings(
 
 def test_the_forms_of_a_name() -> None:
     found = name_forms(["Mara Velden"], 12)
-    assert found == ["Mara", "Velden", "mara", "velden", "maravelden", "MaraVelden", "MARA", "VELDEN"]
+    assert found == ["Mara", "Velden", "mara", "velden", "MaraVelden", "maravelden"]
     assert name_forms(["Mara Velden"], 2) == ["Mara", "Velden"]
     assert name_forms(["Mara Velden", "Mara"], 3) == ["Velden", "mara", "velden"], "a name is not a form of itself"
-    assert name_forms(["Prince"], 12) == ["prince", "PRINCE"]
+    assert name_forms(["Prince"], 12) == ["prince"]
     assert name_forms(["\u738b\u82b3"], 12) == name_forms([], 12) == name_forms([" "], 12) == []
     assert name_forms(["Zo\u00eb de la Cruz"], 2) == ["Zo\u00eb", "Cruz"]
 
@@ -54,10 +54,10 @@ def test_a_gate_kind_for_each_site() -> None:
 
 def name_gate(seed: int = 0) -> NameGate:
     draw = torch.Generator().manual_seed(seed)
-    shapes = {"weight": (2, 3), "centre": (5,), "projection": (5, 3), "forms": (2, 4, 3)}
+    shapes = {"weight": (2, 3), "centre": (5,), "projection": (5, 3)}
     tensors = {name: torch.randn(shape, generator=draw) for name, shape in shapes.items()}
-    tensors["forms"] = torch.nn.functional.normalize(tensors["forms"], dim=-1)
-    return NameGate({**tensors, "form_bounds": torch.full((2, 4), ABSENT)})
+    forms, rivals = (torch.nn.functional.normalize(torch.randn(2, 4, 3, generator=draw), dim=-1) for _ in range(2))
+    return NameGate(tensors).with_forms(forms, rivals)
 
 
 @given(st.integers(0, 50))
@@ -70,8 +70,8 @@ def test_a_form_only_raises_a_score(seed: int) -> None:
     counted = gate.with_tensors(form_bounds=torch.full((2, 4), 0.5))
     assert counted.counted_forms == 8
     found = counted.scores(states)
-    assert torch.equal(found, torch.maximum(plain, (counted.cosines(states) - 0.5).amax(-1)))
-    assert bool((counted.cosines(states).abs() <= 1 + 1e-5).all())
+    assert torch.equal(found, torch.maximum(plain, (counted.form_scores(states) - 0.5).amax(-1)))
+    assert bool((counted.form_scores(states) <= 1.1).all())
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +97,14 @@ def gate_of(eraser: Eraser) -> NameGate:
 def test_a_fit_states_which_forms_count(made: FitResult, tmp_path) -> None:
     gate = gate_of(made.eraser)
     unused, asked = made.unused_forms
-    assert asked == 16 and asked - unused == gate.counted_forms
+    assert asked == 10 and asked - unused == gate.counted_forms
     assert any("forms of the names" in line for line in made.notes) == bool(unused)
     assert "Mara" not in "".join(made.notes)
     again = gate_of(Eraser.from_pretrained(made.eraser.save_pretrained(tmp_path / "e")))
     assert again.tensors.keys() == gate.tensors.keys()
     assert torch.equal(again.tensors["form_bounds"], gate.tensors["form_bounds"].float())
+    for name in ("forms", "form_rivals"):
+        torch.testing.assert_close(again.tensors[name], gate.tensors[name].float(), atol=1e-7, rtol=0)
 
 
 def test_exact_names_and_the_rest_of_the_gate(tiny_llava: MultimodalModel, named: Request, made: FitResult) -> None:
@@ -121,8 +123,8 @@ def test_a_word_of_somebody_who_stays_is_no_form(named: Request) -> None:
 
     shared = replace(named, retain=(*named.retain, *(Sample(f"Who is MARA Holt, {i}?", answer="x") for i in range(40))))
     before, after = forms(named), forms(shared)
-    assert {"Mara", "mara", "MARA"} <= before[0]
-    assert after == [before[0] - {"Mara", "mara", "MARA"}, before[1]]
+    assert {"Mara", "mara"} <= before[0]
+    assert after == [before[0] - {"Mara", "mara"}, before[1]]
 
 
 def test_people_with_and_without_a_name_go_together(tiny_llava: MultimodalModel, named: Request) -> None:

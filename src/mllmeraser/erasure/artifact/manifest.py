@@ -19,6 +19,8 @@ from mllmeraser.samples.expansion import ViewSettings
 
 NUMBERS = re.compile(r"\[\n([\d,\s]+?)\n *\]")
 """A list of whole numbers, one on each line. No string of JSON holds a line break."""
+LISTS = re.compile(r"\],\n *\[")
+"""The line between two lists in a list."""
 CONFIG_FILE = "eraser_config.json"
 TENSOR_FILE = "eraser_model.safetensors"
 TOKEN_KINDS = "token_kinds"
@@ -135,7 +137,8 @@ class EraserConfig(Frozen):
     def to_json(self) -> str:
         """The text of `eraser_config.json`."""
         text = json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True)
-        return NUMBERS.sub(lambda found: f"[{' '.join(found.group(1).split())}]", text) + "\n"
+        text = NUMBERS.sub(lambda found: f"[{' '.join(found.group(1).split())}]", text)
+        return LISTS.sub("], [", text) + "\n"
 
     @classmethod
     def from_json(cls, text: str, source: str) -> EraserConfig:

@@ -27,10 +27,10 @@ def _highest(gate: Gate, states: Iterable[Tensor]) -> Tensor:
     return _largest(gate, gate.scores, gate.subjects, states)
 
 
-def form_cosines(gate: NameGate, prompts: Sequence[PromptStates]) -> Tensor:
-    """(n, subjects, forms) highest cosine of each form over the words of each prompt."""
+def form_scores(gate: NameGate, prompts: Sequence[PromptStates]) -> Tensor:
+    """(n, subjects, forms) highest score of each form over the words of each prompt."""
     shape = gate.tensors["form_bounds"].shape
-    found = _largest(gate, lambda some: gate.cosines(some).flatten(1), shape.numel(), (p.text for p in prompts))
+    found = _largest(gate, lambda some: gate.form_scores(some).flatten(1), shape.numel(), (p.text for p in prompts))
     return found.unflatten(-1, shape)
 
 

@@ -197,7 +197,9 @@ def fit_gates(
     called = sums([named_states(model, prompts, names[key]) for key, prompts in said.items()])
     looks = sums([[prompt.image for prompt in rows.states] for rows in states.forget.values()])
     people = sums([[face] for face in states.retain.faces().values()])
-    name = subject_gate(basis.name, called, impostors=_impostors(basis, called, states, settings), settings=settings)
+    others = (states.retain + states.strangers).by_name()
+    impostors = _nearest_words(basis, basis.name.units(called), others, settings.subject.impostors)
+    name = subject_gate(basis.name, called, impostors=impostors, settings=settings)
     return (
         _with_forms(NameGate(name.tensors, settings), model, basis, states, settings),
         topic_gate(_topics(basis, about, states, settings), states.width, settings, basis.request),
@@ -212,13 +214,15 @@ def _with_forms(
     most = settings.subject.name_forms
     if not most:
         return gate
-    means: list[list[Tensor | None]] = []
+    means = []
     for own in states.forms.values():
         fitted = [named_states(model, rows.fitted().states, [form]) for form, rows in own.items()]
-        moments = [summed([torch.cat(some)], states.width, gram=False) for some in fitted]
-        rows = [m.mean if m.n else None for m in moments]
-        means.append([*rows, *[None] * (most - len(rows))])
-    return gate.with_forms(basis.name, means)
+        means += [summed([torch.cat(some)], states.width, gram=False) for some in fitted]
+        means += [summed([torch.empty(0, states.width)], states.width, gram=False)] * (most - len(own))
+    units = basis.name.units(means)
+    others = (states.retain + states.strangers).by_name() + states.other_forms
+    shape = (len(states.forms), most, -1)
+    return gate.with_forms(units.reshape(shape), _nearest_words(basis, units, others, 1).reshape(shape))
 
 
 def _topics(
@@ -251,18 +255,16 @@ def _pairs(
     return look_alike_pairs(basis.face, own, held_out, [person.mean for person in people], settings.subject)
 
 
-def _impostors(basis: SharedBasis, called: Sequence[Moments], states: SubjectStates, settings: GateSettings) -> Tensor:
-    """(subjects, m, rank) the words nearest to each name, in prompts about other people.
+def _nearest_words(basis: SharedBasis, units: Tensor, others: Captured, most: int) -> Tensor:
+    """(units, m, rank) the words nearest to each of some unit vectors (units, rank), in prompts about other people.
 
     Of all prompts about one person the nearest word counts, so that one name does not take every place.
     """
-    others = (states.retain + states.strangers).by_name()
     groups: dict[str, list[Tensor]] = defaultdict(list)
     for sample, prompt in zip(others.samples, others.states, strict=True):
         groups[sample.subject or sample.prompt].append(prompt.text)
-    units = basis.name.units(called)
     words = (basis.name.seen(torch.cat(texts)) for texts in groups.values())
     nearest = torch.stack([some[(some @ units.T).argmax(0)] for some in words], dim=1)
     closeness = torch.einsum("sgr,sr->sg", nearest, units)
-    order = closeness.topk(min(settings.subject.impostors, nearest.shape[1])).indices
+    order = closeness.topk(min(most, nearest.shape[1])).indices
     return nearest.gather(1, order[..., None].expand(-1, -1, nearest.shape[-1]))

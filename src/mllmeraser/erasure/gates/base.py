@@ -18,6 +18,7 @@ from mllmeraser.samples.errors import ArtifactError, InputError, NumericalError
 NO_SITE = -math.inf
 """Score where a prompt has nothing to read, such as a face in a prompt without a picture."""
 SUBJECTS = "subjects"
+STEPS = 127
 G = TypeVar("G", bound="Gate")
 
 
@@ -30,6 +31,7 @@ class TensorSpec:
         axes: Names of its axes. A first axis `subjects` means one row per subject, any other that all share it.
         stored: Name in the artifact, where it differs.
         half: Whether its values fit float16 exactly, and are stored so.
+        steps: Whether its values are steps of 1/127 in [-1, 1] (see `in_steps`), and are stored as one byte each.
         optional: Whether a gate may lack it.
     """
 
@@ -37,6 +39,7 @@ class TensorSpec:
     axes: tuple[str, ...]
     stored: str = ""
     half: bool = False
+    steps: bool = False
     optional: bool = False
 
     @property
@@ -53,7 +56,22 @@ class TensorSpec:
         """Bytes in an artifact, with the length of each axis; 0 where an axis is not in use."""
         if not set(self.axes) <= set(sizes):
             return 0
-        return math.prod(sizes[axis] for axis in self.axes) * (2 if self.half else 4)
+        return math.prod(sizes[axis] for axis in self.axes) * (1 if self.steps else 2 if self.half else 4)
+
+    def packed(self, tensor: Tensor) -> Tensor:
+        """The tensor as an artifact holds it."""
+        if self.steps:
+            return (tensor * STEPS).round().to(torch.int8)
+        return tensor.half() if self.half else tensor.float()
+
+    def unpacked(self, tensor: Tensor) -> Tensor:
+        """The float32 tensor of an artifact's."""
+        return tensor.float() / STEPS if self.steps else tensor.float()
+
+
+def in_steps(units: Tensor) -> Tensor:
+    """The nearest multiples of 1/127 to values in [-1, 1], so that calibration sees what is stored."""
+    return (units * STEPS).round() / STEPS
 
 
 AFFINE = (TensorSpec("scale", (SUBJECTS,)), TensorSpec("offset", (SUBJECTS,)))
@@ -164,13 +182,14 @@ class Gate(ABC):
         return self.with_tensors(**{s.name: self.tensors[s.name][list(rows)] for s in self._own() if s.per_subject})
 
     def stored(self) -> dict[str, Tensor]:
-        """Tensors as an artifact holds them, by stored name: float32, or float16 where a spec says so."""
-        return {s.key: t.half() if s.half else t.float() for s in self._own() for t in [self.tensors[s.name]]}
+        """Tensors as an artifact holds them, by stored name: float32, or shorter where a spec says so."""
+        return {spec.key: spec.packed(self.tensors[spec.name]) for spec in self._own()}
 
     @classmethod
     def from_stored(cls: type[G], parts: Mapping[str, Tensor], settings: GateSettings) -> G:
         """The gate of an artifact's tensors, in float32. Missing or unknown tensors are an `ArtifactError`."""
-        return cls({cls.spec(key).name: tensor.float() for key, tensor in parts.items()}, settings)
+        specs = {key: cls.spec(key) for key in parts}
+        return cls({specs[key].name: specs[key].unpacked(tensor) for key, tensor in parts.items()}, settings)
 
     def _own(self) -> list[TensorSpec]:
         return [spec for spec in self.specs() if spec.name in self.tensors]

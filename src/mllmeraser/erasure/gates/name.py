@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mllmeraser.erasure.gates.base import SUBJECTS, Gate, TensorSpec
-from mllmeraser.erasure.gates.subject import SHORTEST, DiscriminantBasis, SubjectGate, short
+from mllmeraser.erasure.gates.base import SUBJECTS, Gate, TensorSpec, in_steps
+from mllmeraser.erasure.gates.subject import SHORTEST, SubjectGate, rivalry
 from mllmeraser.erasure.gates.topic import TopicGate
 
 ABSENT = 4.0
@@ -17,11 +17,15 @@ ABSENT = 4.0
 
 
 class NameGate(SubjectGate):
-    """Cosines with the subjects' means, or with those of other forms of their names less the bound of each form."""
+    """Cosines with the subjects' means, or with those of other forms of their names less the bound of each form.
+
+    Each form competes with the word nearest to it.
+    """
 
     TENSORS: ClassVar[tuple[TensorSpec, ...]] = (
         *SubjectGate.TENSORS,
-        TensorSpec("forms", (SUBJECTS, "forms", "rank"), half=True, optional=True),
+        TensorSpec("forms", (SUBJECTS, "forms", "rank"), steps=True, optional=True),
+        TensorSpec("form_rivals", (SUBJECTS, "forms", "rank"), steps=True, optional=True),
         TensorSpec("form_bounds", (SUBJECTS, "forms"), optional=True),
     )
 
@@ -32,32 +36,29 @@ class NameGate(SubjectGate):
         return kinds[position]
 
     def scores(self, states: Tensor) -> Tensor:
-        """(n, subjects) as for any gate; where a form fits better, by how much its cosine exceeds its bound."""
+        """(n, subjects) as for any gate; where a form fits better, by how much it exceeds its bound."""
         scores = super().scores(states)
         if "forms" not in self.tensors:
             return scores
-        return torch.maximum(scores, (self.cosines(states) - self.tensors["form_bounds"]).amax(-1))
+        return torch.maximum(scores, (self.form_scores(states) - self.tensors["form_bounds"]).amax(-1))
 
     @property
     def counted_forms(self) -> int:
         """Forms that count, of all subjects."""
         return int((self.tensors["form_bounds"] < ABSENT).sum()) if "forms" in self.tensors else 0
 
-    def cosines(self, states: Tensor) -> Tensor:
-        """(n, subjects, forms) cosines of states (n, d) with the forms."""
+    def form_scores(self, states: Tensor) -> Tensor:
+        """(n, subjects, forms) cosines of states (n, d) with the forms, less what their rivals take."""
         t = self.tensors
         states = states.to(t["scale"])
         projected = torch.addmm(-(t["centre"] @ t["projection"]), states, t["projection"])
-        return (normalize(projected, dim=-1, eps=SHORTEST) @ t["forms"].flatten(0, 1).T).unflatten(
-            -1, t["form_bounds"].shape
+        seen = normalize(projected, dim=-1, eps=SHORTEST)
+        own, nearest = (
+            (seen @ t[name].flatten(0, 1).T).unflatten(-1, t["form_bounds"].shape) for name in ("forms", "form_rivals")
         )
+        return rivalry(own, nearest, self.settings.subject.rivalry)
 
-    def with_forms(self, basis: DiscriminantBasis, means: list[list[Tensor | None]]) -> NameGate:
-        """The same gate with the mean states (d,) of each subject's forms, None for one to leave out; none counts yet.
-
-        Every subject has the same number of forms.
-        """
-        none = torch.zeros_like(basis.projection[0])
-        rows = [torch.stack([none if mean is None else basis.unit(mean) for mean in own]) for own in means]
-        forms = short(torch.stack(rows))
-        return self.with_tensors(forms=forms, form_bounds=forms.new_full(forms.shape[:2], ABSENT))
+    def with_forms(self, forms: Tensor, rivals: Tensor) -> NameGate:
+        """The same gate with unit vectors (subjects, forms, rank) of forms and of their rivals; no form counts yet."""
+        bounds = forms.new_full(forms.shape[:2], ABSENT)
+        return self.with_tensors(forms=in_steps(forms), form_rivals=in_steps(rivals), form_bounds=bounds)
