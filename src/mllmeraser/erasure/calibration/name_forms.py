@@ -18,7 +18,7 @@ def with_form_bounds(gate: NameGate, states: SubjectStates, settings: GateSettin
 
     The bound lies above the background, by a share of the gap to the form's own lowest score if there is a gap. Then
     calibration prompts raise the bounds of a subject together: a fresh one exceeds any of them with a probability of at
-    most 1 / (n + 1). A form counts if it exceeds its bound in most sentences held out for it.
+    most 1 / (n + 1). A form counts if it exceeds its bound in half of the sentences held out for it.
     """
     rates = torch.zeros(gate.subjects, dtype=torch.float64)
     if "forms" not in gate.tensors:
@@ -42,5 +42,6 @@ def _own(gate: NameGate, states: SubjectStates) -> tuple[Tensor, Tensor]:
     for row, own in enumerate(states.forms.values()):
         for column, rows in enumerate(own.values()):
             scores = form_scores(gate, rows.held_out().states)[:, row, column].double()
-            lowest[row, column], middle[row, column] = scores.min(), scores.median()
+            ranked = scores.sort().values
+            lowest[row, column], middle[row, column] = ranked[0], ranked[len(ranked) // 2]
     return lowest, middle

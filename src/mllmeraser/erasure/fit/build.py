@@ -113,7 +113,7 @@ def build_eraser(
         "read_layers": reads, "shift_layers": layers, "strength": strength, "counts": counts,
         "calibration": manifest.calibration.model_copy(update={"curve": curve, "utility_budget": budget}),
     }  # fmt: skip
-    stored = {name: t if t.dtype in (torch.float16, torch.uint8) else t.float() for name, t in tensors.items()}
+    stored = {name: t.float() if t.dtype == torch.float64 else t for name, t in tensors.items()}
     return Eraser(
         manifest.model_copy(update=changes), {name: t.detach().cpu().contiguous() for name, t in stored.items()}
     )
