@@ -65,9 +65,9 @@ def test_a_form_only_raises_a_score(seed: int) -> None:
     gate = name_gate(seed)
     states = torch.randn(6, 5, generator=torch.Generator().manual_seed(seed + 1))
     plain = SubjectGate({k: v for k, v in gate.tensors.items() if "form" not in k}).scores(states)
-    assert torch.equal(gate.with_tensors(form_bounds=gate.tensors["form_bounds"] + 2).scores(states), plain)
+    assert torch.equal(gate.with_form_bounds(torch.full((2, 4), ABSENT + 2)).scores(states), plain)
     assert gate.counted_forms == 0
-    counted = gate.with_tensors(form_bounds=torch.full((2, 4), 0.5))
+    counted = gate.with_form_bounds(torch.full((2, 4), 0.5))
     assert counted.counted_forms == 8
     found = counted.scores(states)
     assert torch.equal(found, torch.maximum(plain, (counted.form_scores(states) - 0.5).amax(-1)))

@@ -21,7 +21,7 @@ def with_form_bounds(gate: NameGate, states: SubjectStates, settings: GateSettin
     most 1 / (n + 1). A form counts if it exceeds its bound in half of the sentences held out for it.
     """
     rates = torch.zeros(gate.subjects, dtype=torch.float64)
-    if "forms" not in gate.tensors:
+    if gate.form_bounds is None:
         return gate, rates
     others = [*(states.retain + states.strangers).by_name().states, *states.other_forms.states]
     noise, (lowest, middle) = form_scores(gate, others).amax(0).double(), _own(gate, states)
@@ -33,12 +33,13 @@ def with_form_bounds(gate: NameGate, states: SubjectStates, settings: GateSettin
         mine += max(0.0, conformal_threshold((calibration[:, row] - mine).amax(-1), rate))
         mine[middle[row] <= mine] = ABSENT
         rates[row] = rate if bool((mine < ABSENT).any()) else 0.0
-    return gate.with_tensors(form_bounds=bounds.to(gate.tensors["form_bounds"])), rates
+    return gate.with_form_bounds(bounds), rates
 
 
 def _own(gate: NameGate, states: SubjectStates) -> tuple[Tensor, Tensor]:
     """(subjects, forms) lowest and middle score of each form in the sentences held out for it; -inf for none."""
-    lowest, middle = (torch.full_like(gate.tensors["form_bounds"], -torch.inf, dtype=torch.float64) for _ in range(2))
+    assert gate.form_bounds is not None
+    lowest, middle = (torch.full_like(gate.form_bounds, -torch.inf, dtype=torch.float64) for _ in range(2))
     for row, own in enumerate(states.forms.values()):
         for column, rows in enumerate(own.values()):
             scores = form_scores(gate, rows.held_out().states)[:, row, column].double()

@@ -29,7 +29,8 @@ def _highest(gate: Gate, states: Iterable[Tensor]) -> Tensor:
 
 def form_scores(gate: NameGate, prompts: Sequence[PromptStates]) -> Tensor:
     """(n, subjects, forms) highest score of each form over the words of each prompt."""
-    shape = gate.tensors["form_bounds"].shape
+    assert gate.form_bounds is not None
+    shape = gate.form_bounds.shape
     found = _largest(gate, lambda some: gate.form_scores(some).flatten(1), shape.numel(), (p.text for p in prompts))
     return found.unflatten(-1, shape)
 

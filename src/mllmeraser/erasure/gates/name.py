@@ -43,9 +43,18 @@ class NameGate(SubjectGate):
         return torch.maximum(scores, (self.form_scores(states) - self.tensors["form_bounds"]).amax(-1))
 
     @property
+    def form_bounds(self) -> Tensor | None:
+        """(subjects, forms) bounds, `ABSENT` for a form that does not count; None without forms."""
+        return self.tensors.get("form_bounds")
+
+    @property
     def counted_forms(self) -> int:
         """Forms that count, of all subjects."""
-        return int((self.tensors["form_bounds"] < ABSENT).sum()) if "forms" in self.tensors else 0
+        return 0 if self.form_bounds is None else int((self.form_bounds < ABSENT).sum())
+
+    def with_form_bounds(self, bounds: Tensor) -> NameGate:
+        """The same gate with other bounds (subjects, forms)."""
+        return self.with_tensors(form_bounds=bounds.to(self.tensors["forms"]))
 
     def form_scores(self, states: Tensor) -> Tensor:
         """(n, subjects, forms) cosines of states (n, d) with the forms, less what their rivals take."""
