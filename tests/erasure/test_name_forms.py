@@ -114,13 +114,20 @@ def test_exact_names_and_the_rest_of_the_gate(tiny_llava: MultimodalModel, named
     assert all(torch.equal(tensor, forms.tensors[name]) for name, tensor in exact.tensors.items())
 
 
-def test_a_word_of_somebody_who_stays_is_no_form(named: Request) -> None:
+def test_words_of_those_who_stay_and_ordinary_words_are_no_forms(named: Request) -> None:
     def forms(request: Request) -> list[set[str]]:
         own, others = form_samples(request, split(request, SETTINGS, salt=""), SETTINGS)
         assert len(others) > 0
         assert all(len(rows) == len(SENTENCES) for some in own.values() for rows in some.values())
         return [set(some) for some in own.values()]
 
+    may, june = (
+        replace(s, names=(name,)) for s, name in zip(named.subjects, ("May Velden", "Jonas West"), strict=True)
+    )
+    assert forms(replace(named, subjects=(may, june))) == [
+        {"Velden", "velden", "MayVelden"},
+        {"Jonas", "jonas", "JonasWest"},
+    ], "ordinary words"
     shared = replace(named, retain=(*named.retain, *(Sample(f"Who is MARA Holt, {i}?", answer="x") for i in range(40))))
     before, after = forms(named), forms(shared)
     assert {"Mara", "mara"} <= before[0]

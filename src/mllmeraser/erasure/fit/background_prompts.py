@@ -41,6 +41,22 @@ def mentions(key: str, names: Sequence[str]) -> list[Sample]:
     return [Sample(sentence.format(name), subject=key) for name in names for sentence in SENTENCES]
 
 
+_ORDINARY = """
+    amber angel april art august autumn baker bank banks bar bell berry best bill bird bishop black blue bolt bond bowl
+    brand bridge brook brown bush butcher butler case cash chance charity chase christian church clay cliff coach cook
+    court crane cross crown crystal daisy dale dance dawn day dean dove drew duke earl east english eve faith farmer
+    field fields fisher flower forest fox frank french frost gay german glass gold good grace grant green grey guy hall
+    hand hardy harmony hazel high hill hills holiday hood hook hope house hunt hunter iris ivy jade january joy judge
+    july june justice keen kid king knight lake lamb land lane law light lily little long lord love lucky major mark
+    marks marsh mason may mayor mercy merry miles mill miller mine moon moss noble noon north novel oak olive page paris
+    park parks patience pearl penny pepper pine pope poppy porter potter pound power press price prince queen rain raven
+    read red reed rice rich river rivers robin rock rod roman rose ruby rush rusty sage salmon sand sandy saint scarlet
+    scout sea sharp shell shepherd shore short singer sky small smart snow song spring star steel sterling stone storm
+    street strong sue summer sun swan sweet tailor thorn tiger tower town turner valley van victor viola violet wall
+    walls west wheat white wild will winter wolf wood woods yard young
+"""
+ORDINARY = frozenset(_ORDINARY.split())
+"""First and last names that are also ordinary words: alone they do not stand for a person."""
 PLAIN_SENTENCES = 4
 """Leading sentences in which forms of placeholder names stand: they show what a form must not fire on."""
 

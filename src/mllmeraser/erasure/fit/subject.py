@@ -20,7 +20,7 @@ from torch import Tensor
 from mllmeraser.erasure.calibration.scores import Gates
 from mllmeraser.erasure.calibration.subject import calibrate_subjects
 from mllmeraser.erasure.directions.kinds import direction_kind
-from mllmeraser.erasure.fit.background_prompts import mentions, name_forms, other_forms
+from mllmeraser.erasure.fit.background_prompts import ORDINARY, mentions, name_forms, other_forms
 from mllmeraser.erasure.fit.build import build_eraser, describe
 from mllmeraser.erasure.fit.closed_form import directions_from
 from mllmeraser.erasure.fit.discriminants import (
@@ -146,13 +146,13 @@ def _mentions(request: Request, parts: DataSplit) -> dict[str, list[Sample]]:
 def form_samples(
     request: Request, parts: DataSplit, settings: FitSettings
 ) -> tuple[dict[str, dict[str, list[Sample]]], list[Sample]]:
-    """Forms of each subject's names in sentences, without those that a retain prompt holds; and those of placeholders.
+    """Forms of each subject's names in sentences, and those of placeholder names.
 
-    What a retain prompt holds may be the name of somebody who stays.
+    A word of a retain prompt is no form, since it may be the name of somebody who stays; nor is an ordinary word.
     """
     most = settings.gate.subject.name_forms
     others = (*parts.retain, *parts.calibration, *parts.check)
-    kept = {word.casefold() for sample in others for word in WORD.findall(sample.prompt)}
+    kept = ORDINARY | {word.casefold() for sample in others for word in WORD.findall(sample.prompt)}
     own: dict[str, dict[str, list[Sample]]] = {}
     for subject in request.subjects:
         forms = [form for form in name_forms(subject.names, most) if form.casefold() not in kept]
