@@ -179,7 +179,7 @@ def test_shares_are_the_batches_of_one_process_dealt_out(
             share_capture(tiny_llava, request, settings, Alone(rank, size), _Unmet(tmp_path / "w"))
         shared.append(found)
     assert sorted(size for some in shared for size in some) == sorted(alone), "no batch twice, none left out"
-    assert max(map(len, shared)) - min(map(len, shared)) <= 2, "each of two captures is dealt out evenly"
+    assert max(map(len, shared)) - min(map(len, shared)) <= 4, "each of at most four captures is dealt out evenly"
     with passes(tiny_llava) as fitting:
         assert same(whole, fit(tiny_llava, request, settings, checkpoint=CaptureCheckpoint(tmp_path / "w")).eraser)
     assert not fitting
