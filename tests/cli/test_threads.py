@@ -20,6 +20,7 @@ from mllmeraser.api.runtime import set_threads
         ("embedded:llava", None, "16", None, 1),
         ("llava-hf/llava-1.5-7b-hf", None, None, "1", 1),
         ("embedded:llava", 3, "4", "1", 3),
+        ("llava-hf/llava-1.5-7b-hf", None, "2", "1", 4),  # torchrun sets OMP_NUM_THREADS
     ],
 )
 def test_threads(

@@ -1,4 +1,4 @@
-"""First names, last names, other case, joined: they count as the name where nobody who stays has them."""
+"""Forms of a name: first or last name alone, in lower case, joined."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ SETTINGS = FitSettings(
 
 
 def test_the_forms_of_a_name() -> None:
-    found = name_forms(["Mara Velden"], 12)
-    assert found == ["Mara", "Velden", "mara", "velden", "MaraVelden", "maravelden"]
-    assert name_forms(["Mara Velden"], 2) == ["Mara", "Velden"]
-    assert name_forms(["Mara Velden", "Mara"], 3) == ["Velden", "mara", "velden"], "a name is not a form of itself"
-    assert name_forms(["Prince"], 12) == ["prince"]
-    assert name_forms(["\u738b\u82b3"], 12) == name_forms([], 12) == name_forms([" "], 12) == []
-    assert name_forms(["Zo\u00eb de la Cruz"], 2) == ["Zo\u00eb", "Cruz"]
+    found = name_forms(["Mara Velden"])
+    assert found == ["Mara", "Velden", "mara", "velden", "MaraVelden"]
+    assert name_forms(["Mara Velden"])[:2] == ["Mara", "Velden"]
+    assert name_forms(["Mara Velden", "Mara"])[:3] == ["Velden", "mara", "velden"], "a name is not a form of itself"
+    assert name_forms(["Prince"]) == ["prince"]
+    assert name_forms(["\u738b\u82b3"]) == name_forms([]) == name_forms([" "]) == []
+    assert name_forms(["Zo\u00eb de la Cruz"])[:2] == ["Zo\u00eb", "Cruz"]
 
 
-@given(st.lists(st.text(max_size=12), max_size=3), st.integers(0, 6))
-def test_forms_are_few_different_and_no_names(names: list[str], most: int) -> None:
-    found = name_forms(names, most)
-    assert len(found) == len(set(found)) <= most
+@given(st.lists(st.text(max_size=12), max_size=3))
+def test_forms_differ_and_are_no_names(names: list[str]) -> None:
+    found = name_forms(names)
+    assert len(found) == len(set(found)) <= 5 * len(names)
     assert not set(found) & set(names) and all(len(form) > 1 and form.strip() == form for form in found)
 
 

@@ -37,8 +37,8 @@ class SubjectSettings(Frozen):
         topic_margin: How far the topic threshold lies above all other questions, as a share of the gap to the facts.
         topic_ridge: Ridge of the topic gate, as a share of the mean energy of a state.
         open_question_images: Pictures over which open questions are asked.
-        name_forms: Other forms of its names that count for a subject: first and last name, case, joined. 0: none. Five
-            take 0.6 kB at rank 60.
+        name_forms: Most forms of its names that count for a subject: first name, last name, both in lower case, joined.
+            Five take 0.6 kB at rank 60.
     """
 
     impostors: int = Field(default=4, ge=1)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 from mllmeraser.portraits.stream import Stream
 
-_ONSETS = "bdfghklmnprstvz"
-_VOWELS = "aeiou"
+ONSETS = "bdfghklmnprstvz"
+VOWELS = "aeiou"
 _CODAS = ("", "", "n", "r", "s", "l")
 _CLUSTERS = ("br", "cl", "dr", "fl", "gr", "pl", "st", "tr", "sk", "ch", "sh", "th")
 
 
 def _syllable(stream: Stream) -> str:
-    return stream.choice(_ONSETS) + stream.choice(_VOWELS)
+    return stream.choice(ONSETS) + stream.choice(VOWELS)
 
 
 def person_name(stream: Stream) -> str:
@@ -24,7 +24,7 @@ def person_name(stream: Stream) -> str:
 
 def celebrity_name(stream: Stream) -> str:
     """A name such as "Stazo Brilun", in a grammar that differs from that of people."""
-    parts = (_CLUSTERS, _VOWELS, _ONSETS, _VOWELS, _CODAS)
+    parts = (_CLUSTERS, VOWELS, ONSETS, VOWELS, _CODAS)
     words = ["".join(stream.choice(part) for part in parts) for _ in range(2)]
     return " ".join(word.capitalize() for word in words)
 

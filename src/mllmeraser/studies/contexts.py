@@ -26,7 +26,7 @@ from mllmeraser.samples import Sample
 from mllmeraser.samples.conversation import Conversation, Turn, after, question
 from mllmeraser.samples.intervals import wilson
 from mllmeraser.studies.erasers import eraser_of
-from mllmeraser.studies.record import begin, study_parser
+from mllmeraser.studies.record import Report, begin, study_parser
 
 WORDS = (1, 2, 3, 4, 5)
 AFTER = "after a forgotten person"
@@ -53,11 +53,16 @@ def main(argv: list[str] | None = None) -> None:
     asked = prompts(benchmark, args.split, args.fold, args.pool, args.most, args.seed)
     where = {"split": args.split, "fold": args.fold, "seed": args.seed}
     eraser = Eraser.from_pretrained(args.eraser) if args.eraser else eraser_of(model, benchmark, "default", **where)
+    record(report, model, eraser, asked, args.fold)
+
+
+def record(report: Report, model: MultimodalModel, eraser: Eraser, asked: Sequence[Asked], fold: int) -> None:
+    """Ask the bare model and the erased one, and keep the counts of each kind."""
     bare = answers(model, asked)
     with eraser.attached(model):
         erased = answers(model, asked)
     for key, entry in compared(asked, bare, erased).items():
-        report.add(f"fold {args.fold}: {key}", {"fold": args.fold, **entry})
+        report.add(f"fold {fold}: {key}", {"fold": fold, **entry})
         print(key, entry["known"], entry["left"], flush=True)
 
 

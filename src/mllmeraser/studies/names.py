@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from mllmeraser.benchmarks import Benchmark, thin
 from mllmeraser.erasure import Eraser
+from mllmeraser.portraits.names import ONSETS, VOWELS
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.samples.conversation import question
-from mllmeraser.studies.contexts import Asked, answers, compared
+from mllmeraser.studies.contexts import Asked, record
 from mllmeraser.studies.erasers import eraser_of
 from mllmeraser.studies.record import begin, study_parser
 
@@ -24,7 +25,7 @@ Write = Callable[[str, str, Stream], str]
 def slip(word: str, draw: Stream) -> str:
     """The word with one letter after the first replaced: vowels by vowels, consonants by consonants."""
     at = 1 + draw.integer(len(word) - 1)
-    letters = next(kind for kind in ("aeiou", "bdfghklmnprstvz") if word[at] in kind or "aeiou" not in kind)
+    letters = VOWELS if word[at] in VOWELS else ONSETS
     return word[:at] + draw.choice([letter for letter in letters if letter != word[at]]) + word[at + 1 :]
 
 
@@ -56,12 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     asked = prompts(benchmark, args.split, args.fold, args.most, args.seed)
     where = {"split": args.split, "fold": args.fold, "seed": args.seed}
     eraser = Eraser.from_pretrained(args.eraser) if args.eraser else eraser_of(model, benchmark, "default", **where)
-    bare = answers(model, asked)
-    with eraser.attached(model):
-        erased = answers(model, asked)
-    for key, entry in compared(asked, bare, erased).items():
-        report.add(f"fold {args.fold}: {key}", {"fold": args.fold, **entry})
-        print(key, entry["known"], entry["left"], flush=True)
+    record(report, model, eraser, asked, args.fold)
 
 
 def prompts(benchmark: Benchmark, split: str, fold: int, most: int, seed: int) -> list[Asked]:

@@ -61,21 +61,21 @@ PLAIN_SENTENCES = 4
 """Leading sentences in which forms of placeholder names stand: they show what a form must not fire on."""
 
 
-def name_forms(names: Sequence[str], most: int) -> list[str]:
-    """At most `most` other forms of a person's names: first and last word, these in lower case, joined."""
+def name_forms(names: Sequence[str]) -> list[str]:
+    """Other forms of a person's names: first and last word, both in lower case, joined."""
     found: dict[str, None] = {}
     for name in names:
         words = name.split()
         ends = dict.fromkeys([words[0], words[-1]]) if words else {}
         joined = ["".join(words)] if len(words) > 1 else []
-        for form in (*ends, *map(str.lower, ends), *joined, *map(str.lower, joined)):
+        for form in (*ends, *map(str.lower, ends), *joined):
             found.setdefault(form)
-    return [form for form in found if form not in names and len(form) > 1][:most]
+    return [form for form in found if form not in names and len(form) > 1]
 
 
 def other_forms() -> list[Sample]:
     """Forms of placeholder names in sentences."""
-    forms = [form for name in NAMES for form in name_forms([name], 4)]
+    forms = [form for name in NAMES for form in name_forms([name])[:4]]
     return [Sample(sentence.format(form), subject=form) for form in forms for sentence in SENTENCES[:PLAIN_SENTENCES]]
 
 

@@ -12,7 +12,8 @@ from mllmeraser.erasure.fit.split import DataSplit
 from mllmeraser.erasure.states.statistics import Statistics
 
 COUNTS_NOT = (
-    "(first, last, lower case, joined ...) do not count: somebody who stays has them, or other words are too like"
+    "(first, last, lower case, joined) do not count: somebody who stays has them, other words are too like, or they are"
+    " too many"
 )
 
 

@@ -85,7 +85,8 @@ def fit_subjects(
     manifest = describe(model, request, parts, settings, None, salt, decision, None, statistics)
     kinds = token_kinds(model.processor.tokenizer)
     eraser = build_eraser(manifest, decision, directions, settings.strength, shifts, kinds=kinds)
-    asked = sum(len(name_forms(subject.names, settings.gate.subject.name_forms)) for subject in request.subjects)
+    wanted = settings.gate.subject.name_forms > 0
+    asked = sum(len(name_forms(subject.names)) for subject in request.subjects) if wanted else 0
     name = decision.gates[reads[0]]
     unused = asked - (name.counted_forms if isinstance(name, NameGate) else 0)
     return FitResult(eraser, statistics, clock, parts.keys, salt, parts, (unused, asked))
@@ -155,7 +156,7 @@ def form_samples(
     kept = ORDINARY | {word.casefold() for sample in others for word in WORD.findall(sample.prompt)}
     own: dict[str, dict[str, list[Sample]]] = {}
     for subject in request.subjects:
-        forms = [form for form in name_forms(subject.names, most) if form.casefold() not in kept]
+        forms = [form for form in name_forms(subject.names) if form.casefold() not in kept][:most]
         own[parts.keys[subject.key]] = {form: mentions(parts.keys[subject.key], [form]) for form in forms}
     return own, other_forms() if any(own.values()) else []
 

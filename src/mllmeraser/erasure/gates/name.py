@@ -59,9 +59,7 @@ class NameGate(SubjectGate):
     def form_scores(self, states: Tensor) -> Tensor:
         """(n, subjects, forms) cosines of states (n, d) with the forms, less what their rivals take."""
         t = self.tensors
-        states = states.to(t["scale"])
-        projected = torch.addmm(-(t["centre"] @ t["projection"]), states, t["projection"])
-        seen = normalize(projected, dim=-1, eps=SHORTEST)
+        seen = normalize(self.projected(states.to(t["scale"])), dim=-1, eps=SHORTEST)
         own, nearest = (
             (seen @ t[name].flatten(0, 1).T).unflatten(-1, t["form_bounds"].shape) for name in ("forms", "form_rivals")
         )

@@ -50,7 +50,7 @@ class SubjectGate(Gate):
     def formula(self, states: Tensor) -> Tensor:
         """(n, subjects) cosines, less penalties."""
         t = self.tensors
-        projected = torch.addmm(-(t["centre"] @ t["projection"]), states, t["projection"])
+        projected = self.projected(states)
         scores = projected @ t["weight"].T
         nearest = self._nearest(projected)
         if nearest:  # All products of one state exceed its cosines by the same factor.
@@ -61,6 +61,11 @@ class SubjectGate(Gate):
             beyond = (reached - t["pair_bounds"]).amin(-1).clamp_max(0.0)
             scores = torch.add(scores, beyond, alpha=self.settings.subject.veto)
         return scores
+
+    def projected(self, states: Tensor) -> Tensor:
+        """(n, rank) states (n, d), in the gate's dtype, less the centre, along the discriminants."""
+        centre, projection = self.tensors["centre"], self.tensors["projection"]
+        return torch.addmm(-(centre @ projection), states, projection)
 
     def _nearest(self, projected: Tensor) -> list[Tensor]:
         """(n, subjects) products with the nearest of the cohort, and with the nearest impostor of each subject."""
