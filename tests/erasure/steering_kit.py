@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,18 @@ def make_plan(
     if threshold is None and policy.phi == "threshold":
         threshold = middle_gap(expected_scores(model, plan, samples or mixed_samples()))
     return replace(plan, threshold=threshold or 0.0)
+
+
+def sentence(model: MultimodalModel, text: str = "I do not know.") -> tuple[int, ...]:
+    """Tokens of a reply, its end included."""
+    ids = model.encode_answers([Sample("Who is this?")], [text], end=False)["labels"][0]
+    return (*ids[ids >= 0].tolist(), int(model.processor.tokenizer.eos_token_id))
+
+
+def replying(model: MultimodalModel, policy: Policy, text: str = "I do not know.", **options: Any) -> SteeringPlan:
+    """As `make_plan`, with a sentence, for a policy that replies."""
+    plan = make_plan(model, replace(policy, action="shift"), **options)
+    return replace(plan, policy=policy, reply=sentence(model, text))
 
 
 def expected_scores(model: MultimodalModel, plan: SteeringPlan, samples: Sequence[Sample]) -> Tensor:

@@ -108,10 +108,14 @@ def test_a_fit_states_which_forms_count(made: FitResult, tmp_path) -> None:
 
 
 def test_exact_names_and_the_rest_of_the_gate(tiny_llava: MultimodalModel, named: Request, made: FitResult) -> None:
-    exact = gate_of(fit(tiny_llava, named, SETTINGS.with_exact_names()).eraser)
+    subjects = tuple(replace(subject, exact_names=True) for subject in named.subjects)
+    exact = gate_of(fit(tiny_llava, replace(named, subjects=subjects), SETTINGS).eraser)
     forms = gate_of(made.eraser)
     assert exact.counted_forms == 0 and "forms" not in exact.tensors
     assert all(torch.equal(tensor, forms.tensors[name]) for name, tensor in exact.tensors.items())
+    half = fit(tiny_llava, replace(named, subjects=(subjects[0], *named.subjects[1:])), SETTINGS)
+    assert 0 < gate_of(half.eraser).counted_forms < forms.counted_forms
+    assert half.unused_forms[1] < made.unused_forms[1], "forms that nobody wants are not reported"
 
 
 def test_words_of_those_who_stay_and_ordinary_words_are_no_forms(named: Request) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,27 @@ def test_request_yaml_gives_names_and_questions(tmp_path: Path) -> None:
     assert by_name == ["Who is Jane Doe?", "Who is J. D.?", "Where does Jane Doe live?"]
 
 
+def test_request_yaml_may_bring_a_reply_and_exact_names(tmp_path: Path) -> None:
+    for name, reply in (("jane", "I cannot help."), ("omar", "I cannot help."), ("zoe", None)):
+        (tmp_path / name).mkdir()
+        text = f"name: {name.title()} Doe\nexact_names: {str(name == 'omar').lower()}\n"
+        (tmp_path / name / "request.yaml").write_text(text + (f"reply: {reply}\n" if reply else ""))
+    request = Request.from_folder(tmp_path)
+    assert request.reply == "I cannot help." and [s.exact_names for s in request.subjects] == [False, True, False]
+    (tmp_path / "zoe" / "request.yaml").write_text("name: Zoe Doe\nreply: Ask elsewhere.\n")
+    with pytest.raises(InputError, match="different replies"):
+        Request.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize("reply", ["I do not know Jane.", "who is JANE DOE?", "No doe here.", "  ", "a" * 501])
+def test_a_reply_that_names_the_person_or_is_empty_is_refused(reply: str) -> None:
+    request = Request.from_samples([Sample("Who is Jane Doe?", subject="j")], names={"j": ["Jane Doe"]})
+    with pytest.raises(InputError) as error:
+        replace(request, reply=reply).validate()
+    assert "Jane" not in one_line(error)
+    replace(request, reply="I do not know. Janet may.").validate()
+
+
 def test_name_without_picture_is_a_text_request(tmp_path: Path) -> None:
     (tmp_path / "request.yml").write_text("name: Jane Doe\n")
     assert [s.modality for s in Request.from_folder(tmp_path).forget] == ["text"]
@@ -70,6 +92,8 @@ def test_folder_of_folders_is_several_subjects(tmp_path: Path) -> None:
         ("nam: Jane\n", "unknown key nam; allowed keys: name, other_names, questions"),
         ("name: [Jane]\n", "name must be text"),
         ("questions: 3\n", "questions must be text or a list of texts"),
+        ("exact_names: perhaps\n", "exact_names is true or false"),
+        ("reply: [a, b]\n", "reply must be text"),
         ("- Jane\n", "must be a mapping"),
         ("name: [Jane\n", "not valid YAML"),
     ],

@@ -240,7 +240,7 @@ def build(book: Book) -> FastAPI:
         form = await request.form()
         images = [await part.read() for part in form.getlist("images")]  # type: ignore[union-attr]
         subjects = {*map(str, form.getlist("person")), *(hashlib.sha256(data).hexdigest() for data in images)}
-        more = {name: form[name] for name in ("tenant", "expires_at") if name in form}
+        more = {name: form[name] for name in ("tenant", "expires_at", "reply", "exact_names") if name in form}
         return book.add(str(form["name"]), by, subjects, default=form["default"] == "true", **more)
 
     @app.get("/v1/erasures/{id}")

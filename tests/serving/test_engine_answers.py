@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 import zoo
 from engine_kit import FULL, SOON, Clock, Steps, answers, ask, only, prompt, running
-from steering_kit import ALWAYS, NEVER, count_hooks, make_plan
+from steering_kit import ALWAYS, NEVER, count_hooks, make_plan, replying
 
-from mllmeraser.erasure.policy import PAPER, PERSISTENT, SUBJECT, TAIL, Policy
+from mllmeraser.erasure.policy import PAPER, PERSISTENT, SUBJECT, TAIL, Action, Policy
 from mllmeraser.erasure.steering import attach_all
 from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
@@ -55,6 +57,24 @@ def test_a_row_is_answered_as_if_it_were_alone(
     assert together == expected
     assert [report.rows for report in seen] == [7], "they were one batch"
     assert count_hooks(tiny_model.hf) == 0
+
+
+@pytest.mark.parametrize("action", ["reply", "both"])
+def test_a_reply_is_given_word_for_word(tiny_model: MultimodalModel, samples: list[Sample], action: Action) -> None:
+    """Sampled, streamed, with log-probabilities, beside rows of other erasers."""
+    policy = replace(SUBJECT, action=action)
+    erasers = {"a": replying(tiny_model, policy, "Ask elsewhere.", threshold=ALWAYS), "b": plans(tiny_model)["b"]}
+    expected = [alone(tiny_model, erasers, sample, ("b",), 12) for sample in samples]
+    with running(tiny_model, erasers, max_batch=14, max_wait_s=FULL) as engine:
+        wild = [ask(engine, tiny_model, s, ("a",), temperature=2.0, logprobs=3) for s in samples]
+        others = [ask(engine, tiny_model, s, ("b",)) for s in samples]
+        results = [ticket.result() for ticket in wild]
+        assert [text.strip() for text in answers(others)] == expected
+    assert {result.text.strip() for result in results} == {"Ask elsewhere."}
+    assert {result.finish for result in results} == {"stop"}
+    for result in results:
+        assert all(math.isfinite(one.logprob) for token in result.logprobs for one in (token, *token.top))
+        assert all(token.logprob > -1e-3 for token in result.logprobs)
 
 
 def test_streams_of_rows_reach_an_event_loop(tiny_llava: MultimodalModel, samples: list[Sample]) -> None:

@@ -19,7 +19,7 @@ from mllmeraser.samples import InputError
 from mllmeraser.serving.http.fits import WORKER
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.ledger import Ledger
-from mllmeraser.serving.ledger.erasers import artifact_of
+from mllmeraser.serving.ledger.erasers import artifact_of, eraser_of
 from mllmeraser.serving.verify import check_certificate
 from tiny import picture
 
@@ -36,7 +36,8 @@ class SmallFitter:
         if self.broken or request.subjects[0].key == "broken":
             raise InputError("this request cannot be fitted")
         progress("capture states", 1, 2)
-        return fit(model, identity_request(), identity_settings(), progress).eraser
+        settings = identity_settings().with_action(None, request.reply)
+        return fit(model, identity_request(), settings, progress).eraser
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +139,14 @@ def done(client: httpx.Client, id: str) -> dict[str, Any]:
     return wait_for(lambda: (e := client.get(f"/v1/erasures/{id}").json())["progress"] is None and e)
 
 
+def test_a_reply_reaches_the_eraser(server):
+    entry = forget(server, "case-reply", reply=" Ask elsewhere. ", exact_names="true")
+    stored = eraser_of(server.server.ledger.artifact(entry["artifact_digest"])).config
+    assert stored.reply is not None and stored.reply.text == "Ask elsewhere." and stored.policy.action == "both"
+    with server.http() as client:
+        client.post(f"/v1/erasures/{entry['id']}/revoke", json={"reason": "done"})
+
+
 def test_requests_are_checked_before_anything_is_recorded(server):
     with server.http() as client:
         before = client.get("/v1/audit").json()["head"]
@@ -147,6 +156,9 @@ def test_requests_are_checked_before_anything_is_recorded(server):
             ({"name": "x", "person": "x"}, [("images", ("x.png", b"no picture", "image/png"))]),
             ({"person": "x"}, None),
             ({"name": "x", "person": "x", "expires_at": "yesterday"}, None),
+            ({"name": "x", "person": "Vera Lund", "reply": "I do not know Vera."}, None),
+            ({"name": "x", "person": "x", "reply": "a" * 501}, None),
+            ({"name": "x", "person": "x", "exact_names": "perhaps"}, None),
         ]
         for data, files in bad:
             response = client.post("/v1/erasures", data=data, files=files)

@@ -60,8 +60,8 @@ def same(left: Request, right: Request) -> bool:
             shown = [None if s.image is None else (s.image.size, s.image.tobytes()) for s in samples]
             return [(replace(s, image=None), image) for s, image in zip(samples, shown, strict=True)]
 
-        about = [(s.key, s.names, s.attributes, of(s.samples)) for s in request.subjects]
-        return [about, of(request.retain), of(request.strangers)]
+        about = [(s.key, s.names, s.attributes, s.exact_names, of(s.samples)) for s in request.subjects]
+        return [about, of(request.retain), of(request.strangers), request.reply]
 
     return plain(left) == plain(right)
 
@@ -80,9 +80,14 @@ some = st.lists(samples, max_size=3).map(tuple)
 subjects = st.builds(
     Subject, key=texts, names=st.lists(texts, max_size=2).map(tuple),
     samples=st.lists(samples, min_size=1, max_size=3).map(tuple), attributes=st.lists(texts, max_size=2).map(tuple),
+    exact_names=st.booleans(),
 )  # fmt: skip
 requests = st.builds(
-    Request, st.lists(subjects, min_size=1, max_size=3, unique_by=lambda s: s.key).map(tuple), some, some
+    Request,
+    st.lists(subjects, min_size=1, max_size=3, unique_by=lambda s: s.key).map(tuple),
+    some,
+    some,
+    st.none() | texts,
 )
 
 

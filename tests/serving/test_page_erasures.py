@@ -92,12 +92,15 @@ def test_optional_fields_reach_the_service(site: Site) -> None:
     site.one("#forget-people").send_keys("Jo Lind")
     site.click("#view-forget summary")
     site.shown("#forget-tenant").send_keys("acme")
+    site.one("#forget-reply").send_keys("Ask elsewhere. ")
+    site.click("#forget-exact")
     site.click("#forget-named")
     site.run("document.getElementById('forget-expires').value = '2031-05-06T07:08'")
     site.click("#forget-send")
     site.shown("#forget-entry h2")
     (entry,) = site.book.entries.values()
     assert (entry["tenant"], entry["default"]) == ("acme", False)
+    assert (entry["reply"], entry["exact_names"]) == ("Ask elsewhere.", "true")
     assert entry["expires_at"] == site.run("return new Date('2031-05-06T07:08').toISOString()")
     assert "only model@case-8 of acme" in site.one("#forget-entry .facts").text
 

@@ -15,6 +15,7 @@ from mllmeraser.erasure.directions.kinds import direction_kind
 from mllmeraser.erasure.fit import check_request, fit
 from mllmeraser.erasure.fit.discriminants import SharedBasis, fit_shared_basis
 from mllmeraser.erasure.fit.distributed import share_capture
+from mllmeraser.erasure.policy import Action
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.states.checkpoint import CaptureCheckpoint
 from mllmeraser.erasure.states.processes import ProcessGroup
@@ -35,20 +36,30 @@ Say = Callable[[str], None]
 
 
 def read_request(
-    forget: Path, *, retain: Path | None = None, strangers: Path | None = None, name: str | None = None
+    forget: Path,
+    *,
+    retain: Path | None = None,
+    strangers: Path | None = None,
+    name: str | None = None,
+    exact_names: bool = False,
+    reply: str | None = None,
 ) -> Request:
-    """Read a request; `name` names its only subject.
+    """Read a request; `name` names its only subject, `exact_names` holds for all (see `Subject`).
 
     Raises:
         InputError: The request cannot be read, or has several subjects and `name` is set.
     """
     request = Request.from_folder(forget, retain=retain, strangers=strangers)
-    if name is None:
-        return request
-    if len(request.subjects) > 1:
+    subjects = request.subjects
+    if name is not None and len(subjects) > 1:
         raise InputError("--name is for one subject: name several in request.yaml")
-    subject = request.subjects[0]
-    return replace(request, subjects=(replace(subject, names=(name, *subject.names)),))
+    if name is not None:
+        subjects = (replace(subjects[0], names=(name, *subjects[0].names)),)
+    if exact_names:
+        subjects = tuple(replace(subject, exact_names=True) for subject in subjects)
+    request = replace(request, subjects=subjects, reply=reply if reply is not None else request.reply)
+    request.validate()
+    return request
 
 
 def erase(
@@ -62,7 +73,7 @@ def erase(
     say: Say | None = None,
     shared: tuple[PromptStateCache, SharedBasis] | None = None,
     work: CaptureCheckpoint | None = None,
-    exact_names: bool = False,
+    action: Action | None = None,
 ) -> Eraser:
     """Make an eraser for a request: add views, wordings and default sets, then fit.
 
@@ -75,12 +86,13 @@ def erase(
         shared: Result of `shipped_basis` for this model and these settings, to make many erasers. It is used if the
             request has no retain set and no strangers.
         work: Folder for captured batches, to resume a killed run (see `work_folder`); None: memory only.
-        exact_names: Forget names as they are written alone, not their parts and other spellings.
+        action: What happens when the eraser fires (see `Policy`). None: that of the preset, and a sentence of the
+            request is enforced too.
 
     Raises:
         InputError: The request or the settings cannot be used.
     """
-    made = _prepared(model, request, preset, contrast, seed, say, exact_names)
+    made = _prepared(model, request, preset, contrast, seed, say, action)
     return _fitted(made, seed, progress, shared, work, say)
 
 
@@ -94,7 +106,7 @@ def erase_together(
     seed: int = 0,
     progress: Progress | None = None,
     say: Say | None = None,
-    exact_names: bool = False,
+    action: Action | None = None,
 ) -> Eraser | None:
     """As `erase`, in several processes that make the same call: each captures a share, the first one fits.
 
@@ -111,7 +123,7 @@ def erase_together(
         raise InputError(f"{group.size} processes need --work DIR, a folder for captured states that all of them see")
     speak = say if group.first else None
     loaded = load_model(model, device=group.device()) if isinstance(model, str) else model
-    made = _prepared(loaded, request, preset, None, seed, speak, exact_names)
+    made = _prepared(loaded, request, preset, None, seed, speak, action)
     if group.size > 1 and is_spread(loaded.hf):
         raise InputError("several processes cannot fit a model that is split over processes (tp_plan): load it whole")
     if group.size > 1:
@@ -142,13 +154,11 @@ def _prepared(
     contrast: ContrastSet | None,
     seed: int,
     say: Say | None,
-    exact_names: bool,
+    action: Action | None,
 ) -> _Prepared:
     loaded = load_model(model) if isinstance(model, str) else model
     settings = FitSettings.preset(preset) if isinstance(preset, str) else preset
-    settings = settings.model_copy(update={"seed": seed})
-    if exact_names:
-        settings = settings.with_exact_names()
+    settings = settings.with_action(action, request.reply).model_copy(update={"seed": seed})
     expansion = ExpansionSettings(views=3, view_settings=settings.views)
     completed = complete(request, loaded, settings=expansion, seed=seed)
     for line in completed.notes if say is not None else ():
@@ -229,6 +239,7 @@ def describe_eraser(eraser: Eraser, path: Path) -> dict[str, Any]:
         "bytes": sum(file.stat().st_size for file in Path(path).iterdir()),
         "base_model": config.base_model,
         "policy": config.policy.name,
+        "action": config.policy.action,
         "gate": config.gate.kind,
         "direction": config.direction.kind,
         "read_layers": list(config.read_layers),

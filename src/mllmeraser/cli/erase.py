@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -36,6 +36,15 @@ def erase(
             "--exact-names", help="Names count as written alone, not first or last names and other spellings."
         ),
     ] = False,
+    action: Annotated[
+        Literal["shift", "reply", "both"] | None,
+        typer.Option(
+            "--action", help="What happens when it fires. shift: states move. reply: a sentence is enforced. Or both."
+        ),
+    ] = None,
+    reply: Annotated[
+        str | None, typer.Option("--reply", help="The sentence. Default: what the model says of strangers.")
+    ] = None,
     preset: Annotated[
         str,
         typer.Option("--preset", help="default; tail: linear gates at the last prompt token; paper: as published."),
@@ -65,13 +74,15 @@ def erase(
     from mllmeraser import api
 
     api.check_target(out, force=force)
-    request = api.read_request(forget, retain=retain, strangers=strangers, name=name)
+    request = api.read_request(
+        forget, retain=retain, strangers=strangers, name=name, exact_names=exact_names, reply=reply
+    )
     with api.process_group(processes) as group, api.work_folder(work, group, keep=keep_work, say=note) as checkpoint:
         with progress_bar(show=group.first) as progress:
             model = load(device=group.device())
             eraser = api.erase_together(
                 model, request, preset, group=group, work=checkpoint, seed=seed, progress=progress, say=note,
-                exact_names=exact_names,
+                action=action,
             )  # fmt: skip
         if eraser is None:
             return

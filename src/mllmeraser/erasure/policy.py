@@ -15,6 +15,7 @@ Read = Literal["per-layer", "request"]
 Positions = Literal["prompt", "last"]
 Phi = Literal["linear", "clamp", "threshold"]
 Pooling = Literal["mean", "subject"]
+Action = Literal["shift", "reply", "both"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class Policy:
             person wanted?). The third reads faces in the mean over the tokens of each picture. In a conversation each
             turn is read by itself (see `steering.conversation`).
         masks_prompt: Whether the answer to a prompt that fired attends to its first and last token alone (see
-            `prompt_masking.py`). It needs a decision over the whole prompt.
+            `prompt_masking.py`). It needs a decision over the whole prompt. Without a shift nothing is masked.
+        action: What happens when it fires. `"shift"`: states move. `"reply"`: the answer is a given sentence, enforced
+            token by token (see `reply.py`). `"both"`: states move and the sentence is enforced.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Policy:
     phi: Phi
     pooling: Pooling = "mean"
     masks_prompt: bool = False
+    action: Action = "shift"
 
     def __post_init__(self) -> None:
         """Refuse unknown values (artifacts are read from disk), and values that do not go together."""
@@ -56,6 +60,7 @@ class Policy:
             "phi": ("linear", "clamp", "threshold"),
             "pooling": ("mean", "subject"),
             "masks_prompt": (False, True),
+            "action": ("shift", "reply", "both"),
         }
         for field, values in known.items():
             if (value := getattr(self, field)) not in values:
@@ -65,6 +70,18 @@ class Policy:
             raise InputError(f"policy {self.name!r}: masks_prompt needs a decision over the whole prompt")
         if self.pooling == "subject" and self.phi == "linear":
             raise InputError(f"policy {self.name!r}: the pooling 'subject' needs a threshold, or the phi 'clamp'")
+        if self.replies and (self.read != "request" or self.phi != "threshold"):
+            raise InputError(f"policy {self.name!r}: a reply needs one decision per request, by a threshold")
+
+    @property
+    def shifts(self) -> bool:
+        """Whether states move when it fires."""
+        return self.action != "reply"
+
+    @property
+    def replies(self) -> bool:
+        """Whether a sentence is enforced when it fires."""
+        return self.action != "shift"
 
     @property
     def whole_prompt(self) -> bool:

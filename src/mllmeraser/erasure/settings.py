@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mllmeraser.erasure.policy import PAPER, SUBJECT, TAIL, Policy
+from mllmeraser.erasure.policy import PAPER, SUBJECT, TAIL, Action, Policy
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.expansion import ViewSettings
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+Sentence = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class Frozen(BaseModel):
@@ -182,6 +184,7 @@ class FitSettings(Frozen):
         check_share: Share of the retain prompts that only measure.
         forget_held_out: Share of a subject's views (by name alone: of the wordings) kept out of the fit.
         views: How far views of a picture differ from it, when a request is expanded.
+        reply: Sentence of a policy that replies; None: what the model says of strangers.
         seed: Of the split and of everything random.
         salt: Of the opaque subject keys and data digests; None draws one. The artifact does not hold it.
     """
@@ -203,6 +206,7 @@ class FitSettings(Frozen):
     forget_held_out: float = Field(default=0.25, ge=0, lt=1)
     views: ViewSettings = ViewSettings()
     batch_size: int = Field(default=32, ge=1)
+    reply: Sentence | None = None
     seed: int = 0
     salt: str | None = None
 
@@ -219,10 +223,10 @@ class FitSettings(Frozen):
             raise InputError(f"unknown preset {name!r}: known are {', '.join(PRESETS)}")
         return PRESETS[name]
 
-    def with_exact_names(self) -> FitSettings:
-        """The same settings, with names that count as written alone (see `SubjectSettings.name_forms`)."""
-        subject = self.gate.subject.model_copy(update={"name_forms": 0})
-        return self.model_copy(update={"gate": self.gate.model_copy(update={"subject": subject})})
+    def with_action(self, action: Action | None = None, reply: str | None = None) -> FitSettings:
+        """The same settings with another action and sentence; a sentence alone is enforced beside the shift."""
+        chosen = action or ("both" if reply is not None and not self.policy.replies else self.policy.action)
+        return self.model_copy(update={"policy": replace(self.policy, action=chosen), "reply": reply or self.reply})
 
     def layers(self, depth: int) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
         """Read layers, and the sets of shift layers to choose from, in a decoder of `depth` blocks.

@@ -15,18 +15,20 @@ from mllmeraser.samples.sample import IDENTITY, Sample
 from mllmeraser.samples.subject import Subject
 
 REQUEST_FILES = ("request.yaml", "request.yml")
-REQUEST_KEYS = ("name", "other_names", "questions", "attributes")
+REQUEST_KEYS = ("name", "other_names", "questions", "attributes", "exact_names", "reply")
 GENERIC_QUESTION = "Who is this?"
 GENERIC_NAME_QUESTION = "Who is {name}?"
 
 
 @dataclass(frozen=True)
 class Card:
-    """The content of a `request.yaml`: names, the user's questions, and the attributes to forget (empty for all)."""
+    """The content of a `request.yaml`; see `Subject` and `Request`."""
 
     names: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    exact_names: bool = False
+    reply: str | None = None
 
 
 def read_subjects(path: str | Path) -> tuple[Subject, ...]:
@@ -35,7 +37,19 @@ def read_subjects(path: str | Path) -> tuple[Subject, ...]:
     Raises:
         InputError: The folder is missing, empty, or mixes pictures and folders; or one of its files is unreadable.
     """
-    root = Path(path)
+    return tuple(read_subject(folder) for folder in subject_folders(Path(path)))
+
+
+def read_reply(path: str | Path) -> str | None:
+    """The reply that the people of such a folder ask for, if any; two different ones are an `InputError`."""
+    replies = {card.reply for folder in subject_folders(Path(path)) if (card := read_card(folder)).reply is not None}
+    if len(replies) > 1:
+        raise InputError(f"{path}: its folders give different replies; one eraser has one: make an eraser for each")
+    return next(iter(replies), None)
+
+
+def subject_folders(root: Path) -> list[Path]:
+    """The folder of each person; see `read_subjects`."""
     if not root.exists():
         raise InputError(f"{root}: no such file or folder")
     if not root.is_dir():
@@ -44,7 +58,7 @@ def read_subjects(path: str | Path) -> tuple[Subject, ...]:
     has_own = bool(_images_of(root)) or _request_file(root) is not None
     if folders and has_own:
         raise InputError(f"{root}: mixes folders with pictures or a request.yaml; give one folder for each person")
-    return tuple(read_subject(folder) for folder in folders) if folders else (read_subject(root),)
+    return folders or [root]
 
 
 def read_subject(folder: Path) -> Subject:
@@ -55,7 +69,7 @@ def read_subject(folder: Path) -> Subject:
         raise InputError(f"{folder}: is empty; put in at least one image (png, jpg, webp, ...)")
     key = folder.resolve().name
     samples = [*_image_samples(images, card, key), *_text_samples(card, key)]
-    return Subject(key=key, names=card.names, samples=tuple(samples), attributes=card.attributes)
+    return Subject(key, card.names, tuple(samples), card.attributes, card.exact_names)
 
 
 def read_card(folder: Path) -> Card:
@@ -70,7 +84,11 @@ def read_card(folder: Path) -> Card:
     name = _strings([data["name"]], path, "name") if data.get("name") is not None else []
     names = name + _strings(data.get("other_names"), path, "other_names")
     questions, attributes = (tuple(_strings(data.get(key), path, key)) for key in ("questions", "attributes"))
-    return Card(tuple(dict.fromkeys(names)), questions, attributes)
+    exact = data.get("exact_names", False)
+    if not isinstance(exact, bool):
+        raise InputError(f"{path}: exact_names is true or false")
+    reply = _strings([data["reply"]], path, "reply")[0] if data.get("reply") is not None else None
+    return Card(tuple(dict.fromkeys(names)), questions, attributes, exact, reply)
 
 
 def load_yaml(path: Path) -> Any:

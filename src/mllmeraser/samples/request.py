@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.expansion import ExpansionSettings, expand_others, expand_subject, name_samples
-from mllmeraser.samples.folders import read_subjects
+from mllmeraser.samples.folders import read_reply, read_subjects
 from mllmeraser.samples.images import pixel_digest
 from mllmeraser.samples.questions import QuestionLibrary
 from mllmeraser.samples.readers import read_samples, table_files
@@ -16,6 +17,8 @@ from mllmeraser.samples.sample import Sample
 from mllmeraser.samples.subject import Subject, group_subjects
 
 __all__ = ["Request", "Subject", "require_answers"]
+LONGEST_REPLY = 500
+WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,13 @@ class Request:
         subjects: The people or concepts to forget.
         retain: Samples; the model's answers to them must stay the same.
         strangers: Samples about people unknown to the model; the `unknown` direction points at their states.
+        reply: A sentence with which the model answers about the subjects; None leaves it to the settings of the fit.
     """
 
     subjects: tuple[Subject, ...]
     retain: tuple[Sample, ...] = ()
     strangers: tuple[Sample, ...] = ()
+    reply: str | None = None
 
     @property
     def forget(self) -> tuple[Sample, ...]:
@@ -43,14 +48,17 @@ class Request:
     ) -> Request:
         """Read a request from disk.
 
-        `path` is a folder of pictures with an optional `request.yaml` (name, other_names, questions, attributes), a
-        folder of such folders (several subjects), or a JSONL or parquet file. So are `retain` and `strangers`.
+        `path` is a folder of pictures with an optional `request.yaml` (name, other_names, questions, attributes,
+        exact_names, reply), a folder of such folders (several subjects), or a JSONL or parquet file. So are `retain`
+        and `strangers`.
 
         Raises:
             InputError: Something cannot be read, or the request is not valid (see `validate`).
         """
-        subjects = group_subjects(read_samples(path)) if table_files(path) else read_subjects(path)
-        request = cls(subjects, _samples_of(retain), _samples_of(strangers))
+        table = table_files(path)
+        subjects = group_subjects(read_samples(path)) if table else read_subjects(path)
+        reply = None if table else read_reply(path)
+        request = cls(subjects, _samples_of(retain), _samples_of(strangers), reply)
         request.validate()
         return request
 
@@ -78,8 +86,9 @@ class Request:
         """Check the request.
 
         Raises:
-            InputError: The forget set is empty, a subject has no sample or the key of another one, or a forget
-                sample (prompt and picture) is also in retain or strangers.
+            InputError: The forget set is empty, a subject has no sample or the key of another one, a forget
+                sample (prompt and picture) is also in retain or strangers, or the reply is empty, long or names
+                somebody to forget.
         """
         if not self.forget:
             raise InputError("the forget set is empty: give at least one image or one name to forget")
@@ -91,6 +100,16 @@ class Request:
                 raise InputError(f"subject {subject.key}: occurs twice in the request")
         _refuse_shared(self.forget, self.retain, "retain")
         _refuse_shared(self.forget, self.strangers, "strangers")
+        if self.reply is not None:
+            self._check_reply(self.reply)
+
+    def _check_reply(self, reply: str) -> None:
+        if not 0 < len(reply.strip()) <= LONGEST_REPLY:
+            raise InputError(f"the reply has 1 to {LONGEST_REPLY} characters")
+        names = [name.casefold() for subject in self.subjects for name in subject.names]
+        words = {word for name in names for word in name.split() if len(word) > 2}
+        if words & set(WORD.findall(reply.casefold())) or any(name in reply.casefold() for name in names):
+            raise InputError("the reply holds a name of somebody to forget: leave it out")
 
     def expanded(self, settings: ExpansionSettings | None = None, library: QuestionLibrary | None = None) -> Request:
         """The request with views and wordings added (see `expand_subject` and `expand_others`)."""

@@ -20,12 +20,14 @@ class Subject:
         samples: Known questions about the subject.
         attributes: The attributes to forget (`Sample.attribute`), for example `("residence",)`; empty for all.
             Needs the gate `subject`.
+        exact_names: Names count as they are written alone, not their parts and other spellings.
     """
 
     key: str
     names: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()
     attributes: tuple[str, ...] = ()
+    exact_names: bool = False
 
 
 def group_subjects(samples: Iterable[Sample], names: Mapping[str, Sequence[str]] | None = None) -> tuple[Subject, ...]:

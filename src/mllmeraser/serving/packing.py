@@ -48,6 +48,7 @@ class _Subject(_Strict):
     names: tuple[str, ...] = ()
     samples: tuple[_Sample, ...] = ()
     attributes: tuple[str, ...] = ()
+    exact_names: bool = False
 
 
 class _Request(_Strict):
@@ -55,6 +56,7 @@ class _Request(_Strict):
     subjects: tuple[_Subject, ...]
     retain: tuple[_Sample, ...] = ()
     strangers: tuple[_Sample, ...] = ()
+    reply: str | None = None
 
     def samples(self) -> Iterator[_Sample]:
         for subject in self.subjects:
@@ -98,12 +100,16 @@ def pack_request(request: Request, limits: PackingLimits | None = None) -> bytes
     described = _Request(
         format=FORMAT,
         subjects=tuple(
-            _Subject(key=s.key, names=s.names, samples=_described(s.samples, album), attributes=s.attributes)
+            _Subject(
+                key=s.key, names=s.names, samples=_described(s.samples, album), attributes=s.attributes,
+                exact_names=s.exact_names,
+            )
             for s in request.subjects
         ),
         retain=_described(request.retain, album),
         strangers=_described(request.strangers, album),
-    )
+        reply=request.reply,
+    )  # fmt: skip
     try:
         text = described.model_dump_json(exclude_defaults=True).encode()
     except ValueError:  # a lone surrogate, for one
@@ -139,9 +145,13 @@ def unpack_request(data: bytes, limits: PackingLimits | None = None) -> Request:
         raise InputError("the packed request names other pictures than are in it")
     images = _decoded(files, bounds)
     request = Request(
-        tuple(Subject(s.key, s.names, _samples(s.samples, images), s.attributes) for s in described.subjects),
+        tuple(
+            Subject(s.key, s.names, _samples(s.samples, images), s.attributes, s.exact_names)
+            for s in described.subjects
+        ),
         _samples(described.retain, images),
         _samples(described.strangers, images),
+        described.reply,
     )
     request.validate()
     return request

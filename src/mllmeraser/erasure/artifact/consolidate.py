@@ -15,7 +15,7 @@ from mllmeraser.erasure.gates import SubjectGate
 from mllmeraser.samples.errors import InputError
 
 SAME = ("format_version", "fingerprint", "prompt_hash", "read_layers", "shift_layers", "policy", "gate", "direction",
-        "strength", "threshold", "turns")  # fmt: skip
+        "strength", "threshold", "turns", "reply")  # fmt: skip
 """Fields in which erasers must agree to become one."""
 
 

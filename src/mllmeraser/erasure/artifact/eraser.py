@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from mllmeraser.erasure.artifact import hub
-from mllmeraser.erasure.artifact.manifest import CONFIG_FILE, TENSOR_FILE, TOKEN_KINDS, EraserConfig
+from mllmeraser.erasure.artifact.manifest import CONFIG_FILE, TENSOR_FILE, TOKEN_KINDS, EraserConfig, Reply
 from mllmeraser.erasure.artifact.model_card import card_of
 from mllmeraser.erasure.artifact.remove_subject import without
 from mllmeraser.erasure.gates import Gate
 from mllmeraser.erasure.gates.tensor_pool import shared
+from mllmeraser.erasure.policy import Action
 from mllmeraser.erasure.steering import SteeringAttachment, SteeringPlan
 from mllmeraser.models.families import family_for
 from mllmeraser.models.fingerprint import fingerprint, precision_of
@@ -137,7 +138,17 @@ class Eraser(Intervention):
             image_token=family_for(hf.config, hf).image_token_id(hf) if config.policy.pooling == "subject" else None,
             turns=config.turns,
             token_kinds=self.tensors.get(TOKEN_KINDS),
+            reply=self._reply(hf),
         )
+
+    def _reply(self, hf: Any) -> tuple[int, ...]:
+        reply = self.config.reply if self.config.policy.replies else None
+        if reply is None:
+            return ()
+        size = int(family_for(hf.config, hf).text_config(hf).vocab_size)
+        if not all(0 <= token < size for token in reply.tokens):
+            raise ArtifactError(f"the reply of the eraser has tokens outside the model's vocabulary of {size}")
+        return reply.tokens
 
     def attach(self, model: Any) -> SteeringAttachment:
         """Attach to `model` until the returned handle is detached. See `steering.attach_all`."""
@@ -156,6 +167,11 @@ class Eraser(Intervention):
     def replace_config(self, **changes: Any) -> Eraser:
         """The same tensors under a changed manifest, which is validated."""
         return Eraser(EraserConfig.model_validate({**dict(self.config), **changes}), self.tensors)
+
+    def with_action(self, action: Action, reply: Reply | None = None) -> Eraser:
+        """The same eraser with another action, and another sentence if one is given (see `Policy.action`)."""
+        policy = replace(self.config.policy, action=action)
+        return self.replace_config(policy=policy, reply=reply or self.config.reply)
 
     def digest(self) -> str:
         """SHA-256 of the tensor file as which this eraser is saved."""

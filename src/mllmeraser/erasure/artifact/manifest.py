@@ -86,12 +86,19 @@ class Calibration(Frozen):
     curve: tuple[GridPoint, ...] = ()
 
 
+class Reply(Frozen):
+    """A sentence that a policy enforces, and its tokens; the last one ends the answer."""
+
+    text: str = Field(min_length=1)
+    tokens: tuple[int, ...] = Field(min_length=2)
+
+
 class EraserConfig(Frozen):
     """The manifest of an eraser.
 
     `subjects` are opaque keys in the order of the gates' rows, `counts` the samples behind each one's share of the
-    direction. `turns` are the marks of turns in a conversation. `tensors_sha256` binds the tensor file. `derived_from`
-    is the digest of the eraser before a revocation.
+    direction. `turns` are the marks of turns in a conversation. `reply` is the sentence of a policy that replies.
+    `tensors_sha256` binds the tensor file. `derived_from` is the digest of the eraser before a revocation.
     """
 
     format_version: Literal[3] = FORMAT_VERSION
@@ -113,6 +120,7 @@ class EraserConfig(Frozen):
     strength: float = Field(default=1.0, ge=0)
     threshold: float | None = None
     turns: TurnFormat | None = None
+    reply: Reply | None = None
     subjects: tuple[str, ...] = Field(min_length=1)
     counts: tuple[int, ...] = ()
     data: DataDigests = DataDigests()
@@ -128,6 +136,8 @@ class EraserConfig(Frozen):
                 raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {self.num_layers - 1}")
         if self.policy.phi == "threshold" and self.threshold is None:
             raise ValueError("the policy decides by a threshold, and there is none")
+        if self.policy.replies and self.reply is None:
+            raise ValueError("the policy replies with a sentence, and there is none")
         return self
 
     def gate_class(self, layer: int) -> type[Gate]:

@@ -13,6 +13,7 @@ from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.artifact.manifest import TOKEN_KINDS, DataDigests, EraserConfig, GridPoint
 from mllmeraser.erasure.artifact.remove_subject import HIGHEST, RATES
 from mllmeraser.erasure.calibration.decision import Decision
+from mllmeraser.erasure.calibration.reply import reply_of
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
 from mllmeraser.erasure.directions.kinds import Direction
 from mllmeraser.erasure.fit.closed_form import ALL_SUBJECTS
@@ -68,6 +69,7 @@ def describe(
         views=settings.views,
         strength=settings.strength,
         threshold=decision.threshold,
+        reply=reply_of(model, settings, parts.strangers) if settings.policy.replies else None,
         turns=_turns(model) if settings.policy.pooling == "subject" else None,
         subjects=(ALL_SUBJECTS,) if one else statistics.subjects,
         counts=(sum(counts),) if one else tuple(counts),

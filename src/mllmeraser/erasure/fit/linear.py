@@ -129,13 +129,13 @@ def _with_strength(
 ) -> Eraser:
     """The artifact at the strength of the settings, or at the best point of the grid if there is one."""
     grid = [(s, layers) for layers in shifts for s in settings.strengths or (settings.strength,)]
-    if len(grid) == 1:
+    if len(grid) == 1 or not settings.policy.shifts:  # without a shift all points are alike
         return build(*grid[0])
     held_out = parts.held_out or [sample for samples in parts.forget.values() for sample in samples]
     strangers = "strangers" in direction_kind(settings.direction.kind).needs
     forget, retain, others = (_some(s, settings) for s in (held_out, parts.check, parts.strangers if strangers else ()))
     curve = tune(
-        model, build, grid, forget=forget, retain=retain, strangers=others,
+        model, lambda *point: build(*point).with_action("shift"), grid, forget=forget, retain=retain, strangers=others,
         max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size, progress=progress,
     )  # fmt: skip
     best = choose(curve, settings.utility_budget)

@@ -85,8 +85,8 @@ def fit_subjects(
     manifest = describe(model, request, parts, settings, None, salt, decision, None, statistics)
     kinds = token_kinds(model.processor.tokenizer)
     eraser = build_eraser(manifest, decision, directions, settings.strength, shifts, kinds=kinds)
-    wanted = settings.gate.subject.name_forms > 0
-    asked = sum(len(name_forms(subject.names)) for subject in request.subjects) if wanted else 0
+    wanted = request.subjects if settings.gate.subject.name_forms > 0 else ()
+    asked = sum(len(name_forms(subject.names)) for subject in wanted if not subject.exact_names)
     name = decision.gates[reads[0]]
     unused = asked - (name.counted_forms if isinstance(name, NameGate) else 0)
     return FitResult(eraser, statistics, clock, parts.keys, salt, parts, (unused, asked))
@@ -156,7 +156,8 @@ def form_samples(
     kept = ORDINARY | {word.casefold() for sample in others for word in WORD.findall(sample.prompt)}
     own: dict[str, dict[str, list[Sample]]] = {}
     for subject in request.subjects:
-        forms = [form for form in name_forms(subject.names) if form.casefold() not in kept][:most]
+        own_forms = () if subject.exact_names else name_forms(subject.names)
+        forms = [form for form in own_forms if form.casefold() not in kept][:most]
         own[parts.keys[subject.key]] = {form: mentions(parts.keys[subject.key], [form]) for form in forms}
     return own, other_forms() if any(own.values()) else []
 

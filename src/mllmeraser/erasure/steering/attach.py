@@ -1,8 +1,9 @@
 """Attach, shift, detach: h <- h + s a v after the decoder blocks of a frozen model.
 
 The path of one forward pass: `_before` finds the prompt (`prompt_tracker.py`), the hook of each block reads gates and
-shifts states (`forward_pass.py`), `_after` closes the pass. Several erasers are merged where they fit together
-(`plan_group.py`). All gates of a layer are read before a state is shifted there. Not thread-safe: one pass at a time.
+shifts states (`forward_pass.py`), `_after` closes the pass and enforces replies (`reply.py`). Several erasers are
+merged where they fit together (`plan_group.py`). All gates of a layer are read before a state is shifted there. Not
+thread-safe: one pass at a time.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from mllmeraser.erasure.steering.media_inputs import media_inputs
 from mllmeraser.erasure.steering.plan import Steerable, SteeringPlan, check_plans
 from mllmeraser.erasure.steering.plan_group import PlanStack, Readings
 from mllmeraser.erasure.steering.prompt_masking import mask_columns, masked_tokens
-from mllmeraser.erasure.steering.prompt_tracker import PromptTracker, Span
+from mllmeraser.erasure.steering.prompt_tracker import PromptTracker, Span, cache_of
 from mllmeraser.erasure.steering.tensor_parallel import TensorParallelCheck, tensor_parallel_check
 from mllmeraser.models.capture import hidden_of, with_hidden
 from mllmeraser.models.families import Family, family_for
@@ -106,6 +107,7 @@ class SteeringAttachment(Attachment):
         self._selection: Tensor | None = None
         self._pass: SteeringPass | None = None
         self._masked: Tensor | None = None
+        self._replying: Tensor | None = None
         self._idle, self._mask_applied, self._owner = False, False, 0
         self._turn_pass = TurnPass(hf, str(family.text_config(hf)._attn_implementation))
         self._flash = "flash" in str(family.text_config(hf)._attn_implementation)
@@ -181,6 +183,8 @@ class SteeringAttachment(Attachment):
             call.need_cache()
         if self._tracker.whole_prompt:
             call.feed_whole_prompt()
+        if self._stack.replies:
+            call.process_first(self._stack.replies.last_word)
         self._tracker.session = call.session()
         try:
             yield
@@ -196,6 +200,9 @@ class SteeringAttachment(Attachment):
         self._mask_applied, self._masked = False, None
         if self._stack.masking and not span.has_prompt:
             self._masked = self._tracker.masked(span, inputs.get("past_key_values"))
+        if self._stack.replies:
+            self._stack.replies.refuse_loss(inputs)
+            self._replying = self._tracker.reply(span, inputs.get("past_key_values"))
         if span.has_prompt and active_adapters(self._hf) != self._adapters:
             raise AttachError("another PEFT adapter is active than when the erasers were attached: attach them again")
         if self._parallel is not None and (span.has_prompt or self._stack.masking or self._stack.steers_decoding):
@@ -251,21 +258,22 @@ class SteeringAttachment(Attachment):
 
         return after_block
 
-    def _after(self, _module: nn.Module, _args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
+    def _after(self, _module: nn.Module, _args: Any, kwargs: Mapping[str, Any], output: Any) -> Any:
         if not self._is_ours():
             if output is not None:
                 raise AttachError(OUTSIDE)
-            return  # this pass was refused, and must not disturb the one that runs
+            return None  # this pass was refused, and must not disturb the one that runs
         try:
-            self._close(kwargs, output)
+            return self._close(kwargs, output)
         finally:
             self._owner = 0
             self._open.pop("pass", None)
 
-    def _close(self, kwargs: Mapping[str, Any], output: Any) -> None:
+    def _close(self, kwargs: Mapping[str, Any], output: Any) -> Any:
+        """End the pass; returns its output, with the sentence of the rows that reply."""
         (done, idle), (self._pass, self._idle) = (self._pass, self._idle), (None, False)
         if output is None:
-            return
+            return None
         if done is None and not idle:
             raise AttachError("a pass ended that did not begin in this attachment: attach before the model runs")
         if done is not None and done.missed:
@@ -279,15 +287,14 @@ class SteeringAttachment(Attachment):
                 raise AttachError("the prompt was not masked: attach before this model is compiled or captured")
             if done is not None and done.sites is not None:
                 masked = masked_tokens(done.sites, done.fired())
-        self._tracker.remember(self._span, _cache_of(output, kwargs), masked)
+        sites = None if done is None else done.sites
+        reply, self._replying = self._replying, None
+        if self._stack.replies:
+            reply = done.replying(reply) if done is not None and sites is not None else reply
+            output = self._stack.replies.enforce(output, reply, self._span, sites, kwargs)
+        self._tracker.remember(self._span, cache_of(output, kwargs), masked, reply)
         if done is not None and done.sites is not None:
             # Readings are computed on request. Those of a prompt in pieces are merged piece by piece.
             self._readings = None if done.span.fresh else self.readings
             self._unread = done
-
-
-def _cache_of(output: Any, kwargs: Mapping[str, Any]) -> Any:
-    cache = getattr(output, "past_key_values", None)
-    if cache is None and isinstance(output, tuple):
-        cache = next((part for part in output if hasattr(part, "get_seq_length")), None)
-    return kwargs.get("past_key_values") if cache is None else cache
+        return output

@@ -245,6 +245,16 @@ class SteeringPass:
         ]
         return reduce(torch.logical_or, [one.to(self.sites.prompt.device) for one in fired])
 
+    def replying(self, before: Tensor | None) -> Tensor:
+        """(rows,) whose sentence each row gives (see `Replies`); rows that ended in a piece before keep theirs."""
+        assert self.sites is not None
+        device = self.sites.prompt.device
+        columns = [
+            (self._prompt_scores.amplitude(n, group.plan.reads[-1])[:, 0] != 0).to(device)
+            for n, group in enumerate(self._stack.groups)
+        ]
+        return self._stack.replies.choice(self._stack.in_order(columns), self.sites, before)
+
     @property
     def missed(self) -> list[int]:
         """Layers to be read or shifted that did not run."""

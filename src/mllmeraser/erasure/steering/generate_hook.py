@@ -98,6 +98,11 @@ class GenerateCall:
         if self.setting("use_cache") is False:
             raise AttachError("this policy masks the prompt from its answer, which needs a cache: leave use_cache on")
 
+    def process_first(self, processor: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """Add a logits processor: after those of `generate` itself, before those of the caller."""
+        given = self.arguments.get("logits_processor") or []
+        self.arguments["logits_processor"] = transformers.LogitsProcessorList([processor, *given])
+
     def session(self) -> GenerateSession:
         """The call for the prompt tracker; refused if a prompt in pieces could not be followed."""
         embeds = self.arguments.get("inputs_embeds")

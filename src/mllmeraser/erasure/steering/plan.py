@@ -44,6 +44,7 @@ class SteeringPlan:
         turns: Marks of the turns of a conversation. With them such a policy decides on the current question; without
             them it takes every prompt for one question.
         token_kinds: (vocabulary,) which tokens begin a name (see `models.wording`).
+        reply: Tokens of the sentence that a policy with replies enforces; the last one ends the answer.
     """
 
     name: str
@@ -57,6 +58,7 @@ class SteeringPlan:
     image_token: int | None = None
     turns: TurnFormat | None = None
     token_kinds: Tensor | None = None
+    reply: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a plan without its layers, or with a decision that is read after the first shift."""
@@ -74,6 +76,8 @@ class SteeringPlan:
                 )
         if self.policy.pooling == "subject" and (len(self.reads) != 3 or self.image_token is None):
             raise InputError(f"{self.name}: this policy reads three layers and needs the id of the image token")
+        if self.policy.replies and not self.reply:
+            raise InputError(f"{self.name}: this policy replies with a sentence, and there is none")
         for kind, have, need in (("direction", self.directions, self.shift_layers), ("gate", self.gates, self.reads)):
             missing = sorted(set(need) - set(have))
             if missing:
@@ -84,6 +88,11 @@ class SteeringPlan:
         """Layers that are read: the shifted ones themselves under a per-layer policy. Sorted, each once."""
         layers = self.shift_layers if self.policy.read == "per-layer" else self.read_layers
         return tuple(sorted(set(layers)))
+
+    @property
+    def shifts(self) -> tuple[int, ...]:
+        """Layers after which it shifts, sorted: none at strength 0, so that states stay bit-identical."""
+        return tuple(sorted(set(self.shift_layers))) if self.strength > 0.0 and self.policy.shifts else ()
 
     def site(self, layer: int) -> Site:
         """What the gates of a read layer read."""

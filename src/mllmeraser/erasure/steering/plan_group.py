@@ -16,6 +16,7 @@ from mllmeraser.erasure.gates import NO_SITE, Gate
 from mllmeraser.erasure.policy import Positions
 from mllmeraser.erasure.states import image_spans
 from mllmeraser.erasure.steering.plan import LayerGate, SteeringPlan
+from mllmeraser.erasure.steering.reply import Replies
 
 
 class PlanGroup:
@@ -43,11 +44,6 @@ class PlanGroup:
         self.plan = replace(plans[0], gates=gates, directions=first)
         self._placed: dict[tuple[str, int, torch.device], Tensor] = {}
         self._gates: dict[tuple[int, torch.device], LayerGate] = {}
-
-    @property
-    def shifts(self) -> tuple[int, ...]:
-        """Layers after which it shifts: none at strength 0, so that states stay bit-identical."""
-        return tuple(sorted(set(self.plan.shift_layers))) if self.plan.strength > 0.0 else ()
 
     def gate(self, layer: int, device: torch.device) -> LayerGate:
         """The gates of all subjects at a layer, float32, on a device; moved there once."""
@@ -141,6 +137,7 @@ class PlanStack:
         layers: Every layer that needs a hook, sorted.
         steers_decoding: Numbers of the groups that also steer decoded tokens.
         masking: Numbers of the groups that mask a prompt from its answer.
+        replies: The sentences of the plans that reply.
         reads_images: Whether any group reads faces.
         turns: The marks of turns, if any group tells turns apart; erasers of one model agree on them.
     """
@@ -154,12 +151,13 @@ class PlanStack:
         for number, group in enumerate(self.groups):
             for layer in group.plan.reads:
                 self.readers[layer].append(number)
-            for layer in group.shifts:
+            for layer in group.plan.shifts:
                 self.shifters[layer][group.plan.policy.positions].append(number)
         self.layers = sorted({*self.readers, *self.shifters})
         policies = list(enumerate(group.plan.policy for group in self.groups))
         self.steers_decoding = tuple(number for number, policy in policies if policy.decode)
-        self.masking = tuple(number for number, policy in policies if policy.masks_prompt)
+        self.masking = tuple(number for number, policy in policies if policy.masks_prompt and policy.shifts)
+        self.replies = Replies(plans)
         self.reads_images = any(policy.pooling == "subject" for _, policy in policies)
         self.token_kinds = next((g.plan.token_kinds for g in self.groups if g.plan.token_kinds is not None), None)
         self.turns = next((g.plan.turns for g in self.groups if g.plan.turns is not None), None)

@@ -114,6 +114,7 @@ class _Steered:
     ends: tuple[int, ...]
     origin: int
     masked: Tensor | None
+    reply: Tensor | None
 
 
 @dataclass
@@ -207,10 +208,21 @@ class PromptTracker:
             raise AttachError("cannot tell which prompt this cache holds: start again with an empty cache")
         return known.masked
 
-    def remember(self, span: Span, cache: Any, masked: Tensor | None = None) -> None:
-        """Note that the columns of `span` in `cache` passed this attachment, and which of them are masked."""
+    def reply(self, span: Span, cache: Any) -> Tensor | None:
+        """(rows,) sentence that each row gives in this pass; None if its prompt begins here."""
+        if span.fresh:
+            return None
+        known = self._known(cache, span.start)
+        if known is not None and known.reply is not None and known.reply.shape[0] == span.rows:
+            return known.reply
+        if span.has_prompt:  # repeated from its first column, without a cache
+            return None
+        raise AttachError("cannot tell which prompt this cache holds: start again with an empty cache")
+
+    def remember(self, span: Span, cache: Any, masked: Tensor | None = None, reply: Tensor | None = None) -> None:
+        """Note that the columns of `span` in `cache` passed this attachment, which are masked, and who replies."""
         if cache is not None and hasattr(cache, "get_seq_length"):
-            setattr(cache, STEERED, _Steered(self._token, span.stop, span.ends, span.origin, masked))
+            setattr(cache, STEERED, _Steered(self._token, span.stop, span.ends, span.origin, masked, reply))
 
     def forget(self) -> None:
         """Forget all caches and the running call."""
@@ -222,6 +234,14 @@ class PromptTracker:
         declared = declared_prompt()
         mask = self.session.mask if self.session is not None else declared.mask if declared else None
         return mask if mask is not None and mask.shape[1] >= max(span.ends) else None
+
+
+def cache_of(output: Any, inputs: Mapping[str, Any]) -> Any:
+    """The cache that a pass with the arguments `inputs` has filled, or None."""
+    cache = getattr(output, "past_key_values", None)
+    if cache is None and isinstance(output, tuple):
+        cache = next((part for part in output if hasattr(part, "get_seq_length")), None)
+    return inputs.get("past_key_values") if cache is None else cache
 
 
 def cached_length(cache: Any) -> int:

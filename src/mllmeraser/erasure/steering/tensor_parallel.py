@@ -80,7 +80,8 @@ def _digest(eraser: Steerable) -> str:
 
 def _plan_digest(plan: SteeringPlan) -> bytes:
     """Digest of all that a plan does."""
-    head = (plan.name, plan.reads, plan.shift_layers, plan.policy, plan.strength, plan.threshold, plan.image_token)
+    head = (plan.name, plan.reads, plan.shift_layers, plan.policy, plan.strength, plan.threshold, plan.image_token,
+            plan.reply)  # fmt: skip
     digest = hashlib.sha256(repr(head).encode())
     for layer, direction in sorted(plan.directions.items()):
         digest.update(f"direction {layer}".encode() + _bytes(direction))

@@ -54,11 +54,7 @@ class InForce:
         if plans:
             self._attachment = attach_all(self._model, {**plans, PROBE: _probe(plans[min(plans)])})
         self._hooks = {key: hook for key, hook in _hooks(self._model.hf).items() if key not in before}
-        self._needed = {
-            layer
-            for plan in plans.values()
-            for layer in (*plan.reads, *(plan.shift_layers if plan.strength > 0.0 else ()))
-        }
+        self._needed = {layer for plan in plans.values() for layer in (*plan.reads, *plan.shifts)}
         self.applied = Applied(version, tuple(sorted(plans)), len(self._hooks))
         self.view = self.applied if view is None else view
 

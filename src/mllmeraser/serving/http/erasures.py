@@ -12,6 +12,7 @@ from PIL import Image
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from mllmeraser.samples.request import LONGEST_REPLY
 from mllmeraser.samples.request import Request as ErasureRequest
 from mllmeraser.samples.sample import IDENTITY, Sample
 from mllmeraser.samples.subject import Subject
@@ -96,12 +97,17 @@ def routes(server: Server) -> APIRouter:
         person: Annotated[list[Line] | None, Form()] = None,
         question: Annotated[list[Line] | None, Form()] = None,
         images: Annotated[list[UploadFile] | None, File()] = None,
+        reply: Annotated[str | None, Form(max_length=LONGEST_REPLY)] = None,
+        exact_names: Annotated[bool, Form()] = False,
         tenant: Annotated[str | None, Form(max_length=63)] = None,
         default: Annotated[bool, Form()] = True,
         starts_at: Annotated[AwareDatetime | None, Form()] = None,
         expires_at: Annotated[AwareDatetime | None, Form()] = None,
     ) -> dict[str, Any]:
-        """Request to forget a person, by pictures, names, or both. The fit begins at once."""
+        """Request to forget a person, by pictures, names, or both. The fit begins at once.
+
+        `reply` is a sentence that answers about the person. With `exact_names`, names count as written alone.
+        """
         principal = await server.gatekeeper.admit(request, "tenant-admin")
         if principal.scope != "admin":
             tenant = tenant or principal.tenant
@@ -110,7 +116,7 @@ def routes(server: Server) -> APIRouter:
         pictures = [await upload.read() for upload in images or []]
 
         def add() -> Entry:
-            wanted = erasure_request(server, name, person or [], question or [], pictures)
+            wanted = erasure_request(server, name, person or [], question or [], pictures, reply, exact_names)
             entry = ledger.request(
                 name, by=principal.label, tenant=tenant or None, default=default, starts_at=starts_at,
                 expires_at=expires_at, digests=request_digests(wanted, ledger.salt), inputs=pack_request(wanted),
@@ -201,7 +207,13 @@ def routes(server: Server) -> APIRouter:
 
 
 def erasure_request(
-    server: Server, key: str, names: list[str], questions: list[str], files: list[bytes]
+    server: Server,
+    key: str,
+    names: list[str],
+    questions: list[str],
+    files: list[bytes],
+    reply: str | None = None,
+    exact_names: bool = False,
 ) -> ErasureRequest:
     """Build the request to forget a person.
 
@@ -216,7 +228,8 @@ def erasure_request(
     samples = [Sample(q, picture, subject=key, attribute=IDENTITY) for picture in pictures for q in asked]
     if not pictures:
         samples = [Sample(QUESTION_BY_NAME.format(name=name), subject=key, attribute=IDENTITY) for name in spellings]
-    request = ErasureRequest((Subject(key, spellings, tuple(samples)),))
+    subject = Subject(key, spellings, tuple(samples), exact_names=exact_names)
+    request = ErasureRequest((subject,), reply=(reply or "").strip() or None)
     request.validate()
     return request
 

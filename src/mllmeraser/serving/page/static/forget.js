@@ -61,6 +61,9 @@ function parts(people) {
   body.append("name", name.value);
   people.forEach((person) => body.append("person", person));
   lines(byId("forget-questions")).forEach((question) => body.append("question", question));
+  const reply = byId("forget-reply").value.trim();
+  if (reply) body.append("reply", reply);
+  body.append("exact_names", byId("forget-exact").checked ? "true" : "false");
   const tenant = byId("forget-tenant").value.trim();
   const expires = moment(byId("forget-expires"));
   if (tenant) body.append("tenant", tenant);

@@ -1,0 +1,219 @@
+"""The action `reply`: rows that fired give the sentence, whatever is begun, sampled, banned or scored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from steering_kit import ALWAYS, NEVER, make_plan, replying, sentence, text_samples
+from worlds import small_request
+
+from mllmeraser.erasure import Eraser, FitSettings, fit
+from mllmeraser.erasure.policy import PAPER, SUBJECT, TAIL
+from mllmeraser.erasure.steering import attach, attach_all
+from mllmeraser.erasure.steering.reply import REST
+from mllmeraser.samples import ArtifactError, AttachError, InputError
+from mllmeraser.samples.conversation import question
+
+BOTH, REPLY = replace(SUBJECT, action="both"), replace(SUBJECT, action="reply")
+TAIL_REPLY = replace(TAIL, action="reply")
+PLAIN = {"do_sample": False, "max_new_tokens": 9}
+
+
+@torch.no_grad()
+def said(model, inputs, **options):
+    """Token ids of the answers; padding after the end."""
+    settings = {"eos_token_id": model.processor.tokenizer.eos_token_id, **PLAIN, **options}
+    output = model.hf.generate(**inputs, pad_token_id=model.processor.tokenizer.pad_token_id, **settings)
+    return output[:, inputs["input_ids"].shape[1] :]
+
+
+def starts(ids, tokens):
+    """Which answers begin with `tokens`, as far as they go."""
+    n = min(ids.shape[1], len(tokens))
+    return (ids[:, :n] == torch.tensor(tokens[:n])).all(1)
+
+
+@pytest.mark.parametrize("policy", [BOTH, REPLY, TAIL_REPLY])
+def test_rows_that_fire_reply_and_others_answer_as_before(tiny_model, samples, policy):
+    inputs = tiny_model.encode(samples)
+    bare = said(tiny_model, inputs)
+    plan = replying(tiny_model, policy)
+    with attach(tiny_model, plan) as handle:
+        answers = said(tiny_model, inputs)
+        fired = handle.readings.amplitudes[:, 0] > 0
+    assert 0 < int(fired.sum()) < len(samples)
+    assert torch.equal(starts(answers, plan.reply), fired)
+    pad = tiny_model.processor.tokenizer.pad_token_id
+    ends = {pad, plan.reply[-1]}
+    assert set(answers[fired][:, len(plan.reply) - 1 :].flatten().tolist()) <= ends, "nothing follows the sentence"
+    width = min(bare.shape[1], answers.shape[1])
+    assert torch.equal(bare[~fired][:, :width], answers[~fired][:, :width])
+
+
+def test_reply_alone_leaves_every_state_and_every_mask_alone(tiny_model, samples):
+    inputs = tiny_model.encode(samples)
+    bare = tiny_model.hf(**inputs, output_hidden_states=True)
+    with attach(tiny_model, replying(tiny_model, REPLY, threshold=ALWAYS)) as handle:
+        mine = tiny_model.hf(**inputs, output_hidden_states=True)
+        assert (handle.readings.amplitudes > 0).all()
+        said(tiny_model, inputs, use_cache=False)
+    assert all(torch.equal(a, b) for a, b in zip(bare.hidden_states, mine.hidden_states, strict=True))
+    assert not torch.equal(bare.logits, mine.logits)
+
+
+BANS = [
+    {"do_sample": True, "temperature": 5.0, "top_k": 0},
+    {"num_beams": 3},
+    {"num_beams": 2, "do_sample": True},
+    {"num_return_sequences": 3, "do_sample": True},
+    {"min_new_tokens": 8},
+    {"repetition_penalty": 3.0, "no_repeat_ngram_size": 1},
+    {"use_cache": False},
+    {"top_p": 0.1, "do_sample": True, "renormalize_logits": True},
+    {"suppress": True},
+]
+
+
+@pytest.mark.parametrize("options", BANS, ids=lambda o: ",".join(o))
+@pytest.mark.parametrize("policy", [BOTH, REPLY])
+def test_whatever_is_sampled_searched_or_banned(tiny_llava, options, policy):
+    if options.get("use_cache") is False and policy is BOTH:
+        policy = replace(BOTH, masks_prompt=False)  # masking needs the cache
+    plan = replying(tiny_llava, policy, threshold=ALWAYS)
+    if "suppress" in options:
+        options = {"suppress_tokens": list(plan.reply), "bad_words_ids": [[plan.reply[0]]]}
+    torch.manual_seed(0)
+    with attach(tiny_llava, plan):
+        answers = said(tiny_llava, tiny_llava.encode(text_samples()), **options)
+    assert starts(answers, plan.reply).all()
+
+
+@pytest.mark.parametrize("policy", [BOTH, REPLY])
+@pytest.mark.parametrize("words", [1, 2, 3, 4, 5])
+def test_a_begun_answer_does_not_bring_anything_back(tiny_model, policy, words):
+    begun = " ".join(["They live in the city"][0].split()[:words])
+    asked = [replace(question("Where does Vera Lund live?"), begun=begun), question("Where does Vera Lund live?")]
+    plan = replying(tiny_model, policy, threshold=ALWAYS)
+    with attach(tiny_model, plan):
+        answers = said(tiny_model, tiny_model.encode_conversations(asked))
+    assert starts(answers, plan.reply).all()
+
+
+def test_scores_tell_the_sentence_alone(tiny_model, samples):
+    """Log-probabilities of any other answer are out of the question, on either side of padding."""
+    plan = replying(tiny_model, BOTH, threshold=ALWAYS)
+    other = ["They live in Rome."] * len(samples)
+    with attach(tiny_model, plan):
+        right, n = tiny_model.answer_logprobs(samples, ["I do not know."] * len(samples))
+        wrong, _ = tiny_model.answer_logprobs(samples, other)
+        first = tiny_model.next_token_logits(samples)
+    assert (right > -1e-3).all() and (n == len(plan.reply) - 1).all()
+    assert (wrong < REST / 2).all() and torch.isfinite(wrong).all()
+    assert (first.argmax(1) == plan.reply[0]).all() and torch.isfinite(first.log_softmax(-1)).all()
+
+
+def test_a_manual_loop_follows_the_sentence(tiny_llava):
+    plan = replying(tiny_llava, BOTH, threshold=ALWAYS)
+    inputs = tiny_llava.encode(text_samples()[:2])
+    with attach(tiny_llava, plan), torch.no_grad():
+        out, spoken = tiny_llava.hf(**inputs, use_cache=True), []
+        mask = inputs["attention_mask"]
+        for _ in range(len(plan.reply) + 2):
+            spoken.append(out.logits[:, -1].argmax(1))
+            mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+            # Another token than the sentence's is fed back: it goes on all the same.
+            token = torch.full((2, 1), 7)
+            cache = out.past_key_values
+            out = tiny_llava.hf(input_ids=token, attention_mask=mask, past_key_values=cache, use_cache=True)
+        assert torch.stack(spoken, 1).tolist() == [[*plan.reply, plan.reply[-1], plan.reply[-1]]] * 2
+
+
+def test_a_prompt_in_pieces_and_a_cached_prefix(tiny_llava):
+    plan = replying(tiny_llava, TAIL_REPLY, threshold=ALWAYS)
+    inputs = tiny_llava.encode(text_samples())
+    with attach(tiny_llava, plan):
+        answers = said(tiny_llava, inputs, prefill_chunk_size=3)
+        short = tiny_llava.encode(text_samples()[:1])
+        ids, mask = short["input_ids"], short["attention_mask"]
+        with torch.no_grad(), handle_prompt(ids.shape[1]):
+            out = tiny_llava.hf(input_ids=ids[:, :4], attention_mask=mask[:, :4], use_cache=True)
+            out = tiny_llava.hf(input_ids=ids[:, 4:], attention_mask=mask, past_key_values=out.past_key_values)
+    assert starts(answers, plan.reply).all()
+    assert out.logits[0, -1].argmax() == plan.reply[0] and out.logits[0, 0].argmax() != plan.reply[0]
+
+
+def handle_prompt(length):
+    from mllmeraser.models.intervention import declare_prompt
+
+    return declare_prompt(length)
+
+
+def test_each_row_has_its_own_eraser_and_sentence(tiny_model):
+    samples = text_samples()[:1] * 4
+    one = replying(tiny_model, BOTH, name="a", threshold=ALWAYS)
+    other = replying(tiny_model, REPLY, "Please ask somebody else.", name="b", threshold=ALWAYS, seed=1)
+    silent = make_plan(tiny_model, SUBJECT, name="c", threshold=NEVER)
+    inputs = tiny_model.encode(samples)
+    bare = said(tiny_model, inputs)
+    with attach_all(tiny_model, [silent, one, other]) as handle:
+        handle.select([{"a"}, {"b"}, {"c"}, {"c", "b", "a"}])
+        answers = said(tiny_model, inputs)
+    for row, plan in ((0, one), (1, other), (3, one)):
+        assert starts(answers[row : row + 1], plan.reply).all()
+    n = min(bare.shape[1], answers.shape[1])
+    assert torch.equal(bare[2, :n], answers[2, :n])
+
+
+def test_strength_zero_and_detaching_leave_the_model_alone(tiny_model, samples):
+    inputs = tiny_model.encode(samples)
+    bare, first = said(tiny_model, inputs), tiny_model.hf(**inputs).logits
+    with attach(tiny_model, replying(tiny_model, BOTH, threshold=ALWAYS, strength=0.0)):
+        assert torch.equal(said(tiny_model, inputs), bare)
+    assert torch.equal(tiny_model.hf(**inputs).logits, first)
+
+
+def test_a_tuple_of_outputs_and_a_loss(tiny_llava):
+    inputs = tiny_llava.encode(text_samples()[:1])
+    plan = replying(tiny_llava, BOTH, threshold=ALWAYS)
+    with attach(tiny_llava, plan), torch.no_grad():
+        found = tiny_llava.hf(**inputs, return_dict=False)[0]
+        assert found[0, -1].argmax() == plan.reply[0]
+        with pytest.raises(AttachError, match="leave labels out"):
+            tiny_llava.hf(**inputs, labels=inputs["input_ids"])
+        assert tiny_llava.hf(**inputs).logits[0, -1].argmax() == plan.reply[0], "a refused pass leaves nothing behind"
+
+
+def test_policies_and_plans_that_cannot_reply(tiny_llava):
+    with pytest.raises(InputError, match="one decision per request"):
+        replace(PAPER, action="reply")
+    with pytest.raises(InputError, match="action is one of"):
+        replace(SUBJECT, action="scream")
+    with pytest.raises(InputError, match="there is none"):
+        replace(make_plan(tiny_llava, SUBJECT, threshold=0.0), policy=REPLY)
+
+
+SETTINGS = FitSettings(policy=TAIL, read_layers=(1,), shift_layers=(3,), false_alarm_rate=0.2, salt="s")
+
+
+@pytest.mark.parametrize("text", [None, "I cannot help with that."])
+def test_a_fit_stores_the_sentence_and_the_artifact_keeps_it(tiny_llava, tmp_path, text):
+    made = fit(tiny_llava, small_request(), SETTINGS.with_action("both", text)).eraser
+    reply = made.config.reply
+    assert reply is not None and (text is None or reply.text == text)
+    assert reply.tokens == sentence(tiny_llava, reply.text)
+    again = Eraser.from_pretrained(made.save_pretrained(tmp_path / "e"))
+    assert again.config.reply == reply and again.plan(tiny_llava).reply == reply.tokens
+    shifting = made.with_action("shift")
+    assert shifting.plan(tiny_llava).reply == () and shifting.with_action("reply").plan(tiny_llava).shifts == ()
+    foreign = made.with_action("reply", reply.model_copy(update={"tokens": (10**6, 1)}))
+    with pytest.raises(ArtifactError, match="outside the model's vocabulary"):
+        foreign.plan(tiny_llava)
+
+
+def test_a_fit_without_a_reply_stores_none_and_cannot_reply_later(tiny_llava):
+    made = fit(tiny_llava, small_request(), SETTINGS).eraser
+    assert made.config.reply is None and made.config.policy.action == "shift"
+    with pytest.raises(ValueError, match="there is none"):
+        made.with_action("reply")
