@@ -1,4 +1,4 @@
-"""Ask a model one question, or score it on a benchmark."""
+"""Ask a model one question, score it on a benchmark, or attack it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from mllmeraser.benchmarks.benchmark import thin
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.steering import ErasurePack, attach_all
+from mllmeraser.evaluation.attacks.run import QUICK, write_attacks
+from mllmeraser.evaluation.attacks.run import attack as _attack
 from mllmeraser.evaluation.protocols import default_protocol, get_protocol
 from mllmeraser.evaluation.records import Record, write_scores
 from mllmeraser.evaluation.runner import evaluate as _evaluate
@@ -146,6 +148,35 @@ def evaluate(
         seed=seed,
         progress=counting(progress, "score", sum(map(len, chosen.values()))),
     ).records
+
+
+def attack(
+    model: str | MultimodalModel,
+    benchmark: str,
+    out: Path,
+    *,
+    split: str = "forget_5",
+    fold: int = 0,
+    erasers: Sequence[str | Path | Eraser] = (),
+    quick: bool = False,
+    seed: int = 0,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Try every attack on a model with erasers, write ``attacks.json``, and return its rows.
+
+    Raises:
+        InputError: No such benchmark, split or model, or an eraser for another model.
+    """
+    data, named = load_benchmark(benchmark), load_erasers(erasers)
+    loaded = load_model(model) if isinstance(model, str) else model
+    policies = [eraser.config.policy for eraser in named.values()]
+    records = _attack(
+        loaded, data, ErasurePack(named) if named else None, split=split, fold=fold, size=QUICK if quick else None,
+        seed=seed, preset="+".join(f"{p.name}, {p.action}" for p in policies) or None, progress=progress,
+    )  # fmt: skip
+    write_attacks(records, out, force=force)
+    return [asdict(record) for record in records]
 
 
 def write_records(records: Sequence[Record], out: Path, *, force: bool = False) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mllmeraser.cli.ask import ask
+from mllmeraser.cli.attack import attack
 from mllmeraser.cli.certificate import certificate
 from mllmeraser.cli.compare import compare, exhibit, search
 from mllmeraser.cli.demo import demo
@@ -47,7 +48,7 @@ def root(
     """
 
 
-for command in (demo, erase, ask, evaluate, compare, search, exhibit, serve, gradio):
+for command in (demo, erase, ask, evaluate, attack, compare, search, exhibit, serve, gradio):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(ledger, name="ledger")

@@ -28,6 +28,15 @@ def score_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
+def attack_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """One line per attack."""
+    table = _table("attack", "access", right=("n", "leaks", "95 %"))
+    for row in rows:
+        interval = f"{row['ci_low']:.3f} to {row['ci_high']:.3f}"
+        table.add_row(row["attack"], row["access"], str(row["n"]), f"{row['leak_rate']:.3f}", interval)
+    return table
+
+
 def family_table(families: Iterable[Mapping[str, Any]]) -> Table:
     """One line per family."""
     table = _table("family", "model types", "embedded")

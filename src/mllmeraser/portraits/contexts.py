@@ -68,8 +68,8 @@ class Around:
 Builder = Callable[[Sample, Around, Stream, Pool], Conversation]
 
 
-def contexts(by_name: bool) -> dict[str, Builder]:
-    """Every kind of context for questions by name, or over a picture."""
+def contexts(by_name: bool, *, pointing: bool = True) -> dict[str, Builder]:
+    """Every kind of context for questions by name, or over a picture; without `pointing`, none with a pronoun."""
     kinds: dict[str, Builder] = {"none": lambda sample, _around, _draw, _pool: _asked(sample)}
     for kind, texts in SYSTEM.items():
         kinds[kind] = _system(texts)
@@ -79,8 +79,10 @@ def contexts(by_name: bool) -> dict[str, Builder]:
         "picture of somebody else before": _picture_before,
     }  # fmt: skip
     if by_name:
+        kinds["document"] = _document
+    if by_name and pointing:
         kinds |= {"named by the user, then a pronoun": _named_by_user,
-                  "named by the assistant, then a pronoun": _named_by_assistant, "document": _document}  # fmt: skip
+                  "named by the assistant, then a pronoun": _named_by_assistant}  # fmt: skip
     return kinds
 
 

@@ -13,10 +13,11 @@ from typing import Any
 from mllmeraser.erasure import FitSettings
 from mllmeraser.erasure.calibration.reply import reply_of
 from mllmeraser.erasure.policy import Action
+from mllmeraser.evaluation.attacks.asked import Asked, answers, compared
+from mllmeraser.evaluation.attacks.in_context import BEGUN, prompts
 from mllmeraser.portraits import World
 from mllmeraser.portraits.prompts import default_strangers
 from mllmeraser.samples.intervals import wilson
-from mllmeraser.studies.contexts import Asked, answers, compared, prompts
 from mllmeraser.studies.erasers import eraser_of
 from mllmeraser.studies.oracle import asked_alike, attacked
 from mllmeraser.studies.record import begin, study_parser
@@ -58,7 +59,7 @@ def pooled(asked: Sequence[Asked], bare: Sequence[str], erased: Sequence[str]) -
     counts = {group: [0, 0] for group in GROUPS}
     for key, entry in compared(asked, bare, erased).items():
         side, kind = key.split(", ", 1)
-        group = f"{side}, begun" if kind.startswith("begun") else side
+        group = f"{side}, begun" if kind.startswith(BEGUN) else side
         counts[group][0] += entry["known"]
         counts[group][1] += entry["left"]
     return {

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.embedded import BENCHMARK
+from mllmeraser.evaluation.attacks.spellings import SPELLINGS, prompts, slip
 from mllmeraser.portraits.stream import Stream
-from mllmeraser.studies.names import SPELLINGS, prompts, slip
 
 
 @given(st.text("abdegilmnoruvz", min_size=2, max_size=9), st.integers())

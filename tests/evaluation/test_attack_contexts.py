@@ -8,11 +8,12 @@ import pytest
 
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.embedded import BENCHMARK
+from mllmeraser.evaluation.attacks.asked import Asked, compared
+from mllmeraser.evaluation.attacks.in_context import AFTER, prompts
 from mllmeraser.portraits import contexts
 from mllmeraser.portraits.contexts import begun
 from mllmeraser.samples import Sample
 from mllmeraser.samples.conversation import question
-from mllmeraser.studies.contexts import AFTER, Asked, compared, prompts
 
 FACT = Sample("Where does Vera Lund live?", answer="They live in Rome.", keywords=("Rome",), subject="001", id="a")
 

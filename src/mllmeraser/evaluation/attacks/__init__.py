@@ -1,0 +1,1 @@
+"""Attacks on an erased model: what brings a forgotten fact back. Start at `run.py`."""
