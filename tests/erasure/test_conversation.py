@@ -257,3 +257,23 @@ def test_the_places_where_earlier_answers_began_are_read(tiny_qwen, template):
     until = torch.zeros_like(found.current)
     until[0, : places[1] + 1] = True
     assert "Where is Oslo?" in words(until) and "Here." not in words(until)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.replace("in messages %}", "in messages if message.role != 'system' %}", 1),
+         "leaves out a message of the system"),
+        (lambda t: "{{ raise_exception('roles must alternate') }}" + t, "does not take these messages"),
+    ],
+)  # fmt: skip
+def test_what_the_chat_format_cannot_say_is_refused(tiny_llava, monkeypatch, change, said):
+    from mllmeraser.samples import InputError
+
+    template = tiny_llava.processor.chat_template
+    asked = after([Turn("system", "Be brief.")], ASKED[0])
+    tiny_llava.render(asked)
+    monkeypatch.setattr(tiny_llava.processor, "chat_template", change(template))
+    assert change(template) != template
+    with pytest.raises(InputError, match=said):
+        tiny_llava.render(asked)

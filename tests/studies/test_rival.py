@@ -36,7 +36,8 @@ def test_names_and_pictures_block_in_any_turn(tiny_llava, request_):
         [asked(one) for one in (
             snow, question("Where does VERA LUND live?"), after([Turn("user", "I am Vera Lund."),
             Turn("assistant", "Hello.")], snow), question("Who is this?", shown),
-            after([Turn("user", "Look.", (shown,)), Turn("assistant", "Yes.")], snow), question("Where does Vera live?"),
+            after([Turn("user", "Look.", (shown,)), Turn("assistant", "Yes.")], snow),
+            question("Where does Vera live?"),
         )],
     )  # fmt: skip
     assert found == [False, True, True, True, True, False]

@@ -18,6 +18,7 @@ from mllmeraser.models.fingerprint import fingerprint, prompt_hash
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.intervention import declare_prompt
 from mllmeraser.models.prompts import IGNORED, Prompts
+from mllmeraser.models.turns import render_messages
 from mllmeraser.samples.conversation import Conversation
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.progress import Count
@@ -117,13 +118,9 @@ class MultimodalModel:
         """A conversation in the chat format, up to the answer or to the end of its begun words.
 
         Raises:
-            InputError: The chat format does not take these turns.
+            InputError: See `models.turns.render_messages`.
         """
-        messages = [turn.message() for turn in conversation.turns]
-        try:
-            text = str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
-        except Exception as error:  # templates raise errors of jinja2 for an order of roles that they do not take
-            raise InputError(f"this model's chat format does not take these messages ({error})") from None
+        text = render_messages(self.processor, [turn.message() for turn in conversation.turns])
         return text + self.prompts.continued(text, conversation.begun) if conversation.begun else text
 
     def encode_conversations(self, conversations: Sequence[Conversation], padding_side: str = "left") -> BatchFeature:

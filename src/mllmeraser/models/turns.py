@@ -6,11 +6,12 @@ conversations of placeholder words are rendered, and the tokens between the word
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mllmeraser.models.families.base import tokenize
+from mllmeraser.samples.errors import InputError
 
 Mark = tuple[int, ...]
 WORDS = ("zoqxa", "zoqxb", "zoqxc")
@@ -42,7 +43,7 @@ def turn_format(processor: Any) -> TurnFormat | None:
     try:
         text = _rendered(processor, [("user", one), ("assistant", two), ("user", three)])
         plain = _rendered(processor, [("user", one)])
-    except Exception:  # templates raise errors of jinja2 for an order of roles that they do not take
+    except InputError:
         return None
     if [text.count(word) for word in WORDS] != [1, 1, 1] or plain.count(one) != 1:
         return None
@@ -61,9 +62,26 @@ def turn_format(processor: Any) -> TurnFormat | None:
     return TurnFormat(_each_once(users), _each_once(answers), before) if all((*users, *answers)) else None
 
 
+def render_messages(processor: Any, messages: Sequence[Mapping[str, Any]]) -> str:
+    """Messages in the chat format of a checkpoint, up to the start of the answer; each content is a list of parts.
+
+    Raises:
+        InputError: The template refuses them, or leaves words of a user's or a system's message out.
+    """
+    try:
+        text = str(processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+    except Exception as error:  # templates raise errors of jinja2 for an order of roles that they do not take
+        raise InputError(f"this model's chat format does not take these messages ({error})") from None
+    for message in messages:
+        parts = message["content"] if message["role"] != "assistant" else ()  # templates may drop a thought
+        if not all(part.get("text", "").strip() in text for part in parts):
+            raise InputError(f"this model's chat format leaves out a message of the {message['role']}")
+    return text
+
+
 def _rendered(processor: Any, turns: Sequence[tuple[str, str]]) -> str:
     messages = [{"role": role, "content": [{"type": "text", "text": words}]} for role, words in turns]
-    return str(processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+    return render_messages(processor, messages)
 
 
 def _common_end(one: str, other: str) -> str:

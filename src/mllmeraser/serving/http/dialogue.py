@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StrictBool
 
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.models.turns import render_messages
 from mllmeraser.serving.engine import Prompt, Sampling
 from mllmeraser.serving.engine.encoding import check_context
 from mllmeraser.serving.http.errors import Refusal
@@ -118,7 +119,7 @@ def prompt_of(messages: list[Message], model: MultimodalModel, settings: ServeSe
     """Build the prompt of a conversation, in the checkpoint's own chat format.
 
     Cheap checks come first; pictures are read last. Raises `Refusal` (400) for control tokens, too many pictures and
-    the like, and `InputError` if the prompt has more tokens than the model reads.
+    the like, and `InputError` if the chat format does not take the messages, or the model not as many tokens.
     """
     if messages[-1].role != "user":  # erasers decide on the question of the user
         raise Refusal(400, "the last message must be the user's", "invalid_value")
@@ -167,10 +168,7 @@ def _templated(messages: list[Message], model: MultimodalModel, words: Callable[
         }
         for message in messages
     ]
-    try:
-        return str(model.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
-    except Exception as error:  # templates raise errors of jinja2 for an unsupported order of roles
-        raise Refusal(400, f"this model's chat format does not take these messages ({error})") from None
+    return render_messages(model.processor, turns)
 
 
 def _control_tokens(model: MultimodalModel) -> list[str]:
