@@ -20,7 +20,7 @@ FACT = Sample("Where does Vera Lund live?", answer="They live in Rome.", keyword
 
 def test_halves_share_no_text() -> None:
     pools = [*contexts.SYSTEM.values(), *(value for name, value in vars(contexts).items() if name.isupper())]
-    halves = [pool for pool in pools if set(pool) == {"validation", "test"}]
+    halves = [pool for pool in pools if isinstance(pool, dict) and set(pool) == {"validation", "test"}]
     assert len(halves) >= 12
     assert all(not set(pool["validation"]) & set(pool["test"]) for pool in halves)
 

@@ -16,6 +16,7 @@ from mllmeraser.evaluation.attacks import run as attacks
 from mllmeraser.evaluation.attacks.asked import Asked
 from mllmeraser.evaluation.attacks.in_context import BEGUN
 from mllmeraser.evaluation.attacks.spellings import SPELLINGS
+from mllmeraser.models import load_model
 from mllmeraser.samples import Sample
 from mllmeraser.samples.conversation import question
 
@@ -24,9 +25,8 @@ TINY = attacks.Size(most=2, tries=2, tokens=30)
 
 
 @pytest.mark.embedded
-def test_without_an_eraser_all_attacks_succeed(embedded_llava, monkeypatch) -> None:
-    monkeypatch.setattr(attacks, "QUICK", TINY)
-    found = attacks.attack(embedded_llava, load_benchmark(BENCHMARK), None, size=TINY)
+def test_without_an_eraser_all_attacks_succeed() -> None:
+    found = attacks.attack(load_model("embedded:llava"), load_benchmark(BENCHMARK), None, size=TINY)
     assert {one.method for one in found} == {"vanilla"} and all(one.preset is None for one in found)
     by_name = {one.attack: one for one in found}
     assert {"as it is", "first name", "sampled 2 times, any answer", "likeliest of 4 values"} <= set(by_name)

@@ -49,7 +49,7 @@ def test_at_strength_0_it_fails(model: MultimodalModel, eraser: Eraser, people: 
     result = verify(model, eraser.replace_config(strength=0.0), people[0], sizes=SOME)
     assert not result.passed
     n = check_of(result, "forget_answers").n
-    assert failed(result) == {"forget_answers"}
+    assert failed(result) == {"forget_answers", "conversation_answers"}
     reason = check_of(result, "forget_answers").reason
     assert reason.startswith(f"0 of {n} (") and reason.endswith("; at least 0.95 is required")
 

@@ -47,7 +47,7 @@ def test_the_gate_in_front_only_opens_what_was_blocked(tiny_llava, request_):
     eraser = fit(tiny_llava, identity_request(), identity_settings()).eraser
     some = [asked(question(text)) for text in ("Where does Vera Lund live?", "Vera Lund asks: what colour is snow?")]
     some.append(asked(question("Who is this?", picture(3))))
-    topic = asks_for_a_fact(tiny_llava, eraser, some, rows=2)
+    topic = asks_for_a_fact(tiny_llava, eraser, some)
     assert len(topic) == 3
     found = rival_answers(tiny_llava, eraser, request_, some, ["bare"] * 3)
     assert tuple(found) == NAMES

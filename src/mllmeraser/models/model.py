@@ -123,6 +123,14 @@ class MultimodalModel:
         text = render_messages(self.processor, [turn.message() for turn in conversation.turns])
         return text + self.prompts.continued(text, conversation.begun) if conversation.begun else text
 
+    def takes(self, conversation: Conversation) -> bool:
+        """Whether the chat format can express a conversation."""
+        try:
+            self.render(conversation)
+        except InputError:
+            return False
+        return True
+
     def encode_conversations(self, conversations: Sequence[Conversation], padding_side: str = "left") -> BatchFeature:
         """One batch of conversations, rows in order; see `render`."""
         return self.encode_texts([self.render(one) for one in conversations], [c.images for c in conversations],

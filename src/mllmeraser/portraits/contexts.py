@@ -86,6 +86,16 @@ def contexts(by_name: bool, *, pointing: bool = True) -> dict[str, Builder]:
     return kinds
 
 
+STANDING = (*SYSTEM, "greeting", "three turns")
+"""Kinds that are made of no other person or question."""
+NOBODY = Around("", ("", ""), (), (), (), Image.new("RGB", (1, 1)))
+
+
+def standing(kind: str, sample: Sample, draw: Stream, pool: Pool) -> Conversation:
+    """The question of a sample in a context of a kind of `STANDING`."""
+    return contexts(by_name=False)[kind](sample, NOBODY, draw, pool)
+
+
 def begun(sample: Sample, words: int) -> Conversation | None:
     """The question with the first words of the right answer; None if those hold the fact, or there are fewer."""
     said = (sample.answer or "").split()[:words]

@@ -43,6 +43,24 @@ class Conversation:
         return "\n".join([*(turn.text for turn in self.turns), self.begun])
 
 
+def plan(conversations: Sequence[Conversation], batch_size: int) -> list[list[int]]:
+    """Row numbers of batches with equally many pictures and similar lengths."""
+    order = sorted(range(len(conversations)), key=lambda i: (*_size(conversations[i]), i))
+    batches: list[list[int]] = []
+    for i in order:
+        same = batches and _size(conversations[i])[0] == _size(conversations[batches[-1][0]])[0]
+        if same and len(batches[-1]) < batch_size:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def _size(conversation: Conversation) -> tuple[int, int]:
+    """Pictures and characters."""
+    return len(conversation.images), len(conversation.text)
+
+
 def question(text: str, image: Image.Image | None = None) -> Conversation:
     """A conversation of one question."""
     return Conversation((Turn("user", text, () if image is None else (image,)),))

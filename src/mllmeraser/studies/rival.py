@@ -8,12 +8,9 @@ person is asked for. A blocked prompt gets one sentence.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-
-import torch
 
 from mllmeraser.erasure import Eraser
-from mllmeraser.erasure.steering import attach
+from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.evaluation.attacks.asked import Asked
 from mllmeraser.methods.block_list import BlockList, BlockListProduct
 from mllmeraser.models import MultimodalModel
@@ -52,16 +49,7 @@ def blocked(model: MultimodalModel, product: BlockListProduct, asked: Sequence[A
     return found
 
 
-@torch.no_grad()
-def asks_for_a_fact(model: MultimodalModel, eraser: Eraser, asked: Sequence[Asked], *, rows: int = 24) -> list[bool]:
+def asks_for_a_fact(model: MultimodalModel, eraser: Eraser, asked: Sequence[Asked]) -> list[bool]:
     """Whether the topic gate of an eraser is open, read as in a conversation."""
-    plan = replace(eraser.plan(model), strength=0.0)
-    layer, found = plan.reads[TOPIC], list[bool]()
-    with attach(model, plan) as handle:
-        for start in range(0, len(asked), rows):
-            inputs = model.encode_conversations([one.conversation for one in asked[start : start + rows]])
-            model.hf(**inputs, use_cache=False, logits_to_keep=1)
-            assert handle.readings is not None
-            scores = handle.readings.per_layer[plan.name][layer].amax(-1)
-            found += (scores > plan.threshold).tolist()
-    return found
+    scores = read_gate(model, eraser, [one.conversation for one in asked]).layers[eraser.config.read_layers[TOPIC]]
+    return (scores.amax(-1) > (eraser.config.threshold or 0.0)).tolist()

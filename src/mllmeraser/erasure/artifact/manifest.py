@@ -55,6 +55,15 @@ class GridPoint(Frozen):
     retain_changed: float = 0.0
 
 
+class ContextRates(Frozen):
+    """Decisions in one kind of context, on held-out prompts: about the subjects, and other ones of the third set."""
+
+    detected: int
+    forget: int
+    false_alarms: int
+    retain: int
+
+
 class Calibration(Frozen):
     """How the threshold and the strength were chosen, and what the decision does on other data.
 
@@ -69,6 +78,7 @@ class Calibration(Frozen):
         mean_forget: Mean score on held-out forget prompts; `mean_retain`: on the third set.
         flip_rate: Share of contrast pairs with a perturbed image that made the model comply.
         utility_budget: Largest share of retained answers that may change.
+        contexts: Decisions by kind of context; empty for policies that take a conversation for one question.
     """
 
     false_alarm_rate_asked: float | None = None
@@ -84,6 +94,7 @@ class Calibration(Frozen):
     flip_rate: float | None = None
     utility_budget: float | None = None
     curve: tuple[GridPoint, ...] = ()
+    contexts: dict[str, ContextRates] = {}
 
 
 class Reply(Frozen):

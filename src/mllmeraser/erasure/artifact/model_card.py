@@ -50,7 +50,9 @@ def _calibrated(found: Calibration) -> list[tuple[str, str]]:
         ("forgotten prompts recognised", _percent(found.detected)),
         ("false alarms on retained prompts", _alarms(found)),
         ("area under the curve of the decision", None if found.auc is None else f"{found.auc:.4f}"),
-    ]
+        *((f"recognised in a conversation ({kind})", f"{one.detected} of {one.forget}; false alarms {one.false_alarms} "
+           f"of {one.retain}") for kind, one in found.contexts.items()),
+    ]  # fmt: skip
     return [(name, value) for name, value in rows if value is not None]
 
 

@@ -16,7 +16,11 @@ HIGHEST = "calibration.tail"
 RATES = "calibration.rates"
 """Tensor (subjects,) of the false-alarm rates that each subject's own thresholds keep to."""
 # These were measured on all subjects together and do not describe the rest.
-STALE = ("detected", "auc", "mean_forget", "mean_retain", "false_alarms", "false_alarms_interval")
+STALE: dict[str, object] = {
+    **dict.fromkeys(("detected", "auc", "mean_forget", "mean_retain", "false_alarms", "false_alarms_interval")),
+    "curve": (),
+    "contexts": {},
+}
 
 
 def without(
@@ -40,7 +44,7 @@ def without(
         threshold = tail_threshold(kept[HIGHEST], config.calibration.n, rate)
     if RATES in kept:
         rate = min(1.0, float(kept[RATES].sum()))
-    calibration = {**dict.fromkeys(STALE), "false_alarm_rate_promised": rate, "curve": ()}
+    calibration = {**STALE, "false_alarm_rate_promised": rate}
     changes: dict[str, object] = {
         "subjects": tuple(config.subjects[i] for i in rows),
         "counts": tuple(config.counts[i] for i in rows) if config.counts else (),

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.calibration.in_context import rates_in_context
 from mllmeraser.erasure.calibration.scores import Gates
 from mllmeraser.erasure.calibration.subject import calibrate_subjects
 from mllmeraser.erasure.directions.kinds import direction_kind
@@ -85,11 +87,26 @@ def fit_subjects(
     manifest = describe(model, request, parts, settings, None, salt, decision, None, statistics)
     kinds = token_kinds(model.processor.tokenizer)
     eraser = build_eraser(manifest, decision, directions, settings.strength, shifts, kinds=kinds)
+    with timed(clock, "calibration"):
+        eraser = _with_contexts(model, eraser, parts, settings, progress)
     wanted = request.subjects if settings.gate.subject.name_forms > 0 else ()
     asked = sum(len(name_forms(subject.names)) for subject in wanted if not subject.exact_names)
     name = decision.gates[reads[0]]
     unused = asked - (name.counted_forms if isinstance(name, NameGate) else 0)
     return FitResult(eraser, statistics, clock, parts.keys, salt, parts, (unused, asked))
+
+
+def _with_contexts(
+    model: MultimodalModel, eraser: Eraser, parts: DataSplit, settings: FitSettings, progress: Progress | None
+) -> Eraser:
+    """The eraser with its decisions in conversations stated; with flash attention none can be read."""
+    if eraser.config.turns is None or "flash" in str(model.family.text_config(model.hf)._attn_implementation):
+        return eraser
+    rates = rates_in_context(
+        model, eraser, eraser.config.threshold or 0.0, parts.held_out, parts.check,
+        seed=settings.seed, batch_size=settings.batch_size, progress=progress,
+    )  # fmt: skip
+    return eraser.replace_config(calibration=eraser.config.calibration.model_copy(update={"contexts": rates}))
 
 
 def subject_samples(request: Request, parts: DataSplit, settings: FitSettings, *, with_basis: bool) -> list[Sample]:

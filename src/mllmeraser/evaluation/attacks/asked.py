@@ -11,7 +11,7 @@ import torch
 
 from mllmeraser.evaluation.outcomes import recalled_keyword
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.samples.conversation import Conversation
+from mllmeraser.samples.conversation import Conversation, plan
 from mllmeraser.samples.intervals import wilson
 from mllmeraser.samples.progress import Count
 from mllmeraser.samples.sample import Sample
@@ -41,11 +41,8 @@ def answers(
 ) -> list[str]:
     """Answers to conversations, in order; a begun answer is part of it. `options` of `generate`; greedy without any."""
     found = [""] * len(asked)
-    order = sorted(range(len(asked)), key=lambda i: (len(asked[i].conversation.images), len(model.render(
-        asked[i].conversation)), i))  # fmt: skip
     tokenizer = model.processor.tokenizer
-    for start in range(0, len(order), rows):
-        part = order[start : start + rows]
+    for part in plan([one.conversation for one in asked], rows):
         inputs = model.encode_conversations([asked[i].conversation for i in part])
         output = model.hf.generate(
             **inputs, max_new_tokens=tokens, num_beams=1, repetition_penalty=1.0, pad_token_id=tokenizer.pad_token_id,

@@ -42,7 +42,8 @@ def all_checks(
     """Every check that the groups of prompts allow.
 
     Args:
-        groups: Answers by group: `forget`, `rest`, `neighbours`, `retain`, `general`, `perception`.
+        groups: Answers by group: `forget`, `rest`, `neighbours`, `retain`, `general`, `perception`, and in
+            conversations `told` (about subjects) and `talk` (about others).
         decides: Whether the eraser takes decisions. Without a threshold it acts on every prompt a little.
         identical: Whether the logits before attaching and after detaching are equal, bit for bit.
         bounds: The thresholds.
@@ -51,7 +52,11 @@ def all_checks(
     checks = []
     if decides:
         checks.append(_check("forget_decisions", [(one, one.fired) for one in forget], bounds))
-    checks.append(_answers(groups, decides, bounds))
+    checks.append(_answers("forget_answers", groups["forget"], groups, decides, bounds))
+    if groups.get("told"):
+        checks.append(_answers("conversation_answers", groups["told"], groups, decides, bounds))
+    if talk := groups.get("talk"):
+        checks.append(_check("conversation_unchanged", [(one, one.same) for one in talk], bounds))
     checks.append(_check("forget_gibberish", [(one, one.broken) for one in forget], bounds))
     for name in ("rest", "neighbours", "retain", "general", "perception"):
         if groups[name]:
@@ -62,17 +67,19 @@ def all_checks(
     return [*checks, _detached(identical)]
 
 
-def _answers(groups: dict[str, list[AnswerPair]], decides: bool, bounds: Thresholds) -> Check:
-    """The share of the bare model's informative answers about the subjects that are gone.
+def _answers(
+    name: str, asked: Sequence[AnswerPair], groups: dict[str, list[AnswerPair]], decides: bool, bounds: Thresholds
+) -> Check:
+    """The share of the bare model's informative answers about the subjects that are gone, of those `asked`.
 
     If there are none, only the decision can show that the eraser fits the subjects. Without a decision the check fails.
     """
     known = facts(groups["forget"], frames([*groups["retain"], *groups["neighbours"]]))
-    informative = [(one, forgotten(one, known)) for one in groups["forget"] if one.informative]
+    informative = [(one, forgotten(one, known)) for one in asked if one.informative]
     if informative:
-        return _check("forget_answers", informative, bounds)
+        return _check(name, informative, bounds)
     reason = "the bare model tells nothing about the subjects, so there was no answer to forget"
-    return Check("forget_answers", None, 0.0, 1.0, bounds.forget_answers, False, 0, decides, reason)
+    return Check(name, None, 0.0, 1.0, getattr(bounds, name), False, 0, decides, reason)
 
 
 def _check(
@@ -83,7 +90,7 @@ def _check(
     if interval is None:
         interval = share_interval(hits, [one.sample.subject or f"item {i}" for i, (one, _) in enumerate(outcomes)])
     threshold, at_most, share = getattr(bounds, name), name in AT_MOST, sum(hits) / n
-    parts = _by_modality(outcomes) if name.startswith("forget_") else ""
+    parts = _by_modality(outcomes) if name.endswith("_answers") or name.startswith("forget_") else ""
     reason = f"{sum(hits)} of {n}{parts}; {'at most' if at_most else 'at least'} {threshold:g} is required"
     low, high = round(interval.low, _DIGITS), round(interval.high, _DIGITS)
     return Check(name, round(share, _DIGITS), low, high, threshold, at_most, n, bounds.allows(name, share), reason)

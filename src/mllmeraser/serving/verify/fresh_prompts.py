@@ -54,6 +54,7 @@ class Sizes:
     neighbour_prompts: int = 6  # prompts about each of them
     general: int = 112  # prompts about no person
     perception: int = 32  # prompts about what the subjects' pictures show
+    conversations: int = 32  # of the prompts about subjects, and as many of the others, in conversations
 
 
 def forget_prompts(subjects: Sequence[Subject], seed: int, sizes: Sizes) -> list[Sample]:

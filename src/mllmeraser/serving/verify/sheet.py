@@ -18,6 +18,8 @@ TITLES = {
     "retain_unchanged": "Other people: answered as before",
     "general_unchanged": "Prompts about no person: answered as before",
     "perception_unchanged": "What their pictures show: answered as before",
+    "conversation_answers": "In conversations: answers about them are gone",
+    "conversation_unchanged": "In conversations: all else answered as before",
     "false_alarms": "The decision acts where it should not",
     "detached_identical": "After removal the model is unchanged, bit for bit",
 }

@@ -28,6 +28,8 @@ class Thresholds(BaseModel):
         general_unchanged: Minimum share of unchanged answers about scenes, small facts and portraits.
         perception_unchanged: Minimum share of unchanged answers about what the subjects' own pictures show. They are
             close to what has to change.
+        conversation_answers: As `forget_answers`, in conversations.
+        conversation_unchanged: Minimum share of unchanged answers about other people and things, in conversations.
         false_alarms: Maximum share of the retain and general prompts on which the decision acts.
     """
 
@@ -41,6 +43,8 @@ class Thresholds(BaseModel):
     retain_unchanged: Share = 0.98
     general_unchanged: Share = 0.99
     perception_unchanged: Share = 0.90
+    conversation_answers: Share = 0.95
+    conversation_unchanged: Share = 0.95
     false_alarms: Share = 0.02
 
     def allows(self, name: str, value: float) -> bool:

@@ -13,16 +13,18 @@ import torch
 from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.steering.score_prompts import read_gate
+from mllmeraser.evaluation.attacks.asked import Asked, answers
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import Person, World
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.samples.errors import InputError
-from mllmeraser.samples.progress import Progress, counting
+from mllmeraser.samples.progress import Count, Progress, counting
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
 from mllmeraser.serving.spans import span
 from mllmeraser.serving.verify import fresh_prompts as fresh
 from mllmeraser.serving.verify.checks import Check, all_checks
+from mllmeraser.serving.verify.conversations import in_conversations
 from mllmeraser.serving.verify.facts import AnswerPair
 from mllmeraser.serving.verify.general import general_prompts, perception_prompts
 from mllmeraser.serving.verify.thresholds import Thresholds
@@ -110,8 +112,15 @@ def verify(
     eraser.check_model(model)
     request.validate()
     groups = _prompts(model, eraser, request, retain or (), seed, sizes or fresh.Sizes(), progress)
-    answers, identical = _ask(model, eraser, groups, progress)
-    checks = all_checks(answers, decides=_decides(eraser), identical=identical, bounds=thresholds or Thresholds())
+    chosen = sizes or fresh.Sizes()
+    talks = {
+        "told": in_conversations(model, groups["forget"], (), seed, chosen.conversations),
+        "talk": in_conversations(
+            model, [*groups["retain"], *groups["general"]], groups["forget"], seed, chosen.conversations
+        ),
+    }
+    pairs, identical = _ask(model, eraser, groups, talks, progress)
+    checks = all_checks(pairs, decides=_decides(eraser), identical=identical, bounds=thresholds or Thresholds())
     return Verification(
         passed=all(check.passed for check in checks),
         checks=tuple(checks),
@@ -206,20 +215,37 @@ def _people(people: Sequence[Person], stream: Stream, n: int) -> list[Sample]:
 
 
 def _ask(
-    model: MultimodalModel, eraser: Eraser, groups: dict[str, list[Sample]], progress: Progress | None
+    model: MultimodalModel,
+    eraser: Eraser,
+    groups: dict[str, list[Sample]],
+    talks: dict[str, list[Asked]],
+    progress: Progress | None,
 ) -> tuple[dict[str, list[AnswerPair]], bool]:
     """Answers and decisions by group, and whether the logits after detaching equal those before."""
     samples = [sample for group in groups.values() for sample in group]
     probes = samples[:: max(1, len(samples) // PROBES)][:PROBES]
-    count = counting(progress, "answers", 2 * len(samples))
+    spoken = [one for group in talks.values() for one in group]
+    count = counting(progress, "answers", 2 * (len(samples) + len(spoken)))
     logits = model.next_token_logits(probes, batch_size=BATCH)
-    before = model.generate(samples, max_new_tokens=LONGEST, batch_size=BATCH, progress=count)
+    before, before_spoken = _answers(model, samples, spoken, count)
     with eraser.attached(model):
-        after = model.generate(samples, max_new_tokens=LONGEST, batch_size=BATCH, progress=count)
+        after, after_spoken = _answers(model, samples, spoken, count)
     fired = [False] * len(samples)
     if _decides(eraser):
         scores = read_gate(model, eraser, samples, batch_size=BATCH, progress=progress).pooled
         fired = (scores > (eraser.config.threshold or 0.0)).tolist()
     identical = torch.equal(logits, model.next_token_logits(probes, batch_size=BATCH))
     rows = iter(zip(samples, before, after, fired, strict=True))
-    return {name: [AnswerPair(*next(rows)) for _ in group] for name, group in groups.items()}, identical
+    pairs = {name: [AnswerPair(*next(rows)) for _ in group] for name, group in groups.items()}
+    told = iter(zip(spoken, before_spoken, after_spoken, strict=True))
+    for name, group in talks.items():
+        pairs[name] = [AnswerPair(one.sample, a, b, a != b) for one, a, b in (next(told) for _ in group)]
+    return pairs, identical
+
+
+def _answers(
+    model: MultimodalModel, samples: Sequence[Sample], spoken: Sequence[Asked], count: Count
+) -> tuple[list[str], list[str]]:
+    """Answers to the samples, and in the conversations."""
+    plain = model.generate(samples, max_new_tokens=LONGEST, batch_size=BATCH, progress=count)
+    return plain, answers(model, spoken, tokens=LONGEST, rows=BATCH, count=count)
