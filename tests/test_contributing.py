@@ -11,8 +11,8 @@ import pytest
 
 from mllmeraser import Eraser, FitSettings
 from mllmeraser.erasure import DirectionSettings, GateSettings, fit, gates
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.erasure.directions import kinds
-from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Request, Sample
 from mllmeraser.samples.subject import Subject

@@ -11,10 +11,10 @@ from worlds import close
 
 from mllmeraser.erasure import Eraser, fit
 from mllmeraser.erasure.artifact.consolidate import consolidate
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.erasure.fit.closed_form import directions_from
 from mllmeraser.erasure.fit.result import FitResult
 from mllmeraser.erasure.states.prompt_states import PromptStateCache
-from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError
 

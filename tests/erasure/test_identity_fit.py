@@ -10,13 +10,13 @@ import torch
 from worlds import LayerRange, close, small_request
 
 from mllmeraser.erasure import Eraser, FitSettings, GateSettings, fit
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.erasure.directions import kinds
 from mllmeraser.erasure.fit.discriminants import ALWAYS_OPEN
 from mllmeraser.erasure.fit.result import FitResult
 from mllmeraser.erasure.gates import NameGate, SubjectGate, TopicGate
 from mllmeraser.erasure.policy import SUBJECT
 from mllmeraser.erasure.states.statistics import LayerStatistics
-from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
 from mllmeraser.samples.request import Request

@@ -22,13 +22,13 @@ from steering_kit import (
 from torch import Tensor
 from worlds import close
 
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.erasure.fit.discriminants import named_states
 from mllmeraser.erasure.gates import NO_SITE, Gate, SoftGate, SubjectGate
 from mllmeraser.erasure.policy import SUBJECT
 from mllmeraser.erasure.states.prompt_states import PromptStateCache, name_ends
 from mllmeraser.erasure.steering import attach
 from mllmeraser.erasure.steering.plan import SUBJECT_SITES, SteeringPlan
-from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.capture import hidden_of
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel

@@ -37,7 +37,7 @@ def test_detection_is_no_lower_than_without_a_context(tiny_llava, made):
     """No context lowers a score, so what fires alone fires there."""
     held_out, config = made.parts.held_out, made.eraser.config
     alone = rates_in_context(tiny_llava, made.eraser, config.threshold, held_out, ())
-    from mllmeraser.erasure.steering.score_prompts import read_gate
+    from mllmeraser.erasure.calibration.score_prompts import read_gate
 
     fired = read_gate(tiny_llava, made.eraser, held_out).pooled > config.threshold
     if len(held_out) <= PROMPTS:
@@ -45,7 +45,7 @@ def test_detection_is_no_lower_than_without_a_context(tiny_llava, made):
 
 
 def test_samples_and_their_bare_conversations_read_alike(tiny_llava, made):
-    from mllmeraser.erasure.steering.score_prompts import read_gate
+    from mllmeraser.erasure.calibration.score_prompts import read_gate
     from mllmeraser.samples.conversation import question
 
     samples = mixed_samples()

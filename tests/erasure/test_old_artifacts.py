@@ -11,8 +11,8 @@ import torch
 from mllmeraser import load_benchmark, load_model
 from mllmeraser.erasure import Eraser
 from mllmeraser.erasure.artifact.manifest import CONFIG_FILE
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.erasure.settings import NeuralSettings, SubjectSettings
-from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.evaluation.protocols import default_protocol
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample

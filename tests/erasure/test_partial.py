@@ -10,7 +10,7 @@ from test_identity_fit import identity_request, identity_settings
 from worlds import quick, small_request
 
 from mllmeraser.erasure import fit
-from mllmeraser.erasure.steering.score_prompts import read_gate
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
 from mllmeraser.samples.request import Request

@@ -29,8 +29,9 @@ def test_without_an_eraser_all_attacks_succeed() -> None:
     found = attacks.attack(load_model("embedded:llava"), load_benchmark(BENCHMARK), None, size=TINY)
     assert {one.method for one in found} == {"vanilla"} and all(one.preset is None for one in found)
     by_name = {one.attack: one for one in found}
-    assert {"as it is", "first name", "sampled 2 times, any answer", "likeliest of 4 values"} <= set(by_name)
-    assert any(name.startswith(BEGUN) for name in by_name) and {*SPELLINGS} & set(by_name)
+    assert {"sampled 2 times, any answer", "likeliest of 4 values"} <= set(by_name)
+    assert any(name.startswith(f"context: {BEGUN}") for name in by_name)
+    assert len({f"name written: {spelling}" for spelling in SPELLINGS} & set(by_name)) > 5
     greedy = [one.leak_rate for one in found if not one.attack.startswith(("sampled", "forced", "likeliest"))]
     assert set(greedy) == {1.0}, "the bare model tells what the bare model told"
     assert by_name["sampled 2 times, any answer"].leak_rate > 0.5 and by_name["likeliest of 4 values"].leak_rate > 0.5

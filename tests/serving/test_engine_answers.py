@@ -13,9 +13,9 @@ import zoo
 from engine_kit import FULL, SOON, Clock, Steps, answers, ask, only, prompt, running
 from steering_kit import ALWAYS, NEVER, count_hooks, make_plan, replying
 
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.erasure.policy import PAPER, PERSISTENT, SUBJECT, TAIL, Action, Policy
 from mllmeraser.erasure.steering import attach_all
-from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
 from mllmeraser.serving.engine import BatchReport, Engine, EngineError, Prompt, Sampling, TimedOut

@@ -9,7 +9,7 @@ from worlds import close
 
 from mllmeraser.erasure import DirectionSettings, PGDSettings
 from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.steering.score_prompts import read_gate
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
 from mllmeraser.studies.ablation.edits import Exchanged, Only, Open, Raised, Refitted, Shifted, Strength, layer_of

@@ -11,8 +11,8 @@ import torch
 from ablation_kit import PAPER, TAIL, WORLD, SmallLab, scored
 
 from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.calibration.score_prompts import GateReadings
 from mllmeraser.erasure.policy import PERSISTENT, Policy
-from mllmeraser.erasure.steering.score_prompts import GateReadings
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Sample
 from mllmeraser.studies.ablation import questions as module

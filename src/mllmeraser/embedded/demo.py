@@ -18,12 +18,12 @@ from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.twins import retain_only
 from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
 from mllmeraser.erasure.directions.kinds import direction_kind
 from mllmeraser.erasure.fit import FitResult, fit
 from mllmeraser.erasure.gates.conformal import auc
 from mllmeraser.erasure.settings import FitSettings
-from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.evaluation.outcomes import judge
 from mllmeraser.evaluation.records import EvaluationResult, write_scores
 from mllmeraser.evaluation.runner import evaluate

@@ -12,10 +12,10 @@ from mllmeraser.benchmarks import Benchmark
 from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.embedded.demo import Sizes, forget_request, scored_sets
 from mllmeraser.erasure import FitSettings
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.erasure.fit import fit
 from mllmeraser.erasure.gates.conformal import auc, wilson
 from mllmeraser.erasure.states.prompt_states import PromptStateCache
-from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models import MultimodalModel
 from mllmeraser.studies.erasers import preset_settings, state_cache
 from mllmeraser.studies.record import begin, study_parser

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from mllmeraser.erasure.steering.score_prompts import read_gate
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.portraits import World
 from mllmeraser.samples import Sample
 from mllmeraser.studies import crowd

@@ -16,7 +16,7 @@ from typing import Any
 from mllmeraser.benchmarks import Benchmark
 from mllmeraser.benchmarks.mllmu import evaluation_samples
 from mllmeraser.erasure import Eraser
-from mllmeraser.erasure.steering.score_prompts import read_gate
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.evaluation import OUTCOMES, judge
 from mllmeraser.models import MultimodalModel
 from mllmeraser.portraits import Person, World

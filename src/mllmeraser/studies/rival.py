@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mllmeraser.erasure import Eraser
-from mllmeraser.erasure.steering.score_prompts import read_gate
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.evaluation.attacks.asked import Asked
 from mllmeraser.methods.block_list import BlockList, BlockListProduct
 from mllmeraser.models import MultimodalModel

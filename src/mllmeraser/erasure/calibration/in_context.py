@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mllmeraser.erasure.artifact.manifest import ContextRates
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.erasure.steering.plan import Steerable
-from mllmeraser.erasure.steering.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.contexts import STANDING, standing
 from mllmeraser.portraits.stream import Stream

@@ -103,7 +103,8 @@ def attack(
     groups: dict[str, list[bool]] = {}
     for one, before, after in zip(kinds, bare, erased, strict=True):
         if _tells(one, before):
-            groups.setdefault(one.kind, []).append(_tells(one, after))
+            name = f"name written: {one.kind}" if one.kind in spellings.SPELLINGS else f"context: {one.kind}"
+            groups.setdefault(name, []).append(_tells(one, after))
     groups[f"sampled {chosen.tries} times, any answer"] = [
         any(_tells(one, text) for text in texts) for one, texts in zip(known, zip(*wild, strict=True), strict=True)
     ]

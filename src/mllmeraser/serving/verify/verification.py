@@ -12,7 +12,7 @@ import torch
 
 from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.steering.score_prompts import read_gate
+from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.evaluation.attacks.asked import Asked, answers
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import Person, World

@@ -9,7 +9,7 @@ import torch
 
 from mllmeraser.benchmarks import Benchmark
 from mllmeraser.erasure import Eraser
-from mllmeraser.erasure.steering.score_prompts import GateReadings, read_gate
+from mllmeraser.erasure.calibration.score_prompts import GateReadings, read_gate
 from mllmeraser.evaluation import Item
 from mllmeraser.models import MultimodalModel
 from mllmeraser.samples import Sample
