@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -125,16 +126,14 @@ class MultimodalModel:
 
     def takes(self, conversation: Conversation) -> bool:
         """Whether the chat format can express a conversation."""
-        try:
-            self.render(conversation)
-        except InputError:
-            return False
-        return True
+        with suppress(InputError):
+            return bool(self.render(conversation))
+        return False
 
     def encode_conversations(self, conversations: Sequence[Conversation], padding_side: str = "left") -> BatchFeature:
         """One batch of conversations, rows in order; see `render`."""
-        return self.encode_texts([self.render(one) for one in conversations], [c.images for c in conversations],
-                                 padding_side)  # fmt: skip
+        texts = [self.render(one) for one in conversations]
+        return self.encode_texts(texts, [one.images for one in conversations], padding_side)
 
     def encode_answers(
         self, samples: Sequence[Sample], answers: Sequence[str], *, end: bool = True, padding_side: str = "right"
