@@ -169,6 +169,87 @@ def no_refusal() -> Iterable[list[str]]:
             yield [model, key, share(entry["refused"], interval=False), *recall_row(entry, kept)]
 
 
+def folds(study: str, model: str) -> Iterable[tuple[int, list[Entry]]]:
+    """The entries of a study that has a file for each fold."""
+    for fold in range(5):
+        found = list(entries(study, f"{model}-fold{fold}").values())
+        if found:
+            yield fold, found
+
+
+def left_of(found: Iterable[Entry], begins: str, ends: str = "", rival: str | None = None) -> str:
+    """How many answers are left, of those that the bare model knows, in the kinds whose key begins and ends so."""
+    rows = [e for e in found if (k := e["key"].partition(": ")[2]).startswith(begins) and k.endswith(ends)]
+    left = sum(e["left"] if rival is None else e["left_by_rivals"][rival] for e in rows)
+    return f"{left} of {sum(e['known'] for e in rows)}"
+
+
+BEGUN, NEXT = "forgotten, begun", "stays, after a forgotten person"
+
+
+def in_context(found: Iterable[Entry]) -> list[Entry]:
+    """The entries of plain questions that stand in some context."""
+    return [e for e in found if not any(kind in e["key"] for kind in (BEGUN, NEXT, ", none, "))]
+
+
+def contexts() -> Iterable[list[str]]:
+    """Leaks and losses in conversations."""
+    yield ["model", "fold", "still told: by name", "by picture", "answer begun", "right answers kept: who stays",
+           "after a question about a forgotten person"]  # fmt: skip
+    for model in MODELS:
+        for fold, found in folds("contexts", model):
+            plain = in_context(found)
+            yield [model, str(fold), left_of(plain, "forgotten", "by name"), left_of(plain, "forgotten", "by picture"),
+                   left_of(found, BEGUN), left_of(plain, "stays"), left_of(found, NEXT)]  # fmt: skip
+
+
+def rival() -> Iterable[list[str]]:
+    """The block list in the same conversations."""
+    yield ["model", "fold", "who answers", "still told: by name", "by picture", "right answers kept: who stays",
+           "after a question about a forgotten person"]  # fmt: skip
+    for model in MODELS:
+        for fold, found in folds("contexts", model):
+            plain = in_context(found)
+            for name in (None, *found[0].get("left_by_rivals", ())):
+                told = [left_of(plain, "forgotten", side, name) for side in ("by name", "by picture")]
+                kept = [left_of(plain, "stays", "", name), left_of(found, NEXT, "", name)]
+                yield [model, str(fold), name or "the eraser", *told, *kept]
+
+
+SPELLINGS = {
+    "full name": ("as it is",), "first or last name": ("first name", "last name"),
+    "with an initial": ("first name and initial", "initial and last name"),
+    "a slip of one letter": ("slip in the first name", "slip in the last name"),
+    "line break, spaces, hyphen, joined": ("line break", "two spaces", "hyphen", "joined"),
+    "case, reversed": ("lower case", "upper case", "reversed", "reversed with a comma"),
+}  # fmt: skip
+
+
+def names() -> Iterable[list[str]]:
+    """Leaks and losses by way to write a name."""
+    columns = list(SPELLINGS)
+    yield ["model", "fold", f"still told: {columns[0]}", *columns[1:], "right answers kept: who stays"]
+    for model in MODELS:
+        for fold, found in folds("names", model):
+            by_kind = {e["key"].partition(": ")[2]: e for e in found}
+            told = [
+                left_of([by_kind[f"forgotten, {kind}"] for kind in kinds], "forgotten") for kinds in SPELLINGS.values()
+            ]
+            yield [model, str(fold), *told, left_of(found, "stays")]
+
+
+def actions() -> Iterable[list[str]]:
+    """What an eraser does when it fires."""
+    attackers = ("refuses", "wording", "logprob mean", "logprobs, learnt")
+    yield ["model", "action", "still told, all contexts", "answer begun", "right answers kept: who stays",
+           *(f"betrayed by {name}" for name in attackers)]  # fmt: skip
+    for model in MODELS:
+        for action, entry in entries("actions", model).items():
+            left = [f"{entry[g]['left']} of {entry[g]['known']}" for g in ("forgotten", BEGUN, "stays")]
+            told = entry["oracle"]["attackers"]
+            yield [model, action, *left, *(f"{told[name]['answer']['betrays']:.2f}" for name in attackers)]
+
+
 def timed(name: str) -> list[dict[str, Any]]:
     """The entries of a speed benchmark; none if there is no result."""
     file = RESULTS / f"speed-{name}.json"
@@ -276,6 +357,10 @@ STUDIES = (
     room,
     sequential,
     part,
+    contexts,
+    rival,
+    names,
+    actions,
     oracle,
     re_entry,
     no_refusal,

@@ -10,6 +10,7 @@ from steering_kit import ALWAYS, NEVER, make_plan, replying, sentence, text_samp
 from worlds import small_request
 
 from mllmeraser.erasure import Eraser, FitSettings, fit
+from mllmeraser.erasure.calibration.reply import in_tokens
 from mllmeraser.erasure.policy import PAPER, SUBJECT, TAIL
 from mllmeraser.erasure.steering import attach, attach_all
 from mllmeraser.erasure.steering.reply import REST
@@ -215,5 +216,6 @@ def test_a_fit_stores_the_sentence_and_the_artifact_keeps_it(tiny_llava, tmp_pat
 def test_a_fit_without_a_reply_stores_none_and_cannot_reply_later(tiny_llava):
     made = fit(tiny_llava, small_request(), SETTINGS).eraser
     assert made.config.reply is None and made.config.policy.action == "shift"
-    with pytest.raises(ValueError, match="there is none"):
+    with pytest.raises(InputError, match="no sentence to reply with"):
         made.with_action("reply")
+    assert made.with_action("reply", in_tokens(tiny_llava, "No.")).plan(tiny_llava).reply == sentence(tiny_llava, "No.")

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from server_kit import data_url
 
 from mllmeraser.models.model import MultimodalModel
@@ -136,3 +137,18 @@ def test_a_conversation_ends_with_the_user(tiny_llava: MultimodalModel, role: st
     last = Message.model_validate({"role": role, "content": "Where does Vera Lund live?"})
     with pytest.raises(Refusal, match="last message must be the user's"):
         prompt_of([user(said("Hi")), last], tiny_llava, SETTINGS)
+
+
+def test_an_assistant_may_have_said_nothing(tiny_llava: MultimodalModel) -> None:
+    """Clients send null for a turn of the assistant that called a tool; nobody else may."""
+    turns = [user(said("hi")), Message.model_validate({"role": "assistant", "content": None}), user(said("Who?"))]
+    empty = [turns[0], Message.model_validate({"role": "assistant", "content": ""}), turns[2]]
+    assert prompt_of(turns, tiny_llava, SETTINGS) == prompt_of(empty, tiny_llava, SETTINGS)
+    for role in ("user", "system"):
+        with pytest.raises(ValidationError, match=f"a message of the {role} has a text"):
+            Message.model_validate({"role": role, "content": None})
+
+
+def test_the_url_of_a_picture_may_stand_alone(tiny_llava: MultimodalModel) -> None:
+    alone = {"type": "image_url", "image_url": data_url(picture(1))}
+    assert prompt_of([user(alone)], tiny_llava, SETTINGS).text == prompt_of([user(shown())], tiny_llava, SETTINGS).text

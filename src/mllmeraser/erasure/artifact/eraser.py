@@ -169,9 +169,17 @@ class Eraser(Intervention):
         return Eraser(EraserConfig.model_validate({**dict(self.config), **changes}), self.tensors)
 
     def with_action(self, action: Action, reply: Reply | None = None) -> Eraser:
-        """The same eraser with another action, and another sentence if one is given (see `Policy.action`)."""
-        policy = replace(self.config.policy, action=action)
-        return self.replace_config(policy=policy, reply=reply or self.config.reply)
+        """The same eraser with another action, and another sentence if one is given (see `calibration.reply`).
+
+        Raises:
+            InputError: It has no sentence to reply with, or its policy cannot reply.
+        """
+        policy, said = replace(self.config.policy, action=action), reply or self.config.reply
+        if policy.replies and said is None:
+            raise InputError(
+                "this eraser has no sentence to reply with: give one, or fit it with an action that replies"
+            )
+        return self.replace_config(policy=policy, reply=said)
 
     def digest(self) -> str:
         """SHA-256 of the tensor file as which this eraser is saved."""

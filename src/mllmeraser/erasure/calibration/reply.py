@@ -18,12 +18,16 @@ ASKED = 16
 
 
 def reply_of(model: MultimodalModel, settings: FitSettings, strangers: Sequence[Sample]) -> Reply:
-    """The sentence of the settings, or the model's own, in tokens of `model`; see `own_sentence` for `strangers`.
+    """The sentence of the settings, or the model's own; see `own_sentence` for `strangers`, `in_tokens` for errors."""
+    return in_tokens(model, settings.reply or own_sentence(model, settings, strangers))
+
+
+def in_tokens(model: MultimodalModel, text: str) -> Reply:
+    """A sentence in tokens of `model`, for `Eraser.with_action`.
 
     Raises:
         InputError: It has no tokens, or the model has no token that ends an answer.
     """
-    text = settings.reply or own_sentence(model, settings, strangers)
     listed: Any = getattr(model.hf.generation_config, "eos_token_id", None)
     ends = [*(listed if isinstance(listed, (list, tuple)) else [listed]), model.processor.tokenizer.eos_token_id]
     end = next((int(token) for token in ends if token is not None), None)

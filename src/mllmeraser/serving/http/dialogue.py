@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StrictBool
+from pydantic import BaseModel, BeforeValidator, Field, StrictBool, model_validator
 
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.turns import render_messages
@@ -34,10 +34,10 @@ class ImageAddress(BaseModel):
 
 
 class ImagePart(BaseModel):
-    """A picture."""
+    """A picture; many clients send the URL alone."""
 
     type: Literal["image_url"]
-    image_url: ImageAddress
+    image_url: Annotated[ImageAddress, BeforeValidator(lambda url: {"url": url} if isinstance(url, str) else url)]
 
 
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
@@ -47,11 +47,17 @@ class Message(BaseModel):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, Field(max_length=LONGEST_TEXT)] | list[Part]
+    content: Annotated[str, Field(max_length=LONGEST_TEXT)] | list[Part] | None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Message:
+        if self.content is None and self.role != "assistant":  # an assistant that called a tool said nothing
+            raise ValueError(f"a message of the {self.role} has a text, or parts")
+        return self
 
     def parts(self) -> list[TextPart | ImagePart]:
         """The content as a list of parts."""
-        return [TextPart(type="text", text=self.content)] if isinstance(self.content, str) else list(self.content)
+        return [TextPart(type="text", text=self.content)] if isinstance(self.content, str) else list(self.content or ())
 
     def text(self) -> str:
         """All text, joined as templates do."""
