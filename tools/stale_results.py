@@ -42,6 +42,7 @@ DEPENDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "capture-*-7b.json": ("timing", (*FIT, "benchmarks/capture_full_size.py", "benchmarks/full_size.py")),
     "capture-*": ("timing", (*FIT, "benchmarks/capture.py")),
     "contexts-*": ("accuracy", (*STUDY, f"{SRC}/methods/block_list.py")),
+    "names-*": ("accuracy", (*STUDY, f"{SRC}/methods/block_list.py")),
     "same-answers.json": ("accuracy", SCORES),
     "speed-algebra.json": ("timing", (f"{SRC}/erasure", "benchmarks/speed_algebra.py")),
     "speed-shift.json": ("timing", (f"{SRC}/erasure", f"{SRC}/models", "benchmarks/speed_shift.py")),

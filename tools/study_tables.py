@@ -216,6 +216,25 @@ def rival() -> Iterable[list[str]]:
                 yield [model, str(fold), name or "the eraser", *told, *kept]
 
 
+def rival_names() -> Iterable[list[str]]:
+    """The block list under other spellings of names."""
+    yield [
+        "model",
+        "fold",
+        "who answers",
+        "still told: full name",
+        "all other spellings",
+        "right answers kept: who stays",
+    ]
+    for model in MODELS:
+        for fold, found in folds("names", model):
+            others = [e for e in found if not e["key"].endswith("as it is")]
+            for name in (None, *found[0].get("left_by_rivals", ())):
+                told = left_of(found, "forgotten, as it is", "", name)
+                yield [model, str(fold), name or "the eraser", told, left_of(others, "forgotten", "", name),
+                       left_of(found, "stays", "", name)]  # fmt: skip
+
+
 SPELLINGS = {
     "full name": ("as it is",), "first or last name": ("first name", "last name"),
     "with an initial": ("first name and initial", "initial and last name"),
@@ -360,6 +379,7 @@ STUDIES = (
     contexts,
     rival,
     names,
+    rival_names,
     actions,
     oracle,
     re_entry,

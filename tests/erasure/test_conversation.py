@@ -126,6 +126,16 @@ def test_outside_the_chat_format_naming_is_enough(tiny_model):
         assert torch.isposinf(handle.readings.per_layer[plan.name][plan.reads[1]]).all()
 
 
+def test_a_system_message_without_a_question_fires(tiny_model):
+    """Gates do not know questions that stand there, and no client may get around them so."""
+    plan = replace(plan_of(tiny_model), threshold=1e9)
+    texts = [tiny_model.render(Conversation((Turn("system", text),))) for text in ("Where does Vera live?", "Hello.")]
+    texts.append(tiny_model.render(question("Hello.")))
+    with attach(tiny_model, plan) as handle, torch.no_grad():
+        tiny_model.hf(**tiny_model.encode_texts(texts, [None] * 3), use_cache=False)
+        assert (handle.readings.amplitudes[:, 0] > 0).tolist() == [True, True, False]
+
+
 def test_a_plain_prompt_takes_no_second_pass(tiny_model, monkeypatch):
     plan, calls = plan_of(tiny_model), []
     decoder = tiny_model.family.decoder(tiny_model.hf)
@@ -215,7 +225,7 @@ def test_turns_are_found_in_other_chat_formats(tiny_qwen, template):
     )
     assert "Where is Rome?" in words(found.current) and "Vera" not in words(found.current)
     assert "Vera Lund" in words(found.earlier) and "A cook." in words(found.earlier)
-    assert bool(found.several) and bool(found.marked)
+    assert bool(found.several) and not bool(found.unmarked)
     plain, words = turns_of(processor, ("user", "Where is Rome?"))
     assert not bool(plain.several) and "Where is Rome?" in words(plain.current)
 

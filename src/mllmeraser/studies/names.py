@@ -6,6 +6,8 @@ the people to forget, and about people who stay. Counts are as in `studies.conte
 
 from __future__ import annotations
 
+from mllmeraser.benchmarks.defaults import complete
+from mllmeraser.embedded.demo import forget_request
 from mllmeraser.erasure import Eraser
 from mllmeraser.evaluation.attacks.spellings import prompts
 from mllmeraser.studies.contexts import record
@@ -22,7 +24,8 @@ def main(argv: list[str] | None = None) -> None:
     asked = prompts(benchmark, args.split, args.fold, args.most, args.seed)
     where = {"split": args.split, "fold": args.fold, "seed": args.seed}
     eraser = Eraser.from_pretrained(args.eraser) if args.eraser else eraser_of(model, benchmark, "default", **where)
-    record(report, model, eraser, asked, args.fold)
+    request = complete(forget_request(benchmark, args.split, args.fold), seed=args.seed).request
+    record(report, model, eraser, asked, args.fold, request)
 
 
 if __name__ == "__main__":

@@ -106,8 +106,7 @@ class SteeringPass:
                 f"{(self.span.rows, self.span.length)} tokens: this model changes the length on the way"
             )
         self._ran.add(layer)
-        kind = states.device.type
-        # Only with an autocast to leave: entering one costs as much as half a dozen operations.
+        kind = states.device.type  # entering an autocast costs as much as half a dozen operations
         with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
             self._read(layer, states)
             for positions, numbers in self._stack.shifters.get(layer, {}).items():
@@ -134,9 +133,14 @@ class SteeringPass:
                 self._prompt_scores.read_highest(number, layer, states, where)
             else:
                 self._read_pictures(number, layer, states, where)
+        whole = self._prompt_scores.by_group[number]
         if self.turn_reading is not None and plan.turns is not None:
-            whole = self._prompt_scores.by_group[number]
             whole[layer] = self.turn_reading.decided(number, layer, site, whole[layer])
+        if self._turns is not None and plan.turns is not None:
+            # Outside the chat format, naming or showing a person is enough. A system message alone always fires.
+            name = "unmarked" if site == "last" else "headless"
+            unknown = self._on(name, getattr(self._turns, name), states.device)[:, None, None]
+            whole[layer] = torch.where(unknown, -NO_SITE, whole[layer])
 
     def _read_last(self, number: int, layer: int, states: Tensor) -> None:
         """Score the last prompt token, and the place where the answer begins: its first words may be given."""
@@ -148,9 +152,6 @@ class SteeringPass:
         begun.read(number, layer, asked[:, None])
         whole = self._prompt_scores.by_group[number]
         whole[layer] = torch.maximum(whole[layer], begun.by_group[number][layer])
-        # Outside the chat format nothing says what is asked: then naming or showing a person is enough.
-        marked = self._on("marked", self._turns.marked, states.device)[:, None, None]
-        whole[layer] = torch.where(marked, whole[layer], -NO_SITE)
 
     def _read_pictures(self, number: int, layer: int, states: Tensor, where: Tensor) -> None:
         """Score the mean state of every picture, and of every frame of a video.

@@ -27,7 +27,8 @@ class Turns:
         last: (rows,) position of the last token, which differs if the answer is begun already.
         asked_before: (rows, length) bool, the same positions of earlier turns.
         several: (rows,) bool, whether anything stands before the current turn.
-        marked: (rows,) bool, whether a user's mark was found.
+        unmarked: (rows,) bool, whether no user's mark was found.
+        headless: (rows,) bool, whether an answer is asked for where there is none: a system message alone.
     """
 
     number: Tensor
@@ -40,7 +41,8 @@ class Turns:
     last: Tensor
     asked_before: Tensor
     several: Tensor
-    marked: Tensor
+    unmarked: Tensor
+    headless: Tensor
 
 
 def find_turns(ids: Tensor, prompt: Tensor, form: TurnFormat) -> Turns:
@@ -65,7 +67,9 @@ def find_turns(ids: Tensor, prompt: Tensor, form: TurnFormat) -> Turns:
     before = (_ends_of(headers, ends) > 0) & earlier
     answered = _after_header(starts, headers, ends) & earlier & (number > 0)
     mark = _spans(starts, user_ends)
-    return Turns(number, answered, mark, current, earlier, shared, asked, last, before, earlier.any(1), starts.any(1))
+    unmarked = ~starts.any(1)
+    several, headless = earlier.any(1), unmarked & headers.any(1)
+    return Turns(number, answered, mark, current, earlier, shared, asked, last, before, several, unmarked, headless)
 
 
 def _after_header(starts: Tensor, headers: Tensor, ends: Tensor) -> Tensor:
