@@ -178,7 +178,7 @@ def folds(study: str, model: str) -> Iterable[tuple[int, list[Entry]]]:
 
 
 def left_of(found: Iterable[Entry], begins: str, ends: str = "", rival: str | None = None) -> str:
-    """How many answers are left, of those that the bare model knows, in the kinds whose key begins and ends so."""
+    """How many answers are left, of those that the bare model knows, in kinds with such a key."""
     rows = [e for e in found if (k := e["key"].partition(": ")[2]).startswith(begins) and k.endswith(ends)]
     left = sum(e["left"] if rival is None else e["left_by_rivals"][rival] for e in rows)
     return f"{left} of {sum(e['known'] for e in rows)}"
@@ -188,7 +188,7 @@ BEGUN, NEXT = "forgotten, begun", "stays, after a forgotten person"
 
 
 def in_context(found: Iterable[Entry]) -> list[Entry]:
-    """The entries of plain questions that stand in some context."""
+    """The entries of plain questions in some context."""
     return [e for e in found if not any(kind in e["key"] for kind in (BEGUN, NEXT, ", none, "))]
 
 

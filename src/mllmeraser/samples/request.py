@@ -86,8 +86,8 @@ class Request:
         """Check the request.
 
         Raises:
-            InputError: The forget set is empty, a subject has no sample or the key of another one, a forget
-                sample (prompt and picture) is also in retain or strangers, or the reply is empty, long or names
+            InputError: The forget set is empty, or a subject has no sample or the key of another one. Or a forget
+                sample (prompt and picture) is also in retain or strangers. Or the reply is empty, too long, or names
                 somebody to forget.
         """
         if not self.forget:

@@ -1,8 +1,8 @@
 """What an eraser does when it fires: ``python -m mllmeraser.studies.actions``.
 
-One eraser acts in three ways: it shifts states, it enforces a reply, or it does both. For each way: facts that leak in
-all contexts and after a begun answer, right answers about people who stay, and what attackers learn about who was
-deleted (see `studies.contexts` and `studies.oracle`).
+One eraser acts in three ways: it shifts states, it enforces a reply, or it does both. Counted are facts that leak in
+all contexts and after a begun answer, and right answers about people who stay (see `studies.contexts`). Attackers try
+to learn who was deleted (see `studies.oracle`).
 """
 
 from __future__ import annotations

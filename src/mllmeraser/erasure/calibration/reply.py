@@ -14,7 +14,7 @@ from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.sample import Sample
 
 ASKED = 16
-"""Prompts about strangers whose answers are compared."""
+"""Prompts about strangers; their answers are compared."""
 
 
 def reply_of(model: MultimodalModel, settings: FitSettings, strangers: Sequence[Sample]) -> Reply:

@@ -247,7 +247,7 @@ class SteeringPass:
         return reduce(torch.logical_or, [one.to(self.sites.prompt.device) for one in fired])
 
     def replying(self, before: Tensor | None) -> Tensor:
-        """(rows,) whose sentence each row gives (see `Replies`); rows that ended in a piece before keep theirs."""
+        """(rows,) the choice of each row (see `Replies`); rows that ended in a piece before keep theirs."""
         assert self.sites is not None
         device = self.sites.prompt.device
         columns = [

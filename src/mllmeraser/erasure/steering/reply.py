@@ -25,7 +25,7 @@ REST = -9999.0
 class Replies:
     """The sentences of the attached plans, and which one each row of the running prompt gives.
 
-    A *choice* (rows,) is the number of the plan whose sentence a row gives, or `none`.
+    A *choice* (rows,) is a number for each row: the plan that gives its sentence, or `none`.
     """
 
     def __init__(self, plans: Sequence[SteeringPlan]) -> None:
@@ -42,7 +42,7 @@ class Replies:
         return bool(self.speaks.any())
 
     def choice(self, fired: Tensor, sites: PromptSites, before: Tensor | None) -> Tensor:
-        """The choice of `fired` (rows, plans) bool; rows whose prompt ends in another piece keep that of `before`."""
+        """The choice of `fired` (rows, plans) bool; rows with the end of their prompt elsewhere keep that of `before`."""
         speaks = self.speaks.to(fired.device)
         numbers = torch.arange(self.none, device=fired.device)
         chosen = torch.where(fired & speaks, numbers, self.none).amin(1)

@@ -1,4 +1,4 @@
-"""Questions that try to bring something back, the answers to them, and the facts that are told."""
+"""Questions that try to bring something back, the answers to them, and the facts that these tell."""
 
 from __future__ import annotations
 
