@@ -275,15 +275,20 @@ def test_the_places_where_earlier_answers_began_are_read(tiny_qwen, template):
         (lambda t: t.replace("in messages %}", "in messages if message.role != 'system' %}", 1),
          "leaves out a message of the system"),
         (lambda t: "{{ raise_exception('roles must alternate') }}" + t, "does not take these messages"),
+        (lambda t: t.replace("part['text']", "(part['text'] | lower | e)"), None),
     ],
 )  # fmt: skip
 def test_what_the_chat_format_cannot_say_is_refused(tiny_llava, monkeypatch, change, said):
     from mllmeraser.samples import InputError
 
     template = tiny_llava.processor.chat_template
-    asked = after([Turn("system", "Be brief.")], ASKED[0])
+    asked = after([Turn("system", "Where")], question("Where  is Jane & co?"))
     tiny_llava.render(asked)
     monkeypatch.setattr(tiny_llava.processor, "chat_template", change(template))
     assert change(template) != template
+    if said is None:  # a template may write words in its own way
+        assert "jane &amp; co?" in tiny_llava.render(asked)
+        return
+    assert not tiny_llava.takes(asked)
     with pytest.raises(InputError, match=said):
         tiny_llava.render(asked)

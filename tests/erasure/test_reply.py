@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -10,11 +11,11 @@ from steering_kit import ALWAYS, NEVER, make_plan, replying, sentence, text_samp
 from worlds import small_request
 
 from mllmeraser.erasure import Eraser, FitSettings, fit
-from mllmeraser.erasure.calibration.reply import in_tokens
-from mllmeraser.erasure.policy import PAPER, SUBJECT, TAIL
+from mllmeraser.erasure.calibration.reply import in_tokens, own_sentence
+from mllmeraser.erasure.policy import PAPER, PERSISTENT, SUBJECT, TAIL
 from mllmeraser.erasure.steering import attach, attach_all
 from mllmeraser.erasure.steering.reply import REST
-from mllmeraser.samples import ArtifactError, AttachError, InputError
+from mllmeraser.samples import ArtifactError, AttachError, InputError, Sample
 from mllmeraser.samples.conversation import question
 
 BOTH, REPLY = replace(SUBJECT, action="both"), replace(SUBJECT, action="reply")
@@ -175,6 +176,58 @@ def test_strength_zero_and_detaching_leave_the_model_alone(tiny_model, samples):
     assert torch.equal(tiny_model.hf(**inputs).logits, first)
 
 
+@pytest.mark.parametrize("keep", [1, 0, [-1], torch.tensor([-1]), "mask", slice(-2, None)], ids=str)
+def test_whichever_logits_are_kept(tiny_llava, keep):
+    inputs = tiny_llava.encode(text_samples()[:1])
+    length = inputs["input_ids"].shape[1]
+    if isinstance(keep, str):
+        keep = torch.arange(length) == length - 1
+    plan = replying(tiny_llava, BOTH, threshold=ALWAYS)
+    with attach(tiny_llava, plan), torch.no_grad():
+        found = tiny_llava.hf(**inputs, logits_to_keep=keep).logits
+    assert found[0, -1].argmax() == plan.reply[0] and (found[0, -1] == REST).sum() == found.shape[-1] - 1
+
+
+@pytest.mark.parametrize("policy", [BOTH, REPLY, TAIL_REPLY])
+def test_prompts_that_are_padded_on_the_right(tiny_llava, policy):
+    """`generate` reads the last column, padding or not; so does a piece of padding alone."""
+    plan = replying(tiny_llava, policy, threshold=ALWAYS)
+    inputs = tiny_llava.encode(text_samples(), "right")
+    assert not inputs["attention_mask"].bool().all()
+    with attach(tiny_llava, plan), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        answers = said(tiny_llava, inputs)
+        assert starts(answers, plan.reply).all()
+        if policy is TAIL_REPLY:
+            assert starts(said(tiny_llava, inputs, prefill_chunk_size=3), plan.reply).all()
+
+
+@pytest.mark.parametrize("policy", [BOTH, REPLY])
+def test_rows_that_move_in_the_cache_keep_what_they_are(tiny_llava, policy):
+    plan = replying(tiny_llava, policy, threshold=ALWAYS)
+    inputs = tiny_llava.encode(text_samples()[:2])
+    moves = {"reorder_cache": (torch.tensor([1, 0]), [1, 0]), "batch_select_indices": (torch.tensor([1]), [1]),
+             "batch_repeat_interleave": (2, [0, 0, 1, 1])}  # fmt: skip
+    for name, (by, rows) in moves.items():
+        with attach(tiny_llava, plan) as handle, torch.no_grad():
+            handle.select([{plan.name}, set()])
+            out = tiny_llava.hf(**inputs, use_cache=True)
+            getattr(out.past_key_values, name)(by)
+            mask = torch.nn.functional.pad(inputs["attention_mask"][rows], (0, 1), value=1)
+            more = {"attention_mask": mask, "past_key_values": out.past_key_values, "use_cache": True}
+            found = tiny_llava.hf(input_ids=torch.full((len(rows), 1), 7), **more).logits[:, -1]
+        assert ((found == REST).any(1)).tolist() == [row == 0 for row in rows], name
+        assert all(int(found[i].argmax()) == plan.reply[1] for i, row in enumerate(rows) if row == 0), name
+
+
+def test_a_static_cache_and_several_beams(tiny_llava):
+    plan, inputs = replying(tiny_llava, BOTH, threshold=ALWAYS), tiny_llava.encode(text_samples())
+    with attach(tiny_llava, plan):
+        assert starts(said(tiny_llava, inputs, cache_implementation="static"), plan.reply).all()
+        best = said(tiny_llava, inputs, num_beams=3, num_return_sequences=3)[::3]
+    assert starts(best, plan.reply).all()
+
+
 def test_a_tuple_of_outputs_and_a_loss(tiny_llava):
     inputs = tiny_llava.encode(text_samples()[:1])
     plan = replying(tiny_llava, BOTH, threshold=ALWAYS)
@@ -189,6 +242,10 @@ def test_a_tuple_of_outputs_and_a_loss(tiny_llava):
 def test_policies_and_plans_that_cannot_reply(tiny_llava):
     with pytest.raises(InputError, match="one decision per request"):
         replace(PAPER, action="reply")
+    with pytest.raises(InputError, match="not at decoded tokens"):
+        replace(PERSISTENT, action="reply")
+    with pytest.raises(InputError, match="says no sentence"):
+        FitSettings().with_action("shift", "Hi.")
     with pytest.raises(InputError, match="action is one of"):
         replace(SUBJECT, action="scream")
     with pytest.raises(InputError, match="there is none"):
@@ -219,3 +276,19 @@ def test_a_fit_without_a_reply_stores_none_and_cannot_reply_later(tiny_llava):
     with pytest.raises(InputError, match="no sentence to reply with"):
         made.with_action("reply")
     assert made.with_action("reply", in_tokens(tiny_llava, "No.")).plan(tiny_llava).reply == sentence(tiny_llava, "No.")
+
+
+@pytest.mark.parametrize(("said_by_the_model", "expected"), [
+    ("I have no idea.", "I have no idea."), ("This is Vera Lund.", "I do not know this person."),
+    ("They were born in the town of", "I do not know this person."), ("", "I do not know this person."),
+])  # fmt: skip
+def test_the_models_own_sentence_names_nobody_and_is_whole(tiny_llava, monkeypatch, said_by_the_model, expected):
+    monkeypatch.setattr(type(tiny_llava), "generate", lambda self, rows, **_: [said_by_the_model] * len(rows))
+    strangers = [Sample(f"Who is number {i}?") for i in range(40)]
+    assert own_sentence(tiny_llava, FitSettings(), strangers, ["Vera Lund"]) == expected
+
+
+@pytest.mark.parametrize(("text", "said"), [("  ", "is empty"), ("Hi <image> there.", "control token")])
+def test_sentences_that_cannot_be_said(tiny_llava, text, said):
+    with pytest.raises(InputError, match=said):
+        in_tokens(tiny_llava, text)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mllmeraser.samples import ExpansionSettings, InputError, Request, Sample
-from mllmeraser.samples.request import require_answers
+from mllmeraser.samples.request import holds_a_name, require_answers
 
 
 def picture(path: Path, colour: str = "red", size: tuple[int, int] = (20, 16)) -> Path:
@@ -62,13 +62,30 @@ def test_request_yaml_may_bring_a_reply_and_exact_names(tmp_path: Path) -> None:
         Request.from_folder(tmp_path)
 
 
-@pytest.mark.parametrize("reply", ["I do not know Jane.", "who is JANE DOE?", "No doe here.", "  ", "a" * 501])
+@pytest.mark.parametrize("reply", ["I do not know Jane.", "who is JANE DOE?", "Not janedoe.", "  ", "a" * 501])
 def test_a_reply_that_names_the_person_or_is_empty_is_refused(reply: str) -> None:
     request = Request.from_samples([Sample("Who is Jane Doe?", subject="j")], names={"j": ["Jane Doe"]})
     with pytest.raises(InputError) as error:
         replace(request, reply=reply).validate()
     assert "Jane" not in one_line(error)
     replace(request, reply="I do not know. Janet may.").validate()
+
+
+@pytest.mark.parametrize(
+    ("name", "reply", "held"),
+    [
+        ("Ann", "I cannot help with that.", False),
+        ("Will Smith", "I will not answer.", False),
+        ("The Edge", "I do not know the person.", False),
+        ("Bo Ek", "Ask Bo.", True),
+        ("Jean-Luc Picard", "No jean luc picard.", True),
+        ("\u738b\u82b3", "\u6211\u4e0d\u8ba4\u8bc6\u738b\u82b3\u3002", True),
+        ("\u738b\u82b3", "\u6211\u4e0d\u77e5\u9053\u3002", False),
+        ("...", "No.", False),
+    ],
+)
+def test_names_in_a_reply(name: str, reply: str, held: bool) -> None:
+    assert holds_a_name(reply, [name]) == held
 
 
 def test_name_without_picture_is_a_text_request(tmp_path: Path) -> None:

@@ -17,19 +17,19 @@ UNKNOWN = "I do not know this person."
 
 
 def test_every_kind_occurs_and_the_texts_are_unseen(tiny_llava: MultimodalModel) -> None:
-    told = in_conversations(tiny_llava, ASKED, (), 0, 20)
+    told = in_conversations(tiny_llava, ASKED, (), 0, 20, forgotten=True)
     assert len(told) == 20 and {one.kind for one in told} == set(STANDING) and all(one.forgotten for one in told)
     said = " ".join(turn.text for one in told for turn in one.conversation.turns[:-1])
     fitted = [text for kind in SYSTEM.values() for text in kind["validation"] if len(text) > 2]
     assert not any(text in said for text in fitted)
     for one in told:
         assert one.conversation.turns[-1].text == one.sample.prompt and len(one.conversation.turns) > 1
-    assert told == in_conversations(tiny_llava, ASKED, (), 0, 20), "the same each time"
-    assert told != in_conversations(tiny_llava, ASKED, (), 1, 20)
+    assert told == in_conversations(tiny_llava, ASKED, (), 0, 20, forgotten=True), "the same each time"
+    assert told != in_conversations(tiny_llava, ASKED, (), 1, 20, forgotten=True)
 
 
 def test_others_also_follow_a_question_about_a_subject(tiny_llava: MultimodalModel) -> None:
-    talk = in_conversations(tiny_llava, OTHERS, ASKED, 0, 24)
+    talk = in_conversations(tiny_llava, OTHERS, ASKED, 0, 24, forgotten=False)
     after = [one for one in talk if one.kind == AFTER]
     assert len(after) == 8 and all("Vera Lund" in one.conversation.turns[0].text for one in after)
     assert not any(one.forgotten for one in talk)
@@ -38,7 +38,8 @@ def test_others_also_follow_a_question_about_a_subject(tiny_llava: MultimodalMod
 def test_a_chat_format_of_one_question_has_no_conversation(tiny_llava: MultimodalModel, monkeypatch) -> None:
     only = "{% if messages | length > 1 %}{{ raise_exception('one question') }}{% endif %}"
     monkeypatch.setattr(tiny_llava.processor, "chat_template", only + tiny_llava.processor.chat_template)
-    assert in_conversations(tiny_llava, ASKED, (), 0, 8) == in_conversations(tiny_llava, OTHERS, ASKED, 0, 8) == []
+    assert in_conversations(tiny_llava, ASKED, (), 0, 8, forgotten=True) == []
+    assert in_conversations(tiny_llava, OTHERS, ASKED, 0, 8, forgotten=False) == []
 
 
 def test_a_leak_in_a_conversation_fails_the_verification() -> None:

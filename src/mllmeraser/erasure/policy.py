@@ -72,6 +72,8 @@ class Policy:
             raise InputError(f"policy {self.name!r}: the pooling 'subject' needs a threshold, or the phi 'clamp'")
         if self.replies and (self.read != "request" or self.phi != "threshold"):
             raise InputError(f"policy {self.name!r}: a reply needs one decision per request, by a threshold")
+        if self.replies and self.decode:
+            raise InputError(f"policy {self.name!r}: a reply is decided at the prompt, not at decoded tokens")
 
     @property
     def shifts(self) -> bool:

@@ -224,7 +224,12 @@ class FitSettings(Frozen):
         return PRESETS[name]
 
     def with_action(self, action: Action | None = None, reply: str | None = None) -> FitSettings:
-        """The same settings with another action and sentence; a sentence alone is enforced beside the shift."""
+        """The same settings with another action and sentence; a sentence alone is enforced beside the shift.
+
+        A sentence for the action `shift`, which says none, is an `InputError`.
+        """
+        if action == "shift" and reply is not None:
+            raise InputError("the action 'shift' says no sentence: choose 'reply' or 'both', or leave the reply out")
         chosen = action or ("both" if reply is not None and not self.policy.replies else self.policy.action)
         return self.model_copy(update={"policy": replace(self.policy, action=chosen), "reply": reply or self.reply})
 

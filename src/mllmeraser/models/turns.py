@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from mllmeraser.models.families import Family
 from mllmeraser.models.families.base import tokenize
 from mllmeraser.samples.errors import InputError
 
@@ -62,26 +63,56 @@ def turn_format(processor: Any) -> TurnFormat | None:
     return TurnFormat(_each_once(users), _each_once(answers), before) if all((*users, *answers)) else None
 
 
+Reading = Literal["each turn", "one text", "nothing"]
+
+
+def reading_of(hf: Any, family: Family) -> Reading:
+    """How erasers read a conversation in a model.
+
+    Linear attention carries earlier turns along in a state that no mask can take out: all turns count as one text. With
+    flash attention no turn can be masked, so conversations are refused.
+    """
+    config = family.text_config(hf)
+    if "flash" in str(config._attn_implementation):
+        return "nothing"
+    return "one text" if "linear_attention" in (getattr(config, "layer_types", None) or ()) else "each turn"
+
+
 def render_messages(processor: Any, messages: Sequence[Mapping[str, Any]]) -> str:
     """Messages in the chat format of a checkpoint, up to the start of the answer; each content is a list of parts.
 
     Raises:
         InputError: The template refuses them, or leaves words of a user's or a system's message out.
     """
+    text, marks = _templated(processor, messages), dict[str, str]()
+    marked = [{**message, "content": [_marked(part, message, marks) for part in message["content"]]}
+              for message in messages]  # fmt: skip
+    shown = _templated(processor, marked).casefold()
+    for mark, role in marks.items():
+        if mark not in shown and role != "assistant":  # templates may drop a thought
+            raise InputError(f"this model's chat format leaves out a message of the {role}")
+    return text
+
+
+def _marked(part: Mapping[str, Any], message: Mapping[str, Any], marks: dict[str, str]) -> Mapping[str, Any]:
+    """The part with a mark of its own for its words: a template may trim, escape or join them."""
+    if not (part.get("text") or "").strip():
+        return part
+    mark = f"zoq{len(marks)}xa"
+    marks[mark] = message["role"]
+    return {**part, "text": mark}
+
+
+def _templated(processor: Any, messages: Sequence[Mapping[str, Any]]) -> str:
     try:
-        text = str(processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+        return str(processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
     except Exception as error:  # templates raise errors of jinja2 for an order of roles that they do not take
         raise InputError(f"this model's chat format does not take these messages ({error})") from None
-    for message in messages:
-        parts = message["content"] if message["role"] != "assistant" else ()  # templates may drop a thought
-        if not all(part.get("text", "").strip() in text for part in parts):
-            raise InputError(f"this model's chat format leaves out a message of the {message['role']}")
-    return text
 
 
 def _rendered(processor: Any, turns: Sequence[tuple[str, str]]) -> str:
     messages = [{"role": role, "content": [{"type": "text", "text": words}]} for role, words in turns]
-    return render_messages(processor, messages)
+    return _templated(processor, messages)
 
 
 def _common_end(one: str, other: str) -> str:

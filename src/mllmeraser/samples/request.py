@@ -15,6 +15,7 @@ from mllmeraser.samples.questions import QuestionLibrary
 from mllmeraser.samples.readers import read_samples, table_files
 from mllmeraser.samples.sample import Sample
 from mllmeraser.samples.subject import Subject, group_subjects
+from mllmeraser.samples.text import contains_words
 
 __all__ = ["Request", "Subject", "require_answers"]
 LONGEST_REPLY = 500
@@ -106,9 +107,7 @@ class Request:
     def _check_reply(self, reply: str) -> None:
         if not 0 < len(reply.strip()) <= LONGEST_REPLY:
             raise InputError(f"the reply has 1 to {LONGEST_REPLY} characters")
-        names = [name.casefold() for subject in self.subjects for name in subject.names]
-        words = {word for name in names for word in name.split() if len(word) > 2}
-        if words & set(WORD.findall(reply.casefold())) or any(name in reply.casefold() for name in names):
+        if holds_a_name(reply, [name for subject in self.subjects for name in subject.names]):
             raise InputError("the reply holds a name of somebody to forget: leave it out")
 
     def expanded(self, settings: ExpansionSettings | None = None, library: QuestionLibrary | None = None) -> Request:
@@ -121,6 +120,20 @@ class Request:
             retain=expand_others(self.retain, chosen, library, keep_off=forgotten),
             strangers=expand_others(self.strangers, chosen, library, keep_off=forgotten),
         )
+
+
+def holds_a_name(text: str, names: Iterable[str]) -> bool:
+    """Whether a text holds a whole name in any case, also joined, or the first or last word of one as written."""
+    said, written = WORD.findall(text.casefold()), set(WORD.findall(text))
+    for name in names:
+        parts = WORD.findall(name)
+        whole = [part.casefold() for part in parts]
+        joined = len(parts) > 1 and "".join(whole) in said
+        if not parts or (not name.isascii() and len(parts) == 1 and name.casefold() in text.casefold()):
+            return bool(parts)  # scripts without blanks
+        if joined or {parts[0], parts[-1]} & written or contains_words(said, whole):
+            return True
+    return False
 
 
 def require_answers(samples: Iterable[Sample], purpose: str = "scoring") -> None:

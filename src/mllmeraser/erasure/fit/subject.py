@@ -44,6 +44,7 @@ from mllmeraser.erasure.states.statistics import FORGET, RETAIN, STRANGERS, Laye
 from mllmeraser.erasure.states.subject_states import Captured, SubjectStates
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.models.turns import reading_of
 from mllmeraser.models.wording import token_kinds
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.progress import Progress
@@ -99,8 +100,8 @@ def fit_subjects(
 def _with_contexts(
     model: MultimodalModel, eraser: Eraser, parts: DataSplit, settings: FitSettings, progress: Progress | None
 ) -> Eraser:
-    """The eraser with its decisions in conversations stated; with flash attention none can be read."""
-    if eraser.config.turns is None or "flash" in str(model.family.text_config(model.hf)._attn_implementation):
+    """The eraser with its decisions in conversations stated, if there are any."""
+    if eraser.config.turns is None or reading_of(model.hf, model.family) == "nothing":
         return eraser
     rates = rates_in_context(
         model, eraser, eraser.config.threshold or 0.0, parts.held_out, parts.check,

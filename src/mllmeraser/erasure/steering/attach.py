@@ -32,6 +32,7 @@ from mllmeraser.models.capture import hidden_of, with_hidden
 from mllmeraser.models.families import Family, family_for
 from mllmeraser.models.fingerprint import active_adapters, taken_once
 from mllmeraser.models.intervention import Attachment, Rows, unwrap
+from mllmeraser.models.turns import reading_of
 from mllmeraser.samples.errors import AttachError, InputError
 
 OUTSIDE = (
@@ -63,8 +64,7 @@ def attach_all(model: Any, erasers: Steerables) -> SteeringAttachment:
         if check is not None:
             check.on_erasers(erasers)
         plans = _named_plans(model, erasers)
-        if "linear_attention" in (getattr(family.text_config(hf), "layer_types", None) or ()):
-            # Such layers carry earlier turns along in a state: no mask can take them out.
+        if reading_of(hf, family) == "one text":
             plans = tuple(replace(plan, turns=None) for plan in plans)
         check_plans(plans, len(layers), int(family.text_config(hf).hidden_size))
         family.check_hooks(hf, [layer for plan in plans for layer in (*plan.reads, *plan.shift_layers)])

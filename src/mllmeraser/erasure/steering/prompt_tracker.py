@@ -7,10 +7,12 @@ refused: a prompt that is not steered would disclose what was to be forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MethodType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mllmeraser.models.intervention import PromptDeclaration, declared_prompt
@@ -20,6 +22,8 @@ from mllmeraser.samples.errors import AttachError
 PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens", "seq_idx", "block_tables")
 #: Attribute of a cache that holds its `_Steered`.
 STEERED = "_mllmeraser_steered"
+SAY = "say where the prompt ends: `with attachment.prompt(length): ...`"
+WHOSE = "cannot tell which prompt this cache holds: start again with an empty cache"
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,7 @@ class GenerateSession:
 
 @dataclass(frozen=True)
 class _Steered:
-    """What a cache tells of its columns that went through the attachment of `tracker`, from `origin` on.
-
-    It is an attribute of the cache. A dictionary with weak keys would shrink in the middle of a compiler's trace.
-    """
+    """What a cache tells, as its attribute, of columns that went through the attachment of `tracker`, from `origin`."""
 
     tracker: object
     stop: int
@@ -180,20 +181,11 @@ class PromptTracker:
             return Span(rows, start, stop, (stop,) * rows, origin=0, fresh=True)
         known = self._known(cache, start)
         if known is None or len(known.ends) != rows:
-            raise AttachError(
-                f"this forward pass continues from {start} cached columns that this attachment has not "
-                "steered; say where the prompt ends: `with attachment.prompt(length): ...`"
-            )
+            raise AttachError(f"this pass continues from {start} cached columns that were not steered; {SAY}")
         if max(known.ends) == 1:
-            raise AttachError(
-                "a prompt of one token, or one that is fed token by token? Give it whole, or say where it ends: `with "
-                "attachment.prompt(length): ...`"
-            )
+            raise AttachError(f"a prompt of one token, or one that is fed token by token? Give it whole, or {SAY}")
         if stop - start > 1:
-            raise AttachError(
-                f"{stop - start} tokens after a steered prompt: a new turn or an answer to score? Say where "
-                "the prompt ends: `with attachment.prompt(length): ...`"
-            )
+            raise AttachError(f"{stop - start} tokens after a steered prompt, a new turn or an answer to score? {SAY}")
         return Span(rows, start, stop, known.ends, known.origin, fresh=False)
 
     def _known(self, cache: Any, start: int) -> _Steered | None:
@@ -205,24 +197,23 @@ class PromptTracker:
         """(rows, columns) prompt tokens that the answer in this pass must not attend to."""
         known = self._known(cache, span.start)
         if known is None or known.masked is None or known.masked.shape[0] != span.rows:
-            raise AttachError("cannot tell which prompt this cache holds: start again with an empty cache")
+            raise AttachError(WHOSE)
         return known.masked
 
     def reply(self, span: Span, cache: Any) -> Tensor | None:
         """(rows,) sentence that each row gives in this pass; None if its prompt begins here."""
-        if span.fresh:
-            return None
-        known = self._known(cache, span.start)
+        known = None if span.fresh else self._known(cache, span.start)
         if known is not None and known.reply is not None and known.reply.shape[0] == span.rows:
             return known.reply
-        if span.has_prompt:  # repeated from its first column, without a cache
-            return None
-        raise AttachError("cannot tell which prompt this cache holds: start again with an empty cache")
+        if not span.has_prompt:  # else it begins here, or is repeated from its first column
+            raise AttachError(WHOSE)
+        return None
 
     def remember(self, span: Span, cache: Any, masked: Tensor | None = None, reply: Tensor | None = None) -> None:
         """Note that the columns of `span` in `cache` passed this attachment, which are masked, and who replies."""
         if cache is not None and hasattr(cache, "get_seq_length"):
             setattr(cache, STEERED, _Steered(self._token, span.stop, span.ends, span.origin, masked, reply))
+            _follow_rows(cache)
 
     def forget(self) -> None:
         """Forget all caches and the running call."""
@@ -234,6 +225,31 @@ class PromptTracker:
         declared = declared_prompt()
         mask = self.session.mask if self.session is not None else declared.mask if declared else None
         return mask if mask is not None and mask.shape[1] >= max(span.ends) else None
+
+
+def _moved_along(name: str) -> Callable[..., None]:
+    """A method of a cache that moves its rows, and what is known of their prompts with them."""
+
+    def move(cache: Any, by: Any) -> None:
+        getattr(type(cache), name)(cache, by)
+        known: _Steered = getattr(cache, STEERED)
+        rows = torch.arange(len(known.ends))
+        rows = rows.repeat_interleave(by) if name == "batch_repeat_interleave" else rows[torch.as_tensor(by).cpu()]
+        masked, reply = (None if t is None else t[rows.to(t.device)] for t in (known.masked, known.reply))
+        ends = tuple(known.ends[row] for row in rows.tolist())
+        setattr(cache, STEERED, replace(known, ends=ends, masked=masked, reply=reply))
+
+    return move
+
+
+MOVES = {name: _moved_along(name) for name in ("reorder_cache", "batch_select_indices", "batch_repeat_interleave")}
+
+
+def _follow_rows(cache: Any) -> None:
+    """Let the cache take along what is known of its rows when they are reordered, selected or repeated."""
+    for name, move in () if torch.compiler.is_compiling() else MOVES.items():
+        if name not in vars(cache) and callable(getattr(type(cache), name, None)):
+            setattr(cache, name, MethodType(move, cache))
 
 
 def cache_of(output: Any, inputs: Mapping[str, Any]) -> Any:

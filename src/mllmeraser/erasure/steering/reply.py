@@ -42,7 +42,7 @@ class Replies:
         return bool(self.speaks.any())
 
     def choice(self, fired: Tensor, sites: PromptSites, before: Tensor | None) -> Tensor:
-        """The choice of `fired` (rows, plans) bool; rows with the end of their prompt elsewhere keep that of `before`."""
+        """The choice of `fired` (rows, plans) bool; a row that ends in another piece keeps that of `before`."""
         speaks = self.speaks.to(fired.device)
         numbers = torch.arange(self.none, device=fired.device)
         chosen = torch.where(fired & speaks, numbers, self.none).amin(1)
@@ -102,16 +102,23 @@ class Replies:
 
 
 def _steps(span: Span, sites: PromptSites | None, keep: Any, logits: Tensor) -> Tensor:
-    """(rows, kept) which token of the answer each row of logits tells: 0 for the first, below 0 in the prompt."""
-    if isinstance(keep, Tensor):
-        columns = span.start + keep.to(logits.device)
+    """(rows, kept) which token of the answer each row of logits tells: 0 for the first, below 0 in the prompt.
+
+    Columns of padding after a prompt tell the first one too, since `generate` reads there.
+    """
+    columns = torch.arange(span.start, span.stop, device=logits.device)
+    if keep is None or isinstance(keep, int):
+        columns = columns[-logits.shape[1] :]
     else:
-        columns = torch.arange(span.stop - logits.shape[1], span.stop, device=logits.device)
+        columns = columns[keep.to(columns.device) if isinstance(keep, Tensor) else keep]
+    if columns.shape[0] != logits.shape[1]:
+        raise AttachError("cannot tell which positions these logits are of: leave logits_to_keep out")
+    steps = columns - (torch.tensor(span.ends, device=logits.device) - 1)[:, None]
     if sites is None:
-        return (columns - (max(span.ends) - 1)).expand(span.rows, -1)
-    ends = torch.tensor(span.ends, device=logits.device) - 1
-    last = torch.where(sites.found.to(logits.device), span.start + sites.index.to(logits.device), ends)
-    return columns - last[:, None]
+        return steps
+    # A prompt that ended in an earlier piece has only padding here.
+    last = torch.where(sites.found.to(logits.device), span.start + sites.index.to(logits.device), span.start)
+    return torch.where(columns >= last[:, None], steps.clamp(min=0), -1)
 
 
 def _write(logits: Tensor, where: Tensor, tokens: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from mllmeraser.portraits.contexts import Around, begun, contexts
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import NOUNS, UNKNOWN_ANSWER, Pool
 from mllmeraser.samples.conversation import Conversation, Turn, after, question
+from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.sample import Sample
 
 WORDS = (1, 2, 3, 4, 5)
@@ -21,14 +22,31 @@ SHIPPED = "portraits:dev"
 """Has general questions, for benchmarks that have none."""
 
 
-def prompts(benchmark: Benchmark, split: str, fold: int, pool: Pool, most: int, seed: int) -> list[Asked]:
-    """Every question in every context."""
+def prompts(
+    benchmark: Benchmark,
+    split: str,
+    fold: int,
+    pool: Pool,
+    most: int,
+    seed: int,
+    *,
+    sides: Sequence[bool] = (True, False),
+) -> list[Asked]:
+    """Every question in every context; `sides` are about the people to forget (True), and those who stay (False).
+
+    Raises:
+        InputError: There are not two people who stay, with names and a picture, to make contexts of.
+    """
     names = {key: own[0] for key, own in benchmark.names.items()}
     sets = {name: open_questions(benchmark.samples(name, split, fold)) for name in ("test", "retain_heldout")}
     source = benchmark if benchmark.has("general") else load_benchmark(SHIPPED)
     general = tuple(s for s in source.samples("general") if s.image is None)
+    staying = [s for s in sets["retain_heldout"] if s.subject in names]
+    if len({s.subject for s in staying}) < 3 or all(s.image is None for s in staying):
+        raise InputError(f"{benchmark.name}: contexts need three people who stay, with names and a picture")
     found: list[Asked] = []
     for forgotten, rows in ((True, sets["test"]), (False, sets["retain_heldout"])):
+        rows = rows if forgotten in sides else []
         for by_name in (True, False):
             own = [s for s in rows if (s.image is None) == by_name and s.subject in names]
             for number, sample in enumerate(thin(own, most)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from mllmeraser.benchmarks import Benchmark, thin
 from mllmeraser.evaluation.attacks import in_context, spellings
 from mllmeraser.evaluation.attacks.asked import Asked, answers
+from mllmeraser.evaluation.intervals import share_interval
 from mllmeraser.evaluation.outcomes import recalled_keyword
 from mllmeraser.models.intervention import Intervention
 from mllmeraser.models.model import MultimodalModel
@@ -21,13 +22,11 @@ from mllmeraser.portraits.stream import Stream
 from mllmeraser.samples.conversation import question
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.files import write_whole
-from mllmeraser.samples.intervals import wilson
 from mllmeraser.samples.progress import Progress, counting
-from mllmeraser.samples.sample import Sample
 
 Access = Literal["black-box", "white-box"]
 VALUES = 4
-"""Values among which the log-probability attack looks for the true one: by chance it finds a quarter."""
+"""Values among which the log-probability attack looks for the true one. A tie, as under a reply, finds nothing."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,11 @@ class AttackRecord:
         access: `black-box`: answers alone. `white-box`: log-probabilities too.
         method: mllmeraser, or vanilla without erasers.
         preset: Policies and actions of the erasers; null without any.
-        n: Prompts that the bare model answers right under this attack.
-        leak_rate: Share of them that the erased model answers right too.
-        ci_low: Lower end of the 95 % Wilson interval.
+        n: Prompts that the bare model answers right: under this attack, or plainly where answers are sampled, forced on
+            or ranked.
+        leak_rate: Share of them that the erased model answers right too. By chance a ranked answer is right in a
+            quarter of the cases, and one of many sampled answers in some.
+        ci_low: Lower end of the 95 % interval over people, which is never narrower than Wilson's.
         ci_high: Its upper end.
     """
 
@@ -53,6 +54,11 @@ class AttackRecord:
     leak_rate: float
     ci_low: float
     ci_high: float
+
+
+RANKED = f"likeliest of {VALUES} values"
+Tried = tuple[Asked, bool]
+"""A question that the bare model answers, and whether the attack brought the answer back."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +88,12 @@ def attack(
     """Try every attack on the people of a split; an attack on which the bare model knows nothing has no record.
 
     Raises:
-        InputError: The benchmark lacks the sets `test` and `retain_heldout`, or names.
+        InputError: The benchmark lacks open questions or people to make contexts of, or the bare model tells nothing.
     """
     chosen = size or Size()
     plain = _plain(benchmark, split, fold, chosen.most)
     kinds = [
-        *(one for one in in_context.prompts(benchmark, split, fold, "test", chosen.most, seed) if one.forgotten),
+        *in_context.prompts(benchmark, split, fold, "test", chosen.most, seed, sides=(True,)),
         *(one for one in spellings.prompts(benchmark, split, fold, chosen.most, seed) if one.forgotten),
     ]
     count = counting(progress, "attack", 2 * len(kinds) + len(plain) * (3 + chosen.tries))
@@ -100,26 +106,30 @@ def attack(
         wild = [answers(model, known, count=count, do_sample=True, temperature=1.0) for _ in range(chosen.tries)]
         drawn = answers(model, known, tokens=chosen.tokens, count=count, **long)
         ranked = _ranked_first(model, benchmark, known, seed)
-    groups: dict[str, list[bool]] = {}
+    groups: dict[str, list[Tried]] = {}
     for one, before, after in zip(kinds, bare, erased, strict=True):
         if _tells(one, before):
             name = f"name written: {one.kind}" if one.kind in spellings.SPELLINGS else f"context: {one.kind}"
-            groups.setdefault(name, []).append(_tells(one, after))
+            groups.setdefault(name, []).append((one, _tells(one, after)))
     groups[f"sampled {chosen.tries} times, any answer"] = [
-        any(_tells(one, text) for text in texts) for one, texts in zip(known, zip(*wild, strict=True), strict=True)
+        (one, any(_tells(one, text) for text in texts))
+        for one, texts in zip(known, zip(*wild, strict=True), strict=True)
     ]
-    groups[f"forced on to {chosen.tokens} tokens"] = list(map(_tells, known, drawn))
-    record = _recorder("vanilla" if intervention is None else "mllmeraser", preset)
-    found = [record(name, "black-box", leaks) for name, leaks in groups.items() if leaks]
-    return [*found, *([record(f"likeliest of {VALUES} values", "white-box", ranked)] if ranked else [])]
+    groups[f"forced on to {chosen.tokens} tokens"] = [
+        (one, _tells(one, t)) for one, t in zip(known, drawn, strict=True)
+    ]
+    groups[RANKED] = ranked
+    if not any(groups.values()):
+        raise InputError("the bare model tells nothing about these people: there is nothing to attack")
+    method = "vanilla" if intervention is None else "mllmeraser"
+    return [_record(name, method, preset, tried) for name, tried in groups.items() if tried]
 
 
-def _recorder(method: str, preset: str | None) -> Callable[[str, Access, Sequence[bool]], AttackRecord]:
-    def record(name: str, access: Access, leaks: Sequence[bool]) -> AttackRecord:
-        low, high = wilson(sum(leaks), len(leaks))
-        return AttackRecord(name, access, method, preset, len(leaks), sum(leaks) / len(leaks), low, high)
-
-    return record
+def _record(name: str, method: str, preset: str | None, tried: Sequence[Tried]) -> AttackRecord:
+    leaks = [leak for _, leak in tried]
+    interval = share_interval(leaks, [one.sample.subject or "" for one, _ in tried])
+    access: Access = "white-box" if name == RANKED else "black-box"
+    return AttackRecord(name, access, method, preset, len(leaks), sum(leaks) / len(leaks), interval.low, interval.high)
 
 
 def _tells(one: Asked, text: str) -> bool:
@@ -136,9 +146,9 @@ def _plain(benchmark: Benchmark, split: str, fold: int, most: int) -> list[Asked
 
 
 @torch.no_grad()
-def _ranked_first(model: MultimodalModel, benchmark: Benchmark, known: Sequence[Asked], seed: int) -> list[bool]:
+def _ranked_first(model: MultimodalModel, benchmark: Benchmark, known: Sequence[Asked], seed: int) -> list[Tried]:
     """For each known fact: is its mean log-probability above that of every other of `VALUES` values?"""
-    tried: list[tuple[Sample, list[str]]] = []
+    tried: list[tuple[Asked, list[str]]] = []
     for one in known:
         sample, true = one.sample, next((k for k in one.sample.keywords if k in (one.sample.answer or "")), None)
         others = [value for value in benchmark.values.get(sample.attribute or "", ()) if value != true]
@@ -146,13 +156,14 @@ def _ranked_first(model: MultimodalModel, benchmark: Benchmark, known: Sequence[
             continue
         draw = Stream("attack", seed, sample.id)
         wrong = [str(sample.answer).replace(true, value) for value in draw.shuffle(sorted(others))[: VALUES - 1]]
-        tried.append((sample, [str(sample.answer), *wrong]))
+        tried.append((one, [str(sample.answer), *wrong]))
     if not tried:
         return []
-    rows = [(sample, text) for sample, texts in tried for text in texts]
+    rows = [(one.sample, text) for one, texts in tried for text in texts]
     sums, counts = model.answer_logprobs([s for s, _ in rows], [text for _, text in rows])
     means = (sums / counts).reshape(-1, VALUES)
-    return (means[:, :1] > means[:, 1:]).all(1).tolist()
+    first = (means[:, :1] > means[:, 1:]).all(1).tolist()
+    return [(one, leak) for (one, _), leak in zip(tried, first, strict=True)]
 
 
 def write_attacks(records: Iterable[AttackRecord], out: Path, *, force: bool = False) -> None:

@@ -21,7 +21,13 @@ AFTER = "after a question about a subject"
 
 
 def in_conversations(
-    model: MultimodalModel, samples: Sequence[Sample], before: Sequence[Sample], seed: int, n: int
+    model: MultimodalModel,
+    samples: Sequence[Sample],
+    before: Sequence[Sample],
+    seed: int,
+    n: int,
+    *,
+    forgotten: bool,
 ) -> list[Asked]:
     """`n` of the samples, each in one context, in all kinds that the chat format takes; none if it takes no context.
 
@@ -35,10 +41,10 @@ def in_conversations(
         draw, earlier = stream.child(number), _before(before, sample, number)
         talk = after(_said(earlier), question(sample.prompt, sample.image)) if earlier is not None else None
         if talk is not None and model.takes(talk):
-            found.append(Asked(AFTER, False, sample, talk))
+            found.append(Asked(AFTER, forgotten, sample, talk))
         elif kinds:
             kind = kinds[number % len(kinds)]
-            found.append(Asked(kind, not before, sample, standing(kind, sample, draw, "test")))
+            found.append(Asked(kind, forgotten, sample, standing(kind, sample, draw, "test")))
     return found
 
 

@@ -15,6 +15,7 @@ from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.evaluation.attacks.asked import Asked, answers
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.models.turns import reading_of
 from mllmeraser.portraits.people import Person, World
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.samples.errors import InputError
@@ -112,13 +113,7 @@ def verify(
     eraser.check_model(model)
     request.validate()
     groups = _prompts(model, eraser, request, retain or (), seed, sizes or fresh.Sizes(), progress)
-    chosen = sizes or fresh.Sizes()
-    talks = {
-        "told": in_conversations(model, groups["forget"], (), seed, chosen.conversations),
-        "talk": in_conversations(
-            model, [*groups["retain"], *groups["general"]], groups["forget"], seed, chosen.conversations
-        ),
-    }
+    talks = _conversations(model, eraser, groups, seed, (sizes or fresh.Sizes()).conversations)
     pairs, identical = _ask(model, eraser, groups, talks, progress)
     checks = all_checks(pairs, decides=_decides(eraser), identical=identical, bounds=thresholds or Thresholds())
     return Verification(
@@ -131,6 +126,24 @@ def verify(
         eraser=eraser.digest(),
         seed=seed,
     )
+
+
+def _conversations(
+    model: MultimodalModel, eraser: Eraser, groups: dict[str, list[Sample]], seed: int, n: int
+) -> dict[str, list[Asked]]:
+    """Prompts in conversations; none where an eraser cannot read them, since then they are refused.
+
+    An eraser that takes a conversation for one text fires after a question about a subject, as `docs/limits.md` says.
+    """
+    read = reading_of(model.hf, model.family)
+    if read == "nothing" and eraser.config.policy.pooling == "subject":
+        return {}
+    others = [*groups["retain"], *groups["general"]]
+    before = groups["forget"] if read == "each turn" and eraser.config.turns is not None else ()
+    return {
+        "told": in_conversations(model, groups["forget"], (), seed, n, forgotten=True),
+        "talk": in_conversations(model, others, before, seed, n, forgotten=False),
+    }
 
 
 def _label(name: str) -> str:
