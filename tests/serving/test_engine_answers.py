@@ -73,8 +73,8 @@ def test_a_reply_is_given_word_for_word(tiny_model: MultimodalModel, samples: li
     assert {result.text.strip() for result in results} == {"Ask elsewhere."}
     assert {result.finish for result in results} == {"stop"}
     for result in results:
-        assert all(math.isfinite(one.logprob) for token in result.logprobs for one in (token, *token.top))
-        assert all(token.logprob > -1e-3 for token in result.logprobs)
+        assert all(math.isfinite(one.logprob) for token in result.token_logprobs for one in (token, *token.top))
+        assert all(token.logprob > -1e-3 for token in result.token_logprobs)
 
 
 def test_streams_of_rows_reach_an_event_loop(tiny_llava: MultimodalModel, samples: list[Sample]) -> None:
