@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -117,3 +118,10 @@ def tiny_model(request: pytest.FixtureRequest) -> MultimodalModel:
 def samples() -> list[Sample]:
     """Seven samples that mix images and text, lengths, picture sizes and tasks."""
     return mixed_samples()
+
+
+@pytest.fixture
+def no_conversations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit asks in conversations once it is done; those passes are neither kept nor shared."""
+    module = importlib.import_module("mllmeraser.erasure.fit.subject")
+    monkeypatch.setattr(module, "rates_in_context", lambda *_a, **_k: {})

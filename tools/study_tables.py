@@ -192,15 +192,21 @@ def in_context(found: Iterable[Entry]) -> list[Entry]:
     return [e for e in found if not any(kind in e["key"] for kind in (BEGUN, NEXT, ", none, "))]
 
 
+def told_and_kept(found: Sequence[Entry], rival: str | None = None) -> tuple[list[str], list[str]]:
+    """What is still told, by name and by picture; and right answers kept, plainly and after a forgotten person."""
+    plain = in_context(found)
+    told = [left_of(plain, "forgotten", side, rival) for side in ("by name", "by picture")]
+    return told, [left_of(plain, "stays", "", rival), left_of(found, NEXT, "", rival)]
+
+
 def contexts() -> Iterable[list[str]]:
     """Leaks and losses in conversations."""
     yield ["model", "fold", "still told: by name", "by picture", "answer begun", "right answers kept: who stays",
            "after a question about a forgotten person"]  # fmt: skip
     for model in MODELS:
         for fold, found in folds("contexts", model):
-            plain = in_context(found)
-            yield [model, str(fold), left_of(plain, "forgotten", "by name"), left_of(plain, "forgotten", "by picture"),
-                   left_of(found, BEGUN), left_of(plain, "stays"), left_of(found, NEXT)]  # fmt: skip
+            told, kept = told_and_kept(found)
+            yield [model, str(fold), *told, left_of(found, BEGUN), *kept]
 
 
 def rival() -> Iterable[list[str]]:
@@ -209,10 +215,8 @@ def rival() -> Iterable[list[str]]:
            "after a question about a forgotten person"]  # fmt: skip
     for model in MODELS:
         for fold, found in folds("contexts", model):
-            plain = in_context(found)
-            for name in (None, *found[0].get("left_by_rivals", ())):
-                told = [left_of(plain, "forgotten", side, name) for side in ("by name", "by picture")]
-                kept = [left_of(plain, "stays", "", name), left_of(found, NEXT, "", name)]
+            for name in (None, *found[0]["left_by_rivals"]):
+                told, kept = told_and_kept(found, name)
                 yield [model, str(fold), name or "the eraser", *told, *kept]
 
 
@@ -229,7 +233,7 @@ def rival_names() -> Iterable[list[str]]:
     for model in MODELS:
         for fold, found in folds("names", model):
             others = [e for e in found if not e["key"].endswith("as it is")]
-            for name in (None, *found[0].get("left_by_rivals", ())):
+            for name in (None, *found[0]["left_by_rivals"]):
                 told = left_of(found, "forgotten, as it is", "", name)
                 yield [model, str(fold), name or "the eraser", told, left_of(others, "forgotten", "", name),
                        left_of(found, "stays", "", name)]  # fmt: skip

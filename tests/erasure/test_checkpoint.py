@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,8 @@ from mllmeraser.samples.request import Request
 
 CASES = {"subject": (identity_request, identity_settings), "tail": (small_request, quick)}
 
+pytestmark = pytest.mark.usefixtures("no_conversations")
+
 
 @dataclass(frozen=True)
 class Alone(ProcessGroup):
@@ -36,13 +37,6 @@ class Alone(ProcessGroup):
         return [True] * len(flags)  # type: ignore[arg-type]
 
     def wait(self) -> None: ...
-
-
-@pytest.fixture(autouse=True)
-def no_conversations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fit asks in conversations once it is done; those passes are neither kept nor shared."""
-    module = importlib.import_module("mllmeraser.erasure.fit.subject")
-    monkeypatch.setattr(module, "rates_in_context", lambda *_a, **_k: {})
 
 
 @contextmanager

@@ -116,7 +116,7 @@ def test_exact_names_and_the_rest_of_the_gate(tiny_llava: MultimodalModel, named
     assert all(torch.equal(exact.tensors[name], forms.tensors[name]) for name in plain)
     half = fit(tiny_llava, replace(named, subjects=(*named.subjects[:-1], subjects[-1])), SETTINGS)
     assert gate_of(half.eraser).counted_forms < forms.counted_forms
-    assert half.unused_forms[1] < made.unused_forms[1], "forms that nobody wants are not reported"
+    assert half.unused_forms[1] < made.unused_forms[1], "exact names report no forms"
 
 
 def test_words_of_those_who_stay_and_ordinary_words_are_no_forms(named: Request) -> None:

@@ -15,6 +15,7 @@ from mllmeraser.erasure.calibration.reply import in_tokens, own_sentence
 from mllmeraser.erasure.policy import PAPER, PERSISTENT, SUBJECT, TAIL
 from mllmeraser.erasure.steering import attach, attach_all
 from mllmeraser.erasure.steering.reply import REST
+from mllmeraser.models.intervention import declare_prompt
 from mllmeraser.samples import ArtifactError, AttachError, InputError, Sample
 from mllmeraser.samples.conversation import question
 
@@ -95,7 +96,7 @@ def test_whatever_is_sampled_searched_or_banned(tiny_llava, options, policy):
 @pytest.mark.parametrize("policy", [BOTH, REPLY])
 @pytest.mark.parametrize("words", [1, 2, 3, 4, 5])
 def test_a_begun_answer_does_not_bring_anything_back(tiny_model, policy, words):
-    begun = " ".join(["They live in the city"][0].split()[:words])
+    begun = " ".join(["They", "live", "in", "the", "city"][:words])
     asked = [replace(question("Where does Vera Lund live?"), begun=begun), question("Where does Vera Lund live?")]
     plan = replying(tiny_model, policy, threshold=ALWAYS)
     with attach(tiny_model, plan):
@@ -139,17 +140,11 @@ def test_a_prompt_in_pieces_and_a_cached_prefix(tiny_llava):
         answers = said(tiny_llava, inputs, prefill_chunk_size=3)
         short = tiny_llava.encode(text_samples()[:1])
         ids, mask = short["input_ids"], short["attention_mask"]
-        with torch.no_grad(), handle_prompt(ids.shape[1]):
+        with torch.no_grad(), declare_prompt(ids.shape[1]):
             out = tiny_llava.hf(input_ids=ids[:, :4], attention_mask=mask[:, :4], use_cache=True)
             out = tiny_llava.hf(input_ids=ids[:, 4:], attention_mask=mask, past_key_values=out.past_key_values)
     assert starts(answers, plan.reply).all()
     assert out.logits[0, -1].argmax() == plan.reply[0] and out.logits[0, 0].argmax() != plan.reply[0]
-
-
-def handle_prompt(length):
-    from mllmeraser.models.intervention import declare_prompt
-
-    return declare_prompt(length)
 
 
 def test_each_row_has_its_own_eraser_and_sentence(tiny_model):

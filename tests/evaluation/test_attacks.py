@@ -78,7 +78,7 @@ def test_the_command_writes_records_once(tmp_path: Path, monkeypatch) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--eraser", "none"], ["--benchmark", "none"]], ids=" ".join)
 def test_what_cannot_be_attacked_is_one_line(tiny_llava_path: Path, tmp_path: Path, monkeypatch, options) -> None:
-    """A model that knows nobody among them: no records would look like no leaks."""
+    """A model that knows nobody is refused: an empty file would look like no leaks."""
     monkeypatch.setattr("mllmeraser.api.answers.QUICK", attacks.Size(most=1, tries=1, tokens=20))
     given = [str(tmp_path / one) if one == "none" else one for one in options]
     out = tmp_path / "attacks.json"

@@ -81,11 +81,12 @@ def test_a_reply_that_names_the_person_or_is_empty_is_refused(reply: str) -> Non
         ("Jean-Luc Picard", "No jean luc picard.", True),
         ("\u738b\u82b3", "\u6211\u4e0d\u8ba4\u8bc6\u738b\u82b3\u3002", True),
         ("\u738b\u82b3", "\u6211\u4e0d\u77e5\u9053\u3002", False),
+        ("Zo\u00eb Lund", "Not zoe lund.", True),
         ("...", "No.", False),
     ],
 )
 def test_names_in_a_reply(name: str, reply: str, held: bool) -> None:
-    assert holds_a_name(reply, [name]) == held
+    assert holds_a_name(reply, [name]) == holds_a_name(reply, ["...", name, "Nobody Else"]) == held
 
 
 def test_name_without_picture_is_a_text_request(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_conversation_ends_with_the_user(tiny_llava: MultimodalModel, role: st
 
 
 def test_an_assistant_may_have_said_nothing(tiny_llava: MultimodalModel) -> None:
-    """Clients send null for a turn of the assistant that called a tool; nobody else may."""
+    """Only the content of the assistant may be null, as after a tool call."""
     turns = [user(said("hi")), Message.model_validate({"role": "assistant", "content": None}), user(said("Who?"))]
     empty = [turns[0], Message.model_validate({"role": "assistant", "content": ""}), turns[2]]
     assert prompt_of(turns, tiny_llava, SETTINGS) == prompt_of(empty, tiny_llava, SETTINGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import capture
@@ -16,6 +15,8 @@ from mllmeraser.models.model import MultimodalModel
 
 SETTINGS = {"default": identity_settings(batch_size=16), "tail": quick(batch_size=16)}
 
+pytestmark = pytest.mark.usefixtures("no_conversations")
+
 
 def shapes(model: MultimodalModel, run: object) -> list[tuple[int, ...]]:
     found: list[tuple[int, ...]] = []
@@ -27,13 +28,6 @@ def shapes(model: MultimodalModel, run: object) -> list[tuple[int, ...]]:
     finally:
         hook.remove()
     return found
-
-
-@pytest.fixture(autouse=True)
-def no_conversations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fit asks in conversations once it is done; those passes are neither kept nor shared."""
-    module = importlib.import_module("mllmeraser.erasure.fit.subject")
-    monkeypatch.setattr(module, "rates_in_context", lambda *_a, **_k: {})
 
 
 @pytest.mark.parametrize("preset", ["default", "tail"])

@@ -211,9 +211,11 @@ class FitSettings(Frozen):
     salt: str | None = None
 
     @model_validator(mode="after")
-    def _leaves_something_to_fit(self) -> FitSettings:
+    def _consistent(self) -> FitSettings:
         if self.calibration_share + self.check_share >= 1:
             raise ValueError("calibration_share and check_share leave no retain prompts for the fit")
+        if self.reply is not None and not self.policy.replies:
+            raise ValueError("a reply needs a policy that replies: see with_action")
         return self
 
     @classmethod
@@ -231,7 +233,8 @@ class FitSettings(Frozen):
         if action == "shift" and reply is not None:
             raise InputError("the action 'shift' says no sentence: choose 'reply' or 'both', or leave the reply out")
         chosen = action or ("both" if reply is not None and not self.policy.replies else self.policy.action)
-        return self.model_copy(update={"policy": replace(self.policy, action=chosen), "reply": reply or self.reply})
+        said = None if chosen == "shift" else self.reply if reply is None else reply
+        return self.model_copy(update={"policy": replace(self.policy, action=chosen), "reply": said})
 
     def layers(self, depth: int) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
         """Read layers, and the sets of shift layers to choose from, in a decoder of `depth` blocks.

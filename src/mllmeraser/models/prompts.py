@@ -141,5 +141,12 @@ class Prompts:
         return [*tail, int(tokenizer.eos_token_id)] if end else tail
 
 
+def end_tokens(hf: Any, processor: Any) -> tuple[int, ...]:
+    """Tokens that end an answer: those of the checkpoint's generation settings, then that of its tokenizer."""
+    listed = getattr(hf.generation_config, "eos_token_id", None)
+    tokens = [*(listed if isinstance(listed, (list, tuple)) else [listed]), processor.tokenizer.eos_token_id]
+    return tuple(int(token) for token in tokens if token is not None)
+
+
 def _size(pixels: PixelInputs) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in pixels.values())

@@ -66,16 +66,18 @@ class Around:
 
 
 Builder = Callable[[Sample, Around, Stream, Pool], Conversation]
+Standing = Callable[[Sample, Stream, Pool], Conversation]
+"""Builds a context that is made of no other person or question."""
 
 
 def contexts(by_name: bool, *, pointing: bool = True) -> dict[str, Builder]:
     """Every kind of context for questions by name, or over a picture; without `pointing`, none with a pronoun."""
     kinds: dict[str, Builder] = {"none": lambda sample, _around, _draw, _pool: _asked(sample)}
-    for kind, texts in SYSTEM.items():
-        kinds[kind] = _system(texts)
+    for kind, build in STANDING.items():
+        kinds[kind] = _whatever_is_around(build)
     kinds |= {
-        "greeting": _greeting, "three turns": _three_turns, "general question before": _general_before,
-        "somebody else before": _other_before, "same person before": _same_before, "few shots": _few_shots,
+        "general question before": _general_before, "somebody else before": _other_before,
+        "same person before": _same_before, "few shots": _few_shots,
         "picture of somebody else before": _picture_before,
     }  # fmt: skip
     if by_name:
@@ -86,14 +88,8 @@ def contexts(by_name: bool, *, pointing: bool = True) -> dict[str, Builder]:
     return kinds
 
 
-STANDING = (*SYSTEM, "greeting", "three turns")
-"""Kinds that are made of no other person or question."""
-NOBODY = Around("", ("", ""), (), (), (), Image.new("RGB", (1, 1)))
-
-
-def standing(kind: str, sample: Sample, draw: Stream, pool: Pool) -> Conversation:
-    """The question of a sample in a context of a kind of `STANDING`."""
-    return contexts(by_name=False)[kind](sample, NOBODY, draw, pool)
+def _whatever_is_around(build: Standing) -> Builder:
+    return lambda sample, _around, draw, pool: build(sample, draw, pool)
 
 
 def begun(sample: Sample, words: int) -> Conversation | None:
@@ -112,22 +108,28 @@ def _said(asked: str, answer: str | None, image: Image.Image | None = None) -> l
     return [Turn("user", asked, () if image is None else (image,)), Turn("assistant", answer or "")]
 
 
-def _system(texts: Pools) -> Builder:
-    def build(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+def _system(texts: Pools) -> Standing:
+    def build(sample: Sample, draw: Stream, pool: Pool) -> Conversation:
         return after([Turn("system", draw.choice(texts[pool]))], _asked(sample))
 
     return build
 
 
-def _greeting(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+def _greeting(sample: Sample, draw: Stream, pool: Pool) -> Conversation:
     return after(_said(draw.choice(GREETINGS[pool]), draw.choice(REPLIES[pool])), _asked(sample))
 
 
-def _three_turns(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:
+def _three_turns(sample: Sample, draw: Stream, pool: Pool) -> Conversation:
     earlier = _said(draw.choice(GREETINGS[pool]), draw.choice(REPLIES[pool]))
     for _ in range(2):
         earlier += _said(draw.choice(TALK[pool]), draw.choice(TALK_REPLIES[pool]))
     return after(earlier, _asked(sample))
+
+
+STANDING: dict[str, Standing] = {
+    **{kind: _system(texts) for kind, texts in SYSTEM.items()}, "greeting": _greeting, "three turns": _three_turns
+}  # fmt: skip
+"""Contexts that are made of no other person or question, by kind."""
 
 
 def _general_before(sample: Sample, around: Around, draw: Stream, pool: Pool) -> Conversation:

@@ -15,7 +15,7 @@ from mllmeraser.samples.questions import QuestionLibrary
 from mllmeraser.samples.readers import read_samples, table_files
 from mllmeraser.samples.sample import Sample
 from mllmeraser.samples.subject import Subject, group_subjects
-from mllmeraser.samples.text import contains_words
+from mllmeraser.samples.text import contains, words
 
 __all__ = ["Request", "Subject", "require_answers"]
 LONGEST_REPLY = 500
@@ -124,16 +124,17 @@ class Request:
 
 def holds_a_name(text: str, names: Iterable[str]) -> bool:
     """Whether a text holds a whole name in any case, also joined, or the first or last word of one as written."""
-    said, written = WORD.findall(text.casefold()), set(WORD.findall(text))
-    for name in names:
-        parts = WORD.findall(name)
-        whole = [part.casefold() for part in parts]
-        joined = len(parts) > 1 and "".join(whole) in said
-        if not parts or (not name.isascii() and len(parts) == 1 and name.casefold() in text.casefold()):
-            return bool(parts)  # scripts without blanks
-        if joined or {parts[0], parts[-1]} & written or contains_words(said, whole):
-            return True
-    return False
+    return any(_holds(text, name) for name in names)
+
+
+def _holds(text: str, name: str) -> bool:
+    parts, whole = WORD.findall(name), words(name)
+    if not parts:
+        return False
+    if len(parts) == 1 and not name.isascii() and name.casefold() in text.casefold():
+        return True  # scripts without blanks
+    joined = len(whole) > 1 and "".join(whole) in words(text)
+    return joined or contains(text, name) or bool({parts[0], parts[-1]} & set(WORD.findall(text)))
 
 
 def require_answers(samples: Iterable[Sample], purpose: str = "scoring") -> None:

@@ -6,12 +6,8 @@ the people to forget, and about people who stay. Counts are as in `studies.conte
 
 from __future__ import annotations
 
-from mllmeraser.benchmarks.defaults import complete
-from mllmeraser.embedded.demo import forget_request
-from mllmeraser.erasure import Eraser
 from mllmeraser.evaluation.attacks.spellings import prompts
-from mllmeraser.studies.contexts import record
-from mllmeraser.studies.erasers import eraser_of
+from mllmeraser.studies.contexts import measure
 from mllmeraser.studies.record import begin, study_parser
 
 
@@ -22,10 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--eraser", help="folder of an eraser for this fold; default: fit one")
     args, model, benchmark, report = begin(parser, argv, "split", "fold", "most")
     asked = prompts(benchmark, args.split, args.fold, args.most, args.seed)
-    where = {"split": args.split, "fold": args.fold, "seed": args.seed}
-    eraser = Eraser.from_pretrained(args.eraser) if args.eraser else eraser_of(model, benchmark, "default", **where)
-    request = complete(forget_request(benchmark, args.split, args.fold), seed=args.seed).request
-    record(report, model, eraser, asked, args.fold, request)
+    measure(args, model, benchmark, report, asked)
 
 
 if __name__ == "__main__":

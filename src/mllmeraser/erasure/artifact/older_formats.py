@@ -7,6 +7,7 @@ meaning, another name or a value that older readers would misread.
 2: the face gate of the policy `subject` reads the mean over a picture, no longer its last token.
 3: the constants of scoring are settings in the manifest; asked and promised false-alarm rates are stored apart; the
    policy says `masks_prompt`, `linear` and `subject` where it said `hide_prompt` and `identity`, and has an action.
+   Reply and rates in contexts are new.
 """
 
 from __future__ import annotations

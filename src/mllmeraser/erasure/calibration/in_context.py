@@ -8,7 +8,7 @@ from mllmeraser.erasure.artifact.manifest import ContextRates
 from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.erasure.steering.plan import Steerable
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.portraits.contexts import STANDING, standing
+from mllmeraser.portraits.contexts import STANDING
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.sample import Sample
@@ -32,9 +32,9 @@ def rates_in_context(
     rates = {}
     some = [_spread(rows, PROMPTS) for rows in (forget, others)]
     asked = Sample("Who is this?")
-    kinds = [k for k in STANDING if model.takes(standing(k, asked, Stream("calibration", k), "validation"))]
+    kinds = [k for k in STANDING if model.takes(STANDING[k](asked, Stream("calibration", k), "validation"))]
     talks = [
-        standing(kind, sample, Stream("calibration", seed, kind, number), "validation")
+        STANDING[kind](sample, Stream("calibration", seed, kind, number), "validation")
         for kind in kinds
         for number, sample in enumerate([*some[0], *some[1]])
     ]

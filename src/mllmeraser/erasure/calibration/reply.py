@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from mllmeraser.erasure.artifact.manifest import Reply
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.models.prompts import IGNORED
+from mllmeraser.models.prompts import IGNORED, end_tokens
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.request import holds_a_name
 from mllmeraser.samples.sample import Sample
@@ -28,7 +27,8 @@ def reply_of(
     """
     if settings.reply is not None and holds_a_name(settings.reply, names):
         raise InputError("the reply holds a name of somebody to forget: leave it out")
-    return in_tokens(model, settings.reply or own_sentence(model, settings, strangers, names))
+    text = own_sentence(model, settings, strangers, names) if settings.reply is None else settings.reply
+    return in_tokens(model, text)
 
 
 def in_tokens(model: MultimodalModel, text: str) -> Reply:
@@ -39,17 +39,15 @@ def in_tokens(model: MultimodalModel, text: str) -> Reply:
     """
     if not text.strip():
         raise InputError("the reply is empty")
-    listed: Any = getattr(model.hf.generation_config, "eos_token_id", None)
-    ends = [*(listed if isinstance(listed, (list, tuple)) else [listed]), model.processor.tokenizer.eos_token_id]
-    end = next((int(token) for token in ends if token is not None), None)
-    if end is None:
+    ends = end_tokens(model.hf, model.processor)
+    if not ends:
         raise InputError("this model has no token that ends an answer, so it cannot reply with a sentence")
     labels = model.encode_answers([Sample("Who is this?")], [text], end=False)["labels"][0]
     tokens = labels[labels != IGNORED].tolist()
-    control = {end, model.family.image_token_id(model.hf), *model.processor.tokenizer.all_special_ids}
+    control = {*ends, model.family.image_token_id(model.hf), *model.processor.tokenizer.all_special_ids}
     if control & set(tokens):
         raise InputError("the reply holds a control token of this model")
-    return Reply(text=text, tokens=(*tokens, end))
+    return Reply(text=text, tokens=(*tokens, ends[0]))
 
 
 def own_sentence(

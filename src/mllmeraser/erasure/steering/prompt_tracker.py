@@ -212,8 +212,9 @@ class PromptTracker:
     def remember(self, span: Span, cache: Any, masked: Tensor | None = None, reply: Tensor | None = None) -> None:
         """Note that the columns of `span` in `cache` passed this attachment, which are masked, and who replies."""
         if cache is not None and hasattr(cache, "get_seq_length"):
+            if not hasattr(cache, STEERED):
+                _follow_rows(cache)
             setattr(cache, STEERED, _Steered(self._token, span.stop, span.ends, span.origin, masked, reply))
-            _follow_rows(cache)
 
     def forget(self) -> None:
         """Forget all caches and the running call."""
@@ -248,7 +249,7 @@ MOVES = {name: _moved_along(name) for name in ("reorder_cache", "batch_select_in
 def _follow_rows(cache: Any) -> None:
     """Let the cache take along what is known of its rows when they are reordered, selected or repeated."""
     for name, move in () if torch.compiler.is_compiling() else MOVES.items():
-        if name not in vars(cache) and callable(getattr(type(cache), name, None)):
+        if callable(getattr(type(cache), name, None)):
             setattr(cache, name, MethodType(move, cache))
 
 

@@ -30,6 +30,7 @@ class Replies:
 
     def __init__(self, plans: Sequence[SteeringPlan]) -> None:
         """Take the sentences of `plans`; plans that only shift have none."""
+        self._any = any(plan.policy.replies for plan in plans)
         self.speaks = torch.tensor([plan.policy.replies for plan in plans])
         self.none = len(plans)
         longest = max((len(plan.reply) for plan in plans), default=0)
@@ -39,7 +40,7 @@ class Replies:
         self._forced: tuple[Tensor, Tensor] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.speaks.any())
+        return self._any
 
     def choice(self, fired: Tensor, sites: PromptSites, before: Tensor | None) -> Tensor:
         """The choice of `fired` (rows, plans) bool; a row that ends in another piece keeps that of `before`."""

@@ -96,7 +96,7 @@ def attack(
         *in_context.prompts(benchmark, split, fold, "test", chosen.most, seed, sides=(True,)),
         *(one for one in spellings.prompts(benchmark, split, fold, chosen.most, seed) if one.forgotten),
     ]
-    count = counting(progress, "attack", 2 * len(kinds) + len(plain) * (3 + chosen.tries))
+    count = counting(progress, "attack", 2 * len(kinds) + len(plain) * (2 + chosen.tries))
     long = {"min_new_tokens": chosen.tokens, "do_sample": False}
     bare = answers(model, kinds, count=count)
     known = [one for one, text in zip(plain, answers(model, plain, count=count), strict=True) if _tells(one, text)]

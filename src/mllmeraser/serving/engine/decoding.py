@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.models.prompts import end_tokens
 from mllmeraser.serving.engine.errors import EngineError
 from mllmeraser.serving.engine.logprobs import TokenNames, token_logprobs
 from mllmeraser.serving.engine.rows import Row
@@ -28,7 +29,7 @@ class Decoding(LogitsProcessor):
         self.rows = rows
         self._names, self._prompt_read, self._step = names, prompt_read, step
         self.pad = int(model.processor.tokenizer.pad_token_id)
-        self._ends = _end_tokens(model)
+        self._ends = frozenset(end_tokens(model.hf, model.processor))
         self._begun = False
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -87,10 +88,3 @@ def decode(model: MultimodalModel, inputs: Any, decoding: Decoding) -> None:
         return_dict_in_generate=False,
         pad_token_id=decoding.pad,
     )
-
-
-def _end_tokens(model: MultimodalModel) -> frozenset[int]:
-    """Tokens that end an answer, from the checkpoint's generation settings and its tokenizer."""
-    listed = getattr(model.hf.generation_config, "eos_token_id", None)
-    tokens = [*(listed if isinstance(listed, (list, tuple)) else [listed]), model.processor.tokenizer.eos_token_id]
-    return frozenset(int(token) for token in tokens if token is not None)

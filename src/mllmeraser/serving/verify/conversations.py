@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mllmeraser.evaluation.attacks.asked import Asked
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.portraits.contexts import STANDING, standing
+from mllmeraser.portraits.contexts import STANDING
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import UNKNOWN_ANSWER
 from mllmeraser.samples.conversation import Turn, after, question
@@ -35,7 +35,7 @@ def in_conversations(
     """
     stream = Stream("verification", seed, "conversations")
     some = stream.shuffle(list(samples))[:n]
-    kinds = [kind for kind in STANDING if model.takes(standing(kind, Sample("Who?"), stream.child(kind), "test"))]
+    kinds = [kind for kind in STANDING if model.takes(STANDING[kind](Sample("Who?"), stream.child(kind), "test"))]
     found = []
     for number, sample in enumerate(some):
         draw, earlier = stream.child(number), _before(before, sample, number)
@@ -44,7 +44,7 @@ def in_conversations(
             found.append(Asked(AFTER, forgotten, sample, talk))
         elif kinds:
             kind = kinds[number % len(kinds)]
-            found.append(Asked(kind, forgotten, sample, standing(kind, sample, draw, "test")))
+            found.append(Asked(kind, forgotten, sample, STANDING[kind](sample, draw, "test")))
     return found
 
 

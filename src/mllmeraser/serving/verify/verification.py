@@ -18,6 +18,7 @@ from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.turns import reading_of
 from mllmeraser.portraits.people import Person, World
 from mllmeraser.portraits.stream import Stream
+from mllmeraser.samples.conversation import Conversation
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.progress import Count, Progress, counting
 from mllmeraser.samples.request import Request
@@ -243,17 +244,27 @@ def _ask(
     before, before_spoken = _answers(model, samples, spoken, count)
     with eraser.attached(model):
         after, after_spoken = _answers(model, samples, spoken, count)
-    fired = [False] * len(samples)
-    if _decides(eraser):
-        scores = read_gate(model, eraser, samples, batch_size=BATCH, progress=progress).pooled
-        fired = (scores > (eraser.config.threshold or 0.0)).tolist()
+    fired = _fired(model, eraser, samples, progress)
+    fired_spoken = _fired(model, eraser, [one.conversation for one in spoken], progress)
     identical = torch.equal(logits, model.next_token_logits(probes, batch_size=BATCH))
     rows = iter(zip(samples, before, after, fired, strict=True))
     pairs = {name: [AnswerPair(*next(rows)) for _ in group] for name, group in groups.items()}
-    told = iter(zip(spoken, before_spoken, after_spoken, strict=True))
-    for name, group in talks.items():
-        pairs[name] = [AnswerPair(one.sample, a, b, a != b) for one, a, b in (next(told) for _ in group)]
+    told = iter(zip([one.sample for one in spoken], before_spoken, after_spoken, fired_spoken, strict=True))
+    pairs |= {name: [AnswerPair(*next(told)) for _ in group] for name, group in talks.items()}
     return pairs, identical
+
+
+def _fired(
+    model: MultimodalModel,
+    eraser: Eraser,
+    prompts: Sequence[Sample] | Sequence[Conversation],
+    progress: Progress | None,
+) -> list[bool]:
+    """Whether the decision acts on each prompt; False without a decision."""
+    if not _decides(eraser) or not prompts:
+        return [False] * len(prompts)
+    scores = read_gate(model, eraser, prompts, batch_size=BATCH, progress=progress).pooled
+    return (scores > (eraser.config.threshold or 0.0)).tolist()
 
 
 def _answers(
