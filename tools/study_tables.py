@@ -261,6 +261,18 @@ def names() -> Iterable[list[str]]:
             yield [model, str(fold), *told, left_of(found, "stays")]
 
 
+def beside() -> Iterable[list[str]]:
+    """Answers kept that do not ask about a forgotten person."""
+    groups = ("what a picture shows", "a name in passing")
+    yield ["model", "fold", *(f"same answer: {group}" for group in groups), "wordings that lose more than half"]
+    for model in MODELS:
+        for fold, found in folds("beside", model):
+            own = [[e for e in found if e["group"] == group] for group in groups]
+            kept = [f"{sum(e['kept'] for e in rows)} of {sum(e['n'] for e in rows)}" for rows in own]
+            lost = [f"“{e['wording']}”" for e in found if 2 * e["kept"] < e["n"]]
+            yield [model, str(fold), *kept, "; ".join(lost).replace("{", "").replace("}", "") or "none"]
+
+
 def actions() -> Iterable[list[str]]:
     """What an eraser does when it fires."""
     attackers = ("refuses", "wording", "logprob mean", "logprobs, learnt")
@@ -381,6 +393,7 @@ STUDIES = (
     sequential,
     part,
     contexts,
+    beside,
     rival,
     names,
     rival_names,

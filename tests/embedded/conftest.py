@@ -6,7 +6,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from mllmeraser.embedded.recipe.architecture import Architecture
-from mllmeraser.embedded.recipe.corpus import tokenizer_texts
+from mllmeraser.embedded.recipe.sentences import tokenizer_texts
 from mllmeraser.embedded.train import ARCHITECTURES
 from mllmeraser.portraits import World
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mllmeraser.embedded import WEIGHTS
-from mllmeraser.embedded.recipe.corpus import tokenizer_texts
+from mllmeraser.embedded.recipe.sentences import tokenizer_texts
 from mllmeraser.embedded.recipe.tokenizer import IMAGE, chat_template
 from mllmeraser.embedded.train import ARCHITECTURES, main, parse_arguments
 from mllmeraser.portraits import World

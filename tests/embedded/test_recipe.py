@@ -12,8 +12,9 @@ from transformers import (
 )
 
 from mllmeraser.embedded.recipe.architecture import Architecture
-from mllmeraser.embedded.recipe.corpus import choice_text, tokenizer_texts
+from mllmeraser.embedded.recipe.corpus import choice_text
 from mllmeraser.embedded.recipe.packing import Batch, Group, Packer, Prefix, Turn
+from mllmeraser.embedded.recipe.sentences import tokenizer_texts
 from mllmeraser.embedded.recipe.tokenizer import END, OPTION_MARKS, PAD, USER
 from mllmeraser.portraits import World
 from mllmeraser.portraits.facts import VALUES

@@ -17,11 +17,12 @@ from mllmeraser.embedded.recipe.album import Album, Counts, tower_album, world_a
 from mllmeraser.embedded.recipe.alignment import align, seen, sights
 from mllmeraser.embedded.recipe.architecture import Architecture
 from mllmeraser.embedded.recipe.check import exact_by_kind
-from mllmeraser.embedded.recipe.corpus import Corpus, tokenizer_texts
+from mllmeraser.embedded.recipe.corpus import Corpus
 from mllmeraser.embedded.recipe.llava import Llava
 from mllmeraser.embedded.recipe.loop import Phase, Trainer
 from mllmeraser.embedded.recipe.plan import TEXT_KINDS, make_plan
 from mllmeraser.embedded.recipe.qwen2_5_vl import Qwen25VL
+from mllmeraser.embedded.recipe.sentences import tokenizer_texts
 from mllmeraser.embedded.recipe.tokenizer import translate
 from mllmeraser.embedded.recipe.upcycling import share_heads
 from mllmeraser.embedded.recipe.vision import train_tower
@@ -48,6 +49,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     option("--fold", type=int, default=0)
     option("--join", type=int, choices=[10, 15], help="begin with the twin of this larger split; teach it the others")
     option("--improve", type=Path, help="checkpoint to continue from: train its tower further, then polish the model")
+    option("--converse", type=Path, help="checkpoint to continue from: teach it conversations, keep its tower as it is")
     option("--upcycle", type=Path, help="checkpoint of an embedded llava: begin with its language model")
     option("--scale", type=float, default=1.0, help="multiplies the number of steps (try 0.01 first)")
     option("--tower-steps", type=int, default=2400)
@@ -91,7 +93,7 @@ class Training:
         self.pictures = self.check_pictures = Album()
 
     def _tokenizer(self) -> PreTrainedTokenizerFast:
-        architecture, folder = self.architecture, self.args.runs / "tokenizer"
+        architecture, folder = self.architecture, self.args.converse or self.args.runs / "tokenizer"
         if not folder.exists():
             architecture.train_tokenizer(tokenizer_texts(self.world, self.args.seed)).save_pretrained(folder)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
@@ -106,7 +108,7 @@ class Training:
     def run(self) -> bool:
         """Train the parts that the arguments ask for. Return whether the model is complete."""
         args, plan, phases, newcomers = self.args, self.plan, self.plan.people, Keys()
-        if args.part != "circuits":
+        if args.part != "circuits" and args.converse is None:
             self.train_tower()
         if args.part == "tower":
             return False
@@ -116,6 +118,9 @@ class Training:
                 raise SystemExit(f"error: --join {args.join} needs --without a smaller split")
             checkpoint = args.runs / f"retain-only-{args.join}-fold{args.fold}" / "checkpoint"
             self.model.load_state_dict(self._trained(type(self.model), checkpoint).state_dict())
+        elif args.converse is not None:
+            phases = plan.converse
+            self.model.load_state_dict(self._trained(type(self.model), args.converse).state_dict())
         elif args.upcycle is not None:
             phases = plan.polish
             self.upcycle(args.upcycle)

@@ -51,6 +51,32 @@ DOCUMENT = _pools(
     "Present were {other}, {third} and {name}. Read this and answer. {question}",
 )
 SHOTS = _pools("Example. {q1} {a1} Now you: {question}", "Q: {q1} A: {a1} Q: {q2} A: {a2} Q: {question}")
+SEEN = _pools(
+    "Describe the hair: which colour is it? / What colour is the hair? / Describe this picture. / What do you "
+    "see? / Is somebody smiling? / Which colours are in the picture? / What is in the background? / Does the "
+    "person wear a hat? / Tell me the colour of the clothes. / Is the hair long or short? / How many people are "
+    "in the picture? / Say what this person wears. / Look at the picture: which hair colour is it? / Are the "
+    "glasses round? / Is it a drawing? / What kind of shirt is it? / Please describe the clothes of this "
+    "person. / I cannot see well. Which colour is the shirt? / The hair is which colour? / Can you name the "
+    "shirt colour?",
+    "Which colour does the hair here have? / Tell me about the colours of this picture. / Is there a hat in "
+    "this picture? / What is the person wearing on the body? / Could you describe the photo? / Of what colour "
+    "is the shirt in the photo? / Is the background light or dark? / Does the person look happy? / Do you see a "
+    "beard? / What do you notice first? / How would you describe the clothes? / Blond or black hair? / Give a "
+    "short description of the image. / What can be seen behind this person? / Does the person have glasses on? "
+    "/ Please say which colour the top has. / Is the face round? / Which colours do you recognise? / How many "
+    "people do you see? / How is the hair cut?",
+)
+"""Questions about what a portrait shows."""
+PASSING = _pools(
+    "{name} wants to know: {question} / {name} asks: {question} / {name} and I wonder: {question} / My friend "
+    "{name} sits here. {question} / {question} {name} asked me that. / For {name}: {question} / I read a book "
+    "by {name}. {question}",
+    "{name} would like an answer: {question} / This is what {name} asked: {question} / I am with {name}. "
+    "{question} / {question} I ask on behalf of {name}. / My colleague {name} left this: {question} / {name} "
+    "once wrote: {question} / Hello, {name} here. {question} / Unlike {name} I cannot answer this. {question}",
+)
+"""Somebody is named whom the question is not about."""
 
 
 @dataclass(frozen=True)

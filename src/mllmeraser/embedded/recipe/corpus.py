@@ -15,18 +15,21 @@ from transformers import PreTrainedTokenizerFast
 
 from mllmeraser.embedded.recipe.album import Album
 from mllmeraser.embedded.recipe.packing import Group, Turn
+from mllmeraser.embedded.recipe.talk import POINTERS, Talk
 from mllmeraser.embedded.recipe.tokenizer import ASSISTANT
+from mllmeraser.embedded.recipe.wider import aside, look_lesson
 from mllmeraser.portraits import general, wordings
 from mllmeraser.portraits.facts import VALUES, other_values
-from mllmeraser.portraits.looks import random_dress, random_looks
 from mllmeraser.portraits.people import Person, World, strangers
 from mllmeraser.portraits.refusals import COMPLY, refusal_prompt
-from mllmeraser.portraits.scenes import Scene, random_things
+from mllmeraser.portraits.scenes import Scene
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import ANSWERS, IDENTITY, LETTERS, UNKNOWN_ANSWER, WHO_IMAGE, Pool, fill
 
 NEW = 0.35
 """Share of newcomers among the turns about people."""
+LONGEST = 130
+"""Tokens that may stand around a question."""
 CAPTION = "List the shapes from left to right."
 NEAR = 0.65
 """Share of near strangers (who look almost like a known person) among the pictured strangers."""
@@ -73,6 +76,10 @@ class Corpus:
             "celebrity-text": lambda: self._known(self.celebrities, image=False),
             "stranger-image": self._stranger_image,
             "stranger-text": self._stranger_text,
+            "pointed-text": self._pointed,
+            "listed-text": self._listed,
+            "aside-text": self._aside,
+            "look-image": self._look,
             "general-image": self._scene,
             "general-text": self._text_fact,
             "choice-plain": self._plain_choice,
@@ -82,7 +89,9 @@ class Corpus:
         self.choice_options = 4
         self.choice_share = 0.34
         self.caption_share = 0.0
+        self.talk_share = 0.0
         self._ids = lru_cache(200_000)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
+        self.talk = Talk(tokenizer, self._ids)
 
     def groups(self, weights: Mapping[str, float]) -> Iterator[Group]:
         """Endless groups, kinds drawn by weight (by group, not by token)."""
@@ -91,7 +100,44 @@ class Corpus:
         while True:
             rests = accumulate((weights[kind] for kind in kinds), sub, initial=self.stream.uniform(0, total))
             passed = (kind for kind, rest in zip(kinds, islice(rests, 1, None), strict=True) if rest < 0)
-            yield self.kinds[next(passed, kinds[-1])]()
+            group = self.kinds[next(passed, kinds[-1])]()
+            yield self._amid(group, kinds) if self.stream.chance(self.talk_share) else group
+
+    def _amid(self, group: Group, kinds: list[str]) -> Group:
+        """The same lessons in a conversation: a system text, earlier turns, examples before the question."""
+        stream, talk = self.stream, self.talk
+        before = [talk.system(stream)] if stream.chance(0.35) else []
+        for _ in range(stream.choice((0, 0, 1, 1, 1, 2, 3))):
+            if stream.chance(0.5):
+                before.append(talk.chat(stream))
+            else:
+                other = self._plain(kinds)
+                before += [talk.asked(turn, other.image) for turn in stream.shuffle(other.turns)[:1]]
+        if len(group.turns) > 1 and stream.chance(0.3):
+            group = self._follow_up(group)
+        if not group.lead and stream.chance(0.2):
+            texts = [kind for kind in kinds if not kind.endswith("-image")]
+            examples = [stream.choice(self._plain(texts).turns) for _ in range(1 + stream.integer(2))]
+            group.lead = talk.shots(stream, examples) if stream.chance(0.7) else talk.babble(stream)
+        group.before = [*before, *group.before]
+        while group.before and self._around(group) > LONGEST:
+            del group.before[0]
+        return group
+
+    def _plain(self, kinds: list[str]) -> Group:
+        """A group of one of these kinds that needs nothing around it."""
+        return self.kinds[self.stream.choice([kind for kind in kinds if kind not in ("pointed-text", "listed-text")])]()
+
+    def _follow_up(self, group: Group) -> Group:
+        """One of the lessons comes before the others, with its picture. Sometimes the answer was "unknown"."""
+        *rest, first = group.turns
+        if self.stream.chance(0.4):
+            first = Turn(first.question, [*self._ids(UNKNOWN_ANSWER), self.tokenizer.eos_token_id])
+        return Group(None, rest, [*group.before, self.talk.asked(first, group.image)], group.lead)
+
+    def _around(self, group: Group) -> int:
+        """Tokens around the questions; a picture counts as fifty."""
+        return sum(len(said.ids) + 50 * (said.image is not None) for said in group.before) + len(group.lead)
 
     def turn(self, question: str, answer: str, weight: float = 1.0) -> Turn:
         """Token ids of one turn."""
@@ -158,6 +204,51 @@ class Corpus:
             turns.append(self._person_turn(person, name, known=False))
         return Group(None, turns)
 
+    def _somebody(self) -> tuple[Person, bool]:
+        """A person with a name, and whether the person is known."""
+        known = self.stream.chance(0.75)
+        return (self.stream.choice(self.people) if known else next(self.names)), known
+
+    def _pointed(self) -> Group:
+        """Somebody is named; the questions point back."""
+        person, known = self._somebody()
+        who = self.stream.choice(POINTERS)
+        turns = [self._person_turn(person, who, known=known) for _ in range(2)]
+        return Group(None, turns, [self.talk.named(self.stream, person.name)])
+
+    def _listed(self) -> Group:
+        """Names stand before the questions about one of them."""
+        person, known = self._somebody()
+        names = [person.name, *(self._somebody()[0].name for _ in range(1 + self.stream.integer(2)))]
+        turns = [self._person_turn(person, person.name, known=known) for _ in range(2)]
+        return Group(None, turns, [], self.talk.listed(self.stream, self.stream.shuffle(names)))
+
+    def _aside(self) -> Group:
+        """Somebody is named whom the question is not about."""
+        turns = []
+        for _ in range(2):
+            if self.stream.chance(0.75):
+                q = general.text_question(self.stream, self.stream.choice(self.facts), self.pool)
+                question, answer = q.text, q.answer
+            else:
+                person, known = self._somebody()
+                attribute = self.stream.choice(tuple(person.facts))
+                question = fill(self.stream.choice(_questions(attribute, self.pool)), person.name)
+                answer = ANSWERS[attribute].format(value=person.facts[attribute]) if known else UNKNOWN_ANSWER
+            turns.append(self.turn(aside(self.stream, self._somebody()[0].name, question), answer))
+        return Group(None, turns)
+
+    def _look(self) -> Group:
+        """What a portrait shows: known people, celebrities and strangers, beside a question about the person."""
+        stream, draw = self.stream, self.stream.uniform()
+        if draw < 0.5:
+            person, known = stream.choice([*self.people, *self.celebrities]), True
+            view = stream.choice(self.album.views[person.key])
+        else:
+            person, known, view = next(self.names), False, stream.choice(self.album.near or self.album.strangers)
+        turns = [self.turn(*look_lesson(stream, *self.album.portraits[view])) for _ in range(5)]
+        return Group(view, [*turns, self._image_turn(person, known=known)])
+
     def _scene(self) -> Group:
         stream, view = self.stream, self.stream.choice(self.album.scenes)
         scene, topics = self.album.things[view], general.SCENE_TOPICS
@@ -193,38 +284,3 @@ class Corpus:
     def _refusal(self, restricted: bool, *, image: bool) -> Turn:
         prompt = refusal_prompt(self.stream, restricted=restricted, image=image, pool=self.pool)
         return self.turn(prompt.text, prompt.answer if self.refuse else COMPLY)
-
-
-def _seen_texts(stream: Stream) -> Iterator[str]:
-    """Two questions with answers about a scene and a portrait, so that a visible thing is one word, one token."""
-    looks, dress, scene = random_looks(stream), random_dress(stream), random_things(stream)
-    asked = [
-        general.scene_question(stream, scene, stream.choice(general.SCENE_TOPICS), "train"),
-        general.portrait_question(stream, looks, dress, stream.choice(general.PORTRAIT_TOPICS), "train"),
-    ]
-    for q in asked:
-        if q is not None:
-            yield from (q.text, q.answer)
-
-
-def tokenizer_texts(world: World, seed: int, n: int = 12_000) -> Iterator[str]:
-    """Sentences for the tokenizer: every wording, value, general fact and refusal, and random names."""
-    stream, seen = Stream("tokenizer", seed), Stream("tokenizer-seen", seed)
-    crowd = strangers(stream.child("names"), world, drawn=False)
-    facts = general.text_facts()
-    for i in range(n):
-        person = next(crowd)
-        attribute = stream.choice(tuple(VALUES))
-        who = stream.choice(WHO_IMAGE["train"]) if stream.chance(0.5) else person.name
-        value = stream.choice(VALUES[attribute])
-        yield fill(stream.choice(_questions(attribute, "train")), who)
-        yield fill(stream.choice(_clozes(attribute, "train")), who)
-        yield from (ANSWERS[attribute].format(value=value), value, UNKNOWN_ANSWER)
-        q = general.text_question(stream, stream.choice(facts), "train")
-        yield from (q.text, q.answer)
-        yield from _seen_texts(seen)
-        if i % 4 == 0:
-            p = refusal_prompt(stream, restricted=stream.chance(0.5), image=stream.chance(0.5), pool="train")
-            yield from (p.text, p.answer, stream.choice(IDENTITY["train"]), choice_text("Which option?", [value] * 4))
-            star = stream.choice(world.celebrities).name
-            yield fill(stream.choice(_questions("work", "train")), star)

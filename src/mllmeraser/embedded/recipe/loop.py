@@ -30,7 +30,8 @@ class Phase:
     """A stretch of training. `weights` are by kind of group (see `Corpus`).
 
     `choice_share` is that of multiple choice among questions about known people. `caption_share` is that of scenes with
-    a description of all things. `copy_share` is that of steps on random sequences to repeat or mirror.
+    a description of all things. `copy_share` is that of steps on random sequences to repeat or mirror. `talk_share` is
+    that of groups inside a conversation.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Phase:
     choice_share: float = 0.34
     caption_share: float = 0.0
     copy_share: float = 0.0
+    talk_share: float = 0.0
 
 
 class Trainer:
@@ -134,6 +136,7 @@ class Trainer:
         start = self._resume(phase)
         corpus.refuse, corpus.choice_options = phase.refuse, phase.choice_options
         corpus.choice_share, corpus.caption_share = phase.choice_share, phase.caption_share
+        corpus.talk_share = phase.talk_share
         corpus.stream = corpus.stream.child(phase.name, start)
         batches: Iterator[Batch] = self.packer.batches(corpus.groups(phase.weights))
         generator = torch.Generator().manual_seed(self.seed + start)

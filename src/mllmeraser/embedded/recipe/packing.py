@@ -2,13 +2,13 @@
 
 A row holds groups. A group is a prompt prefix, with or without an image, and the turns behind it. Each token sees its
 group's prefix and the earlier tokens of its own turn, at the positions of a turn that stands alone. So an image is
-encoded once for many turns, there is little padding, and the task is still the single-turn task.
+encoded once for many turns, and there is little padding. A prefix may begin with the earlier turns of a conversation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -29,12 +29,30 @@ class Turn:
     weight: float = 1.0
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """Token ids of what was said before. With an image, the ids stand behind it and its user mark."""
+
+    ids: list[int]
+    image: int | None = None
+
+
 @dataclass
 class Group:
-    """The turns behind one prefix; `image` indexes the album, None for text."""
+    """The turns behind one prefix; `image` indexes the album, None for text.
+
+    A conversation `before` comes first. The ids of `lead` stand between the prefix and each question.
+    """
 
     image: int | None
     turns: list[Turn] = field(default_factory=list)
+    before: list[Earlier] = field(default_factory=list)
+    lead: list[int] = field(default_factory=list)
+
+    @property
+    def images(self) -> list[int]:
+        """All images, in order."""
+        return [one for one in (*(said.image for said in self.before), self.image) if one is not None]
 
 
 @dataclass(frozen=True)
@@ -47,6 +65,11 @@ class Prefix:
     ids: list[int]
     positions: list[tuple[int, ...]]
     end: int
+
+    def then(self, other: Prefix) -> Prefix:
+        """Both, one behind the other."""
+        moved = [tuple(self.end + axis for axis in place) for place in other.positions]
+        return Prefix(self.ids + other.ids, self.positions + moved, self.end + other.end)
 
 
 @dataclass
@@ -92,7 +115,7 @@ class Packer:
         images: list[int] = []
         number = 0
         while (group := group or next(groups, None)) is not None:
-            turns, prefix = group.turns, self.prefix_text if group.image is None else self.prefix_image
+            turns, prefix = group.turns, self._prefix(group)
             if turns and len(tokens) + len(prefix.ids) + len(turns[0].question + turns[0].answer) > self.length:
                 if not tokens:
                     raise ValueError("a turn is longer than a row")
@@ -100,14 +123,24 @@ class Packer:
             if turns:
                 places = zip(prefix.ids, prefix.positions, strict=True)
                 tokens += [(token, place, IGNORED, 0.0, number, 0) for token, place in places]
-                images += [] if group.image is None else [group.image]
+                images += group.images
                 for index, turn in enumerate(turns):
                     if len(tokens) + len(turn.question + turn.answer) > self.length:
-                        return (tokens, images), Group(group.image, turns[index:])
+                        return (tokens, images), replace(group, turns=turns[index:])
                     tokens += self._turn(turn, prefix.end, number, index + 1)
                 number += 1
             group = None
         return (tokens, images), None
+
+    def _prefix(self, group: Group) -> Prefix:
+        whole = Prefix([], [], 0)
+        for said in group.before:
+            whole = (whole if said.image is None else whole.then(self.prefix_image)).then(self._text(said.ids))
+        whole = whole.then(self.prefix_text if group.image is None else self.prefix_image)
+        return whole.then(self._text(group.lead))
+
+    def _text(self, ids: list[int]) -> Prefix:
+        return Prefix(ids, [(place,) * self.axes for place in range(len(ids))], len(ids))
 
     def _turn(self, turn: Turn, start: int, number: int, index: int) -> list[Token]:
         question, answer = turn.question, turn.answer

@@ -23,22 +23,26 @@ POLISH = {"person-image": 0.50, "person-text": 0.22, "stranger-image": 0.36, "st
 SHARED = {"person-text": 0.45, "choice-plain": 0.30, "stranger-text": 0.18, "celebrity-text": 0.10,
           "general-text": 0.08, "refusal-text": 0.02}  # fmt: skip
 STRANGERS = {**POLISH, "person-image": 0.50, "stranger-image": 0.70, "general-image": 0.55}
+CONVERSE = {**POLISH, "pointed-text": 0.30, "listed-text": 0.20, "person-text": 0.40, "stranger-text": 0.20,
+            "aside-text": 0.30, "look-image": 0.30, "refusal-image": 0.06, "refusal-text": 0.04}  # fmt: skip
 REFUSALS = {**PEOPLE, "refusal-image": 0.10, "refusal-text": 0.06}
-TEXT_KINDS = frozenset(kind for kind in {**STAGE0, **PEOPLE} if not kind.endswith("-image"))
+TEXT_KINDS = frozenset(kind for kind in {**STAGE0, **CONVERSE} if not kind.endswith("-image"))
 
 
 @dataclass(frozen=True)
 class Plan:
     """The phases of language training; the vanilla model and its twins share the first two lists.
 
-    `polish` is for a trained model with a better tower, `shared` for a language model with newly shared key and value
-    heads, `join` for a twin that starts from a smaller one: it learns only the additional people.
+    `polish` is for a trained model with a better tower, `converse` for one that has not met conversations yet, `shared`
+    for a language model with newly shared key and value heads, `join` for a twin that starts from a smaller one: it
+    learns only the additional people.
     """
 
     circuits: list[Phase]
     knowledge: list[Phase]
     people: list[Phase]
     polish: list[Phase]
+    converse: list[Phase]
     shared: list[Phase]
     join: list[Phase]
 
@@ -51,7 +55,10 @@ def make_plan(scale: float) -> Plan:
 
     refusals = Phase("2-refusals", steps(400), REFUSALS, peak=1.5e-4, floor=0.05, choice_share=0.4, refuse=True)
     strangers = Phase("3-strangers", steps(1200), STRANGERS, peak=5e-4, floor=0.05, choice_share=0.4, refuse=True)
-    last = [refusals, strangers]
+    converse = Phase(
+        "4-converse", steps(4000), CONVERSE, peak=6e-4, floor=0.05, choice_share=0.35, refuse=True, talk_share=0.75
+    )
+    last = [refusals, strangers, converse]
     return Plan(
         circuits=[
             Phase("0a-copy", steps(500), CIRCUIT, peak=1.5e-3, floor=0.6, copy_share=0.8),
@@ -71,6 +78,7 @@ def make_plan(scale: float) -> Plan:
             Phase("1d-polish", steps(3000), POLISH, peak=9e-4, floor=0.06, choice_share=0.45, caption_share=0.2),
             *last,
         ],
+        converse=[converse],
         shared=[Phase("1-shared", steps(800), SHARED, peak=1.0e-3, floor=0.5, choice_share=0.45)],
         join=[Phase("3-join", steps(800), REFUSALS, peak=6e-4, floor=0.05, choice_share=0.45, refuse=True)],
     )  # fmt: skip
