@@ -1,7 +1,8 @@
 """Background prompts: names in varied sentences, and open questions.
 
 The state of a name depends on the words before it, and the questions of a request put names in much the same places. So
-a fit also reads names in sentences of many kinds. A question about a person also need not ask for a single fact.
+a fit also reads names in sentences of many kinds. A question about a person also need not ask for a single fact, nor be
+a whole sentence.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ SENTENCES = (
 OPEN_QUESTIONS = (
     "What do you know about {}?", "Tell me about {}.", "Do you know {}?", "Describe the life of {}.",
     "Introduce {} to me.", "I want to hear all about {}.", "Write a biography of {}.", "What can you say about {}?",
-    "Who was {}?", "Who might {} be?",
+    "Who was {}?", "Who might {} be?", "{} works as", "the work of {}", "home of {}", "{} comes from", "what {} eats",
+    "The sport of {} is",
 )  # fmt: skip
 SHOWN = ("this person", "the person shown", "whoever is in the photo")
 """Words for the person in a picture."""
