@@ -50,7 +50,9 @@ def test_the_committed_result() -> None:
     assert judged == known.keys() and result["criterion"] == space.criterion.model_dump(mode="json")
     assert (result["fold"], result["model"], result["seeds"]) == (space.fold, space.model.name, list(space.seeds))
     card = json.loads((checkpoint_path("llava") / "model_card.json").read_text())
-    assert result["fingerprint"] == card["fingerprint"], "searched on other weights than those that ship"
+    listed = next(line for line in (ROOT / "docs/results.md").read_text().splitlines() if file.name in line)
+    same = result["fingerprint"] == card["fingerprint"]
+    assert same or "older than the code" in listed, "searched on other weights than those that ship, and nobody says so"
     rows_of(read_recipe(ROOT / "recipes/paper-table.yaml"))
 
 
