@@ -101,7 +101,7 @@ class Corpus:
             rests = accumulate((weights[kind] for kind in kinds), sub, initial=self.stream.uniform(0, total))
             passed = (kind for kind, rest in zip(kinds, islice(rests, 1, None), strict=True) if rest < 0)
             group = self.kinds[next(passed, kinds[-1])]()
-            yield self._amid(group, kinds) if self.stream.chance(self.talk_share) else group
+            yield self._amid(group, kinds) if self.talk_share and self.stream.chance(self.talk_share) else group
 
     def _amid(self, group: Group, kinds: list[str]) -> Group:
         """The same lessons in a conversation: a system text, earlier turns, examples before the question."""
