@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from transformers import PreTrainedTokenizerFast
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mllmeraser.embedded.recipe.architecture import Architecture
 from mllmeraser.embedded.recipe.sentences import tokenizer_texts
@@ -24,3 +25,13 @@ def architecture(request: pytest.FixtureRequest) -> Architecture:
 @pytest.fixture(scope="session")
 def tokenizer(architecture: Architecture, world: World) -> PreTrainedTokenizerFast:
     return architecture.train_tokenizer(tokenizer_texts(world, 0, n=4000))
+
+
+@pytest.fixture(scope="module")
+def model(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """At random weights, wide enough that places and pictures matter; do not train it."""
+    made = architecture.build_model(tokenizer, 0).eval()
+    with torch.no_grad():
+        for name, p in made.named_parameters():
+            p.mul_(4 if p.ndim >= 2 and "embed" not in name else 1)
+    return made

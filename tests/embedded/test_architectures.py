@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 from transformers import (
@@ -36,16 +35,6 @@ from mllmeraser.samples import Sample
 from tiny import encode as encode_texts
 
 QUESTION = "Which option is baker?"
-
-
-@pytest.fixture(scope="module")
-def model(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """At random weights, wide enough that places and pictures matter; do not train it."""
-    made = architecture.build_model(tokenizer, 0).eval()
-    with torch.no_grad():
-        for name, p in made.named_parameters():
-            p.mul_(4 if p.ndim >= 2 and "embed" not in name else 1)
-    return made
 
 
 def encode(

@@ -28,20 +28,11 @@ from mllmeraser.portraits.faces import draw_face
 from mllmeraser.portraits.general import PORTRAIT_WORDINGS
 from mllmeraser.portraits.looks import random_dress, random_looks
 from mllmeraser.portraits.stream import Stream
+from mllmeraser.portraits.wordings import WHO_IMAGE
 
 SYSTEM, LEAD = "You are an old sailor.", "Invited: Kavon Lurita and Dumi Lego."
 SAID = [("Hello there", "Hi."), ("Who is this?", "I do not know this person."), ("The soup was late.", "Oh no.")]
 ASKED, ANSWER = "Where does Dumi Lego live?", "They live in Oslo."
-
-
-@pytest.fixture(scope="module")
-def model(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """At random weights, wide enough that places and pictures matter."""
-    made = architecture.build_model(tokenizer, 0).eval()
-    with torch.no_grad():
-        for name, p in made.named_parameters():
-            p.mul_(4 if p.ndim >= 2 and "embed" not in name else 1)
-    return made
 
 
 @pytest.mark.parametrize("shown", [None, 1], ids=["text", "picture"])
@@ -115,7 +106,7 @@ def test_most_groups_have_something_around_them_and_little_enough(
     assert not any(g.before or g.lead for g in islice(corpus.groups({"person-text": 1.0, "general-image": 1.0}), 50))
     corpus.talk_share = 0.75
     drawn = list(islice(corpus.groups(CONVERSE), 400))
-    assert all(corpus._around(group) <= LONGEST for group in drawn)
+    assert all(corpus._around(group.before) + len(group.lead) <= LONGEST for group in drawn)
     kinds = {
         "conversation": [bool(g.before) for g in drawn],
         "lead": [bool(g.lead) for g in drawn],
@@ -166,3 +157,22 @@ def test_answers_about_a_portrait_are_what_it_shows(celebrity: bool) -> None:
             )
             assert value == {"hair": looks.hair_colour, "shirt": dress.shirt, "background": dress.background}[part]
     assert len(seen) > 100 and any(q in wider.HAT for q in seen) != celebrity
+
+
+def test_what_a_question_points_to_is_never_left_out(world: World, tokenizer: PreTrainedTokenizerFast) -> None:
+    album = world_album(world, seed=0, counts=Counts(1, 3, 2, 6, 4))
+    corpus = Corpus(world, tokenizer, album, seed=0)
+    corpus.talk_share = 1.0
+    pointed = pictured = 0
+    for group in islice(corpus.groups({"pointed-text": 1.0, "person-image": 1.0, "choice-plain": 0.2}), 600):
+        asked = " ".join(tokenizer.decode(turn.question) for turn in group.turns)
+        if any(pointer in asked for pointer in talk.POINTERS):
+            pointed += 1
+            said = " ".join(tokenizer.decode(said.ids) for said in group.before)
+            assert any(person.name in said for person in world.people) or (
+                "I do not know this person." in corpus.tokenizer.decode(group.turns[0].answer)
+            )
+        elif any(who in asked for who in WHO_IMAGE["train"]):
+            pictured += 1
+            assert group.images
+    assert pointed > 100 and pictured > 100

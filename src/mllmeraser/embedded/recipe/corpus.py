@@ -14,7 +14,7 @@ from operator import sub
 from transformers import PreTrainedTokenizerFast
 
 from mllmeraser.embedded.recipe.album import Album
-from mllmeraser.embedded.recipe.packing import Group, Turn
+from mllmeraser.embedded.recipe.packing import Earlier, Group, Turn
 from mllmeraser.embedded.recipe.talk import POINTERS, Talk
 from mllmeraser.embedded.recipe.tokenizer import ASSISTANT
 from mllmeraser.embedded.recipe.wider import aside, look_lesson
@@ -115,13 +115,17 @@ class Corpus:
                 before += [talk.asked(turn, other.image) for turn in stream.shuffle(other.turns)[:1]]
         if len(group.turns) > 1 and stream.chance(0.3):
             group = self._follow_up(group)
+        room = LONGEST - self._around(group.before) - len(group.lead)
         if not group.lead and stream.chance(0.2):
             texts = [kind for kind in kinds if not kind.endswith("-image")]
             examples = [stream.choice(self._plain(texts).turns) for _ in range(1 + stream.integer(2))]
-            group.lead = talk.shots(stream, examples) if stream.chance(0.7) else talk.babble(stream)
+            lead = talk.shots(stream, examples) if stream.chance(0.7) else talk.babble(stream)
+            group.lead = lead if len(lead) <= room else []
+            room -= len(group.lead)
+        # Never what the questions point to: the turn that names somebody, or shows the picture.
+        while before and self._around(before) > room:
+            del before[0]
         group.before = [*before, *group.before]
-        while group.before and self._around(group) > LONGEST:
-            del group.before[0]
         return group
 
     def _plain(self, kinds: list[str]) -> Group:
@@ -135,9 +139,9 @@ class Corpus:
             first = Turn(first.question, [*self._ids(UNKNOWN_ANSWER), self.tokenizer.eos_token_id])
         return Group(None, rest, [*group.before, self.talk.asked(first, group.image)], group.lead)
 
-    def _around(self, group: Group) -> int:
-        """Tokens around the questions; a picture counts as fifty."""
-        return sum(len(said.ids) + 50 * (said.image is not None) for said in group.before) + len(group.lead)
+    def _around(self, before: list[Earlier]) -> int:
+        """Tokens of earlier turns; a picture counts as fifty."""
+        return sum(len(said.ids) + 50 * (said.image is not None) for said in before)
 
     def turn(self, question: str, answer: str, weight: float = 1.0) -> Turn:
         """Token ids of one turn."""
