@@ -52,9 +52,7 @@ def test_the_committed_result() -> None:
     card = json.loads((checkpoint_path("llava") / "model_card.json").read_text())
     listed = next(line for line in (ROOT / "docs/results.md").read_text().splitlines() if file.name in line)
     same = result["fingerprint"] == card["fingerprint"]
-    assert same or "older than the code" in listed, (
-        "docs/results.md must list a search on other weights"
-    )
+    assert same or "older than the code" in listed, "docs/results.md must list a search on other weights"
     rows_of(read_recipe(ROOT / "recipes/paper-table.yaml"))
 
 
