@@ -5,33 +5,28 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # also when this file is loaded from elsewhere
 
-from readme_tables import MODELS, RESULTS, ROOT, markdown, refresh  # noqa: E402
+from conversation_tables import (  # noqa: E402
+    actions,
+    beside,
+    beside_curve,
+    contexts,
+    names,
+    rival,
+    rival_names,
+)
+from readme_tables import MODELS, ROOT, markdown, refresh  # noqa: E402
+from study_entries import Entry, entries, report, share  # noqa: E402
 
 PAGE = ROOT / "docs" / "studies.md"
 FULL_SIZES = ("llava-1.5-7b", "qwen2.5-vl-7b")
-Entry = Mapping[str, Any]
-
-
-def entries(study: str, model: str) -> dict[str, Entry]:
-    """The entries of a study by key; none if there is no result."""
-    file = RESULTS / f"{study}-{model}.json"
-    report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"results": []}
-    return {entry["key"]: entry for entry in report["results"]}
-
-
-def share(found: Entry, *, interval: bool = True) -> str:
-    """Per cent, with the 95 % interval."""
-    told = f"{100 * found['share']:.1f}"
-    return f"{told} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]" if interval else told
 
 
 def recall_row(entry: Entry, kept: Sequence[str]) -> list[str]:
@@ -169,126 +164,9 @@ def no_refusal() -> Iterable[list[str]]:
             yield [model, key, share(entry["refused"], interval=False), *recall_row(entry, kept)]
 
 
-def folds(study: str, model: str) -> Iterable[tuple[int, list[Entry]]]:
-    """The entries of a study that has a file for each fold."""
-    for fold in range(5):
-        found = list(entries(study, f"{model}-fold{fold}").values())
-        if found:
-            yield fold, found
-
-
-def left_of(found: Iterable[Entry], begins: str, ends: str = "", rival: str | None = None) -> str:
-    """How many answers are left, of those that the bare model knows, in kinds with such a key."""
-    rows = [e for e in found if (k := e["key"].partition(": ")[2]).startswith(begins) and k.endswith(ends)]
-    left = sum(e["left"] if rival is None else e["left_by_rivals"][rival] for e in rows)
-    return f"{left} of {sum(e['known'] for e in rows)}"
-
-
-BEGUN, NEXT = "forgotten, begun", "stays, after a forgotten person"
-
-
-def in_context(found: Iterable[Entry]) -> list[Entry]:
-    """The entries of plain questions in some context."""
-    return [e for e in found if not any(kind in e["key"] for kind in (BEGUN, NEXT, ", none, "))]
-
-
-def told_and_kept(found: Sequence[Entry], rival: str | None = None) -> tuple[list[str], list[str]]:
-    """What is still told, by name and by picture; and right answers kept, plainly and after a forgotten person."""
-    plain = in_context(found)
-    told = [left_of(plain, "forgotten", side, rival) for side in ("by name", "by picture")]
-    return told, [left_of(plain, "stays", "", rival), left_of(found, NEXT, "", rival)]
-
-
-def contexts() -> Iterable[list[str]]:
-    """Leaks and losses in conversations."""
-    yield ["model", "fold", "still told: by name", "by picture", "answer begun", "right answers kept: who stays",
-           "after a question about a forgotten person"]  # fmt: skip
-    for model in MODELS:
-        for fold, found in folds("contexts", model):
-            told, kept = told_and_kept(found)
-            yield [model, str(fold), *told, left_of(found, BEGUN), *kept]
-
-
-def rival() -> Iterable[list[str]]:
-    """The block list in the same conversations."""
-    yield ["model", "fold", "who answers", "still told: by name", "by picture", "right answers kept: who stays",
-           "after a question about a forgotten person"]  # fmt: skip
-    for model in MODELS:
-        for fold, found in folds("contexts", model):
-            for name in (None, *found[0]["left_by_rivals"]):
-                told, kept = told_and_kept(found, name)
-                yield [model, str(fold), name or "the eraser", *told, *kept]
-
-
-def rival_names() -> Iterable[list[str]]:
-    """The block list under other spellings of names."""
-    yield [
-        "model",
-        "fold",
-        "who answers",
-        "still told: full name",
-        "all other spellings",
-        "right answers kept: who stays",
-    ]
-    for model in MODELS:
-        for fold, found in folds("names", model):
-            others = [e for e in found if not e["key"].endswith("as it is")]
-            for name in (None, *found[0]["left_by_rivals"]):
-                told = left_of(found, "forgotten, as it is", "", name)
-                yield [model, str(fold), name or "the eraser", told, left_of(others, "forgotten", "", name),
-                       left_of(found, "stays", "", name)]  # fmt: skip
-
-
-SPELLINGS = {
-    "full name": ("as it is",), "first or last name": ("first name", "last name"),
-    "with an initial": ("first name and initial", "initial and last name"),
-    "a slip of one letter": ("slip in the first name", "slip in the last name"),
-    "line break, spaces, hyphen, joined": ("line break", "two spaces", "hyphen", "joined"),
-    "case, reversed": ("lower case", "upper case", "reversed", "reversed with a comma"),
-}  # fmt: skip
-
-
-def names() -> Iterable[list[str]]:
-    """Leaks and losses by way to write a name."""
-    columns = list(SPELLINGS)
-    yield ["model", "fold", f"still told: {columns[0]}", *columns[1:], "right answers kept: who stays"]
-    for model in MODELS:
-        for fold, found in folds("names", model):
-            by_kind = {e["key"].partition(": ")[2]: e for e in found}
-            told = [
-                left_of([by_kind[f"forgotten, {kind}"] for kind in kinds], "forgotten") for kinds in SPELLINGS.values()
-            ]
-            yield [model, str(fold), *told, left_of(found, "stays")]
-
-
-def beside() -> Iterable[list[str]]:
-    """Answers kept that do not ask about a forgotten person."""
-    groups = ("what a picture shows", "a name in passing")
-    yield ["model", "fold", *(f"same answer: {group}" for group in groups), "wordings that lose more than half"]
-    for model in MODELS:
-        for fold, found in folds("beside", model):
-            own = [[e for e in found if e["group"] == group] for group in groups]
-            kept = [f"{sum(e['kept'] for e in rows)} of {sum(e['n'] for e in rows)}" for rows in own]
-            lost = [f"“{e['wording']}”" for e in found if 2 * e["kept"] < e["n"]]
-            yield [model, str(fold), *kept, "; ".join(lost).replace("{", "").replace("}", "") or "none"]
-
-
-def actions() -> Iterable[list[str]]:
-    """What an eraser does when it fires."""
-    attackers = ("refuses", "wording", "logprob mean", "logprobs, learnt")
-    yield ["model", "action", "still told, all contexts", "answer begun", "right answers kept: who stays",
-           *(f"betrayed by {name}" for name in attackers)]  # fmt: skip
-    for model in MODELS:
-        for action, entry in entries("actions", model).items():
-            left = [f"{entry[g]['left']} of {entry[g]['known']}" for g in ("forgotten", BEGUN, "stays")]
-            told = entry["oracle"]["attackers"]
-            yield [model, action, *left, *(f"{told[name]['answer']['betrays']:.2f}" for name in attackers)]
-
-
 def timed(name: str) -> list[dict[str, Any]]:
     """The entries of a speed benchmark; none if there is no result."""
-    file = RESULTS / f"speed-{name}.json"
-    return list(json.loads(file.read_text(encoding="utf-8"))["results"]) if file.is_file() else []
+    return list(report(f"speed-{name}").get("results", []))
 
 
 def algebra() -> Iterable[list[str]]:
@@ -355,9 +233,7 @@ def overhead() -> Iterable[list[str]]:
 def load() -> Iterable[list[str]]:
     """The service under many clients."""
     yield ["what", "found", "aimed at"]
-    file = RESULTS / "load.json"
-    report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"results": []}
-    found = {entry["key"]: entry for entry in report["results"]}
+    found = {entry["key"]: entry for entry in report("load").get("results", [])}
     if "storm" not in found or "throughput" not in found:
         return
     storm, ratios = found["storm"], found["throughput"]["ratios"]
@@ -394,6 +270,7 @@ STUDIES = (
     part,
     contexts,
     beside,
+    beside_curve,
     rival,
     names,
     rival_names,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from mllmeraser.benchmarks.benchmark import Benchmark, thin
 from mllmeraser.benchmarks.registry import load_benchmark
@@ -17,6 +18,7 @@ from mllmeraser.erasure.steering import ErasurePack
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.studies import many
+from mllmeraser.studies.beside import raised
 from mllmeraser.studies.crowd import Crowd, Sets
 from mllmeraser.studies.record import Report
 from mllmeraser.studies.scoring import AnswerCache, ask, summary
@@ -50,6 +52,14 @@ def sets(benchmark: Benchmark, erasers: dict[str, Eraser]) -> Sets:
     others = [key for key in benchmark.people if key not in erasers][:4]
     found = many.sets_of(benchmark, tuple(erasers), others)
     return {"test": thin(found["test"], 3), "retain_heldout": thin(found["retain_heldout"], 3)}
+
+
+def test_a_raised_eraser_opens_for_fewer_topics(erasers: dict[str, Eraser]) -> None:
+    eraser = next(iter(erasers.values()))
+    states = torch.randn(5, eraser.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    for layer, step in zip(eraser.config.read_layers, (0.0, 0.25, 0.0), strict=True):
+        before, after = (one.gate(layer).scores(states) for one in (eraser, raised(eraser, 0.25)))
+        torch.testing.assert_close(after, before - step)
 
 
 def test_each_forgets_its_own_person_alone_and_among_others(model, benchmark, erasers, sets) -> None:

@@ -22,7 +22,7 @@ def test_the_page_says_what_the_results_say() -> None:
 
 
 def test_rows_are_those_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    monkeypatch.setattr("study_entries.RESULTS", tmp_path)
     kept = ("retain_heldout", "celebrity", "general", "perception")
     seconds = {"prefill_seconds": {"bare": 1.0, "steered": 1.5}, "generate_seconds": {"bare": 2.0, "steered": 2.0}}
     costs = [
