@@ -60,3 +60,9 @@ def test_the_command_is_the_one_that_anybody_has_to_run(tiny_llava: MultimodalMo
         "studies.forgetting --model embedded:llava --preset tail --seed 0"
     )
     assert report.out == Path("benchmarks/results/embedded-llava.json")
+
+
+def test_each_fold_of_a_study_has_its_own_file(tiny_llava: MultimodalModel) -> None:
+    parser = study_parser("names", "What it is.", "names-NAME-foldFOLD.json", split=True)
+    report = report_of(parser, parser.parse_args(["--fold", "3"]), tiny_llava, "split", "fold")
+    assert report.out == Path("benchmarks/results/names-llava-fold3.json")

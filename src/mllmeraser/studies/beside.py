@@ -35,7 +35,7 @@ SHOWN, DESCRIBED, PASSED = "what a picture shows", "descriptions", "a name in pa
 
 def main(argv: list[str] | None = None) -> None:
     """Run the study and write the results."""
-    parser = study_parser("beside", __doc__, "beside-NAME.json", split=True)
+    parser = study_parser("beside", __doc__, "beside-NAME-foldFOLD.json", split=True)
     parser.add_argument("--pool", choices=("validation", "test"), default="test")
     args, model, benchmark, report = begin(parser, argv, "split", "fold", "pool")
     where = (benchmark, args.split, args.fold)

@@ -25,7 +25,7 @@ from mllmeraser.studies.rival import rival_answers
 
 def main(argv: list[str] | None = None) -> None:
     """Run the study and write the results."""
-    parser = study_parser("contexts", __doc__, "contexts-NAME.json", split=True)
+    parser = study_parser("contexts", __doc__, "contexts-NAME-foldFOLD.json", split=True)
     parser.add_argument("--pool", choices=("validation", "test"), default="test")
     parser.add_argument("--most", type=int, default=36, help="questions of each kind, side and modality")
     parser.add_argument("--eraser", help="folder of an eraser for this fold; default: fit one")

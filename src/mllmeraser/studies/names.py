@@ -13,7 +13,7 @@ from mllmeraser.studies.record import begin, study_parser
 
 def main(argv: list[str] | None = None) -> None:
     """Run the study and write the results."""
-    parser = study_parser("names", __doc__, "names-NAME.json", split=True)
+    parser = study_parser("names", __doc__, "names-NAME-foldFOLD.json", split=True)
     parser.add_argument("--most", type=int, default=150, help="questions about people who stay, in each spelling")
     parser.add_argument("--eraser", help="folder of an eraser for this fold; default: fit one")
     args, model, benchmark, report = begin(parser, argv, "split", "fold", "most")

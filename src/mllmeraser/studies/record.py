@@ -62,7 +62,8 @@ class Report:
 
 
 def study_parser(module: str, doc: str | None, out: str, *, split: bool = False, fold: bool = False) -> ArgumentParser:
-    """The arguments of every study. ``out`` is the default file; NAME in it is replaced by the model's name.
+    """The arguments of every study. ``out`` is the default file; NAME in it is replaced by the model's name,
+    FOLD by the fold.
 
     ``split`` and ``fold`` add options for the people to forget.
     """
@@ -98,5 +99,6 @@ def report_of(parser: ArgumentParser, args: Namespace, model: MultimodalModel, *
     more = "".join(f" --{name.replace('_', '-')} {getattr(args, name)}" for name in stated)
     command = f"{parser.prog} --model {args.model}{more} --seed {args.seed}"
     short = args.model.rpartition(":")[2].rpartition("/")[2]
-    out = args.out or Path("benchmarks/results", args.file.replace("NAME", short))
+    file = args.file.replace("NAME", short).replace("FOLD", str(getattr(args, "fold", "")))
+    out = args.out or Path("benchmarks/results", file)
     return Report(out, command, args.seed, model, fresh=args.force)
