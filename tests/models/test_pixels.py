@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from PIL import Image
 
 from mllmeraser.models import MultimodalModel, PixelSpace
+from mllmeraser.samples import InputError, Sample
 from tiny import encode, picture
 
 
@@ -54,3 +56,22 @@ def test_tied_values_are_what_a_picture_can_give(tiny_model: MultimodalModel) ->
     for copy in range(space.copies):
         torch.testing.assert_close(rows[:, :, copy], before.mean(dim=2))
     assert not torch.allclose(tied, noise)
+
+
+@pytest.mark.parametrize("size", [(1, 300), (300, 1), (3, 700)])
+def test_a_picture_too_narrow_for_any_family_is_the_callers_error(
+    tiny_model: MultimodalModel, size: tuple[int, int]
+) -> None:
+    with pytest.raises(InputError, match=f"{size[0]} x {size[1]}: one side is more than 200 times the other"):
+        tiny_model.encode([Sample("Who is this?", Image.new("RGB", size))])
+
+
+def test_what_a_family_cannot_take_is_said_with_its_reason(
+    tiny_model: MultimodalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("height must be\nlarger")
+
+    monkeypatch.setattr(type(tiny_model.family), "pixels", refuse)
+    with pytest.raises(InputError, match=r"cannot take a picture of 31 x 17 \(height must be larger\)"):
+        tiny_model.encode([Sample("Who is this?", picture(9, (31, 17)))])

@@ -109,7 +109,7 @@ def test_folder_of_folders_is_several_subjects(tmp_path: Path) -> None:
     [
         ("nam: Jane\n", "unknown key nam; allowed keys: name, other_names, questions"),
         ("name: [Jane]\n", "name must be text"),
-        ("questions: 3\n", "questions must be text or a list of texts"),
+        ("questions: {a: b}\n", "questions must be text or a list of texts"),
         ("exact_names: perhaps\n", "exact_names is true or false"),
         ("reply: [a, b]\n", "reply must be text"),
         ("- Jane\n", "must be a mapping"),

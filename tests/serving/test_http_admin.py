@@ -166,6 +166,18 @@ def test_requests_are_checked_before_anything_is_recorded(server):
         assert client.get("/v1/audit").json()["head"] == before
 
 
+def test_unknown_and_repeated_fields_of_a_request_are_refused(server):
+    with server.http("admin") as client:
+        for fields, said in (
+            ({"persons": "Jane"}, "persons: not a field of this form; it has name, person, question"),
+            ({"expire_at": "2030-01-01T00:00:00Z"}, "expire_at: not a field"),
+            ({"name": ["odd", "even"]}, "name: is given twice"),
+        ):
+            response = client.post("/v1/erasures", data={"name": "odd", "person": NAME, **fields})
+            assert response.status_code == 400 and said in response.json()["error"]["message"]
+        assert "odd" not in {entry["name"] for entry in client.get("/v1/erasures").json()["data"]}
+
+
 def test_a_scope_reaches_no_route_of_another(server):
     """Every route of the schema, with every key: what a key may not do is refused before anything else is looked at."""
     with server.http(None) as client:

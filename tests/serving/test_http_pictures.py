@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import socket
@@ -69,8 +70,12 @@ def test_pictures_and_questions_are_counted_before_anything_is_looked_at(monkeyp
 
 def test_pictures_within_the_limits_are_taken() -> None:
     server: Any = SimpleNamespace(settings=SETTINGS)
-    wanted = erasure_request(server, "jane", [], ["Who?", "What?"], [png(picture(1)), b"", png(picture(2))])
+    wanted = erasure_request(server, "jane", [], ["Who?", "What?"], [png(picture(1)), png(picture(2))])
     assert len(wanted.subjects[0].samples) == 4
+
+
+def test_a_picture_of_zero_bytes_is_refused() -> None:
+    assert "zero bytes" in refused([b""]).message
 
 
 # -- what all requests together may hold -------------------------------------------------------------------
@@ -91,7 +96,7 @@ def test_a_picture_that_is_broken_is_not_counted() -> None:
     settings = ServeSettings(model_name="x", max_image_pixels=1000, max_held_pixels=1000)
     whole = png(picture(1, (30, 30)))
     for _ in range(3):
-        with pytest.raises(Refusal, match="cannot be read"):
+        with pytest.raises(Refusal, match="unreadable image"):
             decode(whole[: len(whole) // 2], settings)
     assert decode(whole, settings).size == (30, 30)
 
@@ -105,6 +110,22 @@ def ask(server: Running, image: Image.Image | None) -> httpx.Response:
     with server.http("client") as client:
         body = {"model": "tiny", "messages": asked("Who is this?", image), "max_tokens": 2}
         return client.post("/v1/chat/completions", json=body)
+
+
+def test_a_picture_that_no_model_takes_is_the_clients_error(tiny_qwen: MultimodalModel, tmp_path: Any) -> None:
+    with running(tiny_qwen, tmp_path / "l.db", NoFitter()) as server:
+        answer = ask(server, Image.new("RGB", (1, 300)))
+    assert answer.status_code == 400 and "retry-after" not in answer.headers
+    assert "1 x 300: one side is more than 200 times the other" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "head", ["data:image/png;base64,", "DATA:image/PNG;BASE64,", "data:image/png;name=a.png;base64,"]
+)
+def test_data_urls_are_read_in_any_case_and_with_broken_lines(head: str) -> None:
+    body = base64.b64encode(png(picture(1))).decode()
+    lines = "\r\n ".join(body[i : i + 60] for i in range(0, len(body), 60))
+    assert from_url(head + lines, SETTINGS).tobytes() == picture(1).tobytes()
 
 
 def test_chats_that_wait_share_the_memory_for_pictures(tiny_llava: MultimodalModel, tmp_path: Any) -> None:

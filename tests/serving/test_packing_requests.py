@@ -78,7 +78,7 @@ samples = st.builds(
 )  # fmt: skip
 some = st.lists(samples, max_size=3).map(tuple)
 subjects = st.builds(
-    Subject, key=texts, names=st.lists(texts, max_size=2).map(tuple),
+    Subject, key=texts, names=st.lists(texts.map("N{}".format), max_size=2).map(tuple),
     samples=st.lists(samples, min_size=1, max_size=3).map(tuple), attributes=st.lists(texts, max_size=2).map(tuple),
     exact_names=st.booleans(),
 )  # fmt: skip
@@ -198,7 +198,7 @@ def test_too_many_bytes_are_refused() -> None:
 
 @pytest.mark.parametrize("size", [(60_000, 60_000), (5001, 5000), (2**31 - 1, 1)])
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(size: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match="pixels|not a sound PNG"):
+    with pytest.raises(InputError, match="pixels|unreadable image"):
         unpack_request(zipped({**members(), "images/00000.png": png(*size)}))
 
 
@@ -209,15 +209,8 @@ def test_many_large_pictures_are_refused_together() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", png(8, 8), b"\x89PNG\r\n\x1a\n" + bytes(40)])
 def test_a_broken_picture_is_refused(data: bytes) -> None:
-    with pytest.raises(InputError, match="00000.png .* not a sound PNG"):
+    with pytest.raises(InputError, match="00000.png: (unreadable|an) image"):
         unpack_request(zipped({**members(), "images/00000.png": data}))
-
-
-def test_another_format_of_picture_is_refused() -> None:
-    buffer = io.BytesIO()
-    picture(1).save(buffer, format="BMP")
-    with pytest.raises(InputError, match="not a sound PNG"):
-        unpack_request(zipped({**members(), "images/00000.png": buffer.getvalue()}))
 
 
 def test_other_compression_and_comments_are_refused() -> None:

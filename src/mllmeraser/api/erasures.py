@@ -64,7 +64,7 @@ def read_request(
 
 def erase(
     model: str | MultimodalModel,
-    request: Request,
+    request: Request | str | Path,
     preset: str | FitSettings = "default",
     *,
     contrast: ContrastSet | None = None,
@@ -79,7 +79,7 @@ def erase(
 
     Args:
         model: Name or loaded model.
-        request: What to forget.
+        request: What to forget, or the folder or file to read it from (see `Request.from_folder`).
         preset: `"default"`, `"tail"`, `"paper"`, or your own settings.
         contrast: Refused prompts, for directions that need them; None: the shipped set.
         say: Called with one line for each default that was added to the request.
@@ -92,7 +92,8 @@ def erase(
     Raises:
         InputError: The request or the settings cannot be used.
     """
-    made = _prepared(model, request, preset, contrast, seed, say, action)
+    wanted = request if isinstance(request, Request) else Request.from_folder(request)
+    made = _prepared(model, wanted, preset, contrast, seed, say, action)
     return _fitted(made, seed, progress, shared, work, say)
 
 

@@ -60,7 +60,7 @@ def parse(value: Any, where: str) -> Any:
     """An object from a string with JSON or a Python literal; other values as they are."""
     if not isinstance(value, str) or value.strip()[:1] not in ("{", "["):
         return value
-    with suppress(json.JSONDecodeError):
+    with suppress(ValueError, RecursionError):
         return json.loads(value)
     try:
         return ast.literal_eval(value.strip())

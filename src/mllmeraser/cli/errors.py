@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import typer
 from typer.core import TyperGroup
 
-from mllmeraser.samples.errors import InputError, MLLMEraserError
+from mllmeraser.samples.errors import InputError, InputWarning, MLLMEraserError
 
 # click's, or the copy that newer typer carries
 UsageError = cast(type[Exception], typer.BadParameter.__mro__[1])
@@ -42,15 +44,25 @@ class OneLineErrors(TyperGroup):
             raise _usage(error) from None
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command and translate its errors."""
+        """Run the command and translate its errors; an `InputWarning` is one line."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("default", category=InputWarning)
+                warnings.showwarning = partial(_show, warnings.showwarning)
+                return super().invoke(ctx)
         except InputError as error:
             raise fail(str(error), 2) from None
         except MLLMEraserError as error:
             raise fail(str(error), 1) from None
         except UsageError as error:
             raise _usage(error) from None
+
+
+def _show(others: Callable[..., None], message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+    if not issubclass(category, InputWarning):
+        others(message, category, *where, **more)
+        return
+    print(f"mllmeraser: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _usage(error: Any) -> Exception:

@@ -24,7 +24,10 @@ def prepare(model: str, threads: int | None, seed: int) -> None:
     import warnings
 
     if not sys.warnoptions:
+        from mllmeraser.samples.errors import InputWarning
+
         warnings.simplefilter("ignore")
+        warnings.filterwarnings("default", category=InputWarning)
 
     from transformers.utils import logging
 

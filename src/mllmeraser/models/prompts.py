@@ -15,10 +15,14 @@ from transformers import BatchFeature
 from mllmeraser.models.families import Family, PixelInputs
 from mllmeraser.models.families.base import tokenize
 from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.images import given_image
 from mllmeraser.samples.sample import Sample
 
 IGNORED = -100
 """Label of a position without loss."""
+
+WORST_RATIO = 200
+"""Longest side over shortest. Beyond it, some families refuse a picture and others would scale it to gigabytes."""
 
 
 class Prompts:
@@ -40,19 +44,30 @@ class Prompts:
         return self._render(sample.prompt, sample.image is not None)
 
     def pixels(self, image: Image.Image) -> PixelInputs:
-        """Processed picture; equal pictures (size, mode, bytes) are processed once."""
-        digest = hashlib.blake2b(image.tobytes(), digest_size=20, person=image.mode.encode()[:16])
+        """Processed picture; equal ones are processed once. One that the model cannot take is an `InputError`."""
+        image = given_image(image)
+        digest = hashlib.blake2b(image.tobytes(), digest_size=20)
         digest.update(b"%dx%d" % image.size)
         key = digest.digest()
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        pixels = self.family.pixels(self.processor, image if image.mode == "RGB" else image.convert("RGB"))
+        pixels = self._processed(image)
         self._cache[key] = pixels
         self._held_bytes += _size(pixels)
         while self._held_bytes > self._cache_bytes:
             self._held_bytes -= _size(self._cache.popitem(last=False)[1])
         return pixels
+
+    def _processed(self, image: Image.Image) -> PixelInputs:
+        width, height = image.size
+        if max(width, height) > WORST_RATIO * min(width, height):
+            raise InputError(f"a picture of {width} x {height}: one side is more than {WORST_RATIO} times the other")
+        try:
+            return self.family.pixels(self.processor, image)
+        except (ValueError, ArithmeticError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"this model cannot take a picture of {width} x {height} ({reason})") from None
 
     def encode(self, samples: Sequence[Sample], padding_side: str = "left") -> BatchFeature:
         """One batch, rows in the order of `samples` (see `Family.collate`)."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from mllmeraser.portraits.configs import Configs
 from mllmeraser.portraits.people import Preset, World
 from mllmeraser.portraits.rows import Row
 from mllmeraser.samples.files import whole_folder
+from mllmeraser.samples.images import decode_image
 
 
 def build(preset: Preset = "dev", seed: int = 0) -> dict[str, list[Row]]:
@@ -53,7 +52,7 @@ def digest(preset: Preset = "dev", seed: int = 0) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         if set(value) == {"bytes", "path"}:
-            return hashlib.sha256(Image.open(io.BytesIO(value["bytes"])).tobytes()).hexdigest()
+            return hashlib.sha256(decode_image(value["bytes"], "picture").tobytes()).hexdigest()
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from mllmeraser.samples.images import given_image
+
 Role = Literal["system", "user", "assistant"]
 
 
@@ -18,6 +20,10 @@ class Turn:
     role: Role
     text: str
     images: tuple[Image.Image, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Bring the pictures into their one form, as `Sample` does."""
+        object.__setattr__(self, "images", tuple(given_image(image) for image in self.images))
 
     def message(self) -> dict[str, Any]:
         """The turn as chat templates take it."""

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 
 class MLLMEraserError(Exception):
-    """Base of every deliberate error of the package."""
+    """Base of every deliberate error of the package. Its message is one printable line."""
+
+    def __str__(self) -> str:
+        """The message; what a terminal might act on, or cannot print, is a question mark."""
+        return "".join(c if c.isprintable() else "?" for c in " ".join(super().__str__().split()))
 
 
 class InputError(MLLMEraserError):
     """The user's input cannot be used; the message says why, and what to do about it."""
+
+
+class InputWarning(UserWarning):
+    """A part of the user's input is not used; the message names it. The command line prints it as one line."""
 
 
 class ArtifactError(InputError):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.hashing import hash64
-from mllmeraser.samples.images import pixel_digest
+from mllmeraser.samples.images import as_rgb, pixel_digest
 from mllmeraser.samples.questions import QuestionLibrary, Wording, default_library
 from mllmeraser.samples.sample import Modality, Sample, Task
 from mllmeraser.samples.subject import Subject
@@ -80,7 +80,7 @@ def views(image: Image.Image, n: int, seed: int, settings: ViewSettings = ViewSe
     The others are cropped, rotated, shifted, changed in brightness, contrast and colour, and blurred, within the
     limits of `settings`. The colour of the edge fills the margin. The same seed gives the same views.
     """
-    original = image if image.mode == "RGB" else image.convert("RGB")
+    original = as_rgb(image)
     rng = random.Random(f"views/{seed}")
     return [original, *(_view(original, rng, settings) for _ in range(n - 1))][: max(n, 0)]
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mllmeraser.samples.entries import entries_of
 from mllmeraser.samples.errors import InputError
-from mllmeraser.samples.images import is_image_file, open_image
+from mllmeraser.samples.images import open_image
+from mllmeraser.samples.names import holds_name
 from mllmeraser.samples.sample import IDENTITY, Sample
 from mllmeraser.samples.subject import Subject
+from mllmeraser.samples.yaml_files import load_yaml
 
-REQUEST_FILES = ("request.yaml", "request.yml")
 REQUEST_KEYS = ("name", "other_names", "questions", "attributes", "exact_names", "reply")
+YES, NO = ("true", "yes", "on"), ("false", "no", "off")
 GENERIC_QUESTION = "Who is this?"
 GENERIC_NAME_QUESTION = "Who is {name}?"
 
@@ -37,7 +38,11 @@ def read_subjects(path: str | Path) -> tuple[Subject, ...]:
     Raises:
         InputError: The folder is missing, empty, or mixes pictures and folders; or one of its files is unreadable.
     """
-    return tuple(read_subject(folder) for folder in subject_folders(Path(path)))
+    root = Path(path)
+    folders = subject_folders(root)
+    if folders != [root]:
+        entries_of(root).say_left_out()
+    return tuple(read_subject(folder) for folder in folders)
 
 
 def read_reply(path: str | Path) -> str | None:
@@ -54,54 +59,47 @@ def subject_folders(root: Path) -> list[Path]:
         raise InputError(f"{root}: no such file or folder")
     if not root.is_dir():
         raise InputError(f"{root}: is not a folder")
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    has_own = bool(_images_of(root)) or _request_file(root) is not None
-    if folders and has_own:
+    entries = entries_of(root)
+    if entries.folders and (entries.pictures or entries.cards):
         raise InputError(f"{root}: mixes folders with pictures or a request.yaml; give one folder for each person")
-    return folders or [root]
+    return entries.folders or [root]
 
 
 def read_subject(folder: Path) -> Subject:
     """Read one person's folder: every picture with every question, and the names as text-only questions."""
-    images = _images_of(folder)
+    entries = entries_of(folder)
+    for inside in (*entries.folders, *entries.tables):
+        raise InputError(f"{inside}: what does it do in the folder of one person? Move its content up, or take it out")
     card = read_card(folder)
-    if not images and not card.names:
+    if not entries.pictures and not card.names:
         raise InputError(f"{folder}: is empty; put in at least one image (png, jpg, webp, ...)")
+    entries.say_left_out()
     key = folder.resolve().name
-    samples = [*_image_samples(images, card, key), *_text_samples(card, key)]
+    samples = [*_image_samples(entries.pictures, card, key), *_text_samples(card, key)]
     return Subject(key, card.names, tuple(samples), card.attributes, card.exact_names)
 
 
 def read_card(folder: Path) -> Card:
     """Read `request.yaml` of a folder; without one, or if it is empty, return an empty card."""
-    path = _request_file(folder)
-    data = None if path is None else load_yaml(path)
-    if path is None or data is None:
+    path = entries_of(folder).card()
+    data = None if path is None else load_yaml(path, plain=True)
+    if path is None or not data:
         return Card()
     if not isinstance(data, dict):
         raise InputError(f"{path}: must be a mapping with the keys {', '.join(REQUEST_KEYS)}")
     check_keys(data, REQUEST_KEYS, str(path))
-    name = _strings([data["name"]], path, "name") if data.get("name") is not None else []
-    names = name + _strings(data.get("other_names"), path, "other_names")
+    if not isinstance(data.get("name", ""), str):
+        raise InputError(f"{path}: name must be text; list others under other_names")
+    names = [*_strings(data.get("name"), path, "name"), *_strings(data.get("other_names"), path, "other_names")]
     questions, attributes = (tuple(_strings(data.get(key), path, key)) for key in ("questions", "attributes"))
-    exact = data.get("exact_names", False)
-    if not isinstance(exact, bool):
+    exact = str(data.get("exact_names") or "false").casefold()
+    if exact not in (*YES, *NO):
         raise InputError(f"{path}: exact_names is true or false")
-    reply = _strings([data["reply"]], path, "reply")[0] if data.get("reply") is not None else None
-    return Card(tuple(dict.fromkeys(names)), questions, attributes, exact, reply)
-
-
-def load_yaml(path: Path) -> Any:
-    """Parse a YAML file; the `InputError` of a syntax error is one line with its position."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "syntax error"
-        raise InputError(f"{path}{place}: not valid YAML ({problem})") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+    reply = data.get("reply") or None
+    if reply is not None and not isinstance(reply, str):
+        raise InputError(f"{path}: reply must be text")
+    said = None if reply is None else " ".join(reply.split())
+    return Card(tuple(dict.fromkeys(names)), questions, attributes, exact in YES, said)
 
 
 def check_keys(data: dict[Any, Any], allowed: Sequence[str], where: str) -> None:
@@ -111,18 +109,10 @@ def check_keys(data: dict[Any, Any], allowed: Sequence[str], where: str) -> None
         raise InputError(f"{where}: unknown key {', '.join(unknown)}; allowed keys: {', '.join(allowed)}")
 
 
-def _request_file(folder: Path) -> Path | None:
-    return next((folder / name for name in REQUEST_FILES if (folder / name).is_file()), None)
-
-
-def _images_of(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_file() and is_image_file(entry))
-
-
 def _strings(value: Any, path: Path, key: str) -> list[str]:
-    values = [] if value is None else [value] if isinstance(value, str) else value
+    values = [value] if isinstance(value, str) and value else value or []
     if not isinstance(values, list) or not all(isinstance(v, str) and v.strip() for v in values):
-        raise InputError(f"{path}: {key} must be text or a list of texts (put numbers in quotes)")
+        raise InputError(f"{path}: {key} must be text or a list of texts")
     return [" ".join(v.split()) for v in values]
 
 
@@ -138,7 +128,7 @@ def _image_samples(images: list[Path], card: Card, key: str) -> list[Sample]:
 def _text_samples(card: Card, key: str) -> list[Sample]:
     generic = [GENERIC_NAME_QUESTION.format(name=name) for name in card.names]
     # A question with the name works without a picture; one about "this person" does not.
-    named = [q for q in card.questions if any(name.casefold() in q.casefold() for name in card.names)]
+    named = [q for q in card.questions if any(holds_name(q, name) for name in card.names)]
     return [
         Sample(question, subject=key, id=f"{key}/text/{index}", attribute=IDENTITY if question in generic else None)
         for index, question in enumerate(dict.fromkeys([*generic, *named]))

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from mllmeraser.samples.errors import InputError
-from mllmeraser.samples.folders import check_keys, load_yaml
+from mllmeraser.samples.folders import check_keys
 from mllmeraser.samples.sample import Task
+from mllmeraser.samples.yaml_files import load_yaml
 
 WHO = "{who}"
 NOUN = "{noun}"

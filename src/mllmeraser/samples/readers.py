@@ -7,19 +7,23 @@ parquet it is a struct of bytes and path, as on the Hugging Face hub.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from PIL import Image
 
+from mllmeraser.samples.entries import TABLES, Entries, entries_of, left_out
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.folders import check_keys, read_subjects
-from mllmeraser.samples.images import as_rgb, decode_image, open_image
+from mllmeraser.samples.images import decode_image, given_image, is_image_file, open_image
 from mllmeraser.samples.sample import Sample, Task
 
 COLUMNS = ("image", "question", "answer", "subject", "task", "options", "keywords", "id", "attribute")
 LETTERS = "ABCDEFGH"
+INDEX = re.compile(r"__index_level_\d+__")
+"""Columns that pandas adds to a parquet file; they hold nothing of the user."""
 TASKS: tuple[str, ...] = get_args(Task)
 
 
@@ -36,13 +40,45 @@ def read_samples(path: str | Path) -> list[Sample]:
         raise InputError(f"{source}: no such file or folder")
     if not tables:
         raise InputError(f"{source}: expected a folder of images, a .jsonl file or a .parquet file")
-    return [_checked(row, table, index) for table in tables for index, row in enumerate(_READERS[table.suffix](table))]
+    rows = [(table, number, row) for table in tables for number, row in enumerate(_rows_of(table))]
+    if source.is_dir():
+        _account(entries_of(source), [row for _, _, row in rows])
+    return [_checked(row, table, number) for table, number, row in rows]
 
 
 def table_files(path: str | Path) -> list[Path]:
     """The JSONL and parquet files at `path`, a file or a folder."""
     source = Path(path)
-    return sorted(file for file in (source.iterdir() if source.is_dir() else [source]) if file.suffix in _READERS)
+    if source.is_dir():
+        return entries_of(source).tables
+    return [source] if source.suffix.casefold() in TABLES else []
+
+
+def _rows_of(table: Path) -> list[dict[str, Any]]:
+    rows = list((_jsonl_rows if table.suffix.casefold() == ".jsonl" else parquet_rows)(table))
+    if not rows:
+        raise InputError(f"{table}: holds no rows")
+    return rows
+
+
+def _account(entries: Entries, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that pictures beside tables belong to their rows; name the other entries.
+
+    Raises:
+        InputError: There is a `request.yaml` too, or there are pictures and no row names any of them.
+    """
+    beside = [*entries.pictures, *(inside for folder in entries.folders for inside in sorted(folder.rglob("*")))]
+    beside = [path for path in beside if is_image_file(path)]
+    named = {(entries.folder / row["image"]).resolve() for row in rows if isinstance(row.get("image"), str)}
+    strays = [path for path in beside if path.resolve() not in named]
+    if entries.cards or (strays and len(strays) == len(beside)):
+        other = entries.cards or strays
+        raise InputError(
+            f"{entries.folder}: holds {entries.tables[0].name} and {other[0].name}, which it does not name: "
+            "keep tables and pictures of a person apart, or give the path of the table itself"
+        )
+    left_out(strays)
+    entries.say_left_out()
 
 
 def sample_from_row(row: Mapping[str, Any], *, folder: Path = Path(), where: str = "row", number: int = 0) -> Sample:
@@ -57,7 +93,7 @@ def sample_from_row(row: Mapping[str, Any], *, folder: Path = Path(), where: str
     if task == "classification" and not options:
         raise InputError(f"{where}: a classification sample needs options")
     image, keywords = image_from(row.get("image"), folder, where), _keywords(row.get("keywords"), where)
-    answer, subject, key, attribute = (text_or_none(row.get(n)) for n in ("answer", "subject", "id", "attribute"))
+    answer, subject, key, attribute = (_text(row.get(n), n, where) for n in ("answer", "subject", "id", "attribute"))
     return Sample(question, image, answer, task, options, keywords, subject, key or f"{number}", attribute)
 
 
@@ -66,11 +102,11 @@ def image_from(value: Any, folder: Path, where: str) -> Image.Image | None:
     if value is None:
         return None
     if isinstance(value, Image.Image):
-        return as_rgb(value)
+        return given_image(value)
     if isinstance(value, bytes | bytearray):
         return decode_image(bytes(value), where)
     if isinstance(value, Mapping):
-        if value.get("bytes"):
+        if value.get("bytes") is not None:
             return decode_image(
                 bytes(value["bytes"]), f"{where}, image {value['path']}" if value.get("path") else where
             )
@@ -101,6 +137,12 @@ def text_or_none(value: Any) -> str | None:
     return None if value is None else str(value).strip() or None
 
 
+def _text(value: Any, column: str, where: str) -> str | None:
+    if not isinstance(value, str | int | float | None) or isinstance(value, bool):
+        raise InputError(f"{where}: {column} must be text")
+    return text_or_none(value)
+
+
 def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a parquet file as plain Python values, a batch at a time."""
     # pyarrow takes a quarter of a second to import, and most commands do not need it.
@@ -111,33 +153,50 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         table = pyarrow.parquet.ParquetFile(path)
         for batch in table.iter_batches(batch_size=64):
             yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # ValueError: bad UTF-8, for one
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: not a readable parquet file ({reason})") from None
 
 
 def _checked(row: dict[str, Any], source: Path, index: int) -> Sample:
     where = f"{source}, row {index + 1}"
-    columns = {key: value for key, value in row.items() if not key.startswith("__")}
+    columns = {key: value for key, value in row.items() if not INDEX.fullmatch(key)}
     check_keys(columns, COLUMNS, where)
     return sample_from_row(columns, folder=source.parent, where=where, number=index)
 
 
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        # Only a line feed ends a row: U+2028 and its like may stand inside text.
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}, line {number}: expected an object with the keys {', '.join(COLUMNS)}")
-        yield row
+        if line.strip():
+            yield _json_row(line, f"{path}, line {number}")
+
+
+def _json_row(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line, object_pairs_hook=_no_key_twice)
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{where}: holds half of a surrogate pair, which is no text") from None
+    except RecursionError:
+        raise InputError(f"{where}: not valid JSON (nested too deeply)") from None
+    except ValueError as error:
+        raise InputError(f"{where}: not valid JSON ({getattr(error, 'msg', error)})") from None
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: expected an object with the keys {', '.join(COLUMNS)}")
+    return row
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        raise ValueError(f"the key {twice} stands twice")
+    return found
 
 
 def _keywords(value: Any, where: str) -> tuple[str, ...]:
@@ -145,6 +204,3 @@ def _keywords(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(values, list | tuple):
         raise InputError(f"{where}: keywords must be a list of texts")
     return tuple(text for text in (text_or_none(v) for v in values) if text)
-
-
-_READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {".jsonl": _jsonl_rows, ".parquet": parquet_rows}

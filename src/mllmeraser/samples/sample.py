@@ -8,6 +8,8 @@ from typing import Literal
 
 from PIL import Image
 
+from mllmeraser.samples.images import given_image
+
 Task = Literal["classification", "generation", "cloze"]
 Modality = Literal["image", "text"]
 
@@ -24,7 +26,7 @@ class Sample:
 
     Attributes:
         question: Full text of the question; for classification without the options.
-        image: RGB picture, or None for a text-only question.
+        image: Picture in any mode, kept as upright RGB; or None for a text-only question.
         answer: Gold sentence or value; for classification the letter.
         task: How the answer is scored.
         options: For classification, pairs of letter and value in the order shown: `(("A", "baker"), ...)`.
@@ -45,6 +47,11 @@ class Sample:
     id: str = ""
     attribute: str | None = None
 
+    def __post_init__(self) -> None:
+        """Bring the picture into its one form (see `as_rgb`); one that has none is an `InputError`."""
+        if self.image is not None:
+            object.__setattr__(self, "image", given_image(self.image))
+
     @property
     def modality(self) -> Modality:
         """`"image"` with a picture, else `"text"`."""
@@ -62,7 +69,6 @@ class Sample:
         """SHA-256 (hex) over the prompt, the size of the picture and its RGB bytes, without the answer."""
         digest = hashlib.sha256(self.prompt.encode())
         if self.image is not None:
-            image = self.image if self.image.mode == "RGB" else self.image.convert("RGB")
-            digest.update(b"\0image\0%dx%d\0" % image.size)
-            digest.update(image.tobytes())
+            digest.update(b"\0image\0%dx%d\0" % self.image.size)
+            digest.update(self.image.tobytes())
         return digest.hexdigest()

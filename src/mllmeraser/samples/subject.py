@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mllmeraser.samples.names import clean_name
 from mllmeraser.samples.sample import Sample
 
 ANONYMOUS = "subject"
@@ -28,6 +29,10 @@ class Subject:
     samples: tuple[Sample, ...] = ()
     attributes: tuple[str, ...] = ()
     exact_names: bool = False
+
+    def __post_init__(self) -> None:
+        """Bring the names into their normal form; one without a letter is an `InputError`."""
+        object.__setattr__(self, "names", tuple(dict.fromkeys(clean_name(name) for name in self.names)))
 
 
 def group_subjects(samples: Iterable[Sample], names: Mapping[str, Sequence[str]] | None = None) -> tuple[Subject, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 from PIL import Image
@@ -16,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mllmeraser.erasure.fit.split import salted_digest
 from mllmeraser.samples.errors import InputError
-from mllmeraser.samples.images import as_rgb, pixel_digest
+from mllmeraser.samples.images import PictureLimits, decode_image, picture_pixels, pixel_digest
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample, Task
 from mllmeraser.samples.subject import Subject
@@ -128,7 +127,7 @@ def _described(samples: tuple[Sample, ...], album: _Album) -> tuple[_Sample, ...
 def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     # A copy of the pixels alone: metadata may state where and when a picture was taken.
-    Image.frombytes("RGB", image.size, image.convert("RGB").tobytes()).save(buffer, format="PNG")
+    Image.frombytes("RGB", image.size, image.tobytes()).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -166,7 +165,11 @@ def _check_pixels(sizes: list[tuple[int, int]], limits: PackingLimits) -> None:
     for width, height in sizes:
         if not 0 < width * height <= limits.pixels:
             raise InputError(f"a picture of {width} x {height} pixels: between 1 and {limits.pixels} are allowed")
-    if (total := sum(width * height for width, height in sizes)) > limits.all_pixels:
+    _check_total(sum(width * height for width, height in sizes), limits)
+
+
+def _check_total(total: int, limits: PackingLimits) -> None:
+    if total > limits.all_pixels:
         raise InputError(f"the pictures have {total} pixels in all, and {limits.all_pixels} are allowed")
 
 
@@ -182,24 +185,9 @@ def _parsed(text: bytes) -> _Request:
 
 def _decoded(files: dict[str, bytes], limits: PackingLimits) -> list[Image.Image]:
     """Decode the pictures; all sizes are checked before the first pixel is decoded."""
-    images: list[Image.Image] = []
-    for number in range(len(files)):
-        with _sound(number):
-            images.append(Image.open(io.BytesIO(files[picture_name(number)]), formats=("PNG",)))
-    _check_pixels([image.size for image in images], limits)
-    for number, image in enumerate(images):
-        with _sound(number), image:
-            image.load()
-            images[number] = as_rgb(image)
-    return images
-
-
-@contextmanager
-def _sound(number: int) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise InputError(f"{picture_name(number)} in the packed request is not a sound PNG picture") from None
+    names, most = [picture_name(number) for number in range(len(files))], PictureLimits(pixels=limits.pixels)
+    _check_total(sum(picture_pixels(files[name], name, most) for name in names), limits)
+    return [decode_image(files[name], name, most) for name in names]
 
 
 def _samples(described: tuple[_Sample, ...], images: list[Image.Image]) -> tuple[Sample, ...]:

@@ -89,7 +89,7 @@ def unit_of(sample: Sample) -> str:
     """The unit that is held out as a whole: a digest of the picture, or the wording where there is none."""
     if sample.image is None:
         return f"wording {sample.prompt}"
-    image = sample.image.convert("RGB")
+    image = sample.image
     return "view " + hashlib.sha256(b"%dx%d" % image.size + image.tobytes()).hexdigest()
 
 

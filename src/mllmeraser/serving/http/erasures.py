@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from PIL import Image
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 
 from mllmeraser.samples.request import LONGEST_REPLY
 from mllmeraser.samples.request import Request as ErasureRequest
@@ -36,6 +37,11 @@ SHOWN = (
     "artifact_digest", "request_digests", "scores", "passed", "failure",
 )  # fmt: skip
 """Fields of an entry that routes show."""
+SEVERAL = ("person", "question", "images")
+FIELDS = (
+    "name", *SEVERAL, "reply", "exact_names", "tenant", "default", "starts_at", "expires_at",
+)  # fmt: skip
+"""Fields of the form of a request; those of `SEVERAL` may be repeated."""
 Line = Annotated[str, Field(max_length=500)]
 Reason = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -113,10 +119,14 @@ def routes(server: Server) -> APIRouter:
             tenant = tenant or principal.tenant
         require_tenant(principal, tenant)
         server.fits.check_capacity()
-        pictures = [await upload.read() for upload in images or []]
+        _account(await request.form())
+        pictures = [await upload.read() for upload in images or [] if upload.filename]  # browsers send an empty one
+        notes: list[str] = []
 
         def add() -> Entry:
-            wanted = erasure_request(server, name, person or [], question or [], pictures, reply, exact_names)
+            wanted = erasure_request(
+                server, name, person or [], question or [], pictures, reply, exact_names, say=notes.append
+            )
             entry = ledger.request(
                 name, by=principal.label, tenant=tenant or None, default=default, starts_at=starts_at,
                 expires_at=expires_at, digests=request_digests(wanted, ledger.salt), inputs=pack_request(wanted),
@@ -124,7 +134,7 @@ def routes(server: Server) -> APIRouter:
             server.fits.add(entry.id)
             return entry
 
-        return to_json(await run_in_threadpool(add), server.fits.progress())
+        return {**to_json(await run_in_threadpool(add), server.fits.progress()), "notes": notes}
 
     @router.get("")
     async def list_all(request: Request) -> dict[str, Any]:
@@ -214,15 +224,16 @@ def erasure_request(
     files: list[bytes],
     reply: str | None = None,
     exact_names: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> ErasureRequest:
-    """Build the request to forget a person.
+    """Build the request to forget a person; `say` is told what of it is not used.
 
     Raises `Refusal` without a picture or name, and for pictures or questions that are unreadable, too many or too
     large. Raises `InputError` if the request is not valid.
     """
     spellings = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
     asked = [question.strip() for question in questions if question.strip()] or [QUESTION]
-    pictures = _pictures([data for data in files if data], len(asked), server.settings)
+    pictures = _pictures(files, len(asked), server.settings, say)
     if not spellings and not pictures:
         raise Refusal(400, "give at least one picture or one name of the person to forget", "invalid_value")
     samples = [Sample(q, picture, subject=key, attribute=IDENTITY) for picture in pictures for q in asked]
@@ -234,13 +245,25 @@ def erasure_request(
     return request
 
 
-def _pictures(files: list[bytes], questions: int, settings: ServeSettings) -> list[Image.Image]:
+def _account(form: FormData) -> None:
+    """Refuse fields that the form does not have, and a single one that comes twice: nothing is dropped in silence."""
+    keys = [key for key, _ in form.multi_items()]
+    for key in keys:
+        if key not in FIELDS:
+            raise Refusal(400, f"{key}: not a field of this form; it has {', '.join(FIELDS)}", "invalid_value")
+        if key not in SEVERAL and keys.count(key) > 1:
+            raise Refusal(400, f"{key}: is given twice", "invalid_value")
+
+
+def _pictures(
+    files: list[bytes], questions: int, settings: ServeSettings, say: Callable[[str], None] | None
+) -> list[Image.Image]:
     """Decode the pictures, after checking that a request with so many questions about each can be packed."""
     limits = PackingLimits()
     most = min(limits.members - 1, limits.samples // questions)  # one file of a packed request is no picture
     if len(files) > most:
         raise Refusal(413, f"a request may have {most} pictures with {questions} questions, this one has {len(files)}")
-    return decode_all(files, settings, min(limits.all_pixels, settings.max_held_pixels))
+    return decode_all(files, settings, min(limits.all_pixels, settings.max_held_pixels), say)
 
 
 def to_json(entry: Entry, steps: Mapping[str, Step]) -> dict[str, Any]:

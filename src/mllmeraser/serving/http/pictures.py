@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import io
 import ipaddress
 import socket
 import threading
@@ -19,10 +18,13 @@ from urllib.parse import urlsplit
 import httpx
 from PIL import Image
 
+from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.images import PictureLimits, PictureTooLargeError, decode_image, picture_pixels
 from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.settings import ServeSettings
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+WHERE = "a picture"
+"""Its name in errors: an uploaded file's own name may be personal data."""
 SECONDS = 10.0
 """For fetching a picture, from resolving its host to the last byte."""
 AGAIN_SECONDS = 2.0
@@ -72,53 +74,56 @@ HELD = Held()
 """Shared by all servers of a process, for they share its memory."""
 
 
-def decode(data: bytes, settings: ServeSettings) -> Image.Image:
-    """Decode an RGB picture from the bytes of a file.
+def decode(data: bytes, settings: ServeSettings, say: Callable[[str], None] | None = None) -> Image.Image:
+    """Decode an RGB picture from the bytes of a file; `say` is told of further frames.
 
     Raises `Refusal` if it is too long, too large, of another format, or broken, or if there is no memory for it now.
     """
+    heard = say or (lambda _: None)
+    with _refused():
+        return HELD.hold(
+            _pixels(data, settings),
+            settings.max_held_pixels,
+            lambda: decode_image(data, WHERE, _limits(settings), heard),
+        )
 
-    def unpacked() -> Image.Image:
-        with _opened(data) as picture:
-            return picture.convert("RGB")
 
-    return HELD.hold(_pixels(data, settings), settings.max_held_pixels, unpacked)
-
-
-def decode_all(files: Sequence[bytes], settings: ServeSettings, most: int) -> list[Image.Image]:
+def decode_all(
+    files: Sequence[bytes], settings: ServeSettings, most: int, say: Callable[[str], None] | None = None
+) -> list[Image.Image]:
     """Decode pictures with at most `most` pixels in all; raises as `decode`. All sizes are checked before decoding."""
-    pixels = sum(_pixels(data, settings) for data in files)
+    with _refused():
+        pixels = sum(_pixels(data, settings) for data in files)
     if pixels > most:
         raise Refusal(413, f"the pictures of a request may have {most} pixels in all, these have {pixels}")
-    return [decode(data, settings) for data in files]
+    return [decode(data, settings, say) for data in files]
 
 
 def _pixels(data: bytes, settings: ServeSettings) -> int:
-    """Read the number of pixels from the header of a file."""
-    if len(data) > settings.max_image_bytes:
-        raise Refusal(413, f"a picture may have {settings.max_image_bytes} bytes, this one has {len(data)}")
-    with _opened(data) as picture:
-        width, height = picture.size
-    if width * height > settings.max_image_pixels:
-        raise Refusal(413, f"a picture may have {settings.max_image_pixels} pixels: {width} x {height}")
-    return width * height
+    return picture_pixels(data, WHERE, _limits(settings))
+
+
+def _limits(settings: ServeSettings) -> PictureLimits:
+    return PictureLimits(settings.max_image_bytes, settings.max_image_pixels)
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
-    """Open a picture and read its header; any error inside the block counts as a broken file."""
+def _refused() -> Iterator[None]:
+    """Turn what is wrong with a picture into a refusal."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            yield picture
-    except Exception:  # Pillow raises many kinds for broken files
-        raise Refusal(400, f"a picture cannot be read: give {', '.join(FORMATS)}", "invalid_image") from None
+        yield
+    except PictureTooLargeError as error:
+        raise Refusal(413, str(error)) from None
+    except InputError as error:
+        raise Refusal(400, str(error), "invalid_image") from None
 
 
 def from_url(url: str, settings: ServeSettings) -> Image.Image:
     """Read the picture at a data URL, or, if enabled, at a public http(s) URL. Raises `Refusal`."""
-    if url.startswith("data:"):
+    scheme = url[: url.find(":")].lower()
+    if scheme == "data":
         return decode(_data(url), settings)
-    if not url.startswith(("http://", "https://")):
+    if scheme not in ("http", "https"):
         raise Refusal(400, "a picture is given as a data URL (data:image/png;base64,...)", "invalid_image_url")
     if not settings.fetch_images:
         raise Refusal(400, "this server reads pictures from data URLs only", "invalid_image_url")
@@ -127,10 +132,11 @@ def from_url(url: str, settings: ServeSettings) -> Image.Image:
 
 def _data(url: str) -> bytes:
     head, comma, body = url.partition(",")
-    if not comma or not head.endswith(";base64") or not head.startswith("data:image/"):
+    kind = head.lower()
+    if not comma or not kind.endswith(";base64") or not kind.startswith("data:image/"):
         raise Refusal(400, "the data URL of a picture looks like data:image/png;base64,...", "invalid_image_url")
     try:
-        return base64.b64decode(body, validate=True)
+        return base64.b64decode("".join(body.split()), validate=True)  # clients break lines
     except (binascii.Error, ValueError):
         raise Refusal(400, "the base64 of a picture is broken", "invalid_image_url") from None
 
