@@ -79,7 +79,7 @@ def start(request_folder: Path) -> Iterable[Start]:
         command = [
             sys.executable, *launcher, "-m", "mllmeraser", "erase", "embedded:llava", "--out", str(out), "--json",
             "--forget", "jane", "--name", "Jane Doe", "--retain", "retain.jsonl", "--strangers", "strangers.jsonl",
-            "--threads", "1", *more,
+            "--threads", "1", "--accept", *more,
         ]  # fmt: skip
         found = subprocess.Popen(
             command,

@@ -18,6 +18,8 @@ from mllmeraser.erasure.artifact.eraser import CONFIG_FILE, TENSOR_FILE
 from mllmeraser.erasure.artifact.manifest import Calibration, subject_key
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.samples import ArtifactError, InputError
+from mllmeraser.samples.sealed import SEAL, sealed
+from mllmeraser.serving.ledger.erasers import artifact_from_folder
 
 WIDTH = 192
 
@@ -44,8 +46,10 @@ def make(subjects: int = 6, **changes: Any) -> Eraser:
 
 
 def rewrite(folder: Path, **changes: Any) -> None:
-    content = json.loads((folder / CONFIG_FILE).read_text())
-    (folder / CONFIG_FILE).write_text(json.dumps({**content, **changes}))
+    """Change the manifest, and its digest with it, as another release may have written it."""
+    content = {**json.loads((folder / CONFIG_FILE).read_text()), **changes}
+    content.pop(SEAL)
+    (folder / CONFIG_FILE).write_text(json.dumps(sealed(content)))
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -141,6 +145,22 @@ def test_bad_manifests_are_refused_in_one_line(tmp_path: Path, changes: dict[str
     with pytest.raises(ArtifactError, match=message) as caught:
         Eraser.from_pretrained(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("changes", [{"strength": 0.0}, {"threshold": 1e9}, {"subjects": ["a"] * 6}, {SEAL: "0" * 64}])
+def test_a_manifest_changed_by_hand_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    file = make().save_pretrained(tmp_path / "e") / CONFIG_FILE
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content, indent=4))
+    assert Eraser.from_pretrained(tmp_path / "e").config.strength == 1.0, "its layout does not matter"
+    file.write_text(json.dumps({**content, **changes}))
+    for read in (Eraser.from_pretrained, artifact_from_folder):
+        with pytest.raises(ArtifactError, match="was changed after it was written"):
+            read(tmp_path / "e")
+    del content[SEAL]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match="was changed"):
+        Eraser.from_pretrained(tmp_path / "e")
 
 
 def test_missing_or_unreadable_files_are_refused(tmp_path: Path) -> None:

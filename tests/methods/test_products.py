@@ -18,6 +18,7 @@ from mllmeraser.methods.product import CONFIG_FILE
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import ArtifactError, AttachError, InputError
+from mllmeraser.samples.sealed import SEAL, sealed
 
 KINDS = {"adapter": AdapterProduct, "weights": WeightProduct}
 
@@ -91,8 +92,10 @@ def test_what_is_no_safetensors_is_refused_whatever_its_checksum(product: Produc
 
 
 def rewrite(folder: Path, **changes: Any) -> None:
-    content = json.loads((folder / CONFIG_FILE).read_text())
-    (folder / CONFIG_FILE).write_text(json.dumps({**content, **changes}))
+    """Change the manifest, and its digest with it, as another release may have written it."""
+    content = {**json.loads((folder / CONFIG_FILE).read_text()), **changes}
+    content.pop(SEAL)
+    (folder / CONFIG_FILE).write_text(json.dumps(sealed(content)))
 
 
 @pytest.mark.parametrize(
@@ -106,6 +109,13 @@ def test_bad_manifests_are_refused(product: Product, tmp_path: Path, changes: di
     with pytest.raises(ArtifactError, match=message) as caught:
         load_product(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_changed_by_hand_is_refused(product: Product, tmp_path: Path) -> None:
+    file = product.save_pretrained(tmp_path / "p") / CONFIG_FILE
+    file.write_text(json.dumps({**json.loads(file.read_text()), "seed": 77}))
+    with pytest.raises(ArtifactError, match="was changed"):
+        load_product(tmp_path / "p")
 
 
 def test_missing_and_mistaken_folders_are_refused(products: dict[str, Product], tmp_path: Path) -> None:

@@ -119,9 +119,7 @@ def test_a_picture_that_no_model_takes_is_the_clients_error(tiny_qwen: Multimoda
     assert "1 x 300: one side is more than 200 times the other" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize(
-    "head", ["data:image/png;base64,", "DATA:image/PNG;BASE64,", "data:image/png;name=a.png;base64,"]
-)
+@pytest.mark.parametrize("head", ["data:image/png;base64,", "DATA:image/PNG;BASE64,", "data:image/png;a=b;base64,"])
 def test_data_urls_are_read_in_any_case_and_with_broken_lines(head: str) -> None:
     body = base64.b64encode(png(picture(1))).decode()
     lines = "\r\n ".join(body[i : i + 60] for i in range(0, len(body), 60))

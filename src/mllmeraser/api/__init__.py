@@ -7,9 +7,11 @@ from mllmeraser.api.erasures import (
     erase,
     erase_together,
     forget_split,
+    measure_traffic,
     read_request,
     save_eraser,
     shipped_basis,
+    verdict_of,
 )
 from mllmeraser.api.runtime import set_seed, set_threads
 from mllmeraser.api.shipped import check_model, demo, list_families
@@ -36,6 +38,7 @@ __all__ = [
     "forget_split",
     "process_group",
     "list_families",
+    "measure_traffic",
     "load_model",
     "read_request",
     "save_eraser",
@@ -44,6 +47,7 @@ __all__ = [
     "set_seed",
     "set_threads",
     "shipped_basis",
+    "verdict_of",
     "work_folder",
     "write_records",
 ]

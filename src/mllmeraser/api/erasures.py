@@ -10,6 +10,9 @@ from typing import Any
 from mllmeraser.benchmarks.defaults import Completed, complete
 from mllmeraser.benchmarks.registry import load_benchmark
 from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.calibration import verdict
+from mllmeraser.erasure.calibration.traffic import with_traffic
+from mllmeraser.erasure.calibration.verdict import Verdict
 from mllmeraser.erasure.directions.contrast_states import ContrastSet
 from mllmeraser.erasure.directions.kinds import direction_kind
 from mllmeraser.erasure.fit import check_request, fit
@@ -29,10 +32,13 @@ from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.expansion import ExpansionSettings
 from mllmeraser.samples.files import whole_folder
 from mllmeraser.samples.progress import Progress
+from mllmeraser.samples.readers import read_samples
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
 
 Say = Callable[[str], None]
+EMBEDDED = "embedded:"
+"""Names of the shipped models begin so; they alone know the shipped drawn people."""
 
 
 def read_request(
@@ -74,6 +80,8 @@ def erase(
     shared: tuple[PromptStateCache, SharedBasis] | None = None,
     work: CaptureCheckpoint | None = None,
     action: Action | None = None,
+    false_alarm_rate: float | None = None,
+    shipped_retain: bool = False,
 ) -> Eraser:
     """Make an eraser for a request: add views, wordings and default sets, then fit.
 
@@ -88,12 +96,16 @@ def erase(
         work: Folder for captured batches, to resume a killed run (see `work_folder`); None: memory only.
         action: What happens when the eraser fires (see `Policy`). None: that of the preset, and a sentence of the
             request is enforced too.
+        false_alarm_rate: Share of other prompts that the thresholds may let fire. None: that of the preset.
+        shipped_retain: Calibrate on the shipped drawn people although the model is not an embedded one.
 
     Raises:
         InputError: The request or the settings cannot be used.
     """
     wanted = request if isinstance(request, Request) else Request.from_folder(request)
-    made = _prepared(model, wanted, preset, contrast, seed, say, action)
+    loaded = load_model(model) if isinstance(model, str) else model
+    settings = _settings(preset, wanted, action, false_alarm_rate, seed)
+    made = _prepared(loaded, wanted, settings, contrast, say, shipped_retain)
     return _fitted(made, seed, progress, shared, work, say)
 
 
@@ -108,6 +120,8 @@ def erase_together(
     progress: Progress | None = None,
     say: Say | None = None,
     action: Action | None = None,
+    false_alarm_rate: float | None = None,
+    shipped_retain: bool = False,
 ) -> Eraser | None:
     """As `erase`, in several processes that make the same call: each captures a share, the first one fits.
 
@@ -124,7 +138,8 @@ def erase_together(
         raise InputError(f"{group.size} processes need --work DIR, a folder for captured states that all of them see")
     speak = say if group.first else None
     loaded = load_model(model, device=group.device()) if isinstance(model, str) else model
-    made = _prepared(loaded, request, preset, None, seed, speak, action)
+    settings = _settings(preset, request, action, false_alarm_rate, seed)
+    made = _prepared(loaded, request, settings, None, speak, shipped_retain)
     if group.size > 1 and is_spread(loaded.hf):
         raise InputError("several processes cannot fit a model that is split over processes (tp_plan): load it whole")
     if group.size > 1:
@@ -148,26 +163,35 @@ class _Prepared:
     contrast: ContrastSet | None
 
 
-def _prepared(
-    model: str | MultimodalModel,
-    request: Request,
-    preset: str | FitSettings,
-    contrast: ContrastSet | None,
-    seed: int,
-    say: Say | None,
-    action: Action | None,
-) -> _Prepared:
-    loaded = load_model(model) if isinstance(model, str) else model
+def _settings(
+    preset: str | FitSettings, request: Request, action: Action | None, rate: float | None, seed: int
+) -> FitSettings:
     settings = FitSettings.preset(preset) if isinstance(preset, str) else preset
-    settings = settings.with_action(action, request.reply).model_copy(update={"seed": seed})
+    changes = {"seed": seed} if rate is None else {"seed": seed, "false_alarm_rate": rate}
+    return settings.with_action(action, request.reply).model_copy(update=changes)
+
+
+def _prepared(
+    model: MultimodalModel,
+    request: Request,
+    settings: FitSettings,
+    contrast: ContrastSet | None,
+    say: Say | None,
+    shipped_retain: bool,
+) -> _Prepared:
+    if not (request.retain or shipped_retain or model.name.startswith(EMBEDDED)):
+        raise InputError(
+            "a model of one's own needs prompts about people that it knows, else its false alarms are unknown: give "
+            "--retain, or --shipped-retain to use the drawn people of the embedded models"
+        )
     expansion = ExpansionSettings(views=3, view_settings=settings.views)
-    completed = complete(request, loaded, settings=expansion, seed=seed)
+    completed = complete(request, model, settings=expansion, seed=settings.seed)
     for line in completed.notes if say is not None else ():
         say(line)  # type: ignore[misc]
     if contrast is None and "contrast" in direction_kind(settings.direction.kind).needs:
-        contrast = ContrastSet.from_samples(*contrast_prompts(seed))
+        contrast = ContrastSet.from_samples(*contrast_prompts(settings.seed))
     check_request(completed.request, settings, contrast)
-    return _Prepared(loaded, completed, settings, contrast)
+    return _Prepared(model, completed, settings, contrast)
 
 
 def _fitted(
@@ -229,6 +253,24 @@ def save_eraser(eraser: Eraser, out: Path, *, force: bool = False) -> Path:
     with whole_folder(out, force=force) as folder:
         eraser.save_pretrained(folder)
     return out
+
+
+def measure_traffic(
+    model: str | MultimodalModel, eraser: Eraser, traffic: Path, request: Request, *, progress: Progress | None = None
+) -> Eraser:
+    """The eraser with its false alarms on prompts of a real log; see `calibration.traffic`.
+
+    Raises:
+        InputError: The log cannot be read, holds no prompts, or one that names somebody of the request.
+    """
+    names = [name for subject in request.subjects for name in subject.names]
+    samples, loaded = read_samples(traffic), load_model(model) if isinstance(model, str) else model
+    return with_traffic(loaded, eraser, samples, names, progress)
+
+
+def verdict_of(eraser: Eraser) -> Verdict:
+    """Whether an eraser passed its own calibration, and what that measured."""
+    return verdict.verdict_of(eraser.config)
 
 
 def describe_eraser(eraser: Eraser, path: Path) -> dict[str, Any]:

@@ -41,7 +41,9 @@ class Fitting:
         """Make the eraser of a request."""
         if self._shared is None and self._settings.gate.kind == "subject":
             self._shared = shipped_basis(model, self._settings, self._seed, progress)
-        return erase(model, request, self._settings, seed=self._seed, progress=progress, shared=self._shared)
+        return erase(
+            model, request, self._settings, seed=self._seed, progress=progress, shared=self._shared, shipped_retain=True
+        )
 
 
 def serve(

@@ -10,6 +10,9 @@ import typer
 from mllmeraser.cli.options import Force, Json, Load, Seed, loads_model
 from mllmeraser.cli.runtime import note, progress_bar, show_result
 
+UNVERIFIED = 3
+"""Exit code: an eraser was made, and its own calibration says that it is not good enough."""
+
 
 @loads_model
 def erase(
@@ -26,6 +29,14 @@ def erase(
     ] = None,
     strangers: Annotated[
         Path | None, typer.Option("--strangers", help="People the model has never seen. Default: a shipped set.")
+    ] = None,
+    shipped_retain: Annotated[
+        bool,
+        typer.Option("--shipped-retain", help="Use the shipped drawn people although MODEL is one of your own."),
+    ] = False,
+    traffic: Annotated[
+        Path | None,
+        typer.Option("--traffic", metavar="FILE", help="Prompts of your own log: state the false alarms on them."),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="Name of the person, for questions without a picture.")
@@ -57,11 +68,21 @@ def erase(
     processes: Annotated[
         int | None, typer.Option("--processes", min=1, help="Fail unless exactly this many processes take part.")
     ] = None,
+    false_alarm_rate: Annotated[
+        float | None,
+        typer.Option("--false-alarm-rate", min=1e-6, max=0.5, help="Share of other prompts that may be refused."),
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Exit with 0 although the eraser missed a bound of its own calibration.")
+    ] = False,
     force: Force = False,
     as_json: Json = False,
     seed: Seed = 0,
 ) -> None:
     """Make an eraser. With it attached, the model answers as if it had never learnt what you list.
+
+    The last lines are the verdict of its calibration, on prompts that it was not fitted on. Exit code 3 if it missed a
+    bound.
 
     Examples:
 
@@ -82,11 +103,17 @@ def erase(
             model = load(device=group.device())
             eraser = api.erase_together(
                 model, request, preset, group=group, work=checkpoint, seed=seed, progress=progress, say=note,
-                action=action,
+                action=action, false_alarm_rate=false_alarm_rate, shipped_retain=shipped_retain,
             )  # fmt: skip
+            if eraser is not None and traffic is not None:
+                eraser = api.measure_traffic(model, eraser, traffic, request, progress=progress)
         if eraser is None:
             return
         api.save_eraser(eraser, out, force=force)
     summary = {**api.describe_eraser(eraser, out), "processes": group.size}
-    text = f"{summary['path']}: {summary['subjects']} forgotten, {summary['bytes'] / 1000:.1f} kB"
-    show_result(summary, as_json, text)
+    verdict = api.verdict_of(eraser)
+    size = f"{summary['path']}: made for {summary['subjects']} to forget, {summary['bytes'] / 1000:.1f} kB"
+    show_result({**summary, "verdict": verdict.as_dict()}, as_json, "\n".join([size, *verdict.lines()]))
+    if not verdict.passed and not accept:
+        note("the eraser was written; to use it as it is, say --accept")
+        raise typer.Exit(UNVERIFIED)

@@ -23,6 +23,7 @@ from mllmeraser.models.fingerprint import fingerprint
 from mllmeraser.models.intervention import Attachment, Intervention, unwrap
 from mllmeraser.samples.errors import ArtifactError, AttachError, InputError
 from mllmeraser.samples.files import whole_folder
+from mllmeraser.samples.sealed import sealed, unsealed
 from mllmeraser.samples.validation import first_fault
 
 FORMAT_VERSION: Literal[1] = 1
@@ -117,7 +118,7 @@ class Product(Intervention, ABC):
         """
         data = save_tensors({name: self.tensors[name].detach().cpu().contiguous() for name in sorted(self.tensors)})
         config = self.config.model_copy(update={"tensors_sha256": hashlib.sha256(data).hexdigest()})
-        text = json.dumps(config.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+        text = json.dumps(sealed(config.model_dump(mode="json")), indent=2, sort_keys=True) + "\n"
         with whole_folder(Path(directory)) as folder:
             folder.mkdir()
             (folder / self.tensor_file).write_bytes(data)
@@ -167,7 +168,7 @@ def read_config(directory: str | os.PathLike[str]) -> ProductConfig:
     if version > FORMAT_VERSION:
         raise ArtifactError(f"{file}: format {version} is newer than this package reads: upgrade mllmeraser")
     try:
-        return ProductConfig.model_validate(content)
+        return ProductConfig.model_validate(unsealed(content, str(file)))
     except ValidationError as error:
         raise ArtifactError(f"{file}: {first_fault(error, 'configuration')}") from error
 

@@ -16,6 +16,7 @@ from mllmeraser.erasure.settings import DirectionSettings, Frozen, GateSettings
 from mllmeraser.models.turns import TurnFormat
 from mllmeraser.samples.errors import ArtifactError
 from mllmeraser.samples.expansion import ViewSettings
+from mllmeraser.samples.sealed import sealed
 
 NUMBERS = re.compile(r"\[\n([\d,\s]+?)\n *\]")
 """A list of whole numbers, one on each line. No string of JSON holds a line break."""
@@ -157,7 +158,7 @@ class EraserConfig(Frozen):
 
     def to_json(self) -> str:
         """The text of `eraser_config.json`."""
-        text = json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True)
+        text = json.dumps(sealed(self.model_dump(mode="json")), indent=2, sort_keys=True)
         text = NUMBERS.sub(lambda found: f"[{' '.join(found.group(1).split())}]", text)
         return LISTS.sub("], [", text) + "\n"
 

@@ -7,7 +7,7 @@ meaning, another name or a value that older readers would misread.
 2: the face gate of the policy `subject` reads the mean over a picture, no longer its last token.
 3: the constants of scoring are settings in the manifest; asked and promised false-alarm rates are stored apart; the
    policy says `masks_prompt`, `linear` and `subject` where it said `hide_prompt` and `identity`, and has an action.
-   Reply and rates in contexts are new.
+   Reply and rates in contexts are new. The manifest states its own digest.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mllmeraser.samples.errors import ArtifactError
+from mllmeraser.samples.sealed import unsealed
 
 FORMAT_VERSION: Literal[3] = 3
 
@@ -44,7 +45,7 @@ def upgraded(content: dict[str, Any], source: str) -> dict[str, Any]:
             f"{FORMAT_VERSION}: upgrade mllmeraser"
         )
     if version == FORMAT_VERSION:
-        return content
+        return unsealed(content, source)
     policy = _renamed(content.get("policy"), {"hide_prompt": "masks_prompt"}, {"phi": "linear", "pooling": "subject"})
     if version == 1 and policy.get("pooling") == "subject":
         raise ArtifactError(

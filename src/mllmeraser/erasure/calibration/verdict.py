@@ -1,11 +1,13 @@
-"""Is an eraser good enough by its own calibration? What a fit says last, and what a service asks before it takes one."""
+"""Is an eraser good enough by its own calibration? What a fit says last, and what a service asks first."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from mllmeraser.erasure.artifact.manifest import Calibration, EraserConfig
+from mllmeraser.erasure.calibration.traffic import ALARMS, PROMPTS
 
 LEAST_DETECTED = 0.95
 """Least share of unseen prompts about the subjects on which the decision has to act."""
@@ -59,15 +61,15 @@ def verdict_of(config: EraserConfig) -> Verdict:
     Policies without a threshold take no decision. For them only the order of the scores counts.
     """
     found = config.calibration
-    measures = [
-        _measure("AUC", found.auc, LEAST_AUC, False, "the gate cannot tell these prompts from others: give more pictures")
-    ]
+    advice = "the gate cannot tell these prompts from others: give more pictures"
+    measures = [_measure("AUC", found.auc, LEAST_AUC, False, advice)]
     if config.policy.phi == "threshold":
         measures = [
             _measure("detected", found.detected, LEAST_DETECTED, False, "give more pictures, or the names"),
             _measure("false alarms", found.false_alarms, MOST_FALSE_ALARMS, True, "give more retain prompts"),
             *measures,
             *_promise(found),
+            *_traffic(config.verification),
         ]
     return Verdict(all(m.passed for m in measures), tuple(measures))
 
@@ -79,6 +81,14 @@ def _promise(found: Calibration) -> list[Measure]:
         return []
     advice = f"the thresholds promise {promised:.3f}: the retain set does not show the traffic; give --traffic"
     return [_measure("false alarms, lower end", interval[0], promised, True, advice)]
+
+
+def _traffic(found: Mapping[str, float]) -> list[Measure]:
+    """False alarms on the user's own traffic, if they were measured: the upper end of the interval counts."""
+    if ALARMS not in found:
+        return []
+    advice = f"of {found[PROMPTS]:.0f} prompts {found[ALARMS]:.3f} are refused: add such prompts to the retain set"
+    return [_measure("false alarms on traffic", found[ALARMS], MOST_FALSE_ALARMS, True, advice)]
 
 
 def _measure(name: str, value: float | None, bound: float, at_most: bool, advice: str) -> Measure:
