@@ -244,3 +244,14 @@ def test_keys_of_other_kinds_are_refused(tmp_path: Path) -> None:
             load(file)
         with pytest.raises(InputError, match="cannot be read"):
             load(tmp_path / "missing.pem")
+
+
+def test_the_key_that_the_command_writes_signs_for_a_server(tmp_path: Path) -> None:
+    private, public, _ = write_new_key(tmp_path / "keys")
+    for value in (str(private), private.read_text()):
+        key = load_signing_key(environment={"MLLMERASER_SIGNING_KEY": value})
+        assert key_id(key.public_key()) == key_id(load_public_key(public))
+    with pytest.raises(InputError, match="MLLMERASER_SIGNING_KEY: not an unencrypted private key"):
+        load_signing_key(environment={"MLLMERASER_SIGNING_KEY": "-----BEGIN PRIVATE KEY-----\nAAAA\n"})
+    with pytest.raises(InputError, match="not an unencrypted private key"):
+        load_signing_key(environment={"MLLMERASER_SIGNING_KEY": str(public)})

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_kit import install, loud_eraser
+from ledger_kit import opened
+from server_kit import install, loud_eraser, wait_for
 from test_identity_fit import identity_request, identity_settings
 
 from mllmeraser.api.serving import add_erasers
@@ -23,6 +24,7 @@ from mllmeraser.serving.ledger.erasers import artifact_of
 from mllmeraser.serving.packing import pack_request
 from tiny import picture
 
+pytest_plugins = ["postgres_kit"]
 WANTED = Request((Subject("p", (), (Sample("Who is this?", picture(3), subject="p"),)),))
 
 
@@ -46,8 +48,8 @@ class Slow:
         return fit(model, identity_request(), identity_settings(), progress).eraser
 
 
-def worker(model: MultimodalModel, ledger: Ledger, fitter: Slow) -> Fits:
-    made = Fits(model, ledger, fitter, 4)
+def worker(model: MultimodalModel, ledger: Ledger, fitter: Slow, name: str = "one", lease: float = 30.0) -> Fits:
+    made = Fits(model, ledger, fitter, 4, server=name, lease_seconds=lease)
     made.start()
     return made
 
@@ -88,22 +90,68 @@ def test_a_long_reason_of_several_lines_is_recorded(tiny_llava: MultimodalModel,
         fits.stop()
 
 
-def test_what_is_tried_again_is_taken_up_by_the_next_server(tiny_llava: MultimodalModel, ledger: Ledger) -> None:
-    """A failure counts no longer once somebody has it begun again, whatever becomes of the server."""
+def test_two_servers_on_one_ledger_fit_an_erasure_once(tiny_llava: MultimodalModel, ledger: Ledger) -> None:
+    id = ledger.request("case", by="ann", inputs=pack_request(WANTED)).id
+    first, second = Slow(), Slow()
+    one = worker(tiny_llava, ledger, first, "one", lease=1.5)
+    assert first.begun.wait(30)
+    two = worker(tiny_llava, ledger, second, "two", lease=1.5)
+    try:
+        assert not second.begun.wait(4), "the lease is renewed while the first one works"
+        first.go.set()
+        idle(one)
+        idle(two)
+        done = [event.action for event in ledger.history(id)]
+        assert done[:2] == ["requested", "fitted"] and done.count("fitted") == 1 and not second.begun.is_set()
+    finally:
+        one.stop()
+        two.stop()
+
+
+def test_what_a_dead_server_left_is_taken_up_by_another(tiny_llava: MultimodalModel, ledger: Ledger) -> None:
+    """Also a second try: a failure counts no longer once somebody has it begun again."""
     id = ledger.request("case", by="ann", inputs=pack_request(WANTED)).id
     ledger.failed(id, by="fit", reason="out of memory")
     first, second = Slow(), Slow()
-    fits = worker(tiny_llava, ledger, first)
-    fits.fit_again(ledger.get(id), "ann")
+    one = worker(tiny_llava, ledger, first, "one", lease=1.5)
+    two = worker(tiny_llava, ledger, second, "two", lease=1.5)
+    one._renew = lambda id, done: None  # type: ignore[method-assign]  # as if its process were gone
+    one.fit_again(ledger.get(id), "ann")
     assert first.begun.wait(30) and ledger.get(id).failure is None
     assert [(event.action, event.by) for event in ledger.history(id)][-1] == ("begun-again", "ann")
-    other = worker(tiny_llava, ledger, second)
-    assert second.begun.wait(30), "left over from the first, which could be dead by now"
-    for fitter, running in ((first, fits), (second, other)):
+    assert second.begun.wait(30), "the lease of the first is over"
+    for fitter, running in ((first, one), (second, two)):
         fitter.failing = "enough"
         fitter.go.set()
         idle(running)
         running.stop()
+
+
+def test_a_server_that_lost_its_lease_stops_its_work(tiny_llava: MultimodalModel, ledger: Ledger) -> None:
+    id = ledger.request("case", by="ann", inputs=pack_request(WANTED)).id
+    fitter = Slow()
+    fits = worker(tiny_llava, ledger, fitter, "one", lease=0.6)
+    try:
+        assert fitter.begun.wait(30)
+        ledger.release(id, "one")
+        assert ledger.lease(id, "two", 60)
+        wait_for(lambda: fits._lost.is_set(), seconds=20)
+        fitter.go.set()
+        idle(fits)
+        assert ledger.get(id).state == "requested" and not ledger.lease(id, "one", 1)
+    finally:
+        fits.stop()
+
+
+def test_leases_on_both_databases(database_url: str) -> None:
+    with opened(database_url) as book:
+        id = book.request("case", by="ann").id
+        assert book.lease(id, "one", 30) and book.lease(id, "one", 30) and not book.lease(id, "two", 30)
+        book.release(id, "two")
+        assert not book.lease(id, "two", 30)
+        book.release(id, "one")
+        assert book.lease(id, "two", -1) and book.lease(id, "one", 30), "one that is over is free"
+        assert book.verify_chain().ok
 
 
 def test_other_settings_under_the_same_tensors_are_not_mistaken(tiny_llava: MultimodalModel, ledger: Ledger) -> None:
@@ -127,12 +175,44 @@ def test_what_was_revoked_or_suspended_does_not_come_back_with_a_start(
 ) -> None:
     folders = []
     for number, name in enumerate(("one", "two", "three")):
-        folders.append(loud_eraser(tiny_llava, direction=number).save_pretrained(tmp_path / name))
+        made = loud_eraser(tiny_llava, direction=number)
+        good = made.config.calibration.model_copy(update={"detected": 1.0, "auc": 1.0})
+        folders.append(made.replace_config(calibration=good).save_pretrained(tmp_path / name))
     said: list[str] = []
     add_erasers(ledger, folders, said.append)
-    assert [entry.state for entry in ledger.list()] == ["active"] * 3 and not said
-    ledger.revoke("one", by="ann", reason="done")
-    ledger.suspend("two", by="ann", reason="for now")
+    assert [entry.state for entry in ledger.list()] == ["active"] * 3
+    assert len(said) == 3 and not {"one", "two", "three"} & {entry.name for entry in ledger.list()}
+    one, two, _ = ledger.list()
+    said.clear()
+    ledger.revoke(one.id, by="ann", reason="done")
+    ledger.suspend(two.id, by="ann", reason="for now")
     add_erasers(ledger, folders, said.append)
     assert sorted(entry.state for entry in ledger.list()) == ["active", "revoked", "suspended"]
     assert len(said) == 2 and "revoked" in said[0] and "suspended" in said[1]
+
+
+def test_an_eraser_that_missed_its_own_calibration_is_not_put_in_force(
+    tiny_llava: MultimodalModel, ledger: Ledger, tmp_path: Path
+) -> None:
+    made = loud_eraser(tiny_llava)
+    poor = made.config.calibration.model_copy(update={"detected": 0.4})
+    folder = made.replace_config(calibration=poor).save_pretrained(tmp_path / "jane")
+    with pytest.raises(InputError, match=r"did not pass its own calibration \(detected\)"):
+        add_erasers(ledger, [folder])
+    assert ledger.list() == []
+
+
+def test_without_prompts_about_others_a_request_ends_as_fitted(tiny_llava: MultimodalModel, ledger: Ledger) -> None:
+    id, fitter = ledger.request("case", by="ann", inputs=pack_request(WANTED)).id, Slow()
+    fitter.go.set()
+    fits = Fits(tiny_llava, ledger, fitter, 4, None)
+    fits.start()
+    try:
+        idle(fits)
+        found = ledger.get(id)
+        assert found.state == "fitted" and found.failure is not None
+        assert "cannot be verified" in found.failure and "--verify-with" in found.failure
+        with pytest.raises(LedgerError, match="verify it first"):
+            ledger.activate(id, by="ann")
+    finally:
+        fits.stop()

@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 from server_kit import asked, free_port, install, loud_eraser, png, wait_for
+from sets_kit import options
 
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.ledger import Ledger
@@ -42,10 +43,11 @@ for variables, sys.argv[1:] in json.loads(sys.argv[1]):
 class Process:
     """`mllmeraser serve` as a process of its own."""
 
-    def __init__(self, model: Path, ledger: Path, key: str | None) -> None:
+    def __init__(self, model: Path, ledger: Path, key: str | None, *more: str) -> None:
         port = free_port()
-        command = [sys.executable, "-m", "mllmeraser", "serve", str(model), "--name", "tiny", "--ledger",
-                   f"sqlite:///{ledger}", "--port", str(port), "--threads", "1", "--max-tokens", "64"]  # fmt: skip
+        command = [sys.executable, "-m", "mllmeraser", "serve", str(model), "--name", "tiny", "--init", "--ledger",
+                   f"sqlite:///{ledger}", "--port", str(port), "--threads", "1", "--max-tokens", "64",
+                   *more]  # fmt: skip
         self.lines: list[str] = []
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         threading.Thread(target=self._read, daemon=True).start()
@@ -81,9 +83,9 @@ class Process:
 
 
 @contextmanager
-def serving(model: Path, ledger: Path, key: str | None = None) -> Iterator[Process]:
+def serving(model: Path, ledger: Path, key: str | None = None, *more: str) -> Iterator[Process]:
     """A process that is gone when the block ends."""
-    found = Process(model, ledger, key)
+    found = Process(model, ledger, key, *more)
     try:
         yield found
     finally:
@@ -103,8 +105,9 @@ def check(ledger: Path) -> None:
 def test_what_was_killed_is_done_after_the_next_start(tiny_llava_path: Path, tmp_path: Path) -> None:
     """Killed while it fits, then while it verifies; the third process finishes."""
     ledger, key, id, folder = tmp_path / "l.db", None, "", brief(tiny_llava_path, tmp_path / "brief")
+    sets = options(tmp_path / "sets")
     for during in ("fit", "verify"):
-        with serving(folder, ledger, key) as server, server.client() as client:
+        with serving(folder, ledger, key, *sets) as server, server.client() as client:
             key = server.key
             if not id:
                 files = [("images", ("1.png", png(picture(5)), "image/png"))]
@@ -113,7 +116,7 @@ def test_what_was_killed_is_done_after_the_next_start(tiny_llava_path: Path, tmp
             wait_for(lambda: stage().startswith(during), every=0.1)  # noqa: B023
             server.kill()
         check(ledger)
-    with serving(folder, ledger, key) as last, last.client() as client:
+    with serving(folder, ledger, key, *sets) as last, last.client() as client:
         entry = wait_for(lambda: (e := client.get(f"/v1/erasures/{id}").json())["state"] == "verified" and e, every=0.3)
         assert entry["scores"]["checks"] and entry["failure"] is None
         done = [event["action"] for event in entry["history"]]
@@ -174,7 +177,9 @@ def test_bad_settings_are_one_line_and_exit_code_2(tiny_llava_path: Path, tmp_pa
     wrong = {
         "ledger": ({}, "--ledger", "mysql://nowhere"),
         "unknown engine": ({}, "--engine", "magic"),
-        "eraser": ({}, "--ledger", book, "--eraser", str(tmp_path)),
+        "no ledger": ({}, "--ledger", book),
+        "eraser": ({}, "--init", "--ledger", book, "--eraser", str(tmp_path)),
+        "--verify-with": ({}, "--ledger", book, "--retain", str(tmp_path), "--strangers", str(tmp_path)),
         "mllmeraser_signing_key": ({"MLLMERASER_SIGNING_KEY": "no key"}, "--ledger", book),
     }
     # One process of its own for all: `serve` sets up logging for the whole process, and starting takes seconds.

@@ -216,7 +216,7 @@ def test_the_command_sends_what_is_left_when_it_is_told_to_end(
 ) -> None:
     port = free_port()
     command = [sys.executable, "-m", "mllmeraser", "serve", str(tiny_llava_path), "--traces", "--port", str(port),
-               "--ledger", f"sqlite:///{tmp_path}/l.db"]  # fmt: skip
+               "--init", "--ledger", f"sqlite:///{tmp_path}/l.db"]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
     def alive() -> bool:

@@ -174,7 +174,7 @@ def test_only_add_makes_a_ledger(tmp_path: Path) -> None:
     commands = Commands(f"sqlite:///{tmp_path / 'typo.db'}")
     for arguments in (["list"], ["verify"], ["servers"], ["keys", "list"], ["activate", "a"]):
         result = commands.run(*arguments)
-        assert result.exit_code == 1 and "there is no ledger" in result.stderr and result.stdout == ""
+        assert result.exit_code == 2 and "there is no ledger" in result.stderr and result.stdout == ""
     assert not (tmp_path / "typo.db").exists()
 
 

@@ -110,3 +110,24 @@ def test_retain_samples_of_the_caller_and_of_the_request(tiny_llava: MultimodalM
     asked_before = replace(one_person(), retain=tuple(own))
     same = check_of(verify(tiny_llava, never, asked_before, retain=own, sizes=FEW), "retain_unchanged").n
     assert same == plain, "samples of the fit are not asked again"
+
+
+# -- a model of one's own: others are those whom the operator knows ---------------------------------------------
+
+
+OTHERS = [Sample(f"What is {number} plus two?") for number in range(60)]
+
+
+def test_others_of_the_operator_take_the_place_of_the_drawn_world(tiny_llava: MultimodalModel, eraser: Eraser) -> None:
+    always = eraser.replace_config(threshold=ALWAYS)
+    result = verify(tiny_llava, always, one_person(), others=OTHERS, sizes=FEW)
+    assert not result.passed and check_of(result, "false_alarms").value == 1.0
+    near = min(FEW.neighbours * FEW.neighbour_prompts, len(OTHERS) // 4)
+    assert check_of(result, "neighbours_unchanged").n == near
+    assert check_of(result, "false_alarms").n == min(len(OTHERS) - near, FEW.people * FEW.prompts + FEW.general)
+    assert "general_unchanged" not in {check.name for check in result.checks}
+
+
+def test_few_others_are_refused(tiny_llava: MultimodalModel, eraser: Eraser) -> None:
+    with pytest.raises(InputError, match="needs 40 prompts about others, and there are 39"):
+        verify(tiny_llava, eraser, one_person(), others=OTHERS[:39], sizes=FEW)

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from mllmeraser.api.erasures import Say, erase, shipped_basis
+from mllmeraser.api.erasures import EMBEDDED, Say, erase, shipped_basis
+from mllmeraser.api.reference_sets import ReferenceSets
 from mllmeraser.erasure.artifact.eraser import Eraser
+from mllmeraser.erasure.calibration.verdict import verdict_of
 from mllmeraser.erasure.fit.discriminants import SharedBasis
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
+from mllmeraser.samples.sample import Sample
 from mllmeraser.serving import spans
 from mllmeraser.serving.engine import EngineSettings
+from mllmeraser.serving.http.fits import Verifier
 from mllmeraser.serving.http.logs import log_as_json
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.ledger import Ledger
 from mllmeraser.serving.ledger.erasers import add, artifact_from_folder
+from mllmeraser.serving.verify import verify
 from mllmeraser.serving.verify.signing import KEY_VARIABLE, load_signing_key
 
-__all__ = ["KEY_VARIABLE", "EngineSettings", "Fitting", "ServeSettings", "add_erasers", "serve"]
+__all__ = ["KEY_VARIABLE", "EngineSettings", "Fitting", "ReferenceSets", "ServeSettings", "add_erasers", "serve"]
 
 BY = "start of the server"
 CONNECTIONS = 1024
@@ -33,13 +42,24 @@ CONNECTIONS = 1024
 class Fitting:
     """Makes erasers with a preset. The first one captures the basis that all erasers of a model share."""
 
-    def __init__(self, preset: str = "default", seed: int = 0) -> None:
+    def __init__(
+        self,
+        preset: str = "default",
+        seed: int = 0,
+        *,
+        retain: Sequence[Sample] = (),
+        strangers: Sequence[Sample] = (),
+    ) -> None:
+        """Without ``retain`` and ``strangers`` (both or neither), the shipped drawn people stand for others."""
         self._settings, self._seed = FitSettings.preset(preset).model_copy(update={"seed": seed}), seed
+        self._retain, self._strangers = tuple(retain), tuple(strangers)
         self._shared: tuple[PromptStateCache, SharedBasis] | None = None
 
     def __call__(self, model: MultimodalModel, request: Request, progress: Progress) -> Eraser:
         """Make the eraser of a request."""
-        if self._shared is None and self._settings.gate.kind == "subject":
+        if self._retain:
+            request = replace(request, retain=self._retain, strangers=self._strangers)
+        elif self._shared is None and self._settings.gate.kind == "subject":
             self._shared = shipped_basis(model, self._settings, self._seed, progress)
         return erase(
             model, request, self._settings, seed=self._seed, progress=progress, shared=self._shared, shipped_retain=True
@@ -53,6 +73,8 @@ def serve(
     settings: ServeSettings,
     engine: EngineSettings | None = None,
     erasers: Sequence[Path] = (),
+    sets: ReferenceSets | None = None,
+    init: bool = False,
     host: str = "127.0.0.1",
     port: int = 8000,
     traces: bool = False,
@@ -63,11 +85,15 @@ def serve(
     Args:
         ledger: SQLAlchemy URL, or the path of an SQLite file.
         erasers: Folders of erasers to put in force at the start, if the ledger does not have them yet.
+        sets: What the operator knows about people other than the forgotten. A model that is not embedded needs them,
+            else its requests end as fitted, without a verification.
+        init: Whether to make a ledger where there is none.
         traces: Whether to send OpenTelemetry spans, as the standard variables OTEL_... say.
         say: Called with each line for the terminal, the first admin's key among them.
 
     Raises:
-        InputError: The ledger, an eraser or a setting cannot be used, or the packages for traces are missing.
+        InputError: The ledger, an eraser or a setting cannot be used, the port is taken, or the packages for traces
+            are missing.
     """
     import uvicorn
 
@@ -78,21 +104,34 @@ def serve(
     log_as_json()
     if settings.signing_key is not None:
         load_signing_key(environment={KEY_VARIABLE: settings.signing_key})  # so that a broken key fails now
-    book = Ledger.open(ledger)
+    listening = _listening(host, port)
+    try:
+        book = Ledger.open(ledger, create=init)
+    except BaseException:
+        listening.close()
+        raise
     try:
         loaded = load_model(model) if isinstance(model, str) else model
         _first_key(book, say)
         add_erasers(book, erasers, say)
-        server = Server(loaded, book, Fitting(), settings, engine=engine)
+        chosen = sets or ReferenceSets()
+        fitting = Fitting(retain=chosen.retain, strangers=chosen.strangers)
+        server = Server(loaded, book, fitting, settings, engine=engine, verifier=_verifier(loaded, chosen))
         server.start()
-        say(f"{settings.model_name} at http://{host}:{port} with version {server.sync.version} of the eraser set")
+        if chosen.samples():
+            book.audit("reference-sets", by=BY, details=chosen.digests(book.salt))
+        say(
+            f"{settings.model_name} at http://{host}:{listening.getsockname()[1]}, ledger {book.shown}: "
+            f"{len(book.active_set().erasers)} erasures in force (version {server.sync.version})"
+        )
         config = uvicorn.Config(
             create_app(server), host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=30,
             server_header=False, ws="none", limit_concurrency=CONNECTIONS,
             proxy_headers=False,  # clients could else choose, by X-Forwarded-For, which address wrong keys count for
         )  # fmt: skip
-        uvicorn.Server(config).run()
+        uvicorn.Server(config).run(sockets=[listening])
     finally:
+        listening.close()
         book.close()
         spans.stop()
 
@@ -100,19 +139,45 @@ def serve(
 def add_erasers(book: Ledger, folders: Sequence[Path], say: Say = print) -> None:
     """Put erasers in force that are not in the ledger yet. A suspended or revoked one stays as it is.
 
+    The audit gets the digest for a name: that of a folder may be a person's.
+
     Raises:
-        InputError: A folder holds no eraser, or its name is taken.
+        InputError: A folder holds no eraser, or one that did not pass its own calibration.
     """
     known = {entry.artifact_digest: entry for entry in sorted(book.list(), key=lambda entry: entry.state == "active")}
     for folder in folders:
         artifact = artifact_from_folder(folder)
         listed = known.get(artifact.digest)
         if listed is None:
-            name = folder.resolve().name.lower()
-            entry = add(book, artifact, name, by=BY, tenant=None, default=True)
-            book.activate(entry.id, by=BY, force="given with --eraser when the server was started")
+            verdict = verdict_of(Eraser.from_pretrained(folder).config)
+            if not verdict.passed:
+                raise InputError(
+                    f"{folder} did not pass its own calibration ({verdict.missed()}): add it with mllmeraser ledger "
+                    "add, and activate it by force with a reason"
+                )
+            entry = add(book, artifact, f"eraser-{artifact.digest[:12]}", by=BY, tenant=None, default=True)
+            book.activate(entry.id, by=BY, force="given with --eraser; it passed its own calibration")
+            say(f"{folder} is in the ledger as {entry.name}")
         elif listed.state != "active":
             say(f"{folder} is not put in force: in the ledger it is {listed.name}, {listed.state}")
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, before the long work of loading a model."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, kind, protocol)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+    except OSError as error:
+        raise InputError(f"cannot listen at {host}:{port} ({error.strerror or error})") from None
+    return found
+
+
+def _verifier(model: MultimodalModel, sets: ReferenceSets) -> Verifier | None:
+    if sets.verification:
+        return partial(verify, others=sets.verification)
+    return verify if model.name.startswith(EMBEDDED) else None
 
 
 def _first_key(book: Ledger, say: Say) -> None:

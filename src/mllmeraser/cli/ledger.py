@@ -12,7 +12,7 @@ import typer
 
 from mllmeraser.cli.errors import needs_extra
 from mllmeraser.cli.options import Command, Json, add_options
-from mllmeraser.cli.runtime import show_result
+from mllmeraser.cli.runtime import note, show_result
 from mllmeraser.cli.tables import record_lines, record_table
 
 if TYPE_CHECKING:
@@ -49,10 +49,17 @@ Reason = Annotated[str, typer.Option("--reason", help="Reason, for the record; n
 
 @contextmanager
 def opened(url: str, *, create: bool = False) -> Iterator[Ledger]:
-    """Open the ledger at `url` and close it when the block ends; `create` makes a missing one."""
+    """Open the ledger at `url` and close it when the block ends; `create` makes a missing one, and says so."""
     with needs_extra("serve"):
-        from mllmeraser.serving.ledger import Ledger
-    with Ledger.open(url, create=create) as book:
+        from mllmeraser.serving.ledger import Ledger, NoLedgerError
+    try:
+        book = Ledger.open(url, create=False)
+    except NoLedgerError:
+        if not create:
+            raise
+        book = Ledger.open(url)
+        note(f"{book.shown}: there was no ledger, this is a new one")
+    with book:
         yield book
 
 

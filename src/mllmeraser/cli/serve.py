@@ -20,6 +20,16 @@ def serve(
     load: Load,
     ledger: Url = DEFAULT_URL,
     eraser: Erasers = None,
+    init: Annotated[bool, typer.Option("--init", help="Make the ledger if there is none.")] = False,
+    retain: Annotated[
+        Path | None, typer.Option("--retain", help="For a model of your own: prompts about people that it knows.")
+    ] = None,
+    strangers: Annotated[
+        Path | None, typer.Option("--strangers", help="For a model of your own: people that it has never seen.")
+    ] = None,
+    verify_with: Annotated[
+        Path | None, typer.Option("--verify-with", help="As --retain, other prompts: verifications ask them.")
+    ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8000,
     name: Annotated[str | None, typer.Option("--name", help="Name of the model for clients. Default: MODEL.")] = None,
@@ -49,15 +59,19 @@ def serve(
 ) -> None:
     """Serve a model over an OpenAI-compatible API, with the erasures that the ledger has in force.
 
-    The first start prints an admin's key. Erasers in force apply to every request; no client can switch them off.
-    The key in MLLMERASER_SIGNING_KEY signs certificates (see mllmeraser certificate key).
+    The first start makes the ledger (--init) and prints an admin's key. Erasers in force apply to every request; no
+    client can switch them off. The key in MLLMERASER_SIGNING_KEY, base64 or a PEM file, signs certificates (see
+    mllmeraser certificate key).
+
+    A model that is not embedded needs --retain, --strangers and --verify-with. Without them a request is fitted, and
+    nothing can verify it.
 
     Traces need pip install 'mllmeraser[telemetry]'. They go as OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT.
     OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and OTEL_EXPORTER_OTLP_HEADERS work as usual.
 
     Examples:
 
-        mllmeraser serve embedded:llava --port 8000
+        mllmeraser serve embedded:llava --port 8000 --init
 
         mllmeraser serve llava-hf/llava-1.5-7b-hf --ledger postgresql://erasure@db/ledger --eraser jane.eraser
     """
@@ -76,7 +90,8 @@ def serve(
             signing_key=os.environ.get(serving.KEY_VARIABLE) or None,
         ),
         engine=serving.EngineSettings(max_batch=max_batch, max_queue=max_queue, max_tokens=max_tokens),
-        erasers=[Path(folder) for folder in eraser or ()], host=host, port=port, traces=traces, say=note,
+        erasers=[Path(folder) for folder in eraser or ()], init=init,
+        sets=serving.ReferenceSets.read(retain, strangers, verify_with), host=host, port=port, traces=traces, say=note,
     )  # fmt: skip
 
 

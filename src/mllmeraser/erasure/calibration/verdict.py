@@ -47,8 +47,11 @@ class Verdict:
         """Every figure, and what follows from them."""
         if self.passed:
             return [*(m.line() for m in self.measures), "verdict: it passed its own calibration"]
-        missed = [m.name for m in self.measures if not m.passed]
-        return [*(m.line() for m in self.measures), f"verdict: NOT VERIFIED ({', '.join(missed)})"]
+        return [*(m.line() for m in self.measures), f"verdict: NOT VERIFIED ({self.missed()})"]
+
+    def missed(self) -> str:
+        """Names of the figures that miss their bound or were not measured."""
+        return ", ".join(m.name for m in self.measures if not m.passed)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""

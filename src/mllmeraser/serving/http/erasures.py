@@ -94,7 +94,7 @@ def routes(server: Server) -> APIRouter:
     async def changed(action: Callable[[], Entry]) -> dict[str, Any]:
         steps = server.fits.progress()
         done = await run_in_threadpool(server.change, action)
-        return {**to_json(done.entry, steps), "version": done.version, "in_force": True}
+        return {**to_json(done.entry, steps), "version": done.version, "in_force": done.in_force}
 
     @router.post("", status_code=202)
     async def forget(

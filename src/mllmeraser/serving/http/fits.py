@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import structlog
 
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.samples.errors import MLLMEraserError
+from mllmeraser.samples.errors import InputError, MLLMEraserError
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
 from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.ledger import Entry, Ledger, TransitionError
 from mllmeraser.serving.ledger.erasers import artifact_of, eraser_of
 from mllmeraser.serving.packing import unpack_request
-from mllmeraser.serving.verify import verify
+from mllmeraser.serving.verify import Verification, verify
 
 WORKER = "background fit"
+LEASE_SECONDS = 30.0
+"""A server that is silent for so long is taken for dead. Clocks of servers on one ledger agree within a second."""
 LONGEST = 500
 """Characters of a failure reason that the ledger keeps."""
 NOT_KEPT = "its names and pictures are no longer kept, so it cannot be verified: request it again"
 NOTHING_TO_FIT = "it came without pictures and names, so there is nothing to fit: request it again"
+CANNOT_VERIFY = (
+    "fitted, and cannot be verified: this server has no prompts about people whom its model knows; start it with "
+    "--retain, --strangers and --verify-with"
+)
+Verifier = Callable[..., Verification]
+"""`verify`, or the same with samples of the operator."""
 Fitter = Callable[[MultimodalModel, Request, Progress], Eraser]
 """Fits an eraser for a request, on a model without attached erasers."""
 log = structlog.get_logger("mllmeraser.fits")
@@ -39,23 +49,43 @@ class Step(NamedTuple):
 
 
 class Fits:
-    """One worker. Work that a stopped server left unfinished begins again at the next start."""
+    """One worker. Work that a stopped server left unfinished is taken up by the next start, or by another server."""
 
-    def __init__(self, model: MultimodalModel, ledger: Ledger, fitter: Fitter, most: int) -> None:
-        """``model`` is a sibling of the served one, to which only candidates under test are attached."""
+    def __init__(
+        self,
+        model: MultimodalModel,
+        ledger: Ledger,
+        fitter: Fitter,
+        most: int,
+        verifier: Verifier | None = verify,
+        *,
+        server: str = "server",
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        """``model`` is a sibling of the served one, to which only candidates under test are attached.
+
+        Without a ``verifier``, every request ends as fitted, with the reason. ``server`` holds the leases: of several
+        servers on one ledger, one works on an entry, and another takes over what a dead one left.
+        """
+        self._verifier, self._server, self._lease_seconds = verifier, server, lease_seconds
         self._model, self._ledger, self._fitter, self._most = model, ledger, fitter, most
         self._waiting: queue.Queue[str | None] = queue.Queue()
         self._progress: dict[str, Step] = {}
         self._thread = threading.Thread(target=self._work, name="fits", daemon=True)
-        self._stopping = threading.Event()
+        self._stopping, self._lost = threading.Event(), threading.Event()
 
     def start(self) -> None:
         """Start the worker with the unfinished requests of the ledger."""
+        self._take_up()
         self._thread.start()
+
+    def _take_up(self) -> None:
+        """Queue unfinished requests that are not in the queue. Those of other servers end at their leases."""
         for entry in self._ledger.list():
             unfinished = entry.state in ("requested", "fitted") and entry.failure is None
             if unfinished and self._ledger.has_inputs(entry.id):
-                self.add(entry.id)
+                with suppress(Refusal):  # it is in the queue
+                    self.add(entry.id)
 
     def stop(self) -> None:
         """Stop the worker; the current fit is dropped and begins again at the next start."""
@@ -113,13 +143,22 @@ class Fits:
 
     def _work(self) -> None:
         while not self._stopping.is_set():
-            id = self._waiting.get()
+            try:
+                id = self._waiting.get(timeout=self._lease_seconds / 3)
+            except queue.Empty:
+                with suppress(MLLMEraserError):  # the next round tries again
+                    self._take_up()
+                continue
             if id is None:
                 return
             try:
-                self._fit_and_verify(id)
+                with self._leased(id) as mine:
+                    if mine:
+                        self._fit_and_verify(id)
             except _Stopped:
-                return
+                if self._stopping.is_set():
+                    return
+                log.info("the lease is lost", entry=id)
             except TransitionError as error:  # another server was faster, or the entry was revoked
                 log.info("done elsewhere", entry=id, error=type(error).__name__)
             except MLLMEraserError as error:
@@ -129,6 +168,37 @@ class Fits:
                 self._failed(id, f"internal error ({type(error).__name__})")
             finally:
                 self._progress.pop(id, None)
+
+    @contextmanager
+    def _leased(self, id: str) -> Iterator[bool]:
+        """Hold the lease of an entry, renewed in the background; False if another server has it."""
+        if not self._ledger.lease(id, self._server, self._lease_seconds):
+            yield False
+            return
+        done = threading.Event()
+        self._lost.clear()
+        renewing = threading.Thread(target=self._renew, args=(id, done), name="lease", daemon=True)
+        renewing.start()
+        try:
+            yield True
+        finally:
+            done.set()
+            renewing.join()
+            with suppress(MLLMEraserError):  # it ends by itself
+                self._ledger.release(id, self._server)
+
+    def _renew(self, id: str, done: threading.Event) -> None:
+        held = time.monotonic() + self._lease_seconds
+        while not done.wait(self._lease_seconds / 6):
+            began = time.monotonic()
+            try:
+                mine = self._ledger.lease(id, self._server, self._lease_seconds)
+                held = began + self._lease_seconds if mine else began
+            except MLLMEraserError:
+                pass  # the lease holds as long as it was promised
+            if time.monotonic() >= held:
+                self._lost.set()
+                return
 
     def _failed(self, id: str, reason: str) -> None:
         try:
@@ -148,12 +218,14 @@ class Fits:
             )
         if entry.state == "fitted" and entry.artifact_digest is not None:
             eraser = eraser_of(self._ledger.artifact(entry.artifact_digest))
-            result = verify(self._model, eraser, request, progress=self._progress_of(id, "verify"))
+            if self._verifier is None:
+                raise InputError(CANNOT_VERIFY)
+            result = self._verifier(self._model, eraser, request, progress=self._progress_of(id, "verify"))
             self._ledger.verified(id, by=WORKER, scores=result.as_dict(), passed=result.passed)
 
     def _progress_of(self, id: str, kind: str) -> Progress:
         def progress(stage: str, done: int, total: int) -> None:
-            if self._stopping.is_set():
+            if self._stopping.is_set() or self._lost.is_set():
                 raise _Stopped
             self._progress[id] = Step(f"{kind}: {stage}", done, total)
 
@@ -161,4 +233,4 @@ class Fits:
 
 
 class _Stopped(BaseException):
-    """The server stops; not an `Exception`, so no handler on the way treats it as a failure."""
+    """The server stops, or has lost the lease; not an `Exception`, so no handler on the way treats it as a failure."""

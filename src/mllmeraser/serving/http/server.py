@@ -10,23 +10,25 @@ from mllmeraser.models.model import MultimodalModel, sibling
 from mllmeraser.serving.engine import BatchReport, Engine, EngineSettings
 from mllmeraser.serving.http.access import Gatekeeper
 from mllmeraser.serving.http.errors import NOT_NOW, Refusal
-from mllmeraser.serving.http.fits import Fits, Fitter
+from mllmeraser.serving.http.fits import Fits, Fitter, Verifier
 from mllmeraser.serving.http.metrics import Metrics
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.http.sync import LedgerSync, Store
 from mllmeraser.serving.http.traces import trace_batch
 from mllmeraser.serving.ledger import Entry, Ledger
 from mllmeraser.serving.spans import span
+from mllmeraser.serving.verify import verify
 from mllmeraser.version import __version__
 
 RECORDED = "recorded, but not in force on this server"
 
 
 class Changed(NamedTuple):
-    """A change of the ledger that is in force on this server."""
+    """A change of the ledger that this server follows; `in_force` is whether the entry's eraser acts now."""
 
     entry: Entry
     version: int
+    in_force: bool
 
 
 class Server:
@@ -41,8 +43,12 @@ class Server:
         *,
         engine: EngineSettings | None = None,
         name: str | None = None,
+        verifier: Verifier | None = verify,
     ) -> None:
-        """Assemble the parts without starting them. ``name`` identifies this server on a shared ledger."""
+        """Assemble the parts without starting them. ``name`` identifies this server on a shared ledger.
+
+        Without a ``verifier``, requests end as fitted (see `Fits`).
+        """
         self.model, self.ledger, self.settings = model, ledger, settings
         self.name = name or f"server-{uuid.uuid4().hex[:8]}"
         self.metrics = Metrics()
@@ -54,7 +60,7 @@ class Server:
         self.sync = LedgerSync(
             self.engine, ledger, self.store, self.name, settings.poll_seconds, settings.stale_seconds
         )
-        self.fits = Fits(free, ledger, span("fit")(fitter), settings.max_fits)
+        self.fits = Fits(free, ledger, span("fit")(fitter), settings.max_fits, verifier, server=self.name)
         self.gatekeeper = Gatekeeper(ledger, settings.requests_per_minute)
 
     def start(self) -> None:
@@ -97,7 +103,8 @@ class Server:
         """
         entry = action()
         try:
-            return Changed(self.ledger.get(entry.id), self.sync.update())
+            version = self.sync.update()
+            return Changed(self.ledger.get(entry.id), version, self.sync.acts(entry.id))
         except Exception as error:
             fault = self.sync.fault()
             why = fault.details if fault else type(error).__name__

@@ -109,6 +109,10 @@ class LedgerSync:
         """Version of the set in force; None before the first."""
         return None if self.current is None else self.current.version
 
+    def acts(self, id: str) -> bool:
+        """Whether the eraser of an entry is in force on this server."""
+        return self.current is not None and any(eraser.id == id for eraser in self.current.erasers)
+
     def fault(self) -> Fault | None:
         """Why the server must refuse all requests now; None if it may answer."""
         if self._failure is not None:

@@ -4,6 +4,7 @@ from mllmeraser.serving.ledger.entries import ActiveEraser, Entry, EraserSet
 from mllmeraser.serving.ledger.errors import (
     LedgerError,
     NameTakenError,
+    NoLedgerError,
     TransitionError,
     UnknownEntryError,
     UnknownEraser,
@@ -19,6 +20,7 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "NameTakenError",
+    "NoLedgerError",
     "Principal",
     "Scope",
     "TransitionError",

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from mllmeraser.samples.errors import InputError
-from mllmeraser.serving.ledger.errors import LedgerError, NameTakenError
+from mllmeraser.serving.ledger.errors import LedgerError, NameTakenError, NoLedgerError
 
 BUSY = "the ledger is busy: another process has held it for too long; try again"
 FULL = "the ledger's disk is full: nothing was changed; make room and try again"
@@ -185,7 +185,7 @@ def _prepare_file(path: Path, *, create: bool) -> None:
     if path.is_file():
         return
     if not create:
-        raise LedgerError(f"{path}: there is no ledger; 'mllmeraser ledger add' makes one")
+        raise NoLedgerError(f"{path}: there is no ledger; mllmeraser serve --init makes one")
     try:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:

@@ -23,3 +23,7 @@ class NameTakenError(LedgerError, InputError):
 
 class UnknownEraser(InputError):
     """A request names an eraser that is not active for its tenant."""
+
+
+class NoLedgerError(LedgerError, InputError):
+    """There is no ledger at this address, and none was to be made."""

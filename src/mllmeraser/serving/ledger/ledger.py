@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from argon2 import PasswordHasher
+from sqlalchemy import delete
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.ledger import tables
 from mllmeraser.serving.ledger.chain import Event
 from mllmeraser.serving.ledger.database import Database
-from mllmeraser.serving.ledger.errors import LedgerError
+from mllmeraser.serving.ledger.errors import LedgerError, NoLedgerError
 from mllmeraser.serving.ledger.keys import KeyRecord, KeyRing, Principal
 from mllmeraser.serving.ledger.lifecycle import EntryWriter
-from mllmeraser.serving.ledger.migrating import check_revision
+from mllmeraser.serving.ledger.migrating import check_revision, holds_ledger
 from mllmeraser.serving.ledger.migrating import migrate as bring_up_to_date
 from mllmeraser.serving.ledger.reading import LAST_SEQ
 from mllmeraser.serving.ledger.states import ACTION, Clock, Scope, check_text, stamp, utc_now
@@ -55,7 +57,7 @@ class Ledger(EntryWriter):
         Args:
             url: `sqlite:///FILE`, a plain path, or `postgresql://...`.
             migrate: Bring an older or empty database up to date. If False, refuse such a database.
-            create: Create a missing SQLite file.
+            create: Create a ledger where there is none: a missing SQLite file, or an empty database.
             timeout_s: How long to wait for other writers.
             clock: Returns the time in UTC.
 
@@ -65,6 +67,8 @@ class Ledger(EntryWriter):
         """
         database = Database(url, timeout_s=timeout_s, create=create)
         try:
+            if not create and not holds_ledger(database):
+                raise NoLedgerError(f"{database.shown}: there is no ledger; mllmeraser serve --init makes one")
             if not check_revision(database):
                 if not migrate:
                     raise LedgerError(f"{database.shown}: no ledger, or of an older mllmeraser: open it with migrate")
@@ -73,6 +77,11 @@ class Ledger(EntryWriter):
             database.close()
             raise
         return cls(database, clock, hasher)
+
+    @property
+    def shown(self) -> str:
+        """The address without the password."""
+        return self._database.shown
 
     def close(self) -> None:
         """Close all connections."""
@@ -99,6 +108,24 @@ class Ledger(EntryWriter):
         statement = insert(tables.servers).values(server=name, **row)
         with self._database.writing() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["server"], set_=row))
+
+    def lease(self, id: str, server: str, seconds: float) -> bool:
+        """Take or renew the lease of an entry for some time; False if another server has it. This is not an event."""
+        now = self._clock()
+        row = {"server": server, "until": stamp(now + timedelta(seconds=seconds))}
+        insert: Any = postgresql.insert if self._database.postgresql else sqlite.insert
+        table = tables.leases.c
+        statement = insert(tables.leases).values(entry=id, **row).on_conflict_do_update(
+            index_elements=["entry"], set_=row, where=(table.server == server) | (table.until <= stamp(now))
+        )  # fmt: skip
+        with self._database.writing() as connection:
+            return connection.execute(statement.returning(table.entry)).first() is not None
+
+    def release(self, id: str, server: str) -> None:
+        """End the lease of an entry, if this server has it."""
+        table = tables.leases.c
+        with self._database.writing() as connection:
+            connection.execute(delete(tables.leases).where(table.entry == id, table.server == server))
 
     def add_key(self, *, label: str, scope: Scope, tenant: str | None, by: str) -> tuple[KeyRecord, str]:
         """Create a key. Returns its record and the secret `mk_...`, which is not stored."""

@@ -42,6 +42,12 @@ def check_revision(database: Database) -> bool:
     return current == newest()
 
 
+def holds_ledger(database: Database) -> bool:
+    """Whether there is a ledger in the database, of any revision."""
+    with database.reading() as connection:
+        return revision_of(connection) is not None
+
+
 def _check_known(database: Database, current: str | None) -> None:
     try:
         if current is not None:

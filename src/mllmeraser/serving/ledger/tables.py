@@ -66,6 +66,14 @@ inputs = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
+# Which server works on an entry. A lease that is over is free, whoever held it.
+leases = sa.Table(
+    "ledger_leases",
+    metadata,
+    sa.Column("entry", sa.String(32), sa.ForeignKey("ledger_entries.id"), primary_key=True),
+    *_columns(server=sa.String(128), until=sa.String(32)),
+)
+
 artifacts = sa.Table(
     "ledger_artifacts",
     metadata,

@@ -87,22 +87,25 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 
 def load_signing_key(pem: Path | None = None, environment: Mapping[str, str] | None = None) -> Ed25519PrivateKey:
-    """Load the private key from a PEM file, or from `MLLMERASER_SIGNING_KEY` (base64 of the 32 raw bytes).
+    """Load the private key from a PEM file, or from `MLLMERASER_SIGNING_KEY`.
+
+    The variable holds the path of a PEM file, the text of one, or base64 of the 32 raw bytes.
 
     Raises:
         InputError: If there is no key, or it is not an Ed25519 key. The message never holds any part of it.
     """
     if pem is not None:
-        key = _load_pem(pem, lambda data: forms.load_pem_private_key(data, password=None), "an unencrypted private key")
-        if not isinstance(key, Ed25519PrivateKey):
-            raise InputError(f"{pem}: not an Ed25519 key: make one with mllmeraser certificate key")
-        return key
+        return _private(_read(pem), str(pem))
     text = (os.environ if environment is None else environment).get(KEY_VARIABLE, "").strip()
     if not text:
         raise InputError(f"no signing key: set {KEY_VARIABLE}, or make a key with mllmeraser certificate key")
+    if text.startswith("-----BEGIN"):
+        return _private(text.encode(), KEY_VARIABLE)
+    if os.path.isfile(text):
+        return load_signing_key(Path(text))
     raw = _from_base64(text)
     if raw is None or len(raw) != 32:
-        raise InputError(f"{KEY_VARIABLE} has to be base64 of the 32 bytes of an Ed25519 key")
+        raise InputError(f"{KEY_VARIABLE} has to be a PEM file, or base64 of the 32 bytes of an Ed25519 key")
     return Ed25519PrivateKey.from_private_bytes(raw)
 
 
@@ -112,7 +115,7 @@ def load_public_key(pem: Path) -> Ed25519PublicKey:
     Raises:
         InputError: If it is not a public Ed25519 key.
     """
-    key = _load_pem(pem, forms.load_pem_public_key, "a public key")
+    key = _load_pem(_read(pem), str(pem), forms.load_pem_public_key, "a public key")
     if not isinstance(key, Ed25519PublicKey):
         raise InputError(f"{pem}: not an Ed25519 key")
     return key
@@ -169,13 +172,28 @@ def _link_both(complete: Path, folder: Path) -> None:
         raise
 
 
-def _load_pem(file: Path, load: Callable[[bytes], Any], what: str) -> Any:
+def _private(data: bytes, where: str) -> Ed25519PrivateKey:
+    def load(pem: bytes) -> Any:
+        return forms.load_pem_private_key(pem, password=None)
+
+    key = _load_pem(data, where, load, "an unencrypted private key")
+    if not isinstance(key, Ed25519PrivateKey):
+        raise InputError(f"{where}: not an Ed25519 key: make one with mllmeraser certificate key")
+    return key
+
+
+def _read(file: Path) -> bytes:
     try:
-        return load(file.read_bytes())
+        return file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or error})") from None
+
+
+def _load_pem(data: bytes, where: str, load: Callable[[bytes], Any], what: str) -> Any:
+    try:
+        return load(data)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise InputError(f"{file}: not {what} in PEM form") from None
+        raise InputError(f"{where}: not {what} in PEM form") from None
 
 
 def _from_base64(text: object) -> bytes | None:

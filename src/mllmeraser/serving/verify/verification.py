@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.evaluation.attacks.asked import Asked, answers
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.turns import reading_of
-from mllmeraser.portraits.people import Person, World
-from mllmeraser.portraits.stream import Stream
 from mllmeraser.samples.conversation import Conversation
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.progress import Count, Progress, counting
@@ -28,16 +25,15 @@ from mllmeraser.serving.verify import fresh_prompts as fresh
 from mllmeraser.serving.verify.checks import Check, all_checks
 from mllmeraser.serving.verify.conversations import in_conversations
 from mllmeraser.serving.verify.facts import AnswerPair
-from mllmeraser.serving.verify.general import general_prompts, perception_prompts
+from mllmeraser.serving.verify.groups import prompts_by_group
 from mllmeraser.serving.verify.thresholds import Thresholds
 from mllmeraser.version import __version__
 
 BATCH = 32
 LONGEST = 24
 PROBES = 16
-NAME_GATE, FACE_GATE = 0, 2
-"""Positions of the gates for names and for faces among the read layers of an eraser with subject gates."""
-_PLACEHOLDER = Sample("Nothing is asked here.", id="stand-in")
+LEAST_OTHERS = 40
+"""Fewer prompts about others would show nothing: all of 40 unchanged leaves room for 9 % changed."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +82,7 @@ def verify(
     *,
     thresholds: Thresholds | None = None,
     retain: Sequence[Sample] | None = None,
+    others: Sequence[Sample] | None = None,
     seed: int = 0,
     sizes: fresh.Sizes | None = None,
     progress: Progress | None = None,
@@ -101,19 +98,24 @@ def verify(
         request: The user's request as passed to `erase`, not expanded.
         thresholds: The bounds; None means the defaults.
         retain: More prompts with answers that must not change, asked unchanged. The fit must not have seen them. Fresh
-            views of the request's own retain pictures and the shipped people are always asked.
+            views of the request's own retain pictures are always asked.
+        others: Prompts about people and things that this model knows, asked unchanged, which no fit has seen. None:
+            those of the shipped drawn world. It says something about the embedded models alone.
         seed: Seed of the prompts.
         sizes: How many prompts to ask; None means some 450.
         progress: Receives the stages `read the gate` and `answers`.
 
     Raises:
         ArtifactError: If the eraser was made for another model.
-        InputError: If the request has neither a picture nor a name, so that no fresh prompt can be made.
+        InputError: If the request has neither a picture nor a name, so that no fresh prompt can be made; or there are
+            fewer than `LEAST_OTHERS` others.
     """
     began = time.perf_counter()
     eraser.check_model(model)
     request.validate()
-    groups = _prompts(model, eraser, request, retain or (), seed, sizes or fresh.Sizes(), progress)
+    if others is not None and len(others) < LEAST_OTHERS:
+        raise InputError(f"a verification needs {LEAST_OTHERS} prompts about others, and there are {len(others)}")
+    groups = prompts_by_group(model, eraser, request, retain or (), others, seed, sizes or fresh.Sizes(), progress)
     talks = _conversations(model, eraser, groups, seed, (sizes or fresh.Sizes()).conversations)
     pairs, identical = _ask(model, eraser, groups, talks, progress)
     checks = all_checks(pairs, decides=_decides(eraser), identical=identical, bounds=thresholds or Thresholds())
@@ -154,78 +156,6 @@ def _label(name: str) -> str:
 
 def _decides(eraser: Eraser) -> bool:
     return eraser.config.policy.phi == "threshold"
-
-
-def _prompts(
-    model: MultimodalModel,
-    eraser: Eraser,
-    request: Request,
-    retain: Sequence[Sample],
-    seed: int,
-    sizes: fresh.Sizes,
-    progress: Progress | None,
-) -> dict[str, list[Sample]]:
-    """Prompts by group, without those of the completed request."""
-    completed = _completed(request, model)
-    subjects = [replace(own, names=full.names) for own, full in zip(request.subjects, completed.subjects, strict=True)]
-    known = fresh.known_people(World("dev"), [name for subject in subjects for name in subject.names])
-    by_name = all(sample.image is None for sample in request.forget)
-    near = _nearest(model, eraser, known, seed, sizes.neighbours, by_name=by_name, progress=progress)
-    some = Stream("verification", seed, "people").shuffle(list(known))[: sizes.people]
-    groups = {
-        "forget": fresh.forget_prompts(subjects, seed, sizes),
-        "rest": fresh.rest_prompts(subjects, seed, sizes),
-        "neighbours": _people(near, Stream("verification", seed, "near"), sizes.neighbour_prompts),
-        "retain": [
-            *retain,
-            *fresh.own_retain_prompts(request.retain, seed, sizes.people),
-            *_people(some, Stream("verification", seed, "retain"), sizes.prompts),
-        ],
-        "general": general_prompts(known, seed, sizes.general),
-        "perception": perception_prompts(fresh.subject_views(subjects, seed, sizes.views), seed, sizes.perception),
-    }
-    seen = {s.digest() for s in (*completed.forget, *completed.retain, *completed.strangers)}
-    groups = {name: fresh.unseen(samples, seen) for name, samples in groups.items()}
-    if not groups["forget"]:
-        raise InputError("the verification has no fresh prompts: give a picture or a name of each subject")
-    return groups
-
-
-def _completed(request: Request, model: MultimodalModel) -> Request:
-    """The request as `erase` completes it, with names that the model tells, but without the shipped sets.
-
-    These sets are slow to draw, and all their wordings are of the pool `train`.
-    """
-    filled = replace(request, retain=request.retain or (_PLACEHOLDER,), strangers=request.strangers or (_PLACEHOLDER,))
-    return complete(filled, model).request
-
-
-def _nearest(
-    model: MultimodalModel,
-    eraser: Eraser,
-    people: Sequence[Person],
-    seed: int,
-    n: int,
-    *,
-    by_name: bool,
-    progress: Progress | None,
-) -> list[Person]:
-    """The `n` retained people that the eraser is most likely to take for its subjects, the nearest first.
-
-    One prompt about each is scored: over a new picture by the face gate, or, with `by_name` (a request without
-    pictures), in text by the name gate. An eraser without these gates ranks by its score.
-    """
-    stream = Stream("verification", seed, "candidates")
-    prompts = [fresh.person_prompts(person, stream.child(person.key), 2)[1 if by_name else 0] for person in people]
-    readings = read_gate(model, eraser, prompts, progress=progress)
-    scores = readings.pooled
-    if eraser.config.policy.pooling == "subject":
-        scores = readings.layers[eraser.config.read_layers[NAME_GATE if by_name else FACE_GATE]].amax(-1)
-    return [people[row] for row in scores.argsort(descending=True)[:n].tolist()]
-
-
-def _people(people: Sequence[Person], stream: Stream, n: int) -> list[Sample]:
-    return [sample for person in people for sample in fresh.person_prompts(person, stream.child(person.key), n)]
 
 
 def _ask(
