@@ -60,10 +60,10 @@ def parser() -> argparse.ArgumentParser:
 def served(model: str, ledger: Path, *more: str) -> Iterator[tuple[str, str, int]]:
     """Start a server; yield its address, an admin's key and its process id."""
     port = 20000 + os.getpid() % 20000
-    command = [sys.executable, "-m", "mllmeraser", "serve", model, "--init", "--ledger", f"sqlite:///{ledger}", "--port",
-               str(port), "--rate", "1000000", "--max-queue", "256", *more]  # fmt: skip
+    command = [sys.executable, "-m", "mllmeraser", "serve", model, "--init", "--ledger", f"sqlite:///{ledger}",
+               "--port", str(port), "--rate", "1000000", "--max-queue", "256", *more]  # fmt: skip
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(command, stderr=output, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stderr=output, stdout=output)
         try:
             url = f"http://127.0.0.1:{port}"
             for _ in range(1200):

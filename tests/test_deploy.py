@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from mllmeraser.cli.app import app
+from mllmeraser.serving.http.metrics import Metrics
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 
@@ -69,3 +70,12 @@ def test_compose_gives_the_service_a_ledger_and_metrics() -> None:
 def test_prometheus_asks_where_the_service_listens() -> None:
     (job,) = yaml.safe_load((DEPLOY / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
     assert job["static_configs"] == [{"targets": ["service:8000"]}]
+
+
+def test_alerts_ask_for_metrics_that_there_are() -> None:
+    content = yaml.safe_load((DEPLOY / "alerts.yml").read_text(encoding="utf-8"))
+    rules = [rule for group in content["groups"] for rule in group["rules"]]
+    known = {family.name for family in Metrics().registry.collect()}
+    asked = {name for rule in rules for name in re.findall(r"mllmeraser_\w+", rule["expr"])}
+    assert len(rules) >= 3 and asked <= known and "mllmeraser_ledger_intact" in asked
+    assert "/etc/prometheus/alerts.yml" in (DEPLOY / "prometheus.yml").read_text(encoding="utf-8")

@@ -183,7 +183,7 @@ def test_a_scope_reaches_no_route_of_another(server):
     with server.http(None) as client:
         paths = client.get("/openapi.json").json()["paths"]
         open_to_all = {"/healthz", "/readyz"}
-        for_clients = {"/v1/models", "/v1/chat/completions"}
+        for_clients = {"/v1/models", "/v1/models/{id}", "/v1/chat/completions"}
         for path, methods in paths.items():
             for method in methods:
                 url = path.replace("{id}", "0" * 32)

@@ -49,15 +49,15 @@ class Process:
                    f"sqlite:///{ledger}", "--port", str(port), "--threads", "1", "--max-tokens", "64",
                    *more]  # fmt: skip
         self.lines: list[str] = []
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True)
         threading.Thread(target=self._read, daemon=True).start()
         self.url = f"http://127.0.0.1:{port}"
         wait_for(self._ready)
         self.key = key or self._printed()
 
     def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
             self.lines.append(line)
 
     def _ready(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -213,3 +214,26 @@ def test_with_postgresql(postgres_url: str) -> None:
     assert commands.json("verify")["ok"] and commands.json("list")[0]["state"] == "active"
     with pytest.raises(InputError), Ledger.open(postgres_url) as book:
         book.activate("case-1", by="x")
+
+
+def test_a_backup_is_checked_and_restored(tmp_path: Path) -> None:
+    book, copy, back = (tmp_path / name for name in ("l.db", "copy.db", "back.db"))
+    with Ledger.open(str(book)) as ledger:
+        ledger.request("case", by="ann")
+        head = ledger.head()[0]
+        made = CliRunner().invoke(app, ["ledger", "backup", "--out", str(copy), "--ledger", str(book)])
+    assert made.exit_code == 0 and f"keep {head}:" in made.stdout, made.stderr
+    restored = CliRunner().invoke(app, ["ledger", "restore", str(copy), "--out", str(back)])
+    assert restored.exit_code == 0, restored.stderr
+    with Ledger.open(str(back), create=False) as ledger:
+        assert [entry.name for entry in ledger.list()] == ["case"] and ledger.head()[0] == head
+    for arguments in (
+        ["backup", "--out", str(copy), "--ledger", str(book)],
+        ["restore", str(copy), "--out", str(book)],
+    ):
+        assert CliRunner().invoke(app, ["ledger", *arguments]).exit_code == 2, "no file is replaced"
+    with sqlite3.connect(copy) as database:
+        database.execute("UPDATE ledger_entries SET requested_by = 'bob'")
+    changed = CliRunner().invoke(app, ["ledger", "restore", str(copy), "--out", str(tmp_path / "x.db")])
+    assert changed.exit_code == 2 and "was changed outside mllmeraser" in changed.stderr
+    assert not (tmp_path / "x.db").exists()

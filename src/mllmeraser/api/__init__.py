@@ -14,7 +14,7 @@ from mllmeraser.api.erasures import (
     verdict_of,
 )
 from mllmeraser.api.runtime import set_seed, set_threads
-from mllmeraser.api.shipped import check_model, demo, list_families
+from mllmeraser.api.shipped import check_model, demo, example, list_families
 from mllmeraser.erasure.states.checkpoint import work_folder
 from mllmeraser.erasure.states.processes import process_group
 from mllmeraser.models.loading import load_model
@@ -33,6 +33,7 @@ __all__ = [
     "erase",
     "erase_together",
     "evaluate",
+    "example",
     "exhibit",
     "first_model",
     "forget_split",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -78,7 +79,9 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     traces: bool = False,
+    tls: tuple[Path, Path] | None = None,
     say: Say = print,
+    tell: Say = print,
 ) -> None:
     """Serve a model until the process is stopped.
 
@@ -89,7 +92,9 @@ def serve(
             else its requests end as fitted, without a verification.
         init: Whether to make a ledger where there is none.
         traces: Whether to send OpenTelemetry spans, as the standard variables OTEL_... say.
-        say: Called with each line for the terminal, the first admin's key among them.
+        tls: Files of the certificate and its key, both PEM; None serves without TLS.
+        say: Called with each line for the terminal.
+        tell: Called with the first admin's key, which must not stand in a log.
 
     Raises:
         InputError: The ledger, an eraser or a setting cannot be used, the port is taken, or the packages for traces
@@ -104,6 +109,10 @@ def serve(
     log_as_json()
     if settings.signing_key is not None:
         load_signing_key(environment={KEY_VARIABLE: settings.signing_key})  # so that a broken key fails now
+    if tls is not None:
+        _check_tls(*tls)
+    for folder in erasers:
+        artifact_from_folder(folder)  # a bad eraser must not make a ledger
     listening = _listening(host, port)
     try:
         book = Ledger.open(ledger, create=init)
@@ -112,21 +121,23 @@ def serve(
         raise
     try:
         loaded = load_model(model) if isinstance(model, str) else model
-        _first_key(book, say)
+        _first_key(book, tell)
         add_erasers(book, erasers, say)
         chosen = sets or ReferenceSets()
         fitting = Fitting(retain=chosen.retain, strangers=chosen.strangers)
-        server = Server(loaded, book, fitting, settings, engine=engine, verifier=_verifier(loaded, chosen))
+        server = Server(loaded, book, fitting, settings, engine=engine, verifier=verifier_of(loaded, chosen))
         server.start()
         if chosen.samples():
             book.audit("reference-sets", by=BY, details=chosen.digests(book.salt))
+        scheme = "http" if tls is None else "https"
         say(
-            f"{settings.model_name} at http://{host}:{listening.getsockname()[1]}, ledger {book.shown}: "
+            f"{settings.model_name} at {scheme}://{host}:{listening.getsockname()[1]}, ledger {book.shown}: "
             f"{len(book.active_set().erasers)} erasures in force (version {server.sync.version})"
         )
         config = uvicorn.Config(
             create_app(server), host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=30,
             server_header=False, ws="none", limit_concurrency=CONNECTIONS,
+            ssl_certfile=None if tls is None else tls[0], ssl_keyfile=None if tls is None else tls[1],
             proxy_headers=False,  # clients could else choose, by X-Forwarded-For, which address wrong keys count for
         )  # fmt: skip
         uvicorn.Server(config).run(sockets=[listening])
@@ -174,14 +185,22 @@ def _listening(host: str, port: int) -> socket.socket:
     return found
 
 
-def _verifier(model: MultimodalModel, sets: ReferenceSets) -> Verifier | None:
+def _check_tls(certificate: Path, key: Path) -> None:
+    """Read both files, before the long work of loading a model."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(f"{certificate} and {key}: no certificate with its key in PEM form ({error})") from None
+
+
+def verifier_of(model: MultimodalModel, sets: ReferenceSets) -> Verifier | None:
+    """How requests are verified on a model; None if nothing is known about people other than the forgotten."""
     if sets.verification:
         return partial(verify, others=sets.verification)
     return verify if model.name.startswith(EMBEDDED) else None
 
 
 def _first_key(book: Ledger, say: Say) -> None:
-    keys = book.keys()
-    if not any(record.scope == "admin" and record.revoked_at is None for record in keys):
-        _, secret = book.add_key(label="first admin", scope="admin", tenant=None, by=BY)
+    secret = book.first_admin(label="first admin", by=BY)
+    if secret is not None:
         say(f"the first admin's key, shown this once: {secret}")

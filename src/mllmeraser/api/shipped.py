@@ -33,6 +33,28 @@ def demo(
     return {"lines": lines, **{name: str(out / file) for name, file in files.items()}}
 
 
+def example(folder: Path, *, force: bool = False, pictures: int = 4) -> dict[str, Any]:
+    """Write pictures of a person of the shipped world, and a `request.yaml`, whole or not at all.
+
+    Returns:
+        The folder, the name, the number of pictures, and commands to try.
+    """
+    world = World("dev")
+    person = world.people[0]
+    with whole_folder(folder, force=force) as fresh:
+        fresh.mkdir()
+        for number, image in enumerate(request_pictures(world, person.key, pictures), start=1):
+            image.save(fresh / f"{number}.png")
+        (fresh / "request.yaml").write_text(f"name: {person.name}\n", encoding="utf-8")
+    model, eraser = "embedded:llava", f"{folder.name}.eraser"
+    commands = [
+        f'mllmeraser ask {model} "Where does {person.name} live?"',
+        f"mllmeraser erase {model} --forget {folder} --out {eraser}",
+        f'mllmeraser ask {model} "Where does {person.name} live?" --eraser {eraser}',
+    ]
+    return {"folder": str(folder), "name": person.name, "pictures": pictures, "try": commands}
+
+
 def list_families() -> list[dict[str, Any]]:
     """The supported model families, and the embedded models of each."""
     from mllmeraser.embedded import NAMES

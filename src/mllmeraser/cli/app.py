@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mllmeraser.cli import backup as backup
 from mllmeraser.cli.ask import ask
 from mllmeraser.cli.attack import attack
 from mllmeraser.cli.certificate import certificate
@@ -14,8 +15,10 @@ from mllmeraser.cli.demo import demo
 from mllmeraser.cli.erase import erase
 from mllmeraser.cli.errors import OneLineErrors
 from mllmeraser.cli.evaluate import evaluate
+from mllmeraser.cli.example import example
 from mllmeraser.cli.ledger import ledger
 from mllmeraser.cli.models import models
+from mllmeraser.cli.request import request
 from mllmeraser.cli.serve import gradio, serve
 from mllmeraser.version import __version__
 
@@ -48,7 +51,7 @@ def root(
     """
 
 
-for command in (demo, erase, ask, evaluate, attack, compare, search, exhibit, serve, gradio):
+for command in (demo, example, erase, request, ask, evaluate, attack, compare, search, exhibit, serve, gradio):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(ledger, name="ledger")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mllmeraser.cli.errors import needs_extra
+from mllmeraser.cli.ledger import DEFAULT_URL, Name, Url, login, opened
 from mllmeraser.cli.options import Force, Json
 from mllmeraser.cli.runtime import note, show_result
 from mllmeraser.samples.errors import InputError
@@ -78,6 +80,32 @@ def to_print(
     show_result({"path": str(out), "signature_checked": key is not None}, as_json, str(out))
     if key is None and not as_json:
         note("the signature was not checked: give --key to check it")
+
+
+@certificate.command("issue")
+def issue(
+    name: Name,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write, .json, .html or .pdf.")],
+    issuer: Annotated[str, typer.Option("--issuer", help="Organisation named on the certificate.")] = "",
+    by: Annotated[str | None, typer.Option("--by", help="Who issues it. Default: your login.")] = None,
+    ledger: Url = DEFAULT_URL,
+    force: Force = False,
+) -> None:
+    """Sign the certificate of a verified erasure with the key in MLLMERASER_SIGNING_KEY, base64 or a PEM file.
+
+    Examples:
+
+        MLLMERASER_SIGNING_KEY=keys/signing_key.pem mllmeraser certificate issue case-17 --out case-17.json
+    """
+    with needs_extra("serve"):
+        from mllmeraser.api.requests import issue_certificate
+        from mllmeraser.serving.verify.signing import KEY_VARIABLE
+
+    key = os.environ.get(KEY_VARIABLE, "")
+    with opened(ledger) as book:
+        content = issue_certificate(book, name, out, key=key, issuer=issuer, by=by or login())
+    write_whole(out, content, force=force)
+    show_result({"path": str(out)}, False, str(out))
 
 
 @certificate.command("key")

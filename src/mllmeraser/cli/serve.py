@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +55,10 @@ def serve(
     traces: Annotated[
         bool, typer.Option("--traces", help="Send OpenTelemetry traces, without content; see OTEL_... above.")
     ] = False,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="PEM", help="Certificate of the server, for https.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="PEM", help="Key of that certificate.")] = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page at /.")] = True,
     issuer: Annotated[str, typer.Option("--issuer", help="Organisation named on certificates.")] = "",
 ) -> None:
@@ -77,6 +82,8 @@ def serve(
     """
     if engine != "transformers":
         raise fail(f"unknown engine {engine!r}: the only engine is transformers", 2)
+    if (tls_cert is None) != (tls_key is None):
+        raise fail("--tls-cert and --tls-key belong together: give both, or none", 2)
     with needs_extra("serve"):
         from mllmeraser.api import serving
 
@@ -91,7 +98,9 @@ def serve(
         ),
         engine=serving.EngineSettings(max_batch=max_batch, max_queue=max_queue, max_tokens=max_tokens),
         erasers=[Path(folder) for folder in eraser or ()], init=init,
-        sets=serving.ReferenceSets.read(retain, strangers, verify_with), host=host, port=port, traces=traces, say=note,
+        sets=serving.ReferenceSets.read(retain, strangers, verify_with), host=host, port=port, traces=traces,
+        tls=None if tls_cert is None or tls_key is None else (tls_cert, tls_key), say=note,
+        tell=partial(print, flush=True),
     )  # fmt: skip
 
 

@@ -61,6 +61,14 @@ def check_table(check: Mapping[str, Any]) -> Table:
     return table
 
 
+def check_lines(checks: Iterable[Mapping[str, Any]]) -> list[str]:
+    """One line per check of a verification."""
+    return [
+        f"{'passed' if check['passed'] else 'FAILED'}  {check['name'].replace('_', ' ')}: {check['reason']}"
+        for check in checks
+    ]
+
+
 def record_lines(record: Mapping[str, Any]) -> str:
     """One line per field that has a value."""
     fields = ((key, value) for key, value in record.items() if value not in (None, {}, []))

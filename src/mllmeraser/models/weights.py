@@ -239,9 +239,12 @@ def _device(device: torch.device | str | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(device)
+        found = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"unknown device {device!r}") from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"there is no device {device}: torch sees {torch.cuda.device_count()} CUDA devices here")
+    return found
 
 
 def first_line(error: BaseException) -> str:

@@ -80,6 +80,7 @@ def _health(app: FastAPI, server: Server) -> None:
             "hooks": 0 if status.applied is None else status.applied.hooks,
             "fingerprint": server.fingerprint,
             "queue": status.queued,
+            "ledger_intact": server.integrity.intact,
         }
         return JSONResponse(content, 200 if fault is None else 503)
 
@@ -90,5 +91,7 @@ def _health(app: FastAPI, server: Server) -> None:
             await server.gatekeeper.admit(request, "admin")
         server.metrics.version.set(server.sync.version or 0)
         server.metrics.ready.set(server.sync.fault() is None)
+        intact = server.integrity.intact
+        server.metrics.intact.set(-1 if intact is None else int(intact))
         server.metrics.queue.set(server.engine.status().queued)
         return Response(server.metrics.text(), media_type=server.metrics.content_type)

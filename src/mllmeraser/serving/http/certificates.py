@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.server import Server
-from mllmeraser.serving.ledger import Entry
+from mllmeraser.serving.ledger import Entry, Ledger
 from mllmeraser.serving.verify import Verification, certificate, load_signing_key, render_certificate, sign
 from mllmeraser.serving.verify.signing import KEY_VARIABLE
 
@@ -17,21 +18,39 @@ ISSUED = "certificate-issued"
 
 def signed_certificate(server: Server, entry: Entry, by: str) -> dict[str, Any]:
     """Sign the certificate of an erasure. Raises `Refusal` (409) if it is not verified or the server has no key."""
-    if entry.scores is None:
-        raise Refusal(409, f"{entry.name} was not verified: there is nothing to certify")
-    if server.settings.signing_key is None:
+    key = server.settings.signing_key
+    if key is None:
         raise Refusal(409, "this server has no key to sign with: set MLLMERASER_SIGNING_KEY")
-    since = [event.at for event in server.ledger.history(entry.id) if event.action == "activated"]
+    try:
+        return issue(server.ledger, entry, key, server.settings.issuer, by)
+    except NotVerifiedError as error:
+        raise Refusal(409, str(error)) from None
+
+
+class NotVerifiedError(InputError):
+    """There is nothing to certify."""
+
+
+def issue(ledger: Ledger, entry: Entry, key: str, issuer: str, by: str) -> dict[str, Any]:
+    """Sign the certificate of an erasure with a key as in `MLLMERASER_SIGNING_KEY`, and record it.
+
+    Raises:
+        NotVerifiedError: It was not verified.
+        InputError: The key is none.
+    """
+    if entry.scores is None:
+        raise NotVerifiedError(f"{entry.name} was not verified: there is nothing to certify")
+    since = [event.at for event in ledger.history(entry.id) if event.action == "activated"]
     content = certificate(
         Verification.of(entry.scores),
         erasure_id=entry.id,
         request_digests=entry.request_digests,
         requested_at=entry.requested_at,
         active_since=since[-1] if since and entry.state == "active" else None,
-        issuer=server.settings.issuer,
+        issuer=issuer,
     )
-    signed = sign(content, load_signing_key(environment={KEY_VARIABLE: server.settings.signing_key}))
-    server.ledger.audit(ISSUED, by=by, details={"entry": entry.id, "state": entry.state})
+    signed = sign(content, load_signing_key(environment={KEY_VARIABLE: key}))
+    ledger.audit(ISSUED, by=by, details={"entry": entry.id, "state": entry.state})
     return signed
 
 

@@ -37,12 +37,15 @@ def routes(server: Server) -> APIRouter:
     @router.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
         """Model names a client may use: the model, and the model with additional erasers."""
-        principal = await server.gatekeeper.admit(request, "client")
-        base, erasers = server.settings.model_name, server.sync.current.erasers if server.sync.current else ()
-        extra = [e.name for e in erasers if not e.default and e.tenant in (None, principal.tenant)]
-        names = [base, *(f"{base}@{name}" for name in extra)]
-        entry = {"object": "model", "created": 0, "owned_by": "mllmeraser"}
-        return {"object": "list", "data": [{"id": name, **entry} for name in names]}
+        return {"object": "list", "data": _models(server, await server.gatekeeper.admit(request, "client"))}
+
+    @router.get("/v1/models/{id:path}")
+    async def model(request: Request, id: str) -> dict[str, Any]:
+        """One of them."""
+        for entry in _models(server, await server.gatekeeper.admit(request, "client")):
+            if entry["id"] == id:
+                return entry
+        raise Refusal(404, f"this server serves {server.settings.model_name}", "model_not_found")
 
     @router.post("/v1/chat/completions", response_model=None)
     async def completions(request: Request, body: ChatRequest) -> Response:
@@ -59,6 +62,13 @@ def routes(server: Server) -> APIRouter:
         return await (_stream if body.stream else _whole)(call, tickets, body, request)
 
     return router
+
+
+def _models(server: Server, principal: Principal) -> list[dict[str, Any]]:
+    base, erasers = server.settings.model_name, server.sync.current.erasers if server.sync.current else ()
+    extra = [e.name for e in erasers if not e.default and e.tenant in (None, principal.tenant)]
+    names = [base, *(f"{base}@{name}" for name in extra)]
+    return [{"id": name, "object": "model", "created": 0, "owned_by": "mllmeraser"} for name in names]
 
 
 def chooser(server: Server, principal: Principal, model: str) -> Choose:
@@ -212,8 +222,11 @@ async def _events(
     version = tickets[first[0]].version
     seen: list[list[Piece]] = [[] for _ in tickets]
 
+    counted = body.stream_options is not None and body.stream_options.include_usage
+
     def event(version: int | None, choices: list[dict[str, Any]], **more: Any) -> str:
-        return _event(call.part("chat.completion.chunk", version, choices, **more))
+        blank = {"usage": None} if counted else {}  # as in OpenAI's chunks: null until the last
+        return _event(call.part("chat.completion.chunk", version, choices, **{**blank, **more}))
 
     try:
         for number in range(len(tickets)):
@@ -230,7 +243,7 @@ async def _events(
                 number, piece = await anext(merged)
             except StopAsyncIteration:
                 break
-        if body.stream_options is not None and body.stream_options.include_usage:
+        if counted:
             yield event(version, [], usage=_usage(tickets, seen))
         yield "data: [DONE]\n\n"
     except Exception as error:  # the status was sent: the stream ends with the error

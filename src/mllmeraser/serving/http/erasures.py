@@ -178,6 +178,8 @@ def routes(server: Server) -> APIRouter:
         """Put an erasure into force; the response comes once it is."""
         principal, entry = await entry_of(request, id)
         force = body.force if body else None
+        if entry.id in server.fits.progress():
+            raise Refusal(409, f"{entry.name} is being fitted or verified: wait for the result")
         await run_in_threadpool(server.check_usable, entry)
         return await changed(lambda: ledger.activate(entry.id, by=principal.label, force=force))
 

@@ -71,6 +71,7 @@ class Fits:
         self._model, self._ledger, self._fitter, self._most = model, ledger, fitter, most
         self._waiting: queue.Queue[str | None] = queue.Queue()
         self._progress: dict[str, Step] = {}
+        self._watch: Progress | None = None
         self._thread = threading.Thread(target=self._work, name="fits", daemon=True)
         self._stopping, self._lost = threading.Event(), threading.Event()
 
@@ -200,6 +201,27 @@ class Fits:
                 self._lost.set()
                 return
 
+    def finish(self, id: str, progress: Progress | None = None) -> None:
+        """Fit and verify an entry in this thread, without the queue. A failure is recorded and raised.
+
+        Raises:
+            TransitionError: Another server works on it, or has changed it.
+            MLLMEraserError: It cannot be fitted or verified.
+        """
+        self._watch = progress
+        with self._leased(id) as mine:
+            if not mine:
+                raise TransitionError("another server works on this erasure: wait for its result")
+            try:
+                self._fit_and_verify(id)
+            except TransitionError:
+                raise
+            except MLLMEraserError as error:
+                self._failed(id, str(error))
+                raise
+            except _Stopped:
+                raise TransitionError("the lease of this erasure is lost: another server goes on with it") from None
+
     def _failed(self, id: str, reason: str) -> None:
         try:
             self._ledger.failed(id, by=WORKER, reason=" ".join(reason.split())[:LONGEST])
@@ -228,6 +250,8 @@ class Fits:
             if self._stopping.is_set() or self._lost.is_set():
                 raise _Stopped
             self._progress[id] = Step(f"{kind}: {stage}", done, total)
+            if self._watch is not None:
+                self._watch(f"{kind}: {stage}", done, total)
 
         return progress
 

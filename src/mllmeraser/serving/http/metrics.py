@@ -35,6 +35,15 @@ class Metrics:
         self.fired = counter("mllmeraser_gate_fired_total", "Prompts that a gate fired on", ["eraser"])
         self.queue = gauge("mllmeraser_queue_length", "Requests that wait")
         self.version = gauge("mllmeraser_eraser_set_version", "Version of the erasers in force")
+        self.first_token = histogram(
+            "mllmeraser_first_token_seconds", "Time from the begin of a batch to its first token", buckets=SECONDS
+        )
+        self.token_seconds = histogram(
+            "mllmeraser_token_seconds", "Time for one token of every answer of a batch", buckets=SECONDS
+        )
+        self.intact = gauge(
+            "mllmeraser_ledger_intact", "Whether the ledger's records are unchanged: 1, 0, or -1 for not known"
+        )
         self.ready = gauge("mllmeraser_ready", "Whether requests are answered")
 
     def batch(self, report: BatchReport) -> None:
@@ -42,6 +51,11 @@ class Metrics:
         self.batches.observe(report.rows)
         self.batch_seconds.observe(report.seconds)
         self.tokens.inc(report.tokens)
+        if report.prompt_seconds is not None:
+            self.first_token.observe(report.prompt_seconds)
+            steps = -(-report.tokens // max(1, report.rows)) - 1  # the first token came with the prompt
+            if steps > 0:
+                self.token_seconds.observe((report.seconds - report.prompt_seconds) / steps)
         self.queue.set(report.queued)
         for reason, count in report.ends.items():
             self.answers.labels(reason).inc(count)

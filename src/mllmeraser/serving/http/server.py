@@ -11,6 +11,7 @@ from mllmeraser.serving.engine import BatchReport, Engine, EngineSettings
 from mllmeraser.serving.http.access import Gatekeeper
 from mllmeraser.serving.http.errors import NOT_NOW, Refusal
 from mllmeraser.serving.http.fits import Fits, Fitter, Verifier
+from mllmeraser.serving.http.integrity import Integrity
 from mllmeraser.serving.http.metrics import Metrics
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.http.sync import LedgerSync, Store
@@ -60,6 +61,7 @@ class Server:
         self.sync = LedgerSync(
             self.engine, ledger, self.store, self.name, settings.poll_seconds, settings.stale_seconds
         )
+        self.integrity = Integrity(ledger)
         self.fits = Fits(free, ledger, span("fit")(fitter), settings.max_fits, verifier, server=self.name)
         self.gatekeeper = Gatekeeper(ledger, settings.requests_per_minute)
 
@@ -75,11 +77,13 @@ class Server:
             self.engine.stop(drain=False)
             raise
         self.fits.start()
+        self.integrity.start()
         details = {"server": self.name, "version": __version__, "fingerprint": self.fingerprint}
         self.ledger.audit("server-started", by=self.name, details=details)
 
     def stop(self) -> None:
         """Finish the running requests, then stop."""
+        self.integrity.stop()
         self.fits.stop()
         self.sync.stop()
         self.engine.stop(drain=True)

@@ -103,6 +103,8 @@ class LedgerSync:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+        with suppress(MLLMEraserError):  # it is shown until it is forgotten
+            self._ledger.heartbeat(self._server, self.version or 0, ready=False)
 
     @property
     def version(self) -> int | None:

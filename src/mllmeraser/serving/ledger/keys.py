@@ -110,6 +110,10 @@ class KeyRing:
         change.write(tables.keys, row, "key-revoked", {"label": row["label"]})
         return _record(row)
 
+    def all(self, change: Change) -> list[KeyRecord]:
+        """All keys, in the transaction of a change."""
+        return [_record(row) for row in tables.rows(change.connection, select(tables.keys))]
+
     def forget(self) -> None:
         """Clear the cache after a revocation."""
         with self._lock:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -11,6 +14,7 @@ from sqlalchemy import delete
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.files import whole_file
 from mllmeraser.serving.ledger import tables
 from mllmeraser.serving.ledger.chain import Event
 from mllmeraser.serving.ledger.database import Database
@@ -83,6 +87,19 @@ class Ledger(EntryWriter):
         """The address without the password."""
         return self._database.shown
 
+    def backup(self, out: Path) -> None:
+        """Copy an SQLite ledger to a new file while servers go on. PostgreSQL has `pg_dump`.
+
+        Raises:
+            InputError: The ledger is not SQLite, or the file exists.
+        """
+        if self._database.postgresql:
+            raise InputError("a ledger in PostgreSQL is backed up by pg_dump, and restored by pg_restore")
+        with whole_file(out) as beside, self._database.reading() as connection:
+            source = connection.connection.driver_connection
+            with closing(sqlite3.connect(beside)) as copy:
+                source.backup(copy)  # type: ignore[union-attr]
+
     def close(self) -> None:
         """Close all connections."""
         self._database.close()
@@ -131,6 +148,13 @@ class Ledger(EntryWriter):
         """Create a key. Returns its record and the secret `mk_...`, which is not stored."""
         with self._changing(by) as change:
             return self._ring.add(change, label=label, scope=scope, tenant=tenant)
+
+    def first_admin(self, *, label: str, by: str) -> str | None:
+        """Create an admin's key if there is none, and return its secret. Of servers that start together, one does."""
+        with self._changing(by) as change:
+            if any(record.scope == "admin" and record.revoked_at is None for record in self._ring.all(change)):
+                return None
+            return self._ring.add(change, label=label, scope="admin", tenant=None)[1]
 
     def authenticate(self, secret: str) -> Principal | None:
         """The owner of a secret, or None."""
