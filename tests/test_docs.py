@@ -26,6 +26,7 @@ ON_THE_MODEL = ("README.md", "docs/concepts.md", "docs/limits.md")
 SERVED = "docs/serving.md"
 WITHOUT_MODEL = (
     "docs/requests.md",
+    "docs/runbook.md",
     "docs/compare.md",
     "docs/ablations.md",
     "docs/studies.md",

@@ -94,7 +94,7 @@ def serve(
         traces: Whether to send OpenTelemetry spans, as the standard variables OTEL_... say.
         tls: Files of the certificate and its key, both PEM; None serves without TLS.
         say: Called with each line for the terminal.
-        tell: Called with the first admin's key, which must not stand in a log.
+        tell: Called with the first admin's key, which no log may hold.
 
     Raises:
         InputError: The ledger, an eraser or a setting cannot be used, the port is taken, or the packages for traces

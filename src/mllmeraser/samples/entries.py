@@ -1,4 +1,4 @@
-"""What stands in a request folder: every entry is used, refused, or named in one line."""
+"""The content of a request folder: every entry is used, refused, or named in one line."""
 
 from __future__ import annotations
 

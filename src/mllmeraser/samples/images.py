@@ -106,7 +106,7 @@ def decode_image(
 ) -> Image.Image:
     """Decode a picture file (see `FORMATS`); of several frames or pages the first.
 
-    That is told to `say`; without it, as an `InputWarning`.
+    A message about it goes to `say`; without that, it is an `InputWarning`.
 
     Raises:
         PictureTooLargeError: It has more bytes or pixels than allowed.

@@ -14,7 +14,7 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
 def clean_name(name: str) -> str:
-    """A name as it is kept: composed (NFC), single blanks, without marks that nobody sees.
+    """A name as it is kept: composed (NFC), single blanks, without invisible marks.
 
     Raises:
         InputError: It has no letter.
@@ -33,6 +33,6 @@ def name_words(text: str) -> list[str]:
 
 
 def holds_name(text: str, name: str) -> bool:
-    """Whether the words of a name stand in a text in one run: "Al" is not in "also"."""
+    """Whether a text has the words of a name in one run: "Al" is not in "also"."""
     said, named = name_words(text), name_words(name)
     return bool(named) and any(said[i : i + len(named)] == named for i in range(len(said) - len(named) + 1))

@@ -2,10 +2,10 @@
 
 Questions about what the forgotten people's pictures show, and questions about the world that name a forgotten person in
 passing. No fit and no training contains these wordings. A right answer is kept if it stays right. Where a question has
-no one right answer, an answer is kept if it is that of the bare model; answers that it does not know, and those that
-tell who is shown, are left out.
+no one right answer, an answer is kept if it is that of the bare model. Answers that it does not know are left out, and
+so are those that tell who is shown.
 
-The curve raises the threshold of the topic gate in steps, and counts what is kept beside what is told of the forgotten.
+The curve raises the threshold of the topic gate in steps, and counts what is kept and what leaks.
 """
 
 from __future__ import annotations

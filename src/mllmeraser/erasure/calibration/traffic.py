@@ -24,7 +24,7 @@ def with_traffic(
     names: Collection[str],
     progress: Progress | None = None,
 ) -> Eraser:
-    """The eraser with its false alarms on `traffic`, prompts of a real log that ask about nobody to forget.
+    """The eraser with its false alarms on `traffic`, prompts of a real log about other people and things.
 
     Raises:
         InputError: There are none, one holds a name of `names`, or the policy takes no decision.

@@ -228,7 +228,7 @@ def erasure_request(
     exact_names: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> ErasureRequest:
-    """Build the request to forget a person; `say` is told what of it is not used.
+    """Build the request to forget a person; `say` gets a line for each part that is not used.
 
     Raises `Refusal` without a picture or name, and for pictures or questions that are unreadable, too many or too
     large. Raises `InputError` if the request is not valid.

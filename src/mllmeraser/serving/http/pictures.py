@@ -75,7 +75,7 @@ HELD = Held()
 
 
 def decode(data: bytes, settings: ServeSettings, say: Callable[[str], None] | None = None) -> Image.Image:
-    """Decode an RGB picture from the bytes of a file; `say` is told of further frames.
+    """Decode an RGB picture from the bytes of a file; `say` gets a line about further frames.
 
     Raises `Refusal` if it is too long, too large, of another format, or broken, or if there is no memory for it now.
     """
