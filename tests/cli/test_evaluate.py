@@ -77,3 +77,32 @@ def test_too_few_people_for_a_context(tiny_llava_path: Path, release: Path, tmp_
     result = run(tiny_llava_path, "--benchmark", release, "--split", "forget_5", "--protocol", "official", "--out", out)
     assert result.exit_code == 2 and "official-zero-shot" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1 and not out.exists()
+
+
+def test_samples_of_ones_own_are_scored(tiny_llava_path: Path, tmp_path: Path) -> None:
+    rows = [{"question": "Where does Jane live?", "answer": "In Rome.", "keywords": ["Rome"], "subject": "jane"},
+            {"question": "What is two plus two?", "answer": "four"}]  # fmt: skip
+    (tmp_path / "facts.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (tmp_path / "rest.jsonl").write_text(json.dumps(rows[1]))
+    out = tmp_path / "s.json"
+    more = ("--data", tmp_path / "facts.jsonl", "--data", tmp_path / "rest.jsonl", "--out", out)
+    found = records(run(tiny_llava_path, *more), out)
+    assert {(record["set"], record["n"], record["protocol"]) for record in found} == {
+        ("facts", 2, "strict"), ("rest", 1, "strict"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "give --benchmark, or samples of your own with --data"),
+        (["--benchmark", "portraits:unit", "--data", "a.jsonl"], "give --benchmark, or samples"),
+        (["--data", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
+        (["--data", "a/x.jsonl", "--data", "b/x.jsonl"], "have one name"),
+    ],
+)
+def test_bad_samples_of_ones_own_are_one_line(
+    tiny_llava_path: Path, tmp_path: Path, more: list[str], said: str
+) -> None:
+    result = run(tiny_llava_path, *more, "--out", tmp_path / "s.json")
+    assert result.exit_code == 2 and said in result.stderr and len(result.stderr.splitlines()) == 1

@@ -1,6 +1,6 @@
 """What the command line and other programs call: each function does one job from start to end."""
 
-from mllmeraser.api.answers import Answer, Reading, ask, attack, evaluate, write_records
+from mllmeraser.api.answers import Answer, Reading, ask, attack, evaluate, evaluate_samples, write_records
 from mllmeraser.api.comparisons import compare, exhibit, first_model, search, searched_model
 from mllmeraser.api.erasures import (
     describe_eraser,
@@ -33,6 +33,7 @@ __all__ = [
     "erase",
     "erase_together",
     "evaluate",
+    "evaluate_samples",
     "example",
     "exhibit",
     "first_model",

@@ -21,6 +21,7 @@ from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import open_image
 from mllmeraser.samples.progress import Progress, counting
+from mllmeraser.samples.readers import read_samples
 from mllmeraser.samples.sample import Sample
 
 
@@ -97,6 +98,46 @@ def load_erasers(erasers: Iterable[str | Path | Eraser]) -> dict[str, Eraser]:
             name += "+"
         named[name] = eraser
     return named
+
+
+def evaluate_samples(
+    model: str | MultimodalModel,
+    files: Sequence[str | Path],
+    *,
+    limit: int | None = None,
+    erasers: Sequence[str | Path | Eraser] = (),
+    protocol: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Record]:
+    """Score a model on samples of one's own: JSONL, parquet, or folders of either, a set each.
+
+    The sets have the names of the files without suffix. Every sample needs an answer or keywords. For the other
+    arguments see `evaluate`; the protocol is `strict` unless another one without examples is given.
+
+    Raises:
+        InputError: A file cannot be read, two have one name, a sample has no answer, or an eraser is for another model.
+    """
+    paths = [Path(file) for file in files]
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        raise InputError("two of the files have one name: each is a set of that name")
+    rules, named = get_protocol(protocol or "strict"), load_erasers(erasers)
+    sets = {path.stem: read_samples(path) for path in paths}
+    if limit is not None:
+        sets = {name: thin(samples, limit) for name, samples in sets.items()}
+    return _evaluate(
+        load_model(model) if isinstance(model, str) else model,
+        sets,
+        method="mllmeraser" if named else "vanilla",
+        benchmark="own samples",
+        split="-",
+        intervention=ErasurePack(named) if named else None,
+        policy="+".join(eraser.config.policy.name for eraser in named.values()) or None,
+        protocol=rules,
+        seed=seed,
+        progress=counting(progress, "score", sum(map(len, sets.values()))),
+    ).records
 
 
 def evaluate(

@@ -19,9 +19,10 @@ ISSUED = "certificate-issued"
 def signed_certificate(server: Server, entry: Entry, by: str) -> dict[str, Any]:
     """Sign the certificate of an erasure. Raises `Refusal` (409) if it is not verified or the server has no key."""
     key = server.settings.signing_key
-    if key is None:
-        raise Refusal(409, "this server has no key to sign with: set MLLMERASER_SIGNING_KEY")
     try:
+        check_verified(entry)
+        if key is None:
+            raise Refusal(409, "this server has no key to sign with: set MLLMERASER_SIGNING_KEY")
         return issue(server.ledger, entry, key, server.settings.issuer, by)
     except NotVerifiedError as error:
         raise Refusal(409, str(error)) from None
@@ -31,6 +32,12 @@ class NotVerifiedError(InputError):
     """There is nothing to certify."""
 
 
+def check_verified(entry: Entry) -> None:
+    """Raise `NotVerifiedError` if there is nothing to certify."""
+    if entry.scores is None:
+        raise NotVerifiedError(f"{entry.name} was not verified: there is nothing to certify")
+
+
 def issue(ledger: Ledger, entry: Entry, key: str, issuer: str, by: str) -> dict[str, Any]:
     """Sign the certificate of an erasure with a key as in `MLLMERASER_SIGNING_KEY`, and record it.
 
@@ -38,8 +45,8 @@ def issue(ledger: Ledger, entry: Entry, key: str, issuer: str, by: str) -> dict[
         NotVerifiedError: It was not verified.
         InputError: The key is none.
     """
-    if entry.scores is None:
-        raise NotVerifiedError(f"{entry.name} was not verified: there is nothing to certify")
+    check_verified(entry)
+    assert entry.scores is not None
     since = [event.at for event in ledger.history(entry.id) if event.action == "activated"]
     content = certificate(
         Verification.of(entry.scores),

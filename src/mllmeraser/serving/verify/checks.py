@@ -52,9 +52,9 @@ def all_checks(
     checks = []
     if decides:
         checks.append(_check("forget_decisions", [(one, one.fired) for one in forget], bounds))
-    checks.append(_answers("forget_answers", groups["forget"], groups, decides, bounds))
-    if groups.get("told"):
-        checks.append(_answers("conversation_answers", groups["told"], groups, decides, bounds))
+    checks.append(_answers("forget_answers", groups["forget"], groups, bounds))
+    if any(one.informative for one in groups.get("told", ())):  # a model that does not converse has none
+        checks.append(_answers("conversation_answers", groups["told"], groups, bounds))
     if talk := groups.get("talk"):
         checks.append(_check("conversation_unchanged", [(one, one.same) for one in talk], bounds))
     checks.append(_check("forget_gibberish", [(one, one.broken) for one in forget], bounds))
@@ -67,19 +67,17 @@ def all_checks(
     return [*checks, _detached(identical)]
 
 
-def _answers(
-    name: str, asked: Sequence[AnswerPair], groups: dict[str, list[AnswerPair]], decides: bool, bounds: Thresholds
-) -> Check:
+def _answers(name: str, asked: Sequence[AnswerPair], groups: dict[str, list[AnswerPair]], bounds: Thresholds) -> Check:
     """The share of the bare model's informative answers about the subjects that are gone, of those `asked`.
 
-    If there are none, only the decision can show that the eraser fits the subjects. Without a decision the check fails.
+    If there are none, nothing was checked, and that is no pass.
     """
     known = facts(groups["forget"], frames([*groups["retain"], *groups["neighbours"]]))
     informative = [(one, forgotten(one, known)) for one in asked if one.informative]
     if informative:
         return _check(name, informative, bounds)
-    reason = "the bare model tells nothing about the subjects, so there was no answer to forget"
-    return Check(name, None, 0.0, 1.0, getattr(bounds, name), False, 0, decides, reason)
+    reason = "nothing was checked: the bare model tells nothing about the subjects, so there is no answer to forget"
+    return Check(name, None, 0.0, 1.0, getattr(bounds, name), False, 0, False, reason)
 
 
 def _check(

@@ -27,7 +27,7 @@ const QUESTIONS = {
   }),
   revoke: (entry) => ({
     title: `Revoke ${entry.name}?`, button: "Revoke for good", danger: true, reason: true,
-    text: "This is final: the erasure ends and cannot be activated again. Its label becomes free.",
+    text: "The model will answer about this person again. This is final: the erasure cannot be activated again. Its label becomes free.",
   }),
   schedule: (entry) => ({
     title: `Schedule ${entry.name}`, button: "Save", times: entry,
@@ -50,7 +50,8 @@ const LABELS = { activate: "Activate", force: "Activate anyway", fit: "Fit again
 function offered({ state, passed, progress, inputs_kept: kept }) {
   const on = passed ? "activate" : "force";
   const again = (verb) => (kept && !progress ? [verb] : []);
-  return { requested: [...again("fit"), "revoke"], fitted: [...again("verify"), "force", "revoke"], verified: [on, "schedule", "revoke"],
+  const force = progress ? [] : ["force"]; // its verification is under way
+  return { requested: [...again("fit"), "revoke"], fitted: [...again("verify"), ...force, "revoke"], verified: [on, "schedule", "revoke"],
     active: ["suspend", "schedule", "revoke"], suspended: [on, "schedule", "revoke"], revoked: [] }[state];
 }
 

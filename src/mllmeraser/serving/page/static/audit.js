@@ -6,6 +6,7 @@ import { detailWords } from "./evidence.js";
 
 const PAGE = 500;
 const SHOWN = 50;
+const BRIEF = 60;
 
 let events = [];
 let names = new Map();
@@ -76,7 +77,15 @@ function row(event) {
     el("td", {}, event.action),
     el("td", {}, subject(event.entry)),
     el("td", { class: "wide" }, event.by),
-    el("td", { class: "wide quiet" }, detailWords(event.details), " ", event.hash && digest(event.hash)));
+    el("td", { class: "wide quiet" }, details(event)));
+}
+
+// Long details hold hashes, which would make the table many screens wide.
+function details(event) {
+  const words = detailWords(event.details);
+  const hash = event.hash && digest(event.hash);
+  if (String(words).length <= BRIEF) return [words, " ", hash];
+  return el("details", {}, el("summary", {}, `${String(words).slice(0, BRIEF)}…`), el("p", { class: "whole" }, words), hash);
 }
 
 function subject(id) {

@@ -125,8 +125,14 @@ export class EntryPanel {
   }
 }
 
+const missed = ({ state, passed }) => state === "verified" && passed === false;
+
 /** The state as a label; a failed fit or verification keeps the state and adds "failed". */
-export const stateOf = ({ state, failure, progress }) => (failure && !progress && ["requested", "fitted"].includes(state) ? chip("bad", `${state}, failed`) : chip(state));
+export const stateOf = (entry) => {
+  const { state, failure, progress } = entry;
+  if (missed(entry)) return chip("bad", "checks failed");
+  return failure && !progress && ["requested", "fitted"].includes(state) ? chip("bad", `${state}, failed`) : chip(state);
+};
 
 function head(entry, close) {
   return el("div", { class: "heading" },
@@ -134,13 +140,15 @@ function head(entry, close) {
     close && el("button", { type: "button", class: "cross", "aria-label": "Close the details", click: close }, "×"));
 }
 
-function steps({ state }) {
+function steps(entry) {
+  const { state } = entry;
   const at = STEPS.indexOf(state === "suspended" ? "active" : state);
   if (at < 0) return null;
   return el("ol", { class: "steps", "aria-label": "Progress" }, STEPS.map((step, place) => {
     const here = place === at;
-    const words = here && state === "suspended" ? "suspended" : step;
-    return el("li", { class: place < at ? "past" : here ? `here ${state}` : "", "aria-current": here && "step" }, words);
+    const words = here && state === "suspended" ? "suspended" : here && missed(entry) ? "checks failed" : step;
+    const look = missed(entry) ? "here failed" : `here ${state}`;
+    return el("li", { class: place < at ? "past" : here ? look : "", "aria-current": here && "step" }, words);
   }));
 }
 
