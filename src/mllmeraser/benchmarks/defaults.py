@@ -43,6 +43,12 @@ def complete(
     if model is not None:
         request, notes = _name_subjects(request, model, world)
     pictures = list({id(s.image): s.image for s in request.forget if s.image is not None}.values())
+    faceless = [s.key for s in request.subjects if not s.names and all(sample.image is None for sample in s.samples)]
+    if faceless:
+        notes.append(
+            f"{len(faceless)} of {len(request.subjects)} subjects have neither a picture nor a name: gates for people "
+            "guess from the words of the questions. Give a name, or see docs/limits.md for what is no person"
+        )
     completed = request.expanded(settings or ExpansionSettings(views=3))
     names = [name for subject in request.subjects for name in subject.names]
     retain, strangers = list(completed.retain), list(completed.strangers)
