@@ -84,7 +84,7 @@ def with_an_empty_picture(folder: Path) -> None:
         (beside_a_broken_link, "2.png: is a broken link"),
         (beside_a_link_to_no_card, "request.yaml: is a broken link"),
         (with_a_key_twice, "line 2: not valid YAML (the key name stands twice)"),
-        (with_an_impossible_date, "at least one letter"),
+        (with_an_impossible_date, "request.yaml: a name has at least one letter"),
         (with_bad_utf8, "cannot be read"),
         (with_deep_yaml, "not valid YAML"),
         (with_an_empty_picture, "zero bytes"),

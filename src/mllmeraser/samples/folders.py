@@ -10,7 +10,7 @@ from typing import Any
 from mllmeraser.samples.entries import entries_of
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import open_image
-from mllmeraser.samples.names import holds_name
+from mllmeraser.samples.names import clean_name, holds_name
 from mllmeraser.samples.sample import IDENTITY, Sample
 from mllmeraser.samples.subject import Subject
 from mllmeraser.samples.yaml_files import load_yaml
@@ -91,6 +91,10 @@ def read_card(folder: Path) -> Card:
     if not isinstance(data.get("name", ""), str):
         raise InputError(f"{path}: name must be text; list others under other_names")
     names = [*_strings(data.get("name"), path, "name"), *_strings(data.get("other_names"), path, "other_names")]
+    try:
+        names = [clean_name(name) for name in names]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     questions, attributes = (tuple(_strings(data.get(key), path, key)) for key in ("questions", "attributes"))
     exact = str(data.get("exact_names") or "false").casefold()
     if exact not in (*YES, *NO):
