@@ -106,7 +106,6 @@ def serve(
 
     if traces:
         spans.start()
-    log_as_json()
     if settings.signing_key is not None:
         load_signing_key(environment={KEY_VARIABLE: settings.signing_key})  # so that a broken key fails now
     if tls is not None:
@@ -119,6 +118,7 @@ def serve(
     except BaseException:
         listening.close()
         raise
+    log_as_json()
     try:
         loaded = load_model(model) if isinstance(model, str) else model
         _first_key(book, tell)
