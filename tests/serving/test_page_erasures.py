@@ -114,7 +114,8 @@ def test_a_failed_fit_and_a_weak_candidate(site: Site) -> None:
     site.until(lambda: "no face was found" in site.one("#entry").text)
     assert site.one("#entry h2 .state").text == "requested, failed"
     site.open("weak-1")
-    site.state("#entry", "verified")
+    site.until(lambda: site.one("#entry h2 .state").text == "checks failed")
+    assert site.one("#entry .steps .failed").text == "checks failed"
     assert "the same subject is in case-1 (active)" in site.one("#entry .conflicts").text
     site.click('#entry [data-verb="force"]')
     site.click("#confirm-yes")
