@@ -73,6 +73,10 @@ def test_tampering_shows_in_the_metrics_and_in_readyz(server: Running, tiny_llav
     with server.http() as client:
         wait_for(lambda: client.get("/readyz").json()["ledger_intact"] is True)
         assert "mllmeraser_ledger_intact 1.0" in client.get("/metrics").text
+        server.server.integrity.intact = False
+        assert client.get("/readyz").json()["ledger_intact"] is False
+        assert "mllmeraser_ledger_intact 0.0" in client.get("/metrics").text
+        assert server.server.integrity.check() is True
 
 
 def test_a_changed_record_is_found_while_the_server_runs(database_url: str) -> None:
@@ -124,4 +128,5 @@ def test_a_wrong_ledger_is_named_and_not_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("files", [["--tls-cert", "a.pem"], ["--tls-cert", "a.pem", "--tls-key", "b.pem"]])
 def test_half_or_wrong_tls_is_found_before_the_model_is_loaded(files: list[str]) -> None:
     result = CliRunner().invoke(app, ["serve", "nobody/nothing", "--init", *files])
-    assert result.exit_code == 2 and "--tls-cert" in result.stderr or "no certificate with its key" in result.stderr
+    assert result.exit_code == 2
+    assert ("belong together" if len(files) == 2 else "no certificate with its key") in result.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,20 +124,9 @@ def evaluate_samples(
         raise InputError("two of the files have one name: each is a set of that name")
     rules, named = get_protocol(protocol or "strict"), load_erasers(erasers)
     sets = {path.stem: read_samples(path) for path in paths}
-    if limit is not None:
-        sets = {name: thin(samples, limit) for name, samples in sets.items()}
-    return _evaluate(
-        load_model(model) if isinstance(model, str) else model,
-        sets,
-        method="mllmeraser" if named else "vanilla",
-        benchmark="own samples",
-        split="-",
-        intervention=ErasurePack(named) if named else None,
-        policy="+".join(eraser.config.policy.name for eraser in named.values()) or None,
-        protocol=rules,
-        seed=seed,
-        progress=counting(progress, "score", sum(map(len, sets.values()))),
-    ).records
+    loaded = load_model(model) if isinstance(model, str) else model
+    labels = {"benchmark": "own samples", "split": "-", "protocol": rules, "seed": seed}
+    return _scored(loaded, sets, named, limit, progress, **labels)
 
 
 def evaluate(
@@ -173,21 +162,29 @@ def evaluate(
     chosen = rules.read(data, split, fold, names=sets)
     loaded = load_model(model) if isinstance(model, str) else model
     chosen = rules.with_context(chosen, data, split, fold, family=loaded.family.name)
-    if limit is not None:
-        chosen = {name: thin(samples, limit) for name, samples in chosen.items()}
+    labels = {"benchmark": data.name, "split": split, "protocol": rules, "seed": seed}
+    vocabulary = data.vocabulary if benchmark.startswith("portraits:") else None
+    return _scored(loaded, chosen, named, limit, progress, values=data.values, vocabulary=vocabulary, **labels)
+
+
+def _scored(
+    model: MultimodalModel,
+    sets: Mapping[str, Sequence[Sample]],
+    named: Mapping[str, Eraser],
+    limit: int | None,
+    progress: Progress | None,
+    **options: Any,
+) -> list[Record]:
+    """Records of the sets, at most `limit` samples of each kind, with the erasers attached."""
+    chosen = sets if limit is None else {name: thin(samples, limit) for name, samples in sets.items()}
     return _evaluate(
-        loaded,
+        model,
         chosen,
         method="mllmeraser" if named else "vanilla",
-        benchmark=data.name,
-        split=split,
         intervention=ErasurePack(named) if named else None,
         policy="+".join(eraser.config.policy.name for eraser in named.values()) or None,
-        values=data.values,
-        vocabulary=data.vocabulary if benchmark.startswith("portraits:") else None,
-        protocol=rules,
-        seed=seed,
         progress=counting(progress, "score", sum(map(len, chosen.values()))),
+        **options,
     ).records
 
 

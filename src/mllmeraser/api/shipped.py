@@ -33,15 +33,15 @@ def demo(
     return {"lines": lines, **{name: str(out / file) for name, file in files.items()}}
 
 
-def example(folder: Path, *, force: bool = False, pictures: int = 4) -> dict[str, Any]:
-    """Write pictures of a person of the shipped world, and a `request.yaml`, whole or not at all.
+def example(folder: Path, *, pictures: int = 4) -> dict[str, Any]:
+    """Write pictures of a person of the shipped world, and a `request.yaml`, to a new folder.
 
     Returns:
         The folder, the name, the number of pictures, and commands to try.
     """
     world = World("dev")
     person = world.people[0]
-    with whole_folder(folder, force=force) as fresh:
+    with whole_folder(folder) as fresh:
         fresh.mkdir()
         for number, image in enumerate(request_pictures(world, person.key, pictures), start=1):
             image.save(fresh / f"{number}.png")

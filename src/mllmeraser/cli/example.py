@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
-from mllmeraser.cli.options import Force, Json
+from mllmeraser.cli.options import Json
 from mllmeraser.cli.runtime import show_result
 
 
 def example(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.", show_default=False)],
-    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write a request to try things with: pictures of a person whom the embedded models know, and request.yaml.
@@ -26,7 +25,7 @@ def example(
     """
     from mllmeraser import api
 
-    made = api.example(folder, force=force)
+    made = api.example(folder)
     show_result(
         made,
         as_json,

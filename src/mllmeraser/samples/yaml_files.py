@@ -19,7 +19,8 @@ class _Plain(yaml.BaseLoader):
 
 
 def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node) if isinstance(loader, yaml.SafeLoader) else None
+    if isinstance(loader, yaml.SafeLoader):
+        loader.flatten_mapping(node)
     found: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)

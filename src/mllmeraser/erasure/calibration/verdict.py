@@ -87,7 +87,7 @@ def _promise(found: Calibration) -> list[Measure]:
 
 
 def _traffic(found: Mapping[str, float]) -> list[Measure]:
-    """False alarms on the user's own traffic, if they were measured: the upper end of the interval counts."""
+    """The share of false alarms on the user's own traffic, if it was measured."""
     if ALARMS not in found:
         return []
     advice = f"of {found[PROMPTS]:.0f} prompts {found[ALARMS]:.3f} are refused: add such prompts to the retain set"

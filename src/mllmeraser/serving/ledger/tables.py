@@ -66,7 +66,7 @@ inputs = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
-# Which server works on an entry. A lease that is over is free, whoever held it.
+# Which server works on an entry. Any server may take an expired lease.
 leases = sa.Table(
     "ledger_leases",
     metadata,

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mllmeraser.erasure.calibration.verdict import LEAST_DETECTED, MOST_FALSE_ALARMS
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 AT_MOST = frozenset({"forget_gibberish", "false_alarms"})
@@ -35,7 +37,7 @@ class Thresholds(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    forget_decisions: Share = 0.95
+    forget_decisions: Share = LEAST_DETECTED
     forget_answers: Share = 0.95
     forget_gibberish: Share = 0.02
     rest_unchanged: Share = 0.90
@@ -45,7 +47,7 @@ class Thresholds(BaseModel):
     perception_unchanged: Share = 0.90
     conversation_answers: Share = 0.95
     conversation_unchanged: Share = 0.95
-    false_alarms: Share = 0.02
+    false_alarms: Share = MOST_FALSE_ALARMS
 
     def allows(self, name: str, value: float) -> bool:
         """Whether a measured value meets the threshold of the check `name`."""
