@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from sets_kit import table
 from typer.testing import CliRunner
 
 from mllmeraser.cli.app import app
 from mllmeraser.portraits import World
 from mllmeraser.portraits.prompts import default_retain, default_strangers, request_pictures
-from mllmeraser.samples import Sample
 from mllmeraser.samples.sample import IMPERSONAL
 
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
@@ -48,17 +48,6 @@ def request_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table(folder / "retain.jsonl", [*text, *(s for some in shown for s in some)])
     table(folder / "strangers.jsonl", default_strangers(world)[:24])
     return folder
-
-
-def table(path: Path, samples: Iterable[Sample]) -> None:
-    rows = []
-    for number, sample in enumerate(samples):
-        row = {"question": sample.prompt, "subject": sample.subject, "attribute": sample.attribute}
-        if sample.image is not None:
-            row["image"] = f"{path.stem}-{number}.png"
-            sample.image.save(path.parent / row["image"])
-        rows.append(json.dumps(row))
-    path.write_text("\n".join(rows) + "\n")
 
 
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -86,6 +86,8 @@ def test_values_that_do_not_fit(recipe_file: Write, tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text("name: [\n")
     refused(broken, "not YAML", "line")
+    broken.write_text("name: a\nname: b\n")
+    refused(broken, "the key name stands twice")
     broken.write_text("- a\n- b\n")
     refused(broken, "mapping")
 

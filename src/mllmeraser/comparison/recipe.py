@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mllmeraser.methods import load_method
 from mllmeraser.samples import InputError
+from mllmeraser.samples.yaml_files import StrictLoader
 
 COMMITTED = "committed"
 VANILLA, RETAIN_ONLY, HOOK_OFF, OURS = "vanilla", "retain-only", "hook-off", "mllmeraser"
@@ -214,7 +215,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def _yaml(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=StrictLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark is not None else ""

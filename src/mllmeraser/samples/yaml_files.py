@@ -10,8 +10,8 @@ import yaml
 from mllmeraser.samples.errors import InputError
 
 
-class _Typed(yaml.SafeLoader):
-    """Values have the types of YAML 1.1."""
+class StrictLoader(yaml.SafeLoader):
+    """Values have the types of YAML 1.1, and no key occurs twice."""
 
 
 class _Plain(yaml.BaseLoader):
@@ -32,7 +32,7 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
     return found
 
 
-for _loader in (_Typed, _Plain):
+for _loader in (StrictLoader, _Plain):
     _loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
@@ -43,7 +43,7 @@ def load_yaml(path: Path, *, plain: bool = False) -> Any:
         InputError: It cannot be read, is no YAML, or has a key twice; with the line where there is one.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Plain if plain else _Typed)
+        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Plain if plain else StrictLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark is not None else ""
