@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from axe_kit import faults_in_every_look
 from mllmeraser.report.content import DemoResult
 from mllmeraser.report.render import render_report
 
@@ -72,6 +73,27 @@ def test_narrow_window_does_not_scroll_sideways(browser, page: Path) -> None:
             "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
         )
         assert wide <= seen
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_axe_finds_nothing_serious(browser, page: Path) -> None:
+    try:
+        assert faults_in_every_look(browser) == {}
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("width", [1280, 1000, 800, 600, 390, 340])
+def test_no_figure_is_left_over_on_the_last_row(browser, page: Path, width: int) -> None:
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False})  # fmt: skip
+    try:
+        tops = [one.rect["y"] for one in browser.find_elements("css selector", "#figures > div")]
+        rows = [tops.count(top) for top in sorted(set(tops))]
+        assert sum(rows) == 5 and (rows[-1] > 1 or set(rows) == {1}), rows
+        boxes = browser.find_elements("css selector", "#figures > div")
+        assert [box.text for box in boxes if box.get_property("scrollWidth") > box.get_property("clientWidth")] == []
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
