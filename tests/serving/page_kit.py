@@ -51,7 +51,8 @@ class Book:
         self.subjects: dict[str, set[str]] = {}
         self.events: list[dict[str, Any]] = []
         self.work: dict[str, Iterator[tuple[str, int, int]]] = {}
-        self.version, self.asked, self.fault = 4, [], None
+        self.version, self.asked, self.compared, self.fault = 4, [], [], None
+        self.most_pictures, self.says = 8, ""  # `says`: what is answered whenever no eraser acts
         self.pieces = 1_000  # so many pieces of an answer are sent; the rest waits until there are more
         self.note("server-started", "server-1", None, {"package": "0.1.0"})
 
@@ -114,6 +115,8 @@ class Book:
     def answer(self, question: str, picture: str | None, *, bare: bool = False) -> str:
         if not bare and self.acts(question, picture):
             return UNKNOWN
+        if self.says:
+            return self.says
         return SEEN if picture else KNOWN if PERSON in question else "The capital of Portugal is Lisbon."
 
     def conflicts(self, entry: dict[str, Any]) -> list[str]:
@@ -146,13 +149,18 @@ def scores(passed: bool) -> dict[str, Any]:
 
 
 def read(messages: list[dict[str, Any]]) -> tuple[str, str | None]:
-    """Question and digest of the picture of the last turn."""
+    """The last question, and the digest of the last picture of the conversation."""
     content = messages[-1]["content"]
-    if isinstance(content, str):
-        return content, None
-    url = next(part["image_url"]["url"] for part in content if part["type"] == "image_url")
-    data = base64.b64decode(url.partition(",")[2])
-    return next(p["text"] for p in content if p["type"] == "text"), hashlib.sha256(data).hexdigest()
+    shown = [digest for message in messages for digest in pictures_of(message)]
+    question = content if isinstance(content, str) else next(p["text"] for p in content if p["type"] == "text")
+    return question, shown[-1] if shown else None
+
+
+def pictures_of(message: dict[str, Any]) -> list[str]:
+    """Digests of the pictures of a turn."""
+    parts = message["content"] if isinstance(message["content"], list) else []
+    urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+    return [hashlib.sha256(base64.b64decode(url.partition(",")[2])).hexdigest() for url in urls]
 
 
 def png(colour: str) -> bytes:
@@ -204,6 +212,8 @@ def build(book: Book) -> FastAPI:
             raise Refused(503, book.fault, **{"retry-after": "5"})
         body = await request.json()
         book.asked.append(body)
+        if sum(len(pictures_of(message)) for message in body["messages"]) > book.most_pictures:
+            raise Refused(400, f"a conversation with this model may have {book.most_pictures} pictures")
         version, pieces = book.version, book.answer(*read(body["messages"])).split(" ")
 
         async def stream() -> AsyncIterator[str]:
@@ -223,7 +233,8 @@ def build(book: Book) -> FastAPI:
     @app.post("/v1/compare")
     async def compare(request: Request) -> dict[str, Any]:
         who(request, 2)
-        question, picture = read((await request.json())["messages"])
+        book.compared.append(await request.json())
+        question, picture = read(book.compared[-1]["messages"])
         acting = book.acts(question, picture)
         active = [e for e in book.entries.values() if e["state"] == "active"]
         return {"version": book.version, "model": MODEL, "before": book.answer(question, picture, bare=True),
@@ -240,7 +251,9 @@ def build(book: Book) -> FastAPI:
         form = await request.form()
         images = [await part.read() for part in form.getlist("images")]  # type: ignore[union-attr]
         subjects = {*map(str, form.getlist("person")), *(hashlib.sha256(data).hexdigest() for data in images)}
-        more = {name: form[name] for name in ("tenant", "expires_at", "reply", "exact_names") if name in form}
+        more = {
+            name: form[name] for name in ("tenant", "starts_at", "expires_at", "reply", "exact_names") if name in form
+        }
         return book.add(str(form["name"]), by, subjects, default=form["default"] == "true", **more)
 
     @app.get("/v1/erasures/{id}")
@@ -299,6 +312,10 @@ def build(book: Book) -> FastAPI:
 
 
 def gate(entry: dict[str, Any], acts: bool) -> dict[str, Any]:
+    if entry["name"].startswith("person"):  # as the gates of a person: a prompt without a picture
+        reads, layers = {"0": "name", "2": "question", "3": "face"}, {"2": 0.8 if acts else -0.4, "0": 1.25}
+        return {"name": entry["name"], "amplitude": float(acts), "pooled": min(layers.values()), "layers": layers,
+                "reads": reads, "threshold": 0.5}  # fmt: skip
     seed = int(entry["id"][:4], 16)
     lift = itertools.cycle([0.9, 1.4, 2.1, 2.6, 1.8] if acts else [-0.9, -1.3, -0.4, 0.15, -1.1])
     layers = {str(layer): round(next(lift) + ((seed >> layer % 12) % 7) / 20, 3) for layer in range(4, 20)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from itertools import pairwise
 import pytest
 
 from mllmeraser.serving import page
+from mllmeraser.serving.verify import sheet
 
 VOID = {"meta", "link", "img", "input", "br"}
 FOLDER = page.files()
@@ -89,7 +91,7 @@ def test_every_control_has_a_name(markup: Markup) -> None:
 
 def test_landmarks_language_and_headings(markup: Markup) -> None:
     assert markup.all("html")[0]["lang"] == "en"
-    assert [len(markup.all(tag)) for tag in ("main", "nav", "footer")] == [1, 1, 1]
+    assert [len(markup.all(tag)) for tag in ("main", "nav", "footer", "aside")] == [1, 1, 1, 0]
     views = [tag for tag in markup.all("section") if tag["id"].startswith("view-")]
     assert len(views) == len(markup.all("h1")) == 7
     assert all("aria-labelledby" in view and "hidden" in view for view in views)
@@ -135,7 +137,24 @@ def test_scripts_parse(script) -> None:
 
 
 def test_files_stay_small() -> None:
-    assert {path.name: n for path in FOLDER.iterdir() if (n := path.read_text("utf-8").count("\n")) > 300} == {}
+    own = [path for path in FOLDER.iterdir() if path.is_file()]
+    assert {path.name: n for path in own if (n := path.read_text("utf-8").count("\n")) > 300} == {}
+
+
+def test_code_of_others_is_unchanged_and_only_reads_markdown() -> None:
+    notes = (FOLDER / "vendor" / "README.md").read_text(encoding="utf-8")
+    assert hashlib.sha256((FOLDER / "vendor" / "marked.esm.js").read_bytes()).hexdigest() in notes
+    assert "MIT" in notes and "Permission is hereby granted" in (FOLDER / "vendor" / "marked.LICENSE").read_text(
+        "utf-8"
+    )
+    imports = [line for script in SCRIPTS for line in script.read_text("utf-8").splitlines() if "vendor/" in line]
+    assert imports == ['import { lexer } from "./vendor/marked.esm.js";']  # never what writes HTML
+
+
+def test_checks_have_the_words_of_the_certificate() -> None:
+    words = (FOLDER / "words.js").read_text(encoding="utf-8")
+    assert dict(re.findall(r'^  (\w+): "(.*)",$', words, flags=re.M)) == sheet.TITLES
+    assert tuple(re.findall(r'"([^"]*)"', re.findall(r"COLUMNS = \[(.*)\]", words)[0])) == sheet.COLUMNS
 
 
 def palettes() -> dict[str, dict[str, str]]:

@@ -10,6 +10,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from mllmeraser.erasure.artifact.eraser import CONFIG_FILE, TENSOR_FILE
+from mllmeraser.erasure.artifact.manifest import EraserConfig
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.engine import Busy, EngineError, Sampling, Ticket
 from mllmeraser.serving.http.chat import chooser, refusal_of
@@ -19,6 +20,10 @@ from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.ledger import Entry, Scope, erasers
 from mllmeraser.serving.ledger.check import parse_head
+
+
+#: What the read layers of the pooling `subject` read, first layer first (see `steering.plan.SUBJECT_SITES`).
+SUBJECT_PARTS = ("name", "question", "face")
 
 
 class NewKey(Body):
@@ -144,16 +149,27 @@ def routes(server: Server) -> APIRouter:
 
 
 def _readings(server: Server, ticket: Ticket) -> list[dict[str, Any]]:
-    """Gate readings, without layers that had nothing to read, such as faces in a prompt without a picture."""
+    """Gate readings, without layers that had nothing to read, such as faces in a prompt without a picture.
+
+    `reads` says what each layer of a gate of the pooling `subject` reads.
+    """
     current = server.sync.current
     digests = {} if current is None else {eraser.name: eraser.artifact_digest for eraser in current.erasers}
+    configs = {name: server.store.load(digests[name]).config for name in ticket.gates or {} if name in digests}
     return [
         {
             "name": name,
             "amplitude": gate.amplitude,
             "pooled": gate.pooled if math.isfinite(gate.pooled) else None,
-            "threshold": server.store.load(digests[name]).config.threshold or 0.0 if name in digests else 0.0,
+            "threshold": configs[name].threshold or 0.0 if name in configs else 0.0,
+            "reads": _parts(configs[name]) if name in configs else {},
             "layers": {str(layer): score for layer, score in gate.layers.items() if math.isfinite(score)},
         }
         for name, gate in (ticket.gates or {}).items()
     ]
+
+
+def _parts(config: EraserConfig) -> dict[str, str]:
+    if config.policy.pooling != "subject":
+        return {}
+    return {str(layer): part for layer, part in zip(sorted(config.read_layers), SUBJECT_PARTS, strict=True)}

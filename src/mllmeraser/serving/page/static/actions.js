@@ -2,7 +2,7 @@
 
 import { call, save } from "./api.js";
 import { confirm } from "./confirm.js";
-import { el } from "./dom.js";
+import { el, zone } from "./dom.js";
 
 const reach = ({ name, tenant, default: always }) =>
   (always ? (tenant ? `every request of ${tenant}` : "every request") : `requests that ask for model@${name}`);
@@ -31,7 +31,7 @@ const QUESTIONS = {
   }),
   schedule: (entry) => ({
     title: `Schedule ${entry.name}`, button: "Save", times: entry,
-    text: "When it starts and when it is suspended, in your local time. Leave a field empty for no limit.",
+    text: `Leave a field empty for no limit. Times are in the time zone ${zone}.`,
   }),
 };
 

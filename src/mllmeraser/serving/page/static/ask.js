@@ -1,17 +1,25 @@
-// Ask: a question, with or without a picture, and its streamed answer.
+// Ask: questions, with or without pictures, and their streamed answers. Earlier turns and pictures go along.
 
-import { CallError, call, events, send } from "./api.js";
-import { announce, byId, el, say } from "./dom.js";
+import { CallError, events, send } from "./api.js";
+import { announce, byId, say, whileBusy } from "./dom.js";
+import { loadModels } from "./models.js";
 import { Pictures, turn } from "./pictures.js";
+import { compared } from "./sides.js";
+import { Turn } from "./turn.js";
+
+const TEMPERATURE = 0.7;
+const FRESH = "Start a new conversation, or do not send earlier turns.";
 
 const form = byId("ask-form");
 const text = byId("ask-text");
+const follow = byId("ask-follow");
 const log = byId("transcript");
 const error = byId("ask-error");
 const pictures = new Pictures("ask", { drop: form, say: (line) => say(error, line) });
 
-let history = [];
+let past = [];
 let running = null;
+let admin = false;
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -26,22 +34,12 @@ byId("ask-stop").addEventListener("click", () => {
   running?.abort();
   text.focus();
 });
-byId("ask-clear").addEventListener("click", clear);
-
-/** Fill every model menu. */
-export async function loadModels() {
-  const models = (await call("v1/models")).data.map((model) => model.id);
-  for (const id of ["ask-model", "compare-model"]) {
-    const kept = byId(id).value;
-    byId(id).replaceChildren(...models.map((name) => el("option", { value: name }, name)));
-    if (models.includes(kept)) byId(id).value = kept;
-  }
-}
+byId("ask-new").addEventListener("click", clear);
 
 /** Remove all questions and answers, also at sign-out. */
 export function clear() {
   running?.abort();
-  history = [];
+  past = [];
   log.replaceChildren();
   pictures.clear();
   text.value = "";
@@ -51,80 +49,118 @@ export function clear() {
   text.focus();
 }
 
-export const enter = () => loadModels().catch((failure) => say(error, failure.message));
+export function enter(_, scope) {
+  admin = scope === "admin";
+  return loadModels().catch((failure) => say(error, failure.message));
+}
 
 async function ask() {
   const question = text.value.trim();
   if (running) return;
   if (!question) return say(error, "Write a question first.");
-  say(error);
-  const [picture, shown] = [await pictures.dataUrl(), pictures.files[0]?.name];
-  const earlier = byId("ask-follow").checked ? history.flatMap((past) => past) : [];
-  const answer = show(question, picture, shown);
-  text.value = "";
   running = new AbortController();
+  say(error);
+  try {
+    await pictures.read();
+  } catch (failure) {
+    running = null;
+    return say(error, failure.message);
+  }
+  const shown = new Turn(compose(question), { again, before: admin && beforeAndAfter });
+  log.append(shown.box);
+  shown.box.scrollIntoView({ block: "nearest" });
+  text.value = "";
+  await answer(shown);
+}
+
+/** The question with its request: each picture once, in the turn that brought it, unless it was removed. */
+function compose(question) {
+  const sent = new Set();
+  const once = (some) => some.filter((picture) => pictures.chosen.includes(picture) && !sent.has(picture) && sent.add(picture));
+  const earlier = follow.checked ? past.flatMap((done) => [turn(done.question, once(done.pictures)), { role: "assistant", content: done.text }]) : [];
+  const kept = sent.size;
+  const added = once(pictures.chosen);
+  return { question, pictures: added, kept, messages: [...earlier, turn(question, added)] };
+}
+
+async function answer(shown, sampling = {}) {
+  const before = { text: shown.text, note: shown.note };
+  running ??= new AbortController();
   layout();
   announce("Answering");
+  shown.begin();
   try {
-    await receive({ model: byId("ask-model").value, stream: true, messages: [...earlier, turn(question, picture)] }, answer);
-    history.push([{ role: "user", content: question }, { role: "assistant", content: answer.words.textContent }]);
-    announce(`Answer: ${answer.words.textContent} (${answer.note.textContent})`);
+    await receive(shown, sampling);
+    if (shown.box.isConnected && !past.includes(shown)) past.push(shown);
+    pictures.keep();
+    announce(`Answer: ${shown.text} (${shown.note})`);
   } catch (failure) {
-    failed(failure, answer, question);
+    failed(failure, shown, before);
   } finally {
-    answer.words.removeAttribute("aria-busy");
+    shown.end();
     running = null;
     layout();
   }
 }
 
-async function receive(body, answer) {
+async function receive(shown, sampling) {
   const started = performance.now();
+  const body = { model: byId("ask-model").value, stream: true, messages: shown.messages, ...sampling };
   const reply = await send("v1/chat/completions", { method: "POST", body, signal: running.signal });
   let set = reply.headers.get("x-eraser-set");
-  note(answer, set, "answering");
+  const note = (...rest) => { shown.note = [set && `Eraser set ${set}`, body.model, ...rest].filter(Boolean).join(" · "); };
+  shown.text = "";
+  note("answering");
   let finish = null;
   for await (const event of events(reply)) {
     const choice = event.choices?.[0];
     set = event.system_fingerprint?.replace(/^set-/, "") ?? set;
-    answer.words.append(choice?.delta?.content ?? "");
+    shown.text += choice?.delta?.content ?? "";
     finish = choice?.finish_reason ?? finish;
-    answer.box.scrollIntoView({ block: "nearest" });
+    shown.box.scrollIntoView({ block: "nearest" });
   }
-  note(answer, set, `${((performance.now() - started) / 1000).toFixed(1)} s${finish === "length" ? ", cut at the length limit" : ""}`);
+  const seconds = `${((performance.now() - started) / 1000).toFixed(1)} s`;
+  note(seconds, finish === "length" && "cut at the length limit", sampling.temperature && `sampled at temperature ${sampling.temperature}`);
   say(byId("ask-set"), `Eraser set ${set}`);
 }
 
-function note(answer, set, rest) {
-  answer.note.textContent = [set && `Eraser set ${set}`, byId("ask-model").value, rest].filter(Boolean).join(" · ");
+// The same request once more. Without a temperature, the answer would be the same.
+function again(shown) {
+  if (running) return;
+  say(error);
+  answer(shown, { temperature: TEMPERATURE });
 }
 
-function show(question, picture, name) {
-  const words = el("p", { class: "words", "aria-busy": "true" });
-  const line = el("p", { class: "note" });
-  const box = el("article", { class: "turn", "aria-label": question },
-    el("div", { class: "asked" }, picture && el("img", { src: picture, alt: `Picture: ${name}` }), el("p", {}, question)),
-    el("div", { class: "answer" }, words, line));
-  log.append(box);
-  box.scrollIntoView({ block: "nearest" });
-  return { box, words, note: line };
+async function beforeAndAfter(shown, button) {
+  say(error);
+  await whileBusy(button, async () => {
+    announce("Comparing");
+    try {
+      const body = await compared(byId("ask-model").value, shown.messages);
+      if (!shown.box.isConnected) return;
+      announce(shown.compare(body));
+    } catch (failure) {
+      say(error, failure.message);
+    }
+  });
 }
 
-function failed(failure, answer, question) {
+function failed(failure, shown, before) {
   const stopped = failure.name === "AbortError";
   if (!stopped && !(failure instanceof CallError)) console.error(failure);
-  if (!stopped) say(error, failure.message);
-  if (answer.words.textContent) {
-    answer.note.textContent = `${stopped ? "Stopped" : "Interrupted"} · ${answer.note.textContent.replace(/ · answering$/, "")}`;
+  if (!stopped) say(error, failure.status === 400 && shown.messages.length > 1 ? `${failure.message}. ${FRESH}` : failure.message);
+  if (before.text) return Object.assign(shown, before);
+  if (shown.text) {
+    shown.note = `${stopped ? "Stopped" : "Interrupted"} · ${shown.note.replace(/ · answering$/, "")}`;
     return;
   }
-  answer.box.remove();
-  if (!text.value && log.isConnected) text.value = question;
+  if (shown.box.isConnected && !text.value) text.value = shown.question;
+  shown.box.remove();
 }
 
 function layout() {
   byId("ask-empty").hidden = log.childElementCount > 0;
-  byId("ask-clear").hidden = log.childElementCount === 0;
+  byId("ask-new").hidden = log.childElementCount === 0;
   byId("ask-stop").hidden = !running;
   byId("ask-send").hidden = Boolean(running);
 }

@@ -1,10 +1,10 @@
 // Before and after: one question, both answers, and the gate readings.
 
-import { call } from "./api.js";
 import { announce, byId, el, say, whileBusy } from "./dom.js";
 import { gate } from "./gates.js";
-import { loadModels } from "./ask.js";
+import { loadModels } from "./models.js";
 import { Pictures, turn } from "./pictures.js";
+import { compared, sides, verdict } from "./sides.js";
 
 const form = byId("compare-form");
 const text = byId("compare-text");
@@ -40,8 +40,8 @@ async function compare() {
   result.setAttribute("aria-busy", "true");
   announce("Comparing");
   try {
-    const messages = [turn(question, await pictures.dataUrl())];
-    show(question, await call("v1/compare", { method: "POST", body: { model: byId("compare-model").value, messages } }));
+    await pictures.read();
+    show(question, await compared(byId("compare-model").value, [turn(question, pictures.chosen)]));
   } catch (failure) {
     say(error, failure.message);
   } finally {
@@ -50,22 +50,16 @@ async function compare() {
 }
 
 function show(question, body) {
-  const same = body.before === body.after;
-  const verdict = same ? "The answers are the same." : "The answers differ.";
   result.replaceChildren(
     el("h2", {}, question),
-    el("div", { class: "sides" }, side("Before", "without erasers", body.before), side("After", "with the erasers in force", body.after, !same)),
-    el("p", { class: "quiet" }, verdict),
-    el("h2", {}, "Gates by layer"),
+    sides(body),
+    el("p", { class: "quiet" }, verdict(body)),
+    el("h2", {}, "What the gates read"),
     body.erasers.length
       ? el("div", { class: "gates" }, body.erasers.map(gate))
       : el("p", { class: "quiet" }, "No eraser is in force for this request."));
   result.hidden = false;
   say(byId("compare-set"), `Eraser set ${body.version}`);
-  announce(`${verdict} Before: ${body.before} After: ${body.after}`);
+  announce(`${verdict(body)} Before: ${body.before} After: ${body.after}`);
   result.scrollIntoView({ block: "nearest" });
-}
-
-function side(title, what, words, changed = false) {
-  return el("article", { class: `card side${changed ? " changed" : ""}` }, el("h3", {}, title, " ", el("small", {}, what)), el("p", { class: "words" }, words));
 }

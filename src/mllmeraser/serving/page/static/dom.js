@@ -52,9 +52,14 @@ export async function whileBusy(button, work) {
   }
 }
 
-const short = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const short = new Intl.DateTimeFormat(undefined, {
+  year: "numeric", month: "short", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short",
+});
 
-/** A time in the reader's time zone, or a dash. */
+/** The reader's time zone, such as Europe/Berlin. */
+export const zone = short.resolvedOptions().timeZone;
+
+/** A time in the reader's time zone, which is named, or a dash. */
 export function when(iso) {
   return iso ? el("time", { datetime: iso, title: iso }, short.format(new Date(iso))) : "–";
 }
@@ -71,6 +76,16 @@ export function local(iso) {
   return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
 }
 
+/** Copy a text; false if the browser does not allow it. Browsers do over HTTPS and from localhost. */
+export async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** The non-empty lines of a text field. */
 export const lines = (field) => field.value.split("\n").map((line) => line.trim()).filter(Boolean);
 
@@ -79,9 +94,6 @@ export const chip = (state, words = state) => el("span", { class: `state ${state
 
 /** The first characters of a digest, with all of it on hover. */
 export const digest = (value) => (value ? el("code", { title: value }, value.slice(0, 12)) : "–");
-
-/** A share with three decimals. */
-export const share = (value) => (typeof value === "number" ? value.toFixed(3) : "–");
 
 /** A number with at most three decimals. */
 export const number = (value) => (typeof value === "number" ? String(Number(value.toFixed(3))).replace("-", "−") : String(value ?? "–"));

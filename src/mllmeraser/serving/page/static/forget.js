@@ -10,7 +10,7 @@ const name = byId("forget-name");
 const error = byId("forget-error");
 const box = byId("forget-entry");
 const panel = new EntryPanel(box);
-const pictures = new Pictures("forget", { drop: byId("forget-drop"), many: true, say: (line) => say(error, line) });
+const pictures = new Pictures("forget", { drop: byId("forget-drop"), say: (line) => say(error, line) });
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -65,8 +65,10 @@ function parts(people) {
   if (reply) body.append("reply", reply);
   body.append("exact_names", byId("forget-exact").checked ? "true" : "false");
   const tenant = byId("forget-tenant").value.trim();
+  const starts = moment(byId("forget-starts"));
   const expires = moment(byId("forget-expires"));
   if (tenant) body.append("tenant", tenant);
+  if (starts) body.append("starts_at", starts);
   if (expires) body.append("expires_at", expires);
   body.append("default", byId("forget-always").checked ? "true" : "false");
   pictures.files.forEach((file) => body.append("images", file, file.name));

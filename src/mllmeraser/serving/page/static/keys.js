@@ -2,7 +2,7 @@
 
 import { call, key, rows } from "./api.js";
 import { confirm } from "./confirm.js";
-import { announce, byId, chip, el, say, when, whileBusy } from "./dom.js";
+import { announce, byId, chip, copied, el, say, when, whileBusy } from "./dom.js";
 
 const WORDS = { client: "client", "tenant-admin": "tenant administrator", admin: "administrator" };
 
@@ -92,15 +92,9 @@ async function make() {
 
 async function copy() {
   secret.select();
-  let words = "Copied.";
-  try {
-    await navigator.clipboard.writeText(secret.value);
-  } catch {
-    // Browsers allow clipboard access only over HTTPS and from localhost.
-    secret.focus();
-    words = "The browser does not allow copying. The key is selected: press Ctrl+C.";
-  }
-  say(byId("keys-copied"), words);
+  const done = await copied(secret.value);
+  if (!done) secret.focus();
+  say(byId("keys-copied"), done ? "Copied." : "The browser does not allow copying. The key is selected: press Ctrl+C.");
 }
 
 function row(record) {

@@ -4,7 +4,7 @@ import { call, key, onRefusal } from "./api.js";
 import * as ask from "./ask.js";
 import * as audit from "./audit.js";
 import * as compare from "./compare.js";
-import { announce, byId, say, whileBusy } from "./dom.js";
+import { announce, byId, say, whileBusy, zone } from "./dom.js";
 import * as erasures from "./erasures.js";
 import * as forget from "./forget.js";
 import * as keys from "./keys.js";
@@ -16,6 +16,7 @@ const WORDS = { client: "Client", "tenant-admin": "Tenant administrator", admin:
 let scope = null;
 let current = null;
 
+document.querySelectorAll("[data-zone]").forEach((place) => { place.textContent = zone; });
 byId("skip").addEventListener("click", (event) => {
   event.preventDefault();
   byId("main").focus();
@@ -103,7 +104,7 @@ async function route() {
   current = name;
   present(name);
   if (arrived) byId(`${name}-title`).focus({ preventScroll: true });
-  await SECTIONS[name].enter(id);
+  await SECTIONS[name].enter(id, scope);
 }
 
 function present(name) {

@@ -8,10 +8,9 @@ const KINDS = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp"
 /** The chosen pictures of the form with `prefix`-file and `prefix`-thumbs. */
 export class Pictures {
   /** `say` shows why a file was not accepted. */
-  constructor(prefix, { drop, many = false, say }) {
+  constructor(prefix, { drop, say }) {
     this.input = byId(`${prefix}-file`);
     this.list = byId(`${prefix}-thumbs`);
-    this.many = many;
     this.say = say;
     this.chosen = [];
     this.input.addEventListener("change", () => {
@@ -26,18 +25,16 @@ export class Pictures {
     return this.chosen.map((picture) => picture.file);
   }
 
-  /** Add these files; without `many` the last one replaces the current one. */
+  /** Add these files. */
   add(files) {
     const all = [...files];
     const good = all.filter((file) => KINDS.includes(file.type) && file.size <= LARGEST);
     if (good.length < all.length) this.say("Only pictures (PNG, JPEG, WebP, GIF, BMP) of up to 10 MB can be added.");
     else this.say("");
     if (!good.length) return;
-    const taken = this.many ? good : good.slice(-1);
-    if (!this.many) this.clear();
-    this.chosen.push(...taken.map((file) => ({ file, url: URL.createObjectURL(file) })));
+    this.chosen.push(...good.map((file) => ({ file, url: URL.createObjectURL(file) })));
     this.#show();
-    announce(taken.length === 1 ? `Added ${taken[0].name}` : `Added ${taken.length} pictures`);
+    announce(good.length === 1 ? `Added ${good[0].name}` : `Added ${good.length} pictures`);
   }
 
   clear() {
@@ -46,15 +43,15 @@ export class Pictures {
     this.#show();
   }
 
-  /** The one picture as a data URL, or null. */
-  async dataUrl() {
-    if (!this.chosen.length) return null;
-    const reader = new FileReader();
-    return new Promise((resolve, reject) => {
-      reader.onload = () => resolve(reader.result);
-      reader.onerror = () => reject(new Error("The picture could not be read."));
-      reader.readAsDataURL(this.chosen[0].file);
-    });
+  /** Read all pictures, so that each has its `data` URL. */
+  async read() {
+    await Promise.all(this.chosen.map(async (picture) => { picture.data ??= await dataUrl(picture.file); }));
+  }
+
+  /** Mark all pictures as sent: they stay attached to the conversation. */
+  keep() {
+    this.chosen.forEach((picture) => { picture.sent = true; });
+    this.#show();
   }
 
   #remove(picture) {
@@ -70,7 +67,7 @@ export class Pictures {
     this.list.replaceChildren(...this.chosen.map((picture) => {
       const name = picture.file.name || "picture";
       const cross = el("button", { type: "button", class: "cross", "aria-label": `Remove ${name}`, click: () => this.#remove(picture) }, "×");
-      return el("li", {}, el("img", { src: picture.url, alt: name, title: name }), cross);
+      return el("li", {}, el("img", { src: picture.url, alt: name, title: name }), cross, picture.sent && el("span", { class: "still" }, "still attached"));
     }));
   }
 
@@ -93,8 +90,18 @@ export class Pictures {
   }
 }
 
-/** One turn in the format of the chat route. */
-export function turn(text, picture) {
-  if (!picture) return { role: "user", content: text };
-  return { role: "user", content: [{ type: "image_url", image_url: { url: picture } }, { type: "text", text }] };
+function dataUrl(file) {
+  const reader = new FileReader();
+  return new Promise((resolve, reject) => {
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(new Error("The picture could not be read."));
+    reader.readAsDataURL(file);
+  });
+}
+
+/** One turn of the user in the format of the chat route; `pictures` have been read. */
+export function turn(text, pictures) {
+  if (!pictures.length) return { role: "user", content: text };
+  const parts = pictures.map((picture) => ({ type: "image_url", image_url: { url: picture.data } }));
+  return { role: "user", content: [...parts, { type: "text", text }] };
 }
