@@ -77,7 +77,9 @@ class Site:
         if not self.one("#view-erasures").is_displayed():
             self.go("erasures")
         self.until(lambda: name in [link.text for link in self.all("#ledger-rows a")])
-        next(link for link in self.all("#ledger-rows a") if link.text == name).click()
+        link = next(link for link in self.all("#ledger-rows a") if link.text == name)
+        self.run("arguments[0].scrollIntoView({block: 'center'})", link)
+        link.click()
         self.until(lambda: self.one("#entry h2").text.startswith(name))
 
     def confirm(self, reason: str = "") -> None:

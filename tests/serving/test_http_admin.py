@@ -254,6 +254,8 @@ def test_compare_shows_both_answers_and_the_gates(server, tiny_llava):
         assert found["before"] != found["after"] and found["after"] == answer(server)[0]
         (gate,) = [one for one in found["erasers"] if one["name"] == "loud"]
         assert gate["amplitude"] == 1.0 and set(gate["layers"]) == {"0", "1"}  # no picture, no face
+        assert list(gate["reads"].values()) == ["name", "question", "face"]
+        assert list(gate["reads"])[:2] == ["0", "1"] and list(gate["reads"])[2] not in gate["layers"]
         client.post(f"/v1/erasures/{id}/revoke", json={"reason": "done"})
         metrics = client.get("/metrics")
         assert 'mllmeraser_gate_fired_total{eraser="loud"}' in metrics.text and "mllmeraser_ready 1.0" in metrics.text

@@ -12,6 +12,7 @@ from page_site import WIDE, Site
 from server_kit import NoFitter, Running, left_fitted, running
 from test_page_access import inspect, reach
 
+from axe_kit import faults_in_every_look
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import Request, Sample, Subject
 from mllmeraser.serving.ledger.keys import SECRET
@@ -177,6 +178,12 @@ def test_keys_narrow_and_wide_in_both_schemes(page: Site, server: Running, tmp_p
     page.confirm()
     page.until(lambda: page.one("#keys-count").text == "6 keys, 5 in use")
     inspect(page, tmp_path / "keys", scheme)
+
+
+def test_axe_finds_nothing_serious_in_keys(page: Site, server: Running) -> None:
+    page.sign_in(server.keys["admin"], "keys")
+    make(page, "web shop")
+    assert faults_in_every_look(page.browser) == {}
 
 
 def test_a_fit_that_was_cut_off_is_done_again(page: Site, server: Running) -> None:

@@ -21,7 +21,6 @@ from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.ledger import Entry, Scope, erasers
 from mllmeraser.serving.ledger.check import parse_head
 
-
 #: What the read layers of the pooling `subject` read, first layer first (see `steering.plan.SUBJECT_SITES`).
 SUBJECT_PARTS = ("name", "question", "face")
 
