@@ -162,6 +162,20 @@ def test_several_pictures_go_with_one_question_and_stay_attached(site: Site, pic
     assert not site.all("#ask-thumbs li")
 
 
+def test_a_picture_that_is_added_during_an_answer_goes_with_the_next_question(site: Site, pictures: list[str]) -> None:
+    site.sign_in()
+    site.book.pieces = 1
+    site.one("#ask-text").send_keys("Who is Ada Brandt?", "\n")
+    site.until(lambda: site.one(".words").text)
+    site.one("#ask-file").send_keys(pictures[0])
+    site.book.pieces = 1_000
+    site.until(lambda: not site.all(".words[aria-busy]"))
+    assert len(site.all("#ask-thumbs li")) == 1 and not site.all("#ask-thumbs .still")
+    site.ask("And this?")
+    assert [len(kit.pictures_of(turn)) for turn in site.book.asked[-1]["messages"]] == [0, 0, 1]
+    assert len(site.all("#ask-thumbs .still")) == 1
+
+
 def test_one_picture_too_many_is_told_with_what_to_do(site: Site, pictures: list[str]) -> None:
     site.book.most_pictures = 1
     site.sign_in()

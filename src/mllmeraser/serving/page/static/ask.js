@@ -80,7 +80,7 @@ function compose(question) {
   const earlier = follow.checked ? past.flatMap((done) => [turn(done.question, once(done.pictures)), { role: "assistant", content: done.text }]) : [];
   const kept = sent.size;
   const added = once(pictures.chosen);
-  return { question, pictures: added, kept, messages: [...earlier, turn(question, added)] };
+  return { question, pictures: added, kept, sent, messages: [...earlier, turn(question, added)] };
 }
 
 async function answer(shown, sampling = {}) {
@@ -92,7 +92,7 @@ async function answer(shown, sampling = {}) {
   try {
     await receive(shown, sampling);
     if (shown.box.isConnected && !past.includes(shown)) past.push(shown);
-    pictures.keep();
+    pictures.keep(shown.sent);
     announce(`Answer: ${shown.text} (${shown.note})`);
   } catch (failure) {
     failed(failure, shown, before);

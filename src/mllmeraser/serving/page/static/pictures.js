@@ -48,9 +48,9 @@ export class Pictures {
     await Promise.all(this.chosen.map(async (picture) => { picture.data ??= await dataUrl(picture.file); }));
   }
 
-  /** Mark all pictures as sent: they stay attached to the conversation. */
-  keep() {
-    this.chosen.forEach((picture) => { picture.sent = true; });
+  /** Mark these pictures as sent: they stay attached to the conversation. */
+  keep(sent) {
+    sent.forEach((picture) => { picture.sent = true; });
     this.#show();
   }
 
