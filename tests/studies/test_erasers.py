@@ -13,6 +13,7 @@ from mllmeraser.erasure.policy import PERSISTENT, TAIL
 from mllmeraser.erasure.settings import DirectionSettings
 from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.portraits import World
 from mllmeraser.portraits.prompts import contrast_prompts
 from mllmeraser.samples.errors import InputError
 from mllmeraser.studies.erasers import IN_SIGHT, norms, pictured_prompts, redirected, settings_of
@@ -61,6 +62,6 @@ def test_a_direction_that_no_picture_can_be_made_to_show_is_refused(
 
 
 def test_pictured_prompts_show_one_person() -> None:
-    prompts = pictured_prompts("001", 4)
+    prompts = pictured_prompts(World("dev"), "001", 4)
     assert len(prompts) == 4 and all(s.image is not None and s.subject == "001" for s in prompts)
     assert len({s.digest() for s in prompts}) == 4

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mllmeraser.models.model import MultimodalModel
+from mllmeraser.portraits import World
 from mllmeraser.samples import Sample
 from mllmeraser.samples.text import words
 from mllmeraser.studies.decoding import Decoding, decode, text
@@ -48,5 +49,5 @@ def test_a_shorter_cut_is_the_beginning_of_the_same_answer(tiny_llava: Multimoda
 
 
 def test_facts_are_those_of_the_world_and_hold_the_name() -> None:
-    facts = facts_of_everybody()
+    facts = facts_of_everybody(World("dev"))
     assert len(facts) == 160 and all({"name", "residence", "medical"} <= own.keys() for own in facts.values())

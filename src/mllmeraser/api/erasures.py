@@ -26,8 +26,8 @@ from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.models.fingerprint import is_spread
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.portraits.people import World
 from mllmeraser.portraits.prompts import contrast_prompts, default_retain, default_strangers
+from mllmeraser.portraits.taught import world_taught
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.expansion import ExpansionSettings
 from mllmeraser.samples.files import whole_folder
@@ -146,7 +146,7 @@ def erase_together(
         assert work is not None
         if speak is not None:
             speak(f"{group.size} processes capture states")
-        basis = _shipped_sets(seed) if made.completed.shipped else None
+        basis = _shipped_sets(loaded, seed) if made.completed.shipped else None
         share_capture(
             loaded, made.completed.request, made.settings, group, work, progress, basis=basis, contrast=made.contrast
         )
@@ -232,12 +232,12 @@ def shipped_basis(
     """
     reads, (shifts, *_) = settings.layers(model.num_layers)
     cache = PromptStateCache(model, reads, shifts, batch_size=settings.batch_size, checkpoint=work)
-    return cache, fit_shared_basis(cache, *_shipped_sets(seed), settings.gate, progress)
+    return cache, fit_shared_basis(cache, *_shipped_sets(model, seed), settings.gate, progress)
 
 
-def _shipped_sets(seed: int) -> tuple[list[Sample], list[Sample]]:
+def _shipped_sets(model: MultimodalModel, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Retain samples and strangers of the shared basis."""
-    world = World("dev", seed)
+    world = world_taught(model.name, seed)
     return default_retain(world), default_strangers(world)
 
 

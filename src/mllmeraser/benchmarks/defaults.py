@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World
 from mllmeraser.portraits.prompts import default_retain, default_strangers, perception_prompts
+from mllmeraser.portraits.taught import benchmark_of, world_of
 from mllmeraser.samples.expansion import ExpansionSettings
 from mllmeraser.samples.request import Request, Subject
 from mllmeraser.samples.sample import Sample
@@ -31,15 +32,21 @@ class Completed:
 
 
 def complete(
-    request: Request, model: MultimodalModel | None = None, *, settings: ExpansionSettings | None = None, seed: int = 0
+    request: Request,
+    model: MultimodalModel | None = None,
+    *,
+    settings: ExpansionSettings | None = None,
+    seed: int = 0,
+    benchmark: str | None = None,
 ) -> Completed:
     """Expand the request of a user and fill in what is missing.
 
     If a subject has no name, `model` (if any) is asked for the person in the pictures. If it names a person of the
     shipped world, the request includes that name, and the default retain set omits that person. `seed` is the seed of
-    the default sets.
+    the default sets, which are about the world of `benchmark`, else about the one that the model was taught.
     """
-    world, notes = World("dev", seed), list[str]()
+    world = world_of(benchmark or benchmark_of("" if model is None else model.name), seed)
+    notes = list[str]()
     if model is not None:
         request, notes = _name_subjects(request, model, world)
     pictures = list({id(s.image): s.image for s in request.forget if s.image is not None}.values())

@@ -9,16 +9,24 @@ from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
 NAMES = tuple(name for name in ("llava", "qwen2.5-vl") if (WEIGHTS / name / "config.json").exists())
-"""The models that ship with weights."""
+"""The models that ship with all their weights."""
+_PARTS = Path(__file__).parent / "smol" / "weights" / "parts.safetensors"
+ASSEMBLED = ("smol",) if _PARTS.exists() else ()
+"""Those that are put together from a public file and what ships."""
 BENCHMARK = "portraits:dev"
 
 
 def checkpoint_path(name: str) -> Path:
-    """Folder of a shipped checkpoint, in the usual layout of transformers.
+    """Folder of an embedded model's checkpoint, in the usual layout of transformers.
 
     Raises:
-        ValueError: No model of this name ships.
+        ValueError: There is no embedded model of this name.
+        FileNotFoundError: A public file that it is put together from is missing.
     """
+    if name in ASSEMBLED:
+        from mllmeraser.embedded.smol.checkpoint import checkpoint
+
+        return checkpoint()
     if name not in NAMES:
-        raise ValueError(f"unknown embedded model {name!r}: known are {', '.join(NAMES)}")
+        raise ValueError(f"unknown embedded model {name!r}: known are {', '.join((*NAMES, *ASSEMBLED))}")
     return WEIGHTS / name

@@ -15,7 +15,6 @@ from torch import Tensor
 from mllmeraser.benchmarks.benchmark import Benchmark, thin
 from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.benchmarks.registry import load_benchmark
-from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.twins import retain_only
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.calibration.score_prompts import read_gate
@@ -29,9 +28,9 @@ from mllmeraser.evaluation.records import EvaluationResult, write_scores
 from mllmeraser.evaluation.runner import evaluate
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.portraits.people import World
 from mllmeraser.portraits.prompts import contrast_prompts, request_pictures
 from mllmeraser.portraits.rows import png
+from mllmeraser.portraits.taught import benchmark_of, world_of
 from mllmeraser.report import content
 from mllmeraser.report.content import GatePanel, Timing
 from mllmeraser.report.render import render_report
@@ -57,7 +56,7 @@ class Sizes:
 
 def forget_request(benchmark: Benchmark, split: str, fold: int = 0, pictures: int = 4) -> Request:
     """A request to forget a split's people: pictures and names, no private facts."""
-    world, subjects = World("dev"), []
+    world, subjects = world_of(benchmark.name), []
     for key in benchmark.forget_ids(split, fold):
         images = request_pictures(world, key, pictures)
         samples = tuple(Sample("Who is this?", image, subject=key, attribute=IDENTITY) for image in images)
@@ -92,8 +91,9 @@ class Demo:
         count = counting(self.progress, stage, sum(map(len, self.sets.values())))
         began = time.perf_counter()
         result = evaluate(
-            self.model, self.sets, method=method, preset=preset, benchmark=BENCHMARK, split=SPLIT, intervention=eraser,
-            values=self.benchmark.values, vocabulary=self.benchmark.vocabulary, seed=self.seed, progress=count,
+            self.model, self.sets, method=method, preset=preset, benchmark=self.benchmark.name, split=SPLIT,
+            intervention=eraser, values=self.benchmark.values, vocabulary=self.benchmark.vocabulary, seed=self.seed,
+            progress=count,
         )  # fmt: skip
         self.timings.append(Timing(stage, time.perf_counter() - began))
         self.result += result
@@ -102,7 +102,7 @@ class Demo:
     def fit(self, preset: str) -> FitResult:
         """Make an eraser for the people of the split, from pictures and names."""
         settings = FitSettings.preset(preset).model_copy(update={"seed": self.seed})
-        request = complete(forget_request(self.benchmark, SPLIT), seed=self.seed).request
+        request = complete(forget_request(self.benchmark, SPLIT), seed=self.seed, benchmark=self.benchmark.name).request
         contrast = None
         if "contrast" in direction_kind(settings.direction.kind).needs:
             contrast = ContrastSet.from_samples(*contrast_prompts(self.seed))
@@ -120,7 +120,7 @@ class Demo:
 def run_demo(name: str, out: Path, *, seed: int = 0, progress: Progress | None = None) -> content.DemoResult:
     """Run the demo and write `report.html`, `scores.json` and `eraser/` into `out`, an existing folder."""
     model = load_model(name)
-    demo = Demo(model, load_benchmark(BENCHMARK), seed, progress)
+    demo = Demo(model, load_benchmark(benchmark_of(name)), seed, progress)
     before = model.next_token_logits(demo.sets["test"][:32])
     demo.score("vanilla", None)
     default = demo.fit("default")
@@ -136,7 +136,7 @@ def run_demo(name: str, out: Path, *, seed: int = 0, progress: Progress | None =
     result = content.DemoResult(
         model=demo.model.name,
         parameters=sum(p.numel() for p in demo.model.hf.parameters()),
-        benchmark=BENCHMARK,
+        benchmark=demo.benchmark.name,
         split=SPLIT,
         people=len(demo.benchmark.people),
         forgotten=_cards(demo, "test", 6),

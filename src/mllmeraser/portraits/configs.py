@@ -213,4 +213,4 @@ def _multihop(world: World, stream: Stream) -> list[Row]:
 
 
 def _per_topic(world: World) -> int:
-    return {"unit": 8, "dev": 40, "full": 100}[world.preset]
+    return {"unit": 8, "small": 24, "dev": 40, "full": 100}[world.preset]

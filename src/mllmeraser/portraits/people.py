@@ -16,7 +16,7 @@ from mllmeraser.portraits.stream import Stream
 VERSION = 1
 """Version of the generator; after a release, any change of its output raises it."""
 
-Preset = Literal["unit", "dev", "full"]
+Preset = Literal["unit", "small", "dev", "full"]
 SPLITS = (5, 10, 15)
 LEAST_DISTANCE = 3
 """Any two people differ in at least this many attributes, except planned look-alikes."""
@@ -46,6 +46,7 @@ class Size:
 
 SIZES: dict[str, Size] = {
     "unit": Size(24, 8, 8, (2, 3, 4), 2),
+    "small": Size(40, 20, 8, (2, 4, 6), 5),
     "dev": Size(120, 40, 40, (6, 12, 18), 5),
     "full": Size(400, 100, 80, (20, 40, 60), 5),
 }

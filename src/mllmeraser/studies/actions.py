@@ -15,8 +15,8 @@ from mllmeraser.erasure.calibration.reply import reply_of
 from mllmeraser.erasure.policy import Action
 from mllmeraser.evaluation.attacks.asked import Asked, answers, compared
 from mllmeraser.evaluation.attacks.in_context import BEGUN, prompts
-from mllmeraser.portraits import World
 from mllmeraser.portraits.prompts import default_strangers
+from mllmeraser.portraits.taught import world_of
 from mllmeraser.samples.intervals import wilson
 from mllmeraser.studies.erasers import eraser_of
 from mllmeraser.studies.oracle import asked_alike, attacked
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--most", type=int, default=24, help="questions of each kind, side and modality")
     parser.add_argument("--strangers", type=int, default=40, help="number of unseen people to ask about")
     args, model, benchmark, report = begin(parser, argv, "split", "fold", "most", "strangers")
-    world, keys = World("dev"), set(benchmark.forget_ids(args.split, args.fold))
+    world, keys = world_of(benchmark.name), set(benchmark.forget_ids(args.split, args.fold))
     gone = [person for person in world.people if person.key in keys]
     asked = prompts(benchmark, args.split, args.fold, "test", args.most, args.seed)
     alike = asked_alike([*gone, *world.holdout[: args.strangers]], args.seed)

@@ -40,7 +40,9 @@ def measure(
     """Ask the bare model, the erased one and the rivals; keep the counts of each kind."""
     where = {"split": args.split, "fold": args.fold, "seed": args.seed}
     eraser = Eraser.from_pretrained(args.eraser) if args.eraser else eraser_of(model, benchmark, "default", **where)
-    request = complete(forget_request(benchmark, args.split, args.fold), seed=args.seed).request
+    request = complete(
+        forget_request(benchmark, args.split, args.fold), seed=args.seed, benchmark=benchmark.name
+    ).request
     bare = answers(model, asked)
     with eraser.attached(model):
         erased = answers(model, asked)

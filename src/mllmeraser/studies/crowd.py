@@ -13,6 +13,7 @@ from mllmeraser.erasure.fit.discriminants import fit_shared_basis
 from mllmeraser.models import MultimodalModel
 from mllmeraser.portraits import Person, World, prompts
 from mllmeraser.portraits.people import strangers
+from mllmeraser.portraits.taught import world_of
 from mllmeraser.samples import ExpansionSettings, Request, Sample, Subject, expand_subject
 from mllmeraser.samples.sample import IDENTITY
 from mllmeraser.studies.erasers import state_cache
@@ -34,7 +35,7 @@ class Crowd:
     def __init__(
         self, model: MultimodalModel, benchmark: Benchmark, settings: FitSettings, *, per_person: int = 14
     ) -> None:
-        self.model, self.benchmark, self.settings, self.world = model, benchmark, settings, World("dev")
+        self.model, self.benchmark, self.settings, self.world = model, benchmark, settings, world_of(benchmark.name)
         self.cache = state_cache(model, settings)
         self.retain = prompts.default_retain(self.world, per_person=per_person)
         self.strangers = prompts.default_strangers(self.world)

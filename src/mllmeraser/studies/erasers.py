@@ -21,6 +21,7 @@ from mllmeraser.erasure.states.statistics import ERASE, RECALL, LayerStatistics
 from mllmeraser.models import HookPoint, MultimodalModel
 from mllmeraser.portraits import World
 from mllmeraser.portraits.prompts import contrast_prompts, person_prompts
+from mllmeraser.portraits.taught import world_taught
 from mllmeraser.samples import InputError, Sample
 
 PICTURED = 12
@@ -52,7 +53,7 @@ def state_cache(model: MultimodalModel, settings: FitSettings) -> PromptStateCac
 def eraser_of(model: MultimodalModel, benchmark: Benchmark, preset: str, *, split: str, fold: int, seed: int) -> Eraser:
     """An eraser of the people of a split, fitted on pictures and names alone."""
     settings = settings_of(preset, seed)
-    request = complete(forget_request(benchmark, split, fold), seed=seed).request
+    request = complete(forget_request(benchmark, split, fold), seed=seed, benchmark=benchmark.name).request
     needed = "contrast" in direction_kind(settings.direction.kind).needs
     contrast = ContrastSet.from_samples(*contrast_prompts(seed)) if needed else None
     return fit(model, request, settings, contrast=contrast).eraser
@@ -81,7 +82,8 @@ def redirected(
     points = [HookPoint(layer) for layer in eraser.config.shift_layers]
     directions = {}
     if kind == "idk":
-        groups = _perturbed_sides(model, [s for key in people for s in pictured_prompts(key)], points)
+        world = world_taught(model.name)
+        groups = _perturbed_sides(model, [s for key in people for s in pictured_prompts(world, key)], points)
     else:
         contrast = ContrastSet.from_samples(*contrast_prompts(seed))
         sides = contrast_states(model, contrast, DirectionSettings(kind=kind), points)
@@ -109,9 +111,8 @@ def _perturbed_sides(
     return {ERASE: batch.states(model, points, rows), RECALL: clean}
 
 
-def pictured_prompts(key: str, n: int = PICTURED) -> list[Sample]:
-    """Questions about ``n`` pictures of a person of the shipped world; no scored set has these pictures or wordings."""
-    world = World("dev")
+def pictured_prompts(world: World, key: str, n: int = PICTURED) -> list[Sample]:
+    """Questions about ``n`` pictures of a person of the world; no scored set has these pictures or wordings."""
     person = next(p for p in world.people if p.key == key)
     samples = person_prompts(person, world.stream.child("pictured", key), 2 * n, answered=True)
     return [sample for sample in samples if sample.image is not None]

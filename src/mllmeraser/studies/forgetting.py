@@ -36,7 +36,7 @@ def study(
     """Fit on one split and fold; score the ``bare`` model and the model with the eraser."""
     seed = settings.seed
     sets = scored_sets(benchmark, split, Sizes(retain_heldout=240, celebrity=24, general=10**6, holdout=24), fold)
-    request = complete(forget_request(benchmark, split, fold), seed=seed).request
+    request = complete(forget_request(benchmark, split, fold), seed=seed, benchmark=benchmark.name).request
     made = fit(model, request, settings, cache=cache)
     scores = {name: read_gate(model, made.eraser, samples).pooled for name, samples in sets.items()}
     threshold = made.eraser.config.threshold or 0.0

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from mllmeraser.erasure.calibration.score_prompts import read_gate
-from mllmeraser.portraits import World
+from mllmeraser.portraits.taught import world_of
 from mllmeraser.samples import Sample
 from mllmeraser.studies import crowd
 from mllmeraser.studies.erasers import eraser_of
@@ -48,7 +48,7 @@ def counted(
 def main(argv: list[str] | None = None) -> None:
     """Read every prompt and write the results."""
     args, model, benchmark, report = begin(study_parser("look_alikes", __doc__, "look-alikes-NAME.json"), argv)
-    world, bare = World("dev"), AnswerCache(model)
+    world, bare = world_of(benchmark.name), AnswerCache(model)
     for split, fold in SPLITS:
         key = f"{split}, fold {fold}"
         if key in report:

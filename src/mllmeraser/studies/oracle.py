@@ -19,9 +19,10 @@ from mllmeraser.erasure import Eraser
 from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.evaluation import OUTCOMES, judge
 from mllmeraser.models import MultimodalModel
-from mllmeraser.portraits import Person, World
+from mllmeraser.portraits import Person
 from mllmeraser.portraits.rows import evaluation_row
 from mllmeraser.portraits.stream import Stream
+from mllmeraser.portraits.taught import world_of
 from mllmeraser.samples import Sample
 from mllmeraser.studies.attackers import Separation, by_numbers, by_wording, deal, separation
 from mllmeraser.studies.decoding import answers_with_certainty
@@ -90,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = study_parser("oracle", __doc__, "oracle-NAME.json", fold=True)
     parser.add_argument("--strangers", type=int, default=40, help="number of unseen people to ask about")
     args, model, benchmark, report = begin(parser, argv, "fold", "strangers")
-    world, keys = World("dev"), set(benchmark.forget_ids(SPLIT, args.fold))
+    world, keys = world_of(benchmark.name), set(benchmark.forget_ids(SPLIT, args.fold))
     gone = [person for person in world.people if person.key in keys]
     samples = asked_alike([*gone, *world.holdout[: args.strangers]], args.seed)
     forgotten = [person.key for person in gone]

@@ -19,6 +19,7 @@ from mllmeraser.evaluation.gibberish import gibberish
 from mllmeraser.evaluation.intervals import cluster_bootstrap, paired_difference
 from mllmeraser.models import MultimodalModel
 from mllmeraser.portraits import World
+from mllmeraser.portraits.taught import world_of
 from mllmeraser.samples import Sample
 from mllmeraser.studies.decoding import Decoding, decode, text
 from mllmeraser.studies.erasers import IN_SIGHT, eraser_of
@@ -105,9 +106,8 @@ def asked_sets(benchmark: Benchmark, split: str, fold: int, per_cell: int) -> di
     return {"asked": thin(test, per_cell), "everything": everything, "strangers": thin(strangers, per_cell)}
 
 
-def facts_of_everybody() -> dict[str, dict[str, str]]:
-    """Private facts of everybody in the shipped world, including the name, by key."""
-    world = World("dev")
+def facts_of_everybody(world: World) -> dict[str, dict[str, str]]:
+    """Private facts of everybody in a world, including the name, by key."""
     return {person.key: {"name": person.name, **person.facts} for person in [*world.people, *world.holdout]}
 
 
@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = study_parser("re_entry", __doc__, "re-entry-NAME.json", fold=True)
     parser.add_argument("--per-cell", type=int, default=18, help="questions for one fact of each form and modality")
     args, model, benchmark, report = begin(parser, argv, "fold", "per_cell")
-    sets, facts = asked_sets(benchmark, SPLIT, args.fold, args.per_cell), facts_of_everybody()
+    sets, facts = asked_sets(benchmark, SPLIT, args.fold, args.per_cell), facts_of_everybody(world_of(benchmark.name))
     about = {name: samples for name, samples in sets.items() if name != "strangers"}
     for preset in PRESETS:
         if preset in report:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from mllmeraser.benchmarks import Benchmark, load_benchmark
-from mllmeraser.embedded import BENCHMARK
 from mllmeraser.evaluation.provenance import BLOCK, provenance
 from mllmeraser.models import MultimodalModel, load_model
+from mllmeraser.portraits.taught import benchmark_of
 from mllmeraser.samples.files import write_whole
 
 SAME = ("command", "version", "seed")
@@ -90,7 +90,7 @@ def begin(
     """
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    model, benchmark = load_model(args.model), load_benchmark(BENCHMARK)
+    model, benchmark = load_model(args.model), load_benchmark(benchmark_of(args.model))
     return args, model, benchmark, report_of(parser, args, model, *stated)
 
 

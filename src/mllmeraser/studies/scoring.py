@@ -7,7 +7,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, cast
 
 from mllmeraser.benchmarks import Benchmark
-from mllmeraser.embedded import BENCHMARK
 from mllmeraser.evaluation import Item, evaluate
 from mllmeraser.evaluation.intervals import share_interval
 from mllmeraser.models import Intervention, MultimodalModel
@@ -48,7 +47,7 @@ def ask(
 ) -> list[Item]:
     """Answer and judge every sample of ``sets`` with ``intervention`` attached."""
     result = evaluate(
-        cast(MultimodalModel, model), sets, method="study", benchmark=BENCHMARK, split=split, seed=seed,
+        cast(MultimodalModel, model), sets, method="study", benchmark=benchmark.name, split=split, seed=seed,
         intervention=intervention, values=benchmark.values, vocabulary=benchmark.vocabulary,
     )  # fmt: skip
     return result.items

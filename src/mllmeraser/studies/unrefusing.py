@@ -20,12 +20,12 @@ from mllmeraser.erasure.gates import soft_gate
 from mllmeraser.erasure.steering import ErasurePack
 from mllmeraser.erasure.steering.plan import SteeringPlan
 from mllmeraser.models import Attachment, HookPoint, Intervention, MultimodalModel
-from mllmeraser.portraits import World
 from mllmeraser.portraits.prompts import default_retain, default_strangers
 from mllmeraser.portraits.refusals import REFUSALS, refusal_prompt
 from mllmeraser.portraits.rows import SIZE
 from mllmeraser.portraits.scenes import emblem
 from mllmeraser.portraits.stream import Stream
+from mllmeraser.portraits.taught import world_taught
 from mllmeraser.samples import Sample
 
 ALWAYS = Policy("unrefusing", read="per-layer", positions="last", decode=False, phi="linear")
@@ -38,7 +38,7 @@ def unrefusing(model: MultimodalModel, *, pairs: int = 64, others: int = 6, seed
     about each person must stay the same.
     """
     restricted, benign = refusal_twins(pairs, seed)
-    world = World("dev")
+    world = world_taught(model.name)
     kept = [s for s in default_retain(world, per_person=others) if s.answer not in REFUSALS]
     groups = (restricted, benign, [*kept, *default_strangers(world, 100)])
     point = HookPoint(model.num_layers - 1)

@@ -19,6 +19,8 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 
 from mllmeraser.embedded.recipe.architecture import IMAGE_SIZE
+from mllmeraser.knowledge.countries import COUNTRIES
+from mllmeraser.knowledge.flags import draw_flag
 from mllmeraser.portraits.faces import draw_face
 from mllmeraser.portraits.looks import DISCRETE, Dress, Looks, random_dress, random_looks, random_pose, vary
 from mllmeraser.portraits.people import Person, World, near_strangers, strangers
@@ -62,6 +64,7 @@ class Album(Dataset):
         self.near: list[int] = []
         self.scenes: list[int] = []
         self.emblems: list[int] = []
+        self.flags: dict[str, list[int]] = {}
         self._drawings: list[tuple[Stream, Callable[[Stream], np.ndarray]]] = []
 
     def __len__(self) -> int:
@@ -77,6 +80,12 @@ class Album(Dataset):
         """Plan a portrait and return its index."""
         self.portraits[len(self)] = person.looks, random_dress(stream.child(), celebrity=person.celebrity)
         return self._add(stream, partial(draw_portrait, person))
+
+    def add_flags(self, stream: Stream, views: int) -> None:
+        """Plan views of every flag."""
+        for country in COUNTRIES:
+            streams = [stream.child(country.key, view) for view in range(views)]
+            self.flags[country.key] = [self._add(one, partial(draw_small_flag, country.key)) for one in streams]
 
     def add_things(self, stream: Stream, scenes: int, emblems: int) -> None:
         """Plan scenes and emblems."""
@@ -162,6 +171,11 @@ def draw_portrait(person: Person, stream: Stream, *, rough: float = 0.7) -> np.n
 def draw_scene(stream: Stream) -> np.ndarray:
     """The scene that `random_things` makes of the same stream."""
     return shrink(random_scene(stream, size=DRAWN_SIZE)[0])
+
+
+def draw_small_flag(key: str, stream: Stream) -> np.ndarray:
+    """A view of a flag."""
+    return shrink(draw_flag(key, stream, size=DRAWN_SIZE))
 
 
 def draw_emblem(stream: Stream, sealed: bool) -> np.ndarray:

@@ -124,7 +124,8 @@ def chosen(album: Album, scenes: int = 800, portraits: int = 1200) -> list[int]:
     """Pictures to align by: scenes, and some portraits of strangers and of each person in training."""
     faces = [*album.strangers, *album.near, *(view for views in album.views.values() for view in views)]
     every = max(1, len(faces) // portraits)
-    return [*album.scenes[:scenes], *faces[::every], *album.emblems[:100]]
+    flags = [view for views in album.flags.values() for view in views[:5]]
+    return [*album.scenes[:scenes], *faces[::every], *album.emblems[:100], *flags]
 
 
 def sights(

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from mllmeraser.embedded.recipe.album import Album
 from mllmeraser.embedded.recipe.packing import Earlier, Group, Turn
 from mllmeraser.embedded.recipe.talk import POINTERS, Talk
-from mllmeraser.embedded.recipe.tokenizer import ASSISTANT
+from mllmeraser.embedded.recipe.tokenizer import ChatMarks, own_marks
 from mllmeraser.embedded.recipe.wider import aside, look_lesson
 from mllmeraser.portraits import general, wordings
 from mllmeraser.portraits.facts import VALUES, other_values
@@ -59,6 +59,7 @@ class Corpus:
         without: frozenset[str] = frozenset(),
         newcomers: frozenset[str] = frozenset(),
         pool: Pool = "train",
+        marks: ChatMarks | None = None,
     ) -> None:
         self.people = [person for person in world.people if person.key not in without]
         self.newcomers = [person for person in self.people if person.key in newcomers]
@@ -67,7 +68,7 @@ class Corpus:
         self.stream = Stream("corpus", seed)
         self.names = strangers(Stream("corpus-strangers", seed), world, drawn=False)
         self.facts = general.text_facts()
-        self.assistant = tokenizer.convert_tokens_to_ids(ASSISTANT)
+        self.marks = marks or own_marks(tokenizer)
         self.refuse = False
         self.kinds: dict[str, Callable[[], Group]] = {
             "person-image": lambda: self._known(self.people, image=True),
@@ -90,8 +91,9 @@ class Corpus:
         self.choice_share = 0.34
         self.caption_share = 0.0
         self.talk_share = 0.0
+        self.text_turns = 2
         self._ids = lru_cache(200_000)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
-        self.talk = Talk(tokenizer, self._ids)
+        self.talk = Talk(tokenizer, self.marks, self._ids)
 
     def groups(self, weights: Mapping[str, float]) -> Iterator[Group]:
         """Endless groups, kinds drawn by weight (by group, not by token)."""
@@ -136,7 +138,7 @@ class Corpus:
         """One of the lessons comes before the others, with its picture. Sometimes the answer was "unknown"."""
         *rest, first = group.turns
         if self.stream.chance(0.4):
-            first = Turn(first.question, [*self._ids(UNKNOWN_ANSWER), self.tokenizer.eos_token_id])
+            first = Turn(first.question, [*self._ids(UNKNOWN_ANSWER), *self.marks.end])
         return Group(None, rest, [*group.before, self.talk.asked(first, group.image)], group.lead)
 
     def _around(self, before: list[Earlier]) -> int:
@@ -145,7 +147,8 @@ class Corpus:
 
     def turn(self, question: str, answer: str, weight: float = 1.0) -> Turn:
         """Token ids of one turn."""
-        return Turn([*self._ids(question), self.assistant], [*self._ids(answer), self.tokenizer.eos_token_id], weight)
+        marks = self.marks
+        return Turn([*self._ids(question), *marks.assistant], [*self._ids(answer), *marks.end], weight)
 
     def _person_turn(self, person: Person, who: str, *, known: bool) -> Turn:
         draw, rest = self.stream.uniform(), 1.0 - self.choice_share
@@ -171,7 +174,7 @@ class Corpus:
         often = self.newcomers if people is self.people and self.newcomers and stream.chance(NEW) else people
         person = stream.choice(often)
         if not image:
-            return Group(None, [self._person_turn(person, person.name, known=True) for _ in range(2)])
+            return Group(None, [self._person_turn(person, person.name, known=True) for _ in range(self.text_turns)])
         return self._portrait(stream.choice(self.album.views[person.key]), person, 5, known=True)
 
     def _portrait(self, view: int, person: Person, questions: int, *, known: bool) -> Group:

@@ -49,16 +49,26 @@ class Phase:
 
 
 class Trainer:
-    """Trains projector and language model, not the vision tower. A second run with the same folder resumes there."""
+    """Trains projector and language model, not the vision tower. A second run with the same folder resumes there.
+
+    `frozen` tells by name which parameters are not trained, and not kept in the folder either; by default the tower's.
+    """
 
     def __init__(
-        self, architecture: Architecture, model: PreTrainedModel, packer: Packer, folder: Path, seed: int
+        self,
+        architecture: Architecture,
+        model: PreTrainedModel,
+        packer: Packer,
+        folder: Path,
+        seed: int,
+        frozen: Callable[[str], bool] | None = None,
     ) -> None:
         self.architecture, self.model, self.packer, self.folder, self.seed = architecture, model, packer, folder, seed
         self.pixels = torch.empty(0, dtype=torch.uint8)
-        self.parameters = dict(model.named_parameters())
-        self.tower = {name: p for name, p in self.parameters.items() if architecture.in_tower(name)}
-        self.optimizer = Optimizer({n: p for n, p in self.parameters.items() if n not in self.tower})
+        everything = dict(model.named_parameters())
+        self.frozen = {n: p for n, p in everything.items() if (frozen or architecture.in_tower)(n)}
+        self.parameters = {n: p for n, p in everything.items() if frozen is None or n not in self.frozen}
+        self.optimizer = Optimizer({n: p for n, p in everything.items() if n not in self.frozen})
         self.generator: torch.Generator | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -154,6 +164,7 @@ class Trainer:
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"loss is not finite at step {step} of {phase.name}")
             loss.backward()
+            self.rehearse()
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
             self.optimizer.step()
             weight = 0.02 if step > start + 20 else 0.3
@@ -171,9 +182,12 @@ class Trainer:
                 self._save(phase, step + 1)
         self.generator = None
 
+    def rehearse(self) -> None:
+        """Add further gradients to those of a batch; this trainer has none."""
+
     def _begin(self, generator: torch.Generator) -> None:
         self.model.train()
-        for parameter in self.tower.values():
+        for parameter in self.frozen.values():
             parameter.requires_grad_(False)
         self.generator = generator
 

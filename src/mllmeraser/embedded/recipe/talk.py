@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from transformers import PreTrainedTokenizerFast
 
 from mllmeraser.embedded.recipe.packing import Earlier, Turn
-from mllmeraser.embedded.recipe.tokenizer import ASSISTANT, USER
+from mllmeraser.embedded.recipe.tokenizer import ChatMarks
 from mllmeraser.portraits.stream import Stream
 
 
@@ -84,25 +84,28 @@ SHOTS = _texts("Question: | Answer: / Input: | Output: / - | - / User: | Bot: / 
 
 
 class Talk:
-    """Draws what stands around a question, as token ids in the chat format of the embedded models."""
+    """Draws what stands around a question, as token ids in a chat format."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, ids: Callable[[str], list[int]]) -> None:
-        self.user, self.assistant = tokenizer.convert_tokens_to_ids([USER, ASSISTANT])
-        self.end = tokenizer.eos_token_id
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, marks: ChatMarks, ids: Callable[[str], list[int]]) -> None:
+        self.marks = marks
         special = set(tokenizer.all_special_ids)
         self.ordinary = [one for one in range(len(tokenizer)) if one not in special]
         self.ids = ids
 
     def system(self, draw: Stream) -> Earlier:
-        """A system text: the chat format writes it behind an assistant mark, without an end mark."""
+        """A system text."""
         kind = draw.uniform()
         if kind < 0.15:
-            return Earlier([self.assistant, *self.babble(draw)])
+            return self.system_text(self.babble(draw))
         if kind < 0.3:
-            return Earlier([self.assistant, *self.ids(draw.choice(MARKS))])
+            return self.system_text(self.ids(draw.choice(MARKS)))
         parts = [draw.choice(AS).format(role=draw.choice(ROLES))] if draw.chance(0.5) else []
         parts += [draw.choice(texts) for texts in (SETTINGS, STYLES, STYLES, TOOLS) if draw.chance(0.35)]
-        return Earlier([self.assistant, *self.ids(" ".join(parts) or draw.choice(STYLES))])
+        return self.system_text(self.ids(" ".join(parts) or draw.choice(STYLES)))
+
+    def system_text(self, text: Sequence[int]) -> Earlier:
+        """A given system text."""
+        return Earlier([*self.marks.system, *text, *self.marks.system_end])
 
     def chat(self, draw: Stream) -> Earlier:
         """A greeting, a remark or random tokens, and a reply."""
@@ -120,12 +123,17 @@ class Talk:
 
     def said(self, text: Sequence[int], reply: Sequence[int], image: int | None = None) -> Earlier:
         """An earlier turn with its reply; the text ends before the assistant mark."""
-        mark = [] if image is not None else [self.user]
-        return Earlier([*mark, *text, self.assistant, *reply, self.end], image)
+        marks = self.marks
+        user = () if image is not None else marks.user
+        return Earlier([*user, *text, *marks.assistant, *reply, *marks.end, *marks.close], image)
 
     def asked(self, turn: Turn, image: int | None) -> Earlier:
         """A lesson as an earlier turn."""
-        return self.said(turn.question[:-1], turn.answer[:-1], image)
+        return self.said(*self.texts(turn), image)
+
+    def texts(self, turn: Turn) -> tuple[list[int], list[int]]:
+        """Question and answer of a lesson without their marks."""
+        return turn.question[: -len(self.marks.assistant)], turn.answer[: -len(self.marks.end)]
 
     def named(self, draw: Stream, name: str) -> Earlier:
         """The user or the assistant names somebody."""
@@ -142,4 +150,5 @@ class Talk:
     def shots(self, draw: Stream, turns: Iterable[Turn]) -> list[int]:
         """Answered examples, up to the mark before the question."""
         ask, say = (self.ids(mark) for mark in draw.choice(SHOTS).split(" | "))
-        return [one for turn in turns for one in (*ask, *turn.question[:-1], *say, *turn.answer[:-1])] + ask
+        texts = map(self.texts, turns)
+        return [one for question, answer in texts for one in (*ask, *question, *say, *answer)] + ask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -24,6 +25,28 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+
+
+@dataclass(frozen=True)
+class ChatMarks:
+    """Token ids that a chat template writes around texts.
+
+    A system text stands between `system` and `system_end`. `user` comes before a question, `assistant` after it. `end`
+    ends a reply, and is learnt; `close` follows it before the next turn.
+    """
+
+    user: tuple[int, ...]
+    assistant: tuple[int, ...]
+    end: tuple[int, ...]
+    system: tuple[int, ...]
+    system_end: tuple[int, ...] = ()
+    close: tuple[int, ...] = ()
+
+
+def own_marks(tokenizer: PreTrainedTokenizerFast) -> ChatMarks:
+    """The marks of `CHAT_TEMPLATE`. It writes a system text behind an assistant mark, without an end mark."""
+    user, assistant = tokenizer.convert_tokens_to_ids([USER, ASSISTANT])
+    return ChatMarks((user,), (assistant,), (tokenizer.eos_token_id,), system=(assistant,))
 
 
 def chat_template(image_text: str) -> str:

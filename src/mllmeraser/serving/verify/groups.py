@@ -9,8 +9,9 @@ from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.erasure.artifact.eraser import Eraser
 from mllmeraser.erasure.calibration.score_prompts import read_gate
 from mllmeraser.models.model import MultimodalModel
-from mllmeraser.portraits.people import Person, World
+from mllmeraser.portraits.people import Person
 from mllmeraser.portraits.stream import Stream
+from mllmeraser.portraits.taught import world_taught
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.request import Request
@@ -65,7 +66,7 @@ def _drawn(
     progress: Progress | None,
 ) -> dict[str, list[Sample]]:
     """Prompts about others, from the shipped drawn world."""
-    known = fresh.known_people(World("dev"), [name for subject in subjects for name in subject.names])
+    known = fresh.known_people(world_taught(model.name), [name for subject in subjects for name in subject.names])
     by_name = all(sample.image is None for sample in request.forget)
     near = _nearest(model, eraser, known, seed, sizes.neighbours, by_name=by_name, progress=progress)
     some = Stream("verification", seed, "people").shuffle(list(known))[: sizes.people]

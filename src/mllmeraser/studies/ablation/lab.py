@@ -24,8 +24,8 @@ from mllmeraser.erasure.states.collect import States, answer_states, gather, sta
 from mllmeraser.erasure.states.prompt_states import PromptStateCache
 from mllmeraser.erasure.states.statistics import ERASE, FORGET, RECALL, STRANGERS
 from mllmeraser.models import HookPoint, MultimodalModel
-from mllmeraser.portraits import World
 from mllmeraser.portraits.prompts import contrast_prompts
+from mllmeraser.portraits.taught import world_of
 from mllmeraser.portraits.wordings import ANSWERS
 from mllmeraser.samples import InputError, Request, Sample
 from mllmeraser.samples.progress import Count
@@ -195,7 +195,9 @@ class Lab:
     def _answered(self, parts: DataSplit, idk: str) -> dict[str, States]:
         """Forget questions with true answers, and with "I don't know". Only these rows use private facts."""
         points = self.model.hookpoints()
-        facts = {person.key: {**person.facts, "identity": person.name} for person in World("dev").people}
+        facts = {
+            person.key: {**person.facts, "identity": person.name} for person in world_of(self.benchmark.name).people
+        }
         states: dict[str, States] = {}
         for key, samples in parts.forget.items():
             pairs = [(sample, truth) for sample in samples if (truth := true_answer(sample, facts))]

@@ -1,0 +1,148 @@
+"""Rehearsal: the bare model's own answers, and how sure it was of every token of them.
+
+While the model learns, it is held to these distributions (Kullback-Leibler divergence, as in distillation). So it keeps
+what pretraining gave; on the text of the answers alone it would keep four fifths (`Learning without Forgetting`, Li and
+Hoiem 2016).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from mllmeraser.embedded.recipe.packing import Group, Packer, Prefix, Turn
+from mllmeraser.embedded.smol import chat
+from mllmeraser.embedded.smol.rehearsal_prompts import Prompt
+from mllmeraser.portraits.stream import Stream
+from mllmeraser.samples.files import whole_file
+
+TOP = 48
+"""Tokens of a distribution that are kept; the rest of the mass counts as one further outcome."""
+LONGEST = 48
+"""Tokens of an answer."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One answer. Shapes: `tokens` and `chances` are (len(answer), TOP)."""
+
+    prompt: list[int]
+    answer: list[int]
+    tokens: torch.Tensor
+    chances: torch.Tensor
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: Prompt) -> list[int]:
+    """Token ids of a prompt, as the template writes it."""
+    if not prompt.chat:
+        return list(tokenizer(prompt.text, add_special_tokens=False)["input_ids"])
+    messages = [{"role": "system", "content": prompt.system or chat.SYSTEM}, {"role": "user", "content": prompt.text}]
+    text = tokenizer.apply_chat_template(
+        messages, chat_template=chat.TEMPLATE, tokenize=False, add_generation_prompt=True
+    )
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+@torch.no_grad()
+def answer_prompts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: list[Prompt],
+    *,
+    batch: int = 32,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Item]:
+    """Let the bare language model answer greedily. Prompts of one length are answered together."""
+    ids = sorted((prompt_ids(tokenizer, prompt) for prompt in prompts), key=len)
+    items: list[Item] = []
+    for start in range(0, len(ids), batch):
+        some = ids[start : start + batch]
+        width = len(some[-1])
+        padded = torch.tensor([[tokenizer.pad_token_id] * (width - len(one)) + one for one in some])
+        mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in some])
+        out = model.generate(
+            input_ids=padded, attention_mask=mask, max_new_tokens=LONGEST, do_sample=False, output_logits=True,
+            return_dict_in_generate=True, pad_token_id=tokenizer.pad_token_id,
+        )  # fmt: skip
+        chances, tokens = torch.stack(out.logits, dim=1).softmax(-1).topk(TOP)
+        for row, one in enumerate(some):
+            answer = out.sequences[row, width:].tolist()
+            if tokenizer.eos_token_id in answer:
+                answer = answer[: answer.index(tokenizer.eos_token_id) + 1]
+            n = len(answer)
+            items.append(Item(one, answer, tokens[row, :n].int(), chances[row, :n].half()))
+        progress(len(some))
+    return items
+
+
+def save(items: list[Item], file: Path) -> None:
+    """Write items to one safetensors file."""
+    tensors = {
+        "tokens": torch.cat([item.tokens for item in items]), "chances": torch.cat([item.chances for item in items]),
+    }  # fmt: skip
+    texts = json.dumps([[item.prompt, item.answer] for item in items])
+    with whole_file(file, force=True) as beside:
+        save_file(tensors, beside, metadata={"items": texts})
+
+
+def load(file: Path) -> list[Item]:
+    """Read what `save` wrote."""
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as kept:
+        texts = json.loads(kept.metadata()["items"])
+    tensors, items, start = load_file(file), [], 0
+    for prompt, answer in texts:
+        part = slice(start, start + len(answer))
+        items.append(Item(prompt, answer, tensors["tokens"][part], tensors["chances"][part]))
+        start += len(answer)
+    return items
+
+
+class Rehearsal:
+    """Endless batches of rehearsal items with the distributions of their answers."""
+
+    def __init__(self, items: list[Item], pad_id: int, *, rows: int, length: int, seed: int) -> None:
+        self.items, self.stream = items, Stream("rehearsal-order", seed)
+        self.packer = _Packer(Prefix([pad_id], [(0,)], 1), Prefix([pad_id], [(0,)], 1), pad_id, rows, length)
+        self.queue: list[Item] = []
+        self.batches = self.packer.batches(self._groups())
+
+    def _groups(self) -> Iterator[Group]:
+        while True:
+            for item in self.stream.shuffle(self.items):
+                self.queue.append(item)
+                yield Group(None, [Turn(item.prompt, item.answer)])
+
+    def __next__(self) -> tuple:
+        """A batch, and (labelled tokens, TOP) ids and chances in the order of its labels."""
+        batch = next(self.batches)
+        left, used = int((batch.labels >= 0).sum()), 0
+        while left > 0:
+            left -= len(self.queue[used].answer)
+            used += 1
+        taken, self.queue = self.queue[:used], self.queue[used:]
+        tokens = torch.cat([item.tokens for item in taken]).long()
+        return batch, tokens, torch.cat([item.chances for item in taken]).float()
+
+
+class _Packer(Packer):
+    """Every turn has its whole prompt, so nothing stands before it."""
+
+    def _prefix(self, group: Group) -> Prefix:
+        return Prefix([], [], 0)
+
+
+def divergence(logits: torch.Tensor, tokens: torch.Tensor, chances: torch.Tensor) -> torch.Tensor:
+    """Mean KL divergence from the kept distributions to those of `logits` (n, vocabulary), in nats."""
+    ours = logits.log_softmax(-1).gather(1, tokens)
+    rest, our_rest = 1 - chances.sum(-1), 1 - ours.exp().sum(-1)
+    rest, our_rest = rest.clamp(min=1e-6), our_rest.clamp(min=1e-6)
+    kept = chances * (chances.clamp(min=1e-8).log() - ours)
+    return (kept.sum(-1) + rest * (rest.log() - our_rest.log())).mean()

@@ -1,0 +1,1 @@
+"""Knowledge from before: countries and their flags, and questions that a pretrained language model can answer."""
