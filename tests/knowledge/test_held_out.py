@@ -24,8 +24,10 @@ def test_no_question_tells_its_answer() -> None:
         "What is the capital of Singapore?",
         "What is the capital of Luxembourg?",
         "What is the capital of Monaco?",
+        "What is the capital of Panama?",
+        "What is the capital of Kuwait?",
     }
-    assert set(telling) <= allowed | {s for s in telling if "capital of" in s}
+    assert set(telling) <= allowed
 
 
 def test_rehearsal_contains_nothing_that_is_tested() -> None:

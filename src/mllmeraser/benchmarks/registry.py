@@ -42,7 +42,7 @@ def load_benchmark(
     trained = None if training is None else _rows(training)
     kind, colon, preset = name.partition(":")
     if colon and kind in _LOADERS:
-        return Benchmark(name, _LOADERS[kind](preset, seed), prompts=prompts, training=trained)
+        return Benchmark(name, _LOADERS[kind](preset, seed), prompts=prompts or "plain", training=trained)
     rows, folder = _rows(name), Path(name)
     if not folder.is_dir():
         return Benchmark(name.partition("@")[0], rows, prompts=prompts, training=trained)
@@ -76,4 +76,14 @@ def _portraits(preset: str, seed: int) -> RowSource:
     return Configs(World(preset, seed))  # type: ignore[arg-type]
 
 
+@lru_cache(maxsize=2)
+def _knowledge(preset: str, seed: int) -> RowSource:
+    from mllmeraser.knowledge.rows import PRESETS, Knowledge
+
+    if preset not in PRESETS:
+        raise InputError(f"knowledge:{preset}: no such preset; there are {', '.join(PRESETS)}")
+    return Knowledge(preset, seed)
+
+
 register_benchmark("portraits", _portraits)
+register_benchmark("knowledge", _knowledge)

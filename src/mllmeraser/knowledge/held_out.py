@@ -10,13 +10,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
+from mllmeraser.knowledge.data import FOLDER, lines
 from mllmeraser.samples.conversation import Conversation, Turn, after, question
 from mllmeraser.samples.sample import Sample
 from mllmeraser.samples.text import words
 
-DATA = Path(__file__).parent / "data"
 ASKED = ("Tell me about autumn.", "What is a good breakfast?", "Why do people travel?", "How does a boat float?")
 _LIST_LINE = re.compile(r"^\s*(\d+[.)]|[-*•])\s", re.MULTILINE)
 
@@ -25,7 +24,7 @@ _LIST_LINE = re.compile(r"^\s*(\d+[.)]|[-*•])\s", re.MULTILINE)
 def world_questions() -> tuple[Sample, ...]:
     """About 450 short questions; one of the keywords of each makes an answer right."""
     samples = []
-    for number, line in enumerate(_lines("world.txt")):
+    for number, line in enumerate(lines("world.txt")):
         asked, keys = line.split(" | ")
         keywords = tuple(keys.split(", "))
         samples.append(Sample(asked, answer=keywords[0], keywords=keywords, id=f"world/{number}", attribute="general"))
@@ -35,7 +34,7 @@ def world_questions() -> tuple[Sample, ...]:
 @lru_cache(maxsize=1)
 def plain_texts() -> tuple[str, ...]:
     """Twelve paragraphs, written for this purpose."""
-    return tuple((DATA / "texts.txt").read_text(encoding="utf-8").strip().split("\n\n"))
+    return tuple((FOLDER / "texts.txt").read_text(encoding="utf-8").strip().split("\n\n"))
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Ruled:
 def system_prompts() -> list[Ruled]:
     """Every rule with every question."""
     ruled = []
-    for line in _lines("system_prompts.txt"):
+    for line in lines("system_prompts.txt"):
         kind, text = line.split(" | ")
         for asked in ASKED:
             ruled.append(Ruled(after([Turn("system", text)], question(asked)), _rule(kind)))
@@ -67,7 +66,3 @@ def _rule(kind: str) -> Callable[[str], bool]:
         "question": lambda answer: answer.rstrip().endswith("?"),
         "list": lambda answer: _LIST_LINE.search(answer) is not None,
     }[kind]
-
-
-def _lines(name: str) -> list[str]:
-    return (DATA / name).read_text(encoding="utf-8").strip().splitlines()

@@ -51,8 +51,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     option("--preset", default="small", choices=["unit", "small", "dev"], help="world of the people")
     option("--runs", type=Path, default=Path("runs/smol"), help="folder for logs and state")
     option("--seed", type=int, default=0)
-    option("--steps", type=int, default=700)
-    option("--rate", type=float, default=1e-3)
+    option("--steps", type=int, default=520)
+    option("--rate", type=float, default=1.2e-3)
     option("--rehearsal", type=float, default=1.0, help="weight of the rehearsal loss")
     option("--threads", type=int, default=torch.get_num_threads())
     option("--workers", type=int, default=1, help="processes that draw pictures")
@@ -171,7 +171,7 @@ def learner(
 
     trainer = SmolTrainer(architecture, model, packer, args.runs / "state", args.seed, frozen)
     trainer.weight = args.rehearsal
-    trainer.source = rehearsal.Rehearsal(items, tokenizer.pad_token_id, rows=2, length=320, seed=args.seed)
+    trainer.source = rehearsal.Rehearsal(items, tokenizer.pad_token_id, rows=2, length=256, seed=args.seed)
     return trainer
 
 
