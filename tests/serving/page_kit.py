@@ -86,8 +86,10 @@ class Book:
         step = next(self.work[entry["id"]], None)
         if step is None:
             passed = not entry["name"].startswith("weak")
-            entry.update(state="verified", passed=passed, scores=scores(passed), progress=None)
-            self.note("verified", "background fit", entry["id"], {"passed": passed})
+            entry.update(
+                state="verified" if passed else "checks_failed", passed=passed, scores=scores(passed), progress=None
+            )
+            self.note("verified" if passed else "checks-failed", "background fit", entry["id"], {"passed": passed})
             return
         entry["progress"] = dict(zip(("stage", "done", "total"), step, strict=True))
         if step[0].startswith("verify") and entry["state"] == "requested":

@@ -67,13 +67,13 @@ def answer(server: Running, key: str = "client") -> tuple[str, int]:
 
 def test_from_request_to_revocation(server):
     entry = forget(server, "case-1")
-    assert entry["state"] == "verified" and entry["passed"] in (True, False) and entry["scores"]["checks"]
-    assert [event["action"] for event in entry["history"]] == ["requested", "fitted", "verified"]
+    assert entry["state"] == "checks_failed" and entry["passed"] is False and entry["scores"]["checks"]
+    assert [event["action"] for event in entry["history"]] == ["requested", "fitted", "checks-failed"]
     with server.http() as client:
         at = f"/v1/erasures/{entry['id']}"
         refused = client.post(f"{at}/activate")
-        if entry["passed"] is False:
-            assert refused.status_code == 409 and "pass" in refused.text
+        assert refused.status_code == 409 and "did not pass" in refused.text
+        assert 'mllmeraser_erasures{state="checks_failed"} 1.0' in client.get("/metrics").text
         active = client.post(f"{at}/activate", json={"force": "a test"}).json()
         assert active["state"] == "active" and active["in_force"]
         assert answer(server)[1] == active["version"]
@@ -122,10 +122,16 @@ def test_a_fit_that_failed_is_done_again(server):
         at = f"/v1/erasures/{entry['id']}"
         assert client.post(f"{at}/fit").status_code == 202
         entry = done(client, entry["id"])
-        assert entry["state"] == "verified" and entry["failure"] is None and entry["inputs_kept"] is False
-        assert [e["action"] for e in entry["history"]] == ["requested", "failed", "begun-again", "fitted", "verified"]
+        assert entry["state"] == "checks_failed" and entry["failure"] is None and entry["inputs_kept"] is False
+        assert [e["action"] for e in entry["history"]] == [
+            "requested",
+            "failed",
+            "begun-again",
+            "fitted",
+            "checks-failed",
+        ]
         late = client.post(f"{at}/fit")
-        assert late.status_code == 409 and "bad-day is verified" in late.json()["error"]["message"]
+        assert late.status_code == 409 and "bad-day is checks_failed" in late.json()["error"]["message"]
         client.post(f"{at}/revoke", json={"reason": "done"})
         empty = server.server.ledger.request("nothing-kept", by="ann").id
         refused = client.post(f"/v1/erasures/{empty}/fit")
@@ -272,11 +278,11 @@ def test_a_verification_that_was_cut_off_is_done_again(server, tiny_llava):
         twice = client.post(f"/v1/erasures/{id}/verify")
         assert twice.status_code == 409 and "already" in twice.text
         entry = done(client, id)
-        assert entry["state"] == "verified" and entry["scores"]["checks"] and entry["inputs_kept"] is False
-        assert [(e["action"], e["by"]) for e in entry["history"]][-1] == ("verified", WORKER)
+        assert entry["state"] == "checks_failed" and entry["scores"]["checks"] and entry["inputs_kept"] is False
+        assert [(e["action"], e["by"]) for e in entry["history"]][-1] == ("checks-failed", WORKER)
         again = client.post(f"/v1/erasures/{id}/verify")
         assert again.status_code == 409 and again.json()["error"]["type"] == "conflict_error"
-        assert "cut-off is verified: its names and pictures are no longer kept" in again.json()["error"]["message"]
+        assert "cut-off is checks_failed: its names and pictures are no longer kept" in again.json()["error"]["message"]
         client.post(f"/v1/erasures/{id}/revoke", json={"reason": "done"})
         assert client.post(f"/v1/erasures/{id}/verify").status_code == 409
 

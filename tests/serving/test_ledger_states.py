@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from ledger_kit import HOUR, START, Hands, active, artifact, opened, verified
+from ledger_kit import HOUR, START, Hands, active, artifact, opened, raw, verified
 
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.ledger import Entry, Ledger, NameTakenError, TransitionError, UnknownEntryError
@@ -41,7 +41,7 @@ def test_from_request_to_revocation(ledger: Ledger) -> None:
     assert (entry.state, entry.failure) == ("fitted", "made for other weights") and ledger.has_inputs(entry.id)
     assert ledger.artifact(made["digest"]) == made["artifact"]
     entry = ledger.verified(entry.id, by="verify", scores={"forget": 0.5, "n": (1, 2)}, passed=False)
-    assert entry.failure is None and not ledger.has_inputs(entry.id)
+    assert entry.failure is None and entry.state == "checks_failed" and not ledger.has_inputs(entry.id)
     entry = ledger.verified(entry.id, by="verify", scores={"forget": 0.99}, passed=True)
     assert (entry.state, entry.passed, entry.scores) == ("verified", True, {"forget": 0.99})
     assert ledger.version() == 0
@@ -55,7 +55,7 @@ def test_from_request_to_revocation(ledger: Ledger) -> None:
     assert ledger.version() == 4 and ledger.active_set().erasers == ()
     history = ledger.history(entry.id)
     assert [event.action for event in history] == [
-        *("requested", "failed", "fitted", "failed", "verified", "verified"),
+        *("requested", "failed", "fitted", "failed", "checks-failed", "verified"),
         *("activated", "suspended", "activated", "revoked"),
     ]
     assert [event.version for event in history] == [0, 0, 0, 0, 0, 0, 1, 2, 3, 4]
@@ -74,6 +74,7 @@ STEPS: dict[str, Callable[[Ledger, str], Any]] = {
     "fitted": lambda ledger, id: ledger.fitted(id, by="x", **artifact(9)),
     "failed": lambda ledger, id: ledger.failed(id, by="x", reason="r"),
     "verified": lambda ledger, id: ledger.verified(id, by="x", scores={}, passed=True),
+    "checks-failed": lambda ledger, id: ledger.verified(id, by="x", scores={}, passed=False),
     "activate": lambda ledger, id: ledger.activate(id, by="x"),
     "force": lambda ledger, id: ledger.activate(id, by="x", force="why"),
     "suspend": lambda ledger, id: ledger.suspend(id, by="x", reason="r"),
@@ -83,14 +84,16 @@ WAYS = {
     "requested": (),
     "fitted": ("fitted",),
     "verified": ("fitted", "verified"),
+    "checks_failed": ("fitted", "checks-failed"),
     "active": ("fitted", "verified", "activate"),
     "suspended": ("fitted", "verified", "activate", "suspend"),
     "revoked": ("revoke",),
 }
 ALLOWED = {
     "requested": {"fitted", "failed", "revoke"},
-    "fitted": {"verified", "failed", "force", "revoke"},
-    "verified": {"verified", "activate", "force", "revoke"},
+    "fitted": {"verified", "checks-failed", "failed", "force", "revoke"},
+    "verified": {"verified", "checks-failed", "activate", "force", "revoke"},
+    "checks_failed": {"verified", "checks-failed", "force", "revoke"},
     "active": {"suspend", "revoke"},
     "suspended": {"activate", "force", "revoke"},
     "revoked": set(),
@@ -109,7 +112,7 @@ def test_every_step_from_every_state(ledger: Ledger) -> None:
                 do(ledger, entry.id)
                 assert ledger.head()[0] == before[1][0] + 1, (state, step)
             else:
-                with pytest.raises(TransitionError, match=state) as refused:
+                with pytest.raises(TransitionError, match=f"{state}|did not pass") as refused:
                     do(ledger, entry.id)
                 assert "\n" not in str(refused.value)
                 assert (ledger.get(entry.id), ledger.head()) == before, (state, step)
@@ -277,6 +280,26 @@ def test_listing(ledger: Ledger) -> None:
     assert [e.name for e in ledger.list(state="active")] == ["a"]
     assert [e.name for e in ledger.list(tenant="shop")] == ["a"]
     assert [e.name for e in ledger.list(state="verified", tenant="shop")] == []
+    verified(ledger, "c", 3, passed=False)
+    assert [e.name for e in ledger.list(state="verified")] == ["b"]
+    assert [e.name for e in ledger.list(state="checks_failed")] == ["c"]
+    assert ledger.counts() == {
+        **{"requested": 0, "fitted": 0, "verified": 1, "checks_failed": 1, "active": 1, "suspended": 0, "revoked": 0}
+    }
+
+
+def test_a_failed_verification_of_an_older_ledger(ledger: Ledger, database_url: str) -> None:
+    """Rows are as an older version wrote them: state "verified", and beside it that it did not pass."""
+    entry = verified(ledger, "old", passed=False)
+    with raw(database_url) as run:
+        assert run("SELECT state, passed FROM ledger_entries").one() == ("verified", False)
+    with opened(database_url) as again:
+        assert again.get("old").state == "checks_failed" == again.list()[0].as_dict()["state"]
+        assert again.verify_chain().ok
+        with pytest.raises(TransitionError, match="did not pass"):
+            again.activate("old", by="ann")
+        assert again.activate("old", by="ann", force="checked by hand").state == "active"
+        assert again.suspend(entry.id, by="ann", reason="r").state == "suspended" and again.verify_chain().ok
 
 
 def test_events_by_page_and_audit(ledger: Ledger) -> None:

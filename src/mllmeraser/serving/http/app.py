@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
+from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.serving import page, spans
 from mllmeraser.serving.http import admin, chat, erasures, errors
 from mllmeraser.serving.http.access import KeyFirst
@@ -94,4 +95,7 @@ def _health(app: FastAPI, server: Server) -> None:
         intact = server.integrity.intact
         server.metrics.intact.set(-1 if intact is None else int(intact))
         server.metrics.queue.set(server.engine.status().queued)
+        with suppress(MLLMEraserError):  # without a ledger, the other metrics say so
+            for state, count in (await run_in_threadpool(server.ledger.counts)).items():
+                server.metrics.erasures.labels(state).set(count)
         return Response(server.metrics.text(), media_type=server.metrics.content_type)

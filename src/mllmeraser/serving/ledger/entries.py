@@ -8,12 +8,15 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, and_, select
 
 from mllmeraser.serving.ledger import tables
 from mllmeraser.serving.ledger.chain import canonical, digest_of
 from mllmeraser.serving.ledger.errors import UnknownEntryError, UnknownEraser
 from mllmeraser.serving.ledger.states import ID, NAME, State, stamp, stamp_or_none, time_of
+
+VERIFIED: State = "verified"
+"""What a row holds for both results of a verification; its column `passed` tells them apart. So old rows stay valid."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Entry:
         fingerprint: Fingerprint of the model that its eraser was fitted on.
         request_digests: Salted digests and counts of the request, no personal data.
         scores: What verification measured.
-        passed: Whether verification passed; None before it.
+        passed: Whether verification passed; None before it. A failed one has the state "checks_failed" until it is
+            activated by force.
         failure: Why fitting failed, or, in state "fitted", why verification did. One line without personal data.
         pending: True between an activation and its start time.
         seq: Position of its request in the record, which orders entries.
@@ -68,6 +72,7 @@ def row_of(entry: Entry) -> dict[str, Any]:
     return {
         **row,
         "is_default": entry.default,
+        "state": VERIFIED if entry.state == "checks_failed" else entry.state,
         "requested_at": stamp(entry.requested_at),
         "starts_at": stamp_or_none(entry.starts_at),
         "expires_at": stamp_or_none(entry.expires_at),
@@ -81,7 +86,23 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
     rest = {key: value for key, value in row.items() if key != "is_default"}
     times = {key: time_of(row[key]) for key in ("requested_at", "starts_at", "expires_at")}
     texts = {key: None if row[key] is None else json.loads(row[key]) for key in ("request_digests", "scores")}
-    return Entry(**{**rest, **times, **texts, "default": row["is_default"]})
+    state = state_of(row["state"], row["passed"])
+    return Entry(**{**rest, **times, **texts, "state": state, "default": row["is_default"]})
+
+
+def state_of(stored: State, passed: bool | None) -> State:
+    """The state of an entry, from what its row holds."""
+    return "checks_failed" if stored == VERIFIED and passed is False else stored
+
+
+def in_state(state: State) -> ColumnElement[bool]:
+    """The condition that an entry is in this state."""
+    table = tables.entries.c
+    if state == "checks_failed":
+        return and_(table.state == VERIFIED, table.passed.is_(False))
+    if state == VERIFIED:
+        return and_(table.state == VERIFIED, table.passed.is_not(False))
+    return table.state == state
 
 
 def find(connection: Connection, id_or_name: str) -> Entry:

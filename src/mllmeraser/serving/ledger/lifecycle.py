@@ -19,7 +19,15 @@ from mllmeraser.serving.ledger.change import Change
 from mllmeraser.serving.ledger.entries import Entry, entry_of
 from mllmeraser.serving.ledger.errors import TransitionError
 from mllmeraser.serving.ledger.reading import LedgerReader
-from mllmeraser.serving.ledger.states import check_name, check_tenant, check_text, check_times, stamp, stamp_or_none
+from mllmeraser.serving.ledger.states import (
+    State,
+    check_name,
+    check_tenant,
+    check_text,
+    check_times,
+    stamp,
+    stamp_or_none,
+)
 
 
 class EntryWriter(LedgerReader):
@@ -113,12 +121,13 @@ class EntryWriter(LedgerReader):
     def verified(self, id: str, *, by: str, scores: Mapping[str, Any], passed: bool) -> Entry:
         """Store the result of verification, and erase the inputs. A failure cancels a pending activation."""
         with self._changing(by) as change:
-            entry = change.find(id, to="verified")
-            scores, passed = json.loads(canonical(dict(scores))), bool(passed)
+            passed = bool(passed)
+            state: State = "verified" if passed else "checks_failed"
+            entry, scores = change.find(id, to=state), json.loads(canonical(dict(scores)))
             _erase_inputs(change, entry)
             pending = entry.pending and passed
-            entry = replace(entry, state="verified", scores=scores, passed=passed, failure=None, pending=pending)
-            entry = change.save(entry, "verified", passed=passed)
+            entry = replace(entry, state=state, scores=scores, passed=passed, failure=None, pending=pending)
+            entry = change.save(entry, "verified" if passed else "checks-failed", passed=passed)
         self._database.shrink()
         return entry
 
@@ -260,5 +269,5 @@ def _starts(entry: Entry, now: datetime) -> bool:
     """Whether `tick` has to activate an entry: its start has come, and it is pending or has passed verification."""
     if entry.starts_at is None or entry.starts_at > now or entry.is_over(now):
         return False
-    waits = entry.state in ("fitted", "verified", "suspended")
-    return (waits and entry.pending) or (entry.state == "verified" and entry.passed is True)
+    waits = entry.state in ("fitted", "verified", "checks_failed", "suspended")
+    return (waits and entry.pending) or entry.state == "verified"

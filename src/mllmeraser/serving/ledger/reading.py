@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.ledger import artifacts, tables
@@ -16,10 +16,10 @@ from mllmeraser.serving.ledger.chain import Event, event_of, read_head
 from mllmeraser.serving.ledger.check import ChainReport, check
 from mllmeraser.serving.ledger.conflicts import conflicts_among
 from mllmeraser.serving.ledger.database import Database
-from mllmeraser.serving.ledger.entries import Entry, EraserSet, entry_of, find, read_set
+from mllmeraser.serving.ledger.entries import Entry, EraserSet, entry_of, find, in_state, read_set, state_of
 from mllmeraser.serving.ledger.errors import LedgerError
 from mllmeraser.serving.ledger.keys import KeyRecord, list_keys
-from mllmeraser.serving.ledger.states import Clock, State, check_state, check_tenant, stamp
+from mllmeraser.serving.ledger.states import STATES, Clock, State, check_state, check_tenant, stamp
 
 MOST_EVENTS = 10_000
 LAST_SEQ = 2**31 - 1
@@ -73,11 +73,21 @@ class LedgerReader:
         """Entries in the order of their requests, optionally of one state or one tenant."""
         query = select(tables.entries).order_by(tables.entries.c.seq)
         if state is not None:
-            query = query.where(tables.entries.c.state == check_state(state))
+            query = query.where(in_state(check_state(state)))
         if tenant is not None:
             query = query.where(tables.entries.c.tenant == check_tenant(tenant))
         with self._database.reading() as connection:
             return [entry_of(row) for row in tables.rows(connection, query)]
+
+    def counts(self) -> dict[State, int]:
+        """How many entries there are in each state. Cheap."""
+        table = tables.entries.c
+        query = select(table.state, table.passed, func.count()).group_by(table.state, table.passed)
+        counts: dict[State, int] = dict.fromkeys(STATES, 0)
+        with self._database.reading() as connection:
+            for state, passed, count in connection.execute(query):
+                counts[state_of(state, passed)] += count
+        return counts
 
     def inputs(self, id: str) -> bytes | None:
         """The packed request of an entry; None once it is erased."""

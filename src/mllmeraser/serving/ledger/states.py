@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.ledger.errors import TransitionError
 
-State = Literal["requested", "fitted", "verified", "active", "suspended", "revoked"]
+State = Literal["requested", "fitted", "verified", "checks_failed", "active", "suspended", "revoked"]
 Scope = Literal["client", "tenant-admin", "admin"]
 Clock = Callable[[], datetime]
 Word = TypeVar("Word", bound=str)
@@ -18,11 +18,12 @@ Word = TypeVar("Word", bound=str)
 STATES: tuple[State, ...] = get_args(State)
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-# From fitted to active only by force: see `Ledger.activate`.
+# From fitted and checks_failed to active only by force: see `Ledger.activate`.
 ALLOWED: Mapping[State, frozenset[State]] = {
     "requested": frozenset({"fitted", "revoked"}),
-    "fitted": frozenset({"verified", "active", "revoked"}),
-    "verified": frozenset({"verified", "active", "revoked"}),
+    "fitted": frozenset({"verified", "checks_failed", "active", "revoked"}),
+    "verified": frozenset({"verified", "checks_failed", "active", "revoked"}),
+    "checks_failed": frozenset({"verified", "checks_failed", "active", "revoked"}),
     "active": frozenset({"suspended", "revoked"}),
     "suspended": frozenset({"active", "revoked"}),
     "revoked": frozenset(),

@@ -52,6 +52,7 @@ function offered({ state, passed, progress, inputs_kept: kept }) {
   const again = (verb) => (kept && !progress ? [verb] : []);
   const force = progress ? [] : ["force"]; // its verification is under way
   return { requested: [...again("fit"), "revoke"], fitted: [...again("verify"), ...force, "revoke"], verified: [on, "schedule", "revoke"],
+    checks_failed: [on, "schedule", "revoke"],
     active: ["suspend", "schedule", "revoke"], suspended: [on, "schedule", "revoke"], revoked: [] }[state];
 }
 
@@ -78,7 +79,7 @@ const change = (entry, verb, body) =>
 export function outcome({ name, state, version, in_force: inForce, starts_at: starts, progress }) {
   if (progress) return `${name} is being ${state === "requested" ? "fitted" : "verified"} again.`;
   if (state === "verified" && starts && new Date(starts) > new Date()) return `${name} is verified and scheduled to start.`;
-  return `${name} is ${state}.${inForce ? ` Eraser set ${version} is in force on this server.` : ""}`;
+  return `${name} is ${state.replace("_", " ")}.${inForce ? ` Eraser set ${version} is in force on this server.` : ""}`;
 }
 
 /** Buttons that save the certificate; none without a verification. */

@@ -73,7 +73,7 @@ export class EntryPanel {
       Object.assign(this, { shown: now, state: entry.state, wait: SOON });
       this.#draw(entry);
       if (moved) {
-        announce(`${entry.name} is ${entry.state}`);
+        announce(`${entry.name} is ${entry.state.replace("_", " ")}`);
         this.changed(entry);
       }
     }
@@ -125,7 +125,7 @@ export class EntryPanel {
   }
 }
 
-const missed = ({ state, passed }) => state === "verified" && passed === false;
+const missed = ({ state }) => state === "checks_failed";
 
 /** The state as a label; a failed fit or verification keeps the state and adds "failed". */
 export const stateOf = (entry) => {
@@ -142,7 +142,7 @@ function head(entry, close) {
 
 function steps(entry) {
   const { state } = entry;
-  const at = STEPS.indexOf(state === "suspended" ? "active" : state);
+  const at = STEPS.indexOf(state === "suspended" ? "active" : missed(entry) ? "verified" : state);
   if (at < 0) return null;
   return el("ol", { class: "steps", "aria-label": "Progress" }, STEPS.map((step, place) => {
     const here = place === at;
