@@ -40,7 +40,7 @@ def model_of(name: str) -> MultimodalModel:
 def outcome(name: str) -> dict[str, Any]:
     """A row of the table in docs/families.md: the results in words, "yes" if a promise holds."""
     model = model_of(name)
-    found = {clause: reason or "yes" for clause, reason in contract.run(model, SAMPLES).items()}
+    found = {clause: result.detail or "yes" for clause, result in contract.run(model, SAMPLES).items()}
     return {
         "family": model.family.name,
         "model type": model.hf.config.model_type,

@@ -75,7 +75,7 @@ def check_model(model: str | MultimodalModel, *, thorough: bool = False) -> dict
     facts = check_hooks(loaded)
     if thorough:
         results = contract.run(loaded, _prompts())
-        facts["tests"] += [{"name": n, "ok": contract.holds(detail), "detail": detail} for n, detail in results.items()]
+        facts["tests"] += [{"name": n, "ok": result.holds, "detail": result.detail} for n, result in results.items()]
         facts["ok"] = all(test["ok"] for test in facts["tests"])
     return facts
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,9 +24,6 @@ ROUGH = {torch.float16: 0.02, torch.bfloat16: 0.05}
 """The same in half precision: states have three and two digits, so an error of one padding token may be hidden."""
 QUANTIZED = 0.05
 """The same for quantized weights; there the other rows of a batch change the scale of activations."""
-REFUSED = "refused: "
-"""Start of a result that names an input which the family refuses."""
-
 STEPS = 4
 """Decoded tokens to compare."""
 
@@ -44,17 +41,23 @@ class Clause:
     check: Callable[[MultimodalModel, Sequence[Sample]], str]
 
 
-def run(model: MultimodalModel, samples: Sequence[Sample]) -> dict[str, str]:
-    """The fault of each clause on a model with nothing attached, empty if it holds.
+class Result(NamedTuple):
+    """Whether a clause holds on a model: kept, or the family refuses such inputs. `detail` is empty if it is kept."""
+
+    holds: bool
+    detail: str = ""
+
+
+class _Refused(Exception):
+    """The family refuses such inputs, as it declares."""
+
+
+def run(model: MultimodalModel, samples: Sequence[Sample]) -> dict[str, Result]:
+    """The result of each clause on a model with nothing attached.
 
     `samples` are prompts of different lengths, at least two with a picture and two without.
     """
     return {clause.name: _run(clause, model, samples) for clause in CLAUSES}
-
-
-def holds(fault: str) -> bool:
-    """Whether a result of `run` means that the clause holds, or that the family refuses such inputs."""
-    return not fault or fault.startswith(REFUSED)
 
 
 def close_on(model: MultimodalModel) -> float:
@@ -63,11 +66,14 @@ def close_on(model: MultimodalModel) -> float:
 
 
 @torch.no_grad()
-def _run(clause: Clause, model: MultimodalModel, samples: Sequence[Sample]) -> str:
+def _run(clause: Clause, model: MultimodalModel, samples: Sequence[Sample]) -> Result:
     try:
-        return clause.check(model, samples)
+        fault = clause.check(model, samples)
+        return Result(not fault, fault)
+    except _Refused as refused:
+        return Result(True, f"refused: {refused}")
     except (MLLMEraserError, RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
-        return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        return Result(False, f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
 
 
 # -- reading ---------------------------------------------------------------------------------------------
@@ -173,7 +179,7 @@ def _mixed(model: MultimodalModel, samples: Sequence[Sample]) -> str:
         try:
             model.encode(samples)
         except MLLMEraserError:
-            return f"{REFUSED}send prompts with and without a picture apart"
+            raise _Refused("send prompts with and without a picture apart") from None
         return "accepted, although the family declares that rows cannot be mixed"
     alone = _alone(model, samples)
     left, right = (_differs(model, states(model, samples, side), alone) for side in ("left", "right"))

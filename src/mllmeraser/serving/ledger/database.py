@@ -12,14 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from mllmeraser.samples.errors import InputError
-from mllmeraser.serving.ledger.errors import LedgerError, NameTakenError, NoLedgerError
+from mllmeraser.serving.ledger.errors import LedgerError, NoLedgerError
 
 BUSY = "the ledger is busy: another process has held it for too long; try again"
 FULL = "the ledger's disk is full: nothing was changed; make room and try again"
 LOST = "the ledger's database cannot be reached"
+
+SQLITE_FULL = 13
+SQLITE_HELD = (5, 6)  # busy, locked
+SQLITE_NO_LEDGER = (14, 26)  # cannot be opened, not a database
+SQLITE_WORDS = {
+    "database or disk is full": 13,
+    "database is locked": 5,
+    "database table is locked": 6,
+    "unable to open database file": 14,
+    "not a database": 26,
+}
 
 
 def parse_url(url: str) -> URL:
@@ -164,21 +175,31 @@ def _translate(error: Exception, shown: str) -> LedgerError:
     cause = (error.orig if isinstance(error, DBAPIError) else None) or error
     message = (str(cause).splitlines() or [type(cause).__name__])[0]
     state = getattr(cause, "sqlstate", None)
-    if isinstance(error, IntegrityError) and ("ledger_entries_name" in message or "ledger_entries.name" in message):
-        return NameTakenError("another entry has this name")
-    if state == "53100" or "database or disk is full" in message:
+    code = _sqlite_code(cause)
+    if state == "53100" or code == SQLITE_FULL:
         return LedgerError(FULL)
-    if state == "55P03" or "database is locked" in message:
+    if state == "55P03" or code in SQLITE_HELD:
         return LedgerError(BUSY)
-    if "unable to open database file" in message or "not a database" in message:
+    if code in SQLITE_NO_LEDGER:
         return LedgerError(f"{shown}: cannot be opened as a ledger ({message})")
     if isinstance(error, DBAPIError) and (error.connection_invalidated or (hasattr(cause, "sqlstate") and not state)):
         return LedgerError(f"{LOST}: {shown} ({message.rpartition('failed: ')[2]})")
     if state is not None and state[:2] in ("08", "28", "3D", "53", "57"):
         return LedgerError(f"{LOST}: {shown} ({message})")
-    if state == "42P01" or "no such table" in message:
+    if state == "42P01":
         return LedgerError(f"{shown}: there is no ledger in this database")
     return LedgerError(f"{shown}: the ledger's database refused ({message})")
+
+
+def _sqlite_code(error: BaseException) -> int | None:
+    """SQLite's primary result code of an error, or None.
+
+    Errors have codes since Python 3.11. Before, there is only the message; sqlite3.c fixes its words.
+    """
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF
+    return next((code for words, code in SQLITE_WORDS.items() if words in str(error)), None)
 
 
 def _prepare_file(path: Path, *, create: bool) -> None:
@@ -202,7 +223,7 @@ def _prepare_sqlite(driver: sqlite3.Connection, _: Any) -> None:
             if driver.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
                 return
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
+            if _sqlite_code(error) not in SQLITE_HELD:
                 raise
         time.sleep(0.05)
     raise sqlite3.OperationalError("database is locked")
