@@ -87,7 +87,7 @@ def test_values_that_do_not_fit(recipe_file: Write, tmp_path: Path) -> None:
     broken.write_text("name: [\n")
     refused(broken, "not YAML", "line")
     broken.write_text("name: a\nname: b\n")
-    refused(broken, "the key name stands twice")
+    refused(broken, "the key name occurs twice")
     broken.write_text("- a\n- b\n")
     refused(broken, "mapping")
 

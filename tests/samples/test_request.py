@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from mllmeraser.samples import ExpansionSettings, InputError, Request, Sample
-from mllmeraser.samples.request import holds_a_name, require_answers
+from mllmeraser.samples.names import names_somebody
+from mllmeraser.samples.request import require_answers
 
 
 def picture(path: Path, colour: str = "red", size: tuple[int, int] = (20, 16)) -> Path:
@@ -82,11 +83,14 @@ def test_a_reply_that_names_the_person_or_is_empty_is_refused(reply: str) -> Non
         ("\u738b\u82b3", "\u6211\u4e0d\u8ba4\u8bc6\u738b\u82b3\u3002", True),
         ("\u738b\u82b3", "\u6211\u4e0d\u77e5\u9053\u3002", False),
         ("Zo\u00eb Lund", "Not zoe lund.", True),
+        ("Se\u00e1n O\u2019Neil", "Ask O'Neil.", True),
+        ("Se\u00e1n O\u2019Neil", "Ask O, please.", False),
+        ("Ann Lee", "Not a\u00adnn lee.", True),
         ("...", "No.", False),
     ],
 )
 def test_names_in_a_reply(name: str, reply: str, held: bool) -> None:
-    assert holds_a_name(reply, [name]) == holds_a_name(reply, ["...", name, "Nobody Else"]) == held
+    assert names_somebody(reply, [name]) == names_somebody(reply, ["...", name, "Nobody Else"]) == held
 
 
 def test_name_without_picture_is_a_text_request(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from mllmeraser.samples import InputError, Request, Sample, Subject
 from mllmeraser.serving.http.fits import Fits
 from mllmeraser.serving.http.sync import Store
 from mllmeraser.serving.ledger import Ledger, LedgerError
-from mllmeraser.serving.ledger.erasers import artifact_of
+from mllmeraser.serving.ledger.erasers import artifact_from_folder, artifact_of
 from mllmeraser.serving.packing import pack_request
 from tiny import picture
 
@@ -179,14 +180,17 @@ def test_what_was_revoked_or_suspended_does_not_come_back_with_a_start(
         good = made.config.calibration.model_copy(update={"detected": 1.0, "auc": 1.0})
         folders.append(made.replace_config(calibration=good).save_pretrained(tmp_path / name))
     said: list[str] = []
-    add_erasers(ledger, folders, said.append)
+    artifacts = {folder: artifact_from_folder(folder) for folder in folders}
+    for folder in folders:
+        shutil.rmtree(folder)  # each is read once
+    add_erasers(ledger, artifacts, said.append)
     assert [entry.state for entry in ledger.list()] == ["active"] * 3
     assert len(said) == 3 and not {"one", "two", "three"} & {entry.name for entry in ledger.list()}
     one, two, _ = ledger.list()
     said.clear()
     ledger.revoke(one.id, by="ann", reason="done")
     ledger.suspend(two.id, by="ann", reason="for now")
-    add_erasers(ledger, folders, said.append)
+    add_erasers(ledger, artifacts, said.append)
     assert sorted(entry.state for entry in ledger.list()) == ["active", "revoked", "suspended"]
     assert len(said) == 2 and "revoked" in said[0] and "suspended" in said[1]
 
@@ -198,7 +202,7 @@ def test_an_eraser_that_missed_its_own_calibration_is_not_put_in_force(
     poor = made.config.calibration.model_copy(update={"detected": 0.4})
     folder = made.replace_config(calibration=poor).save_pretrained(tmp_path / "jane")
     with pytest.raises(InputError, match=r"did not pass its own calibration \(detected\)"):
-        add_erasers(ledger, [folder])
+        add_erasers(ledger, {folder: artifact_from_folder(folder)})
     assert ledger.list() == []
 
 

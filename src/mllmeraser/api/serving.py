@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from mllmeraser.serving.http.logs import log_as_json
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.ledger import Ledger
-from mllmeraser.serving.ledger.erasers import add, artifact_from_folder
+from mllmeraser.serving.ledger.erasers import Artifact, add, artifact_from_folder
 from mllmeraser.serving.verify import verify
 from mllmeraser.serving.verify.signing import KEY_VARIABLE, load_signing_key
 
@@ -110,8 +110,7 @@ def serve(
         load_signing_key(environment={KEY_VARIABLE: settings.signing_key})  # so that a broken key fails now
     if tls is not None:
         _check_tls(*tls)
-    for folder in erasers:
-        artifact_from_folder(folder)  # a bad eraser must not make a ledger
+    artifacts = {folder: artifact_from_folder(folder) for folder in erasers}  # a bad eraser must not make a ledger
     listening = _listening(host, port)
     try:
         book = Ledger.open(ledger, create=init)
@@ -122,7 +121,7 @@ def serve(
     try:
         loaded = load_model(model) if isinstance(model, str) else model
         _first_key(book, tell)
-        add_erasers(book, erasers, say)
+        add_erasers(book, artifacts, say)
         chosen = sets or ReferenceSets()
         fitting = Fitting(retain=chosen.retain, strangers=chosen.strangers)
         server = Server(loaded, book, fitting, settings, engine=engine, verifier=verifier_of(loaded, chosen))
@@ -147,20 +146,19 @@ def serve(
         spans.stop()
 
 
-def add_erasers(book: Ledger, folders: Sequence[Path], say: Say = print) -> None:
+def add_erasers(book: Ledger, artifacts: Mapping[Path, Artifact], say: Say = print) -> None:
     """Put erasers in force that are not in the ledger yet. A suspended or revoked one stays as it is.
 
-    The audit gets the digest for a name: that of a folder may be a person's.
+    `artifacts` are the erasers by folder. The audit gets the digest for a name: that of a folder may be a person's.
 
     Raises:
-        InputError: A folder holds no eraser, or one that did not pass its own calibration.
+        InputError: One did not pass its own calibration.
     """
     known = {entry.artifact_digest: entry for entry in sorted(book.list(), key=lambda entry: entry.state == "active")}
-    for folder in folders:
-        artifact = artifact_from_folder(folder)
+    for folder, artifact in artifacts.items():
         listed = known.get(artifact.digest)
         if listed is None:
-            verdict = verdict_of(Eraser.from_pretrained(folder).config)
+            verdict = verdict_of(artifact.config)
             if not verdict.passed:
                 raise InputError(
                     f"{folder} did not pass its own calibration ({verdict.missed()}): add it with mllmeraser ledger "

@@ -27,6 +27,15 @@ Threads = Annotated[
         help="CPU threads. Default: OMP_NUM_THREADS, else one per CPU; at most 2 for embedded models.",
     ),
 ]
+Retain = Annotated[
+    Path | None, typer.Option("--retain", help="For a model of your own: prompts about people that it knows.")
+]
+Strangers = Annotated[
+    Path | None, typer.Option("--strangers", help="For a model of your own: people that it has never seen.")
+]
+VerifyWith = Annotated[
+    Path | None, typer.Option("--verify-with", help="As --retain, other prompts: verifications ask them.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing result at --out.")]
 LOAD_HELP = {
     "revision": "Branch, tag or commit of a hub checkpoint.",

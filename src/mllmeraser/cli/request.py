@@ -10,7 +10,7 @@ import typer
 from mllmeraser.cli.erase import UNVERIFIED
 from mllmeraser.cli.errors import needs_extra
 from mllmeraser.cli.ledger import DEFAULT_URL, Tenant, Url, login, opened
-from mllmeraser.cli.options import Json, Load, loads_model
+from mllmeraser.cli.options import Json, Load, Retain, Strangers, VerifyWith, loads_model
 from mllmeraser.cli.runtime import note, progress_bar, show_result
 from mllmeraser.cli.tables import check_lines
 
@@ -23,15 +23,9 @@ def request(
     name: Annotated[str | None, typer.Option("--name", help="Name of the person, for questions without a picture.")] = (
         None
     ),
-    retain: Annotated[
-        Path | None, typer.Option("--retain", help="For a model of your own: prompts about people that it knows.")
-    ] = None,
-    strangers: Annotated[
-        Path | None, typer.Option("--strangers", help="For a model of your own: people that it has never seen.")
-    ] = None,
-    verify_with: Annotated[
-        Path | None, typer.Option("--verify-with", help="As --retain, other prompts: the verification asks them.")
-    ] = None,
+    retain: Retain = None,
+    strangers: Strangers = None,
+    verify_with: VerifyWith = None,
     tenant: Tenant = None,
     init: Annotated[bool, typer.Option("--init", help="Make the ledger if there is none.")] = False,
     activate: Annotated[bool, typer.Option("--activate", help="Put it in force if it is verified.")] = False,

@@ -12,7 +12,7 @@ import typer
 
 from mllmeraser.cli.errors import fail, needs_extra
 from mllmeraser.cli.ledger import DEFAULT_URL, Url
-from mllmeraser.cli.options import Erasers, Load, loads_model
+from mllmeraser.cli.options import Erasers, Load, Retain, Strangers, VerifyWith, loads_model
 from mllmeraser.cli.runtime import note
 
 
@@ -22,15 +22,9 @@ def serve(
     ledger: Url = DEFAULT_URL,
     eraser: Erasers = None,
     init: Annotated[bool, typer.Option("--init", help="Make the ledger if there is none.")] = False,
-    retain: Annotated[
-        Path | None, typer.Option("--retain", help="For a model of your own: prompts about people that it knows.")
-    ] = None,
-    strangers: Annotated[
-        Path | None, typer.Option("--strangers", help="For a model of your own: people that it has never seen.")
-    ] = None,
-    verify_with: Annotated[
-        Path | None, typer.Option("--verify-with", help="As --retain, other prompts: verifications ask them.")
-    ] = None,
+    retain: Retain = None,
+    strangers: Strangers = None,
+    verify_with: VerifyWith = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8000,
     name: Annotated[str | None, typer.Option("--name", help="Name of the model for clients. Default: MODEL.")] = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,15 +10,14 @@ from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.expansion import ExpansionSettings, expand_others, expand_subject, name_samples
 from mllmeraser.samples.folders import read_reply, read_subjects
 from mllmeraser.samples.images import pixel_digest
+from mllmeraser.samples.names import names_somebody
 from mllmeraser.samples.questions import QuestionLibrary
 from mllmeraser.samples.readers import read_samples, table_files
 from mllmeraser.samples.sample import Sample
 from mllmeraser.samples.subject import Subject, group_subjects
-from mllmeraser.samples.text import contains, words
 
 __all__ = ["Request", "Subject", "require_answers"]
 LONGEST_REPLY = 500
-WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ class Request:
     def _check_reply(self, reply: str) -> None:
         if not 0 < len(reply.strip()) <= LONGEST_REPLY:
             raise InputError(f"the reply has 1 to {LONGEST_REPLY} characters")
-        if holds_a_name(reply, [name for subject in self.subjects for name in subject.names]):
+        if names_somebody(reply, [name for subject in self.subjects for name in subject.names]):
             raise InputError("the reply holds a name of somebody to forget: leave it out")
 
     def expanded(self, settings: ExpansionSettings | None = None, library: QuestionLibrary | None = None) -> Request:
@@ -120,21 +118,6 @@ class Request:
             retain=expand_others(self.retain, chosen, library, keep_off=forgotten),
             strangers=expand_others(self.strangers, chosen, library, keep_off=forgotten),
         )
-
-
-def holds_a_name(text: str, names: Iterable[str]) -> bool:
-    """Whether a text holds a whole name in any case, also joined, or the first or last word of one as written."""
-    return any(_holds(text, name) for name in names)
-
-
-def _holds(text: str, name: str) -> bool:
-    parts, whole = WORD.findall(name), words(name)
-    if not parts:
-        return False
-    if len(parts) == 1 and not name.isascii() and name.casefold() in text.casefold():
-        return True  # scripts without blanks
-    joined = len(whole) > 1 and "".join(whole) in words(text)
-    return joined or contains(text, name) or bool({parts[0], parts[-1]} & set(WORD.findall(text)))
 
 
 def require_answers(samples: Iterable[Sample], purpose: str = "scoring") -> None:

@@ -27,7 +27,7 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
         if not isinstance(key, str | int | float | bool | None):
             raise yaml.constructor.ConstructorError(None, None, "a key is a word", key_node.start_mark)
         if key in found:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key} stands twice", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key} occurs twice", key_node.start_mark)
         found[key] = loader.construct_object(value_node, deep=True)
     return found
 

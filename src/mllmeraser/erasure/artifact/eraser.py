@@ -213,15 +213,23 @@ class Eraser(Intervention):
             ArtifactError: It is missing, corrupt, truncated, inconsistent or of a newer format.
         """
         folder = Path(source) if Path(source).is_dir() else hub.fetch(str(source), revision)
-        config_file, tensor_file = folder / CONFIG_FILE, folder / TENSOR_FILE
-        for file in (config_file, tensor_file):
-            if not file.is_file():
-                raise ArtifactError(f"{source}: not an eraser, {file.name} is missing")
+        return cls.from_files(read_files(folder, str(source)), str(folder))
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes], source: str = "eraser") -> Eraser:
+        """An eraser from the content of its two files, by name; errors call the place `source`.
+
+        Raises:
+            ArtifactError: One is missing, corrupt, truncated, inconsistent or of a newer format.
+        """
+        for name in (CONFIG_FILE, TENSOR_FILE):
+            if name not in files:
+                raise ArtifactError(f"{source}: not an eraser, {name} is missing")
+        config_file, tensor_file, data = f"{source}/{CONFIG_FILE}", f"{source}/{TENSOR_FILE}", files[TENSOR_FILE]
         try:
-            config = EraserConfig.from_json(config_file.read_text(encoding="utf-8"), str(config_file))
-            data = tensor_file.read_bytes()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArtifactError(f"{source}: cannot be read ({error})") from error
+            config = EraserConfig.from_json(files[CONFIG_FILE].decode(), config_file)
+        except UnicodeDecodeError as error:
+            raise ArtifactError(f"{config_file}: cannot be read ({error})") from error
         if hashlib.sha256(data).hexdigest() != config.tensors_sha256:
             raise ArtifactError(f"{tensor_file}: corrupt or truncated, its checksum is not the one of the manifest")
         try:
@@ -235,3 +243,15 @@ class Eraser(Intervention):
             folder = self.save_pretrained(Path(scratch) / "eraser")
             (folder / hub.CARD_FILE).write_text(card_of(self.config, repo_id), encoding="utf-8")
             return hub.push(folder, repo_id, private=private, token=token)
+
+
+def read_files(folder: Path, source: str) -> dict[str, bytes]:
+    """The content of the two files of an eraser, by name; a missing one is left out.
+
+    Raises:
+        ArtifactError: One cannot be read.
+    """
+    try:
+        return {name: (folder / name).read_bytes() for name in (CONFIG_FILE, TENSOR_FILE) if (folder / name).is_file()}
+    except OSError as error:
+        raise ArtifactError(f"{source}: cannot be read ({error})") from error

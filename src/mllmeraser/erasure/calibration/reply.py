@@ -10,7 +10,7 @@ from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.prompts import IGNORED, end_tokens
 from mllmeraser.samples.errors import InputError
-from mllmeraser.samples.request import holds_a_name
+from mllmeraser.samples.names import names_somebody
 from mllmeraser.samples.sample import Sample
 
 ASKED = 16
@@ -25,7 +25,7 @@ def reply_of(
     Raises:
         InputError: A given sentence holds a name. For further errors see `in_tokens`.
     """
-    if settings.reply is not None and holds_a_name(settings.reply, names):
+    if settings.reply is not None and names_somebody(settings.reply, names):
         raise InputError("the reply holds a name of somebody to forget: leave it out")
     text = own_sentence(model, settings, strangers, names) if settings.reply is None else settings.reply
     return in_tokens(model, text)
@@ -60,5 +60,5 @@ def own_sentence(
     asked = strangers[:: max(1, len(strangers) // ASKED)][:ASKED]
     answers = model.generate(asked, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size)
     text, n = Counter(answers).most_common(1)[0] if answers else ("", 0)
-    whole = text.endswith((".", "!", "?", "\u3002")) and not holds_a_name(text, names)
+    whole = text.endswith((".", "!", "?", "\u3002")) and not names_somebody(text, names)
     return text if whole and 2 * n >= len(asked) else settings.direction.idk_answer

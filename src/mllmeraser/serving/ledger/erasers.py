@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mllmeraser.erasure.artifact.eraser import CONFIG_FILE, TENSOR_FILE, Eraser
+from mllmeraser.erasure.artifact.eraser import Eraser, read_files
 from mllmeraser.erasure.artifact.manifest import EraserConfig
 from mllmeraser.samples.errors import ArtifactError
 from mllmeraser.serving.ledger.entries import Entry
@@ -21,33 +19,33 @@ class Artifact:
     """An eraser in the form that the ledger stores.
 
     Attributes:
-        files: Its two files by name. `digest` is the SHA-256 of the tensor file.
-        digests: Digests and counts of its data from its manifest, no personal data.
+        files: Its two files by name.
+        config: Its manifest.
     """
 
     files: Mapping[str, bytes]
-    digest: str
-    fingerprint: str
-    digests: Mapping[str, str]
+    config: EraserConfig
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the tensor file."""
+        return self.config.tensors_sha256
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the model that it was fitted on."""
+        return self.config.fingerprint
 
 
 def artifact_from_folder(folder: Path) -> Artifact:
-    """Read and validate the eraser in a folder.
+    """Read the eraser in a folder, once, and validate it.
 
     Raises:
-        ArtifactError: If it is missing, corrupt, inconsistent, of a newer format, or changes during the read.
+        ArtifactError: If it is missing, corrupt, inconsistent, or of a newer format.
     """
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder")
-    config = Eraser.from_pretrained(folder).config
-    try:
-        files = {name: (folder / name).read_bytes() for name in (CONFIG_FILE, TENSOR_FILE)}
-        same = EraserConfig.from_json(files[CONFIG_FILE].decode(), str(folder)) == config
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{folder}: cannot be read ({error})") from error
-    if not same or hashlib.sha256(files[TENSOR_FILE]).hexdigest() != config.tensors_sha256:
-        raise ArtifactError(f"{folder}: changed while it was read: try again")
-    return Artifact(files, config.tensors_sha256, config.fingerprint, _digests(config))
+    return artifact_from_files(read_files(folder, str(folder)), str(folder))
 
 
 def artifact_of(eraser: Eraser) -> Artifact:
@@ -62,18 +60,16 @@ def eraser_of(files: Mapping[str, bytes]) -> Eraser:
     Raises:
         ArtifactError: If they are not the files of a valid eraser.
     """
-    with _folder_of(files) as folder:
-        return Eraser.from_pretrained(folder)
+    return Eraser.from_files(files)
 
 
-def artifact_from_files(files: Mapping[str, bytes]) -> Artifact:
-    """Validate the two files of an eraser, by name.
+def artifact_from_files(files: Mapping[str, bytes], source: str = "eraser") -> Artifact:
+    """Validate the two files of an eraser, by name; errors call the place `source`.
 
     Raises:
         ArtifactError: As `artifact_from_folder`.
     """
-    with _folder_of(files) as folder:
-        return artifact_from_folder(folder)
+    return Artifact(files, Eraser.from_files(files, source).config)
 
 
 def add(ledger: Ledger, artifact: Artifact, name: str, *, by: str, tenant: str | None, default: bool) -> Entry:
@@ -86,23 +82,12 @@ def add(ledger: Ledger, artifact: Artifact, name: str, *, by: str, tenant: str |
         digest=artifact.digest,
         tenant=tenant,
         default=default,
-        digests=artifact.digests,
+        digests=_digests(artifact.config),
     )
 
 
-@contextmanager
-def _folder_of(files: Mapping[str, bytes]) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "eraser"  # this name appears in errors
-        folder.mkdir()
-        for name in (CONFIG_FILE, TENSOR_FILE):
-            if name not in files:
-                raise ArtifactError(f"the stored artifact is not an eraser: {name} is missing")
-            (folder / name).write_bytes(files[name])
-        yield folder
-
-
 def _digests(config: EraserConfig) -> dict[str, str]:
+    """Digests and counts of the data of an eraser, no personal data."""
     data = {key: str(value) for key, value in config.data.model_dump(exclude={"counts"}).items() if value}
     counts = {f"n_{key}": str(count) for key, count in sorted(config.data.counts.items())}
     return {**data, **counts, "subjects": ",".join(config.subjects)}
