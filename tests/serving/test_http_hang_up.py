@@ -17,12 +17,12 @@ from starlette.requests import ClientDisconnect
 
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.engine import EngineSettings, Piece, Ticket
-from mllmeraser.serving.http import chat
+from mllmeraser.serving.http import answers
+from mllmeraser.serving.http.chat import Chat
 from mllmeraser.serving.http.dialogue import ChatRequest
 from mllmeraser.serving.http.sync import Fault, Trouble
 
 BODY = ChatRequest.model_validate({"model": "tiny", "messages": asked("Who?"), "stream": True})
-CALL = chat.Call("chatcmpl-1", 0, "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ async def streamed(ticket: Ticket) -> Any:
         return False
 
     request: Any = SimpleNamespace(is_disconnected=here)
-    return await chat._stream(CALL, [ticket], BODY, request)
+    return await answers.stream(Chat(BODY, [ticket]), [ticket], request)
 
 
 def test_a_stream_that_is_cancelled_cancels_its_tickets() -> None:
@@ -74,7 +74,7 @@ def test_a_stream_of_which_nothing_can_be_sent_cancels_its_tickets() -> None:
         assert ticket.begin(1, frozenset())
         ticket.push(Piece("Hi", None, None, 1))
         response = await streamed(ticket)
-        assert response.headers[chat.HEADER] == "1" and not ticket.cancelled
+        assert response.headers[answers.HEADER] == "1" and not ticket.cancelled
 
         async def send(_: Any) -> None:
             raise OSError("the client is gone")

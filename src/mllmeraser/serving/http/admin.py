@@ -13,7 +13,7 @@ from mllmeraser.erasure.artifact.eraser import CONFIG_FILE, TENSOR_FILE
 from mllmeraser.erasure.artifact.manifest import EraserConfig
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.engine import Busy, EngineError, Sampling, Ticket
-from mllmeraser.serving.http.chat import chooser, refusal_of
+from mllmeraser.serving.http.answers import chooser, refusal_of
 from mllmeraser.serving.http.dialogue import Message, prompt_of
 from mllmeraser.serving.http.erasures import Body, event_json, to_json
 from mllmeraser.serving.http.errors import Refusal

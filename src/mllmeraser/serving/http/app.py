@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.serving import page, spans
-from mllmeraser.serving.http import admin, chat, erasures, errors
+from mllmeraser.serving.http import admin, answers, chat, erasures, errors, responses
 from mllmeraser.serving.http.access import KeyFirst
 from mllmeraser.serving.http.middleware import Around
 from mllmeraser.serving.http.server import Server
@@ -39,7 +39,7 @@ def create_app(server: Server) -> FastAPI:
     )
     app.state.server = server
     errors.install(app)
-    for module in (chat, erasures, admin):
+    for module in (chat, responses, erasures, admin):
         app.include_router(module.routes(server))
     _health(app, server)
     if server.settings.page:
@@ -53,7 +53,7 @@ def create_app(server: Server) -> FastAPI:
     if server.settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(server.settings.origins), allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type"], expose_headers=[chat.HEADER, "x-request-id"],
+            allow_headers=["authorization", "content-type"], expose_headers=[answers.HEADER, "x-request-id"],
         )  # fmt: skip
     app.add_middleware(Around, metrics=server.metrics, max_body_bytes=server.settings.max_body_bytes)
     if (tracer := spans.tracer()) is not None:

@@ -121,6 +121,43 @@ class ChatRequest(BaseModel):
         ]
 
 
+class TextRequest(BaseModel):
+    """Body of ``POST /v1/completions``. A list of prompts has one."""
+
+    model: Annotated[str, Field(max_length=512)]
+    prompt: Annotated[str, Field(max_length=LONGEST_TEXT)] | Annotated[
+        list[Annotated[str, Field(max_length=LONGEST_TEXT)]], Field(min_length=1, max_length=1)
+    ]  # fmt: skip
+    n: Annotated[int, Field(ge=1, le=16)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: Annotated[str, Field(min_length=1)] | Annotated[
+        list[Annotated[str, Field(min_length=1)]], Field(max_length=4)
+    ] | None = None  # fmt: skip
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+    echo: StrictBool | None = None
+    suffix: str | None = None
+    best_of: int | None = None
+    logprobs: int | None = None
+    logit_bias: Any = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+
+    def as_chat(self) -> ChatRequest:
+        """The same request with the prompt as a message of the user; raises `Refusal` as `refuse_unsupported`."""
+        for name in ("echo", "suffix", "logprobs"):
+            if getattr(self, name):
+                raise Refusal(400, f"{name} is not supported: leave it out", "unsupported_parameter")
+        if self.best_of not in (None, self.n or 1):
+            raise Refusal(400, "best_of is not supported: leave it out", "unsupported_parameter")
+        text = self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+        same = self.model_dump(exclude={"prompt", "echo", "suffix", "best_of", "logprobs"})
+        return ChatRequest(messages=[Message(role="user", content=text)], **same)
+
+
 def prompt_of(messages: list[Message], model: MultimodalModel, settings: ServeSettings) -> Prompt:
     """Build the prompt of a conversation, in the checkpoint's own chat format.
 

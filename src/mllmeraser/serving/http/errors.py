@@ -94,6 +94,16 @@ def _refusal_of(error: MLLMEraserError) -> Refusal:
     return Refusal(503, LEDGER_FAILED if isinstance(error, LedgerError) else NOT_NOW, details=str(error))
 
 
+def _invalid(error: RequestValidationError) -> str:
+    """Where a request is not valid, and why: of alternatives the one that the value comes closest to."""
+    found = error.errors() or [{"loc": (), "msg": "not valid"}]
+    field = found[0]["loc"][:2]
+    worst = max((one for one in found if one["loc"][:2] == field), key=lambda one: len(one["loc"]))
+    parts = (str(part) for part in worst["loc"] if part != "body")
+    place = ".".join(part for part in parts if re.fullmatch(r"\w+", part))  # without pydantic's names of types
+    return f"{place or 'request'}: {worst['msg']}"
+
+
 def install(app: FastAPI) -> None:
     """Return every error as JSON."""
 
@@ -104,9 +114,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0] if error.errors() else {"loc": (), "msg": "not valid"}
-        place = ".".join(str(part) for part in first["loc"] if part != "body")
-        return response(400, f"{place or 'request'}: {first['msg']}", "invalid_value")
+        return response(400, _invalid(error), "invalid_value")
 
     @app.exception_handler(HTTPException)
     async def from_framework(_: Request, error: HTTPException) -> JSONResponse:
