@@ -98,6 +98,32 @@ def test_from_request_to_revocation(server):
         assert NAME not in json.dumps(events) and events["data"][-1]["seq"] == events["head"]["seq"]
 
 
+def test_notes_and_search_keep_tenants_apart(server):
+    book = server.server.ledger
+    mine, other = (book.request(f"note-{name}", by="ann", tenant=name).id for name in ("acme", "other"))
+    with server.http("acme-admin") as acme, server.http() as admin, server.http("acme") as client:
+        assert acme.post(f"/v1/erasures/{mine}/notes", json={"text": "letter of 3 May"}).status_code == 201
+        assert admin.post(f"/v1/erasures/{other}/notes", json={"text": "of the other"}).status_code == 201
+        assert client.post(f"/v1/erasures/{mine}/notes", json={"text": "x"}).status_code == 403
+        hidden, missing = (acme.post(f"/v1/erasures/{id}/notes", json={"text": "x"}) for id in (other, "0" * 32))
+        assert hidden.status_code == missing.status_code == 404 and hidden.json() == missing.json()
+        for wrong in ({}, {"text": ""}, {"text": "two\nlines"}, {"text": "x", "by": "me"}):
+            assert acme.post(f"/v1/erasures/{mine}/notes", json=wrong).status_code == 400
+        (note,) = acme.get(f"/v1/erasures/{mine}").json()["notes"]
+        assert (note["by"], note["text"]) == ("acme-admin", "letter of 3 May")
+        assert "3 May" not in admin.get("/v1/audit?limit=1000").text
+
+        def found(of: httpx.Client, **query: str) -> list[str]:
+            return [entry["name"] for entry in of.get("/v1/erasures", params=query).json()["data"]]
+
+        assert found(admin, q="NOTE-") == ["note-acme", "note-other"] and found(acme, q="note-") == ["note-acme"]
+        assert found(acme, q=other[:12]) == [] and found(admin, q=other[:12]) == ["note-other"]
+        assert found(admin, q="note-", state="active") == [] and found(acme, state="requested") == ["note-acme"]
+        assert admin.get("/v1/erasures", params={"state": "gone"}).status_code == 400
+        for id in (mine, other):
+            admin.post(f"/v1/erasures/{id}/revoke", json={"reason": "done"})
+
+
 def test_what_cannot_be_fitted_says_why(server):
     entry = forget(server, "broken")
     assert entry["state"] == "requested" and entry["failure"] == "this request cannot be fitted"

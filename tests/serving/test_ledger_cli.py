@@ -73,6 +73,19 @@ def test_a_life(commands: Commands) -> None:
     assert commands.json("list", "--state", "active") == []
 
 
+def test_notes_and_search(commands: Commands) -> None:
+    note = commands.json("note", "case-1", "--text", "letter of 3 May", "--by", "bo")
+    assert (note["by"], note["text"]) == ("bo", "letter of 3 May")
+    assert commands.json("show", "case-1")["notes"] == [note] and "letter of 3 May" in commands.says("show", "case-1")
+    assert "letter" not in commands.says("history", "case-1", "--json")
+    commands.refused("note", "case-1", "--text", "two\nlines", word="the note")
+    commands.refused("note", "missing", "--text", "x", word="no erasure")
+    assert [entry["name"] for entry in commands.json("list", "--search", "SE-1")] == ["case-1"]
+    assert commands.json("list", "--search", "case-2") == []
+    assert commands.json("list", "--search", "case", "--state", "active") == []
+    commands.refused("list", "--state", "gone", word="checks_failed")
+
+
 def test_words_for_people(commands: Commands) -> None:
     assert "case-1" in commands.says("list") and "fitted" in commands.says("list")
     assert "state: fitted" in commands.says("show", "case-1")

@@ -124,23 +124,37 @@ def add(
     show_result(entry.as_dict(), as_json, record_lines(entry.as_dict()))
 
 
-@command("list", "--state active", columns=ENTRY)
+@command("list", "--state active", "--search case-1", columns=ENTRY)
 def list_entries(
     book: Ledger,
     state: Annotated[str | None, typer.Option("--state", help="Only erasures in this state.")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Only erasures of this tenant.")] = None,
+    search: Annotated[str | None, typer.Option("--search", help="Part of the label, or the begin of the id.")] = None,
 ) -> Any:
     """List the erasures."""
     from mllmeraser.serving.ledger.states import check_state
 
-    return book.list(state=None if state is None else check_state(state), tenant=tenant)
+    return book.list(state=None if state is None else check_state(state), tenant=tenant, search=search)
 
 
 @command("show", "case-17 --json")
 def show(book: Ledger, name: Name) -> Any:
-    """Show one erasure, and which active ones it conflicts with."""
+    """Show one erasure with its notes, and which active ones it conflicts with."""
     entry = book.get(name)
-    return {**entry.as_dict(), "conflicts": book.conflicts(entry.id)}
+    notes = [note.as_dict() for note in book.notes(entry.id)]
+    return {**entry.as_dict(), "conflicts": book.conflicts(entry.id), "notes": notes}
+
+
+@command("note", 'case-17 --text "letter of 3 May, file 4711"')
+def note_on(
+    book: Ledger,
+    name: Name,
+    *,
+    text: Annotated[str, typer.Option("--text", help="One line; no personal data, for it is kept for good.")],
+    by: By,
+) -> Any:
+    """Add a note to an erasure. Nobody can change it; the record holds that it was added, not its text."""
+    return book.note(name, by=by, text=text)
 
 
 @command("history", "case-17", columns=EVENT)

@@ -15,9 +15,10 @@ from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.engine import Busy, EngineError, Sampling, Ticket
 from mllmeraser.serving.http.answers import chooser, refusal_of
 from mllmeraser.serving.http.dialogue import Message, prompt_of
-from mllmeraser.serving.http.erasures import Body, event_json, to_json
+from mllmeraser.serving.http.erasures import Body
 from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.server import Server
+from mllmeraser.serving.http.views import event_json, to_json
 from mllmeraser.serving.ledger import Entry, Scope, erasers
 from mllmeraser.serving.ledger.check import parse_head
 

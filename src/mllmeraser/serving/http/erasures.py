@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
@@ -20,23 +19,18 @@ from mllmeraser.samples.subject import Subject
 from mllmeraser.serving.http.access import no_erasure, require_tenant
 from mllmeraser.serving.http.certificates import FORMATS, signed_certificate
 from mllmeraser.serving.http.errors import Refusal
-from mllmeraser.serving.http.fits import Step
 from mllmeraser.serving.http.middleware import PRINTED
 from mllmeraser.serving.http.pictures import decode_all
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.http.settings import ServeSettings
+from mllmeraser.serving.http.views import event_json, to_json
 from mllmeraser.serving.ledger import Entry, Principal, UnknownEntryError
 from mllmeraser.serving.ledger.conflicts import conflicts_among
-from mllmeraser.serving.ledger.states import utc_now
+from mllmeraser.serving.ledger.states import State, utc_now
 from mllmeraser.serving.packing import PackingLimits, pack_request, request_digests
 
 QUESTION = "Who is this?"
 QUESTION_BY_NAME = "Who is {name}?"
-SHOWN = (
-    "id", "name", "tenant", "default", "state", "requested_at", "requested_by", "starts_at", "expires_at",
-    "artifact_digest", "request_digests", "scores", "passed", "failure",
-)  # fmt: skip
-"""Fields of an entry that routes show."""
 SEVERAL = ("person", "question", "images")
 FIELDS = (
     "name", *SEVERAL, "reply", "exact_names", "tenant", "default", "starts_at", "expires_at",
@@ -69,6 +63,12 @@ class Schedule(Body):
 
     starts_at: AwareDatetime | None = None
     expires_at: AwareDatetime | None = None
+
+
+class NewNote(Body):
+    """A note on an erasure: one line, and no place for personal data, for it is kept for good."""
+
+    text: Reason
 
 
 def routes(server: Server) -> APIRouter:
@@ -137,17 +137,19 @@ def routes(server: Server) -> APIRouter:
         return {**to_json(await run_in_threadpool(add), server.fits.progress()), "notes": notes}
 
     @router.get("")
-    async def list_all(request: Request) -> dict[str, Any]:
-        """All erasures that the key may see."""
+    async def list_all(
+        request: Request, q: Annotated[str | None, Field(max_length=200)] = None, state: State | None = None
+    ) -> dict[str, Any]:
+        """All erasures that the key may see. `q` is a part of the label or the begin of the id."""
         principal = await server.gatekeeper.admit(request, "tenant-admin")
         steps = server.fits.progress()
-        entries = await run_in_threadpool(ledger.list)
+        entries = await run_in_threadpool(lambda: ledger.list(state=state, search=q))
         visible = [e for e in entries if principal.scope == "admin" or e.tenant == principal.tenant]
         return {"data": [to_json(entry, steps) for entry in visible], "version": server.sync.version}
 
     @router.get("/{id}")
     async def show(request: Request, id: str) -> dict[str, Any]:
-        """One erasure with its history."""
+        """One erasure with its history and notes."""
         steps = server.fits.progress()
         principal, entry = await entry_of(request, id)
         events = await run_in_threadpool(ledger.history, entry.id)
@@ -156,8 +158,15 @@ def routes(server: Server) -> APIRouter:
             **to_json(entry, steps),
             "inputs_kept": await run_in_threadpool(ledger.has_inputs, entry.id),
             "history": [event_json(e) for e in events],
+            "notes": [note.as_dict() for note in await run_in_threadpool(ledger.notes, entry.id)],
             "conflicts": conflicts,
         }
+
+    @router.post("/{id}/notes", status_code=201)
+    async def note(request: Request, id: str, body: NewNote) -> dict[str, Any]:
+        """Add a note, which nobody can change. The audit gets that it was added, not its text."""
+        principal, entry = await entry_of(request, id)
+        return (await run_in_threadpool(lambda: ledger.note(entry.id, by=principal.label, text=body.text))).as_dict()
 
     @router.post("/{id}/fit", status_code=202)
     async def fit(request: Request, id: str) -> dict[str, Any]:
@@ -266,22 +275,3 @@ def _pictures(
     if len(files) > most:
         raise Refusal(413, f"a request may have {most} pictures with {questions} questions, this one has {len(files)}")
     return decode_all(files, settings, min(limits.all_pixels, settings.max_held_pixels), say)
-
-
-def to_json(entry: Entry, steps: Mapping[str, Step]) -> dict[str, Any]:
-    """An entry as routes show it, without personal data."""
-    step = steps.get(entry.id)
-    shown = {name: _plain(getattr(entry, name)) for name in SHOWN}
-    return {**shown, "progress": None if step is None else step._asdict()}
-
-
-def event_json(event: Any) -> dict[str, Any]:
-    """An event of the audit chain."""
-    return {
-        "seq": event.seq, "at": _plain(event.at), "action": event.action, "by": event.by, "entry": event.about,
-        "details": dict(event.details), "hash": event.hash,
-    }  # fmt: skip
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else dict(value) if isinstance(value, Mapping) else value

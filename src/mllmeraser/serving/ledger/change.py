@@ -24,6 +24,11 @@ class Change:
         self.now = now
         self._head = read_head(connection, lock=True)
 
+    @property
+    def next_seq(self) -> int:
+        """Position of the next event."""
+        return self._head.seq + 1
+
     def find(self, id_or_name: str, *, to: State | None = None) -> Entry:
         """The entry with this id or name.
 
@@ -46,7 +51,7 @@ class Change:
         taken = select(table.id).where(table.name == entry.name, table.state != "revoked")
         if self.connection.execute(taken).first() is not None:
             raise NameTakenError(f"another erasure is called {entry.name}: choose another name, or revoke it first")
-        row = {**row_of(entry), "seq": self._head.seq + 1}
+        row = {**row_of(entry), "seq": self.next_seq}
         self.connection.execute(insert(tables.entries).values(**row))
         self.record(action, details, about=entry.id, row=row)
         return self.find(entry.id)

@@ -127,9 +127,9 @@ def _check_head(connection: Connection, replay: _Replay) -> None:
 
 
 def _check_rows(connection: Connection, replay: _Replay) -> None:
-    """Check that every entry and key is as its last event left it, with none missing and none added."""
+    """Check that every entry, key and note is as its last event left it, with none missing and none added."""
     left, bad = dict(replay.rows), []
-    for table in (tables.entries, tables.keys):
+    for table in (tables.entries, tables.keys, tables.notes):
         for row in tables.rows(connection, select(table)):
             seq, right = left.pop(row["id"], (0, ""))
             if not right:

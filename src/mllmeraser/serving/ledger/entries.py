@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, select
+from sqlalchemy import ColumnElement, Connection, and_, false, or_, select
 
 from mllmeraser.serving.ledger import tables
 from mllmeraser.serving.ledger.chain import canonical, digest_of
 from mllmeraser.serving.ledger.errors import UnknownEntryError, UnknownEraser
 from mllmeraser.serving.ledger.states import ID, NAME, State, stamp, stamp_or_none, time_of
 
+SEARCHED = re.compile(r"[a-z0-9._-]{0,63}")
+"""Characters of names and ids."""
 VERIFIED: State = "verified"
 """What a row holds for both results of a verification; its column `passed` tells them apart. So old rows stay valid."""
 
@@ -64,6 +67,14 @@ class Entry:
     def is_over(self, now: datetime) -> bool:
         """Whether it has expired."""
         return self.expires_at is not None and self.expires_at <= now
+
+
+def matches(search: str) -> ColumnElement[bool]:
+    """The condition that a text is a part of an entry's name or the begin of its id."""
+    table, text = tables.entries.c, search.strip().lower()
+    if not SEARCHED.fullmatch(text):
+        return false()
+    return or_(table.name.contains(text, autoescape=True), table.id.startswith(text, autoescape=True))
 
 
 def row_of(entry: Entry) -> dict[str, Any]:

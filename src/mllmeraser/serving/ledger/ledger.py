@@ -30,7 +30,7 @@ from mllmeraser.serving.ledger.states import ACTION, Clock, Scope, check_text, s
 OWN_ACTIONS = frozenset(
     {
         *("requested", "failed", "fitted", "verified", "activated", "activation-scheduled", "suspended", "revoked"),
-        *("checks-failed", "begun-again", "scheduled", "key-added", "key-revoked"),
+        *("checks-failed", "noted", "begun-again", "scheduled", "key-added", "key-revoked"),
     }
 )
 

@@ -13,11 +13,12 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 
 from mllmeraser.samples.errors import InputError
-from mllmeraser.serving.ledger import artifacts, tables
+from mllmeraser.serving.ledger import artifacts, notes, tables
 from mllmeraser.serving.ledger.chain import canonical
 from mllmeraser.serving.ledger.change import Change
 from mllmeraser.serving.ledger.entries import Entry, entry_of
 from mllmeraser.serving.ledger.errors import TransitionError
+from mllmeraser.serving.ledger.notes import Note
 from mllmeraser.serving.ledger.reading import LedgerReader
 from mllmeraser.serving.ledger.states import (
     State,
@@ -175,6 +176,11 @@ class EntryWriter(LedgerReader):
             entry = replace(entry, starts_at=starts_at, expires_at=expires_at, pending=pending)
             times = {"starts_at": stamp_or_none(starts_at), "expires_at": stamp_or_none(expires_at)}
             return change.save(entry, "scheduled", **times)
+
+    def note(self, id: str, *, by: str, text: str) -> Note:
+        """Add a note to an entry in any state. Its text is kept for good, so it is no place for personal data."""
+        with self._changing(by) as change:
+            return notes.add(change, change.find(id), text)
 
     def tick(self, now: datetime | None = None, *, by: str = "schedule") -> list[Entry]:
         """Apply all schedules at `now`. Returns the changed entries. Any number of servers may call it at once."""

@@ -11,14 +11,15 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from mllmeraser.samples.errors import InputError
-from mllmeraser.serving.ledger import artifacts, tables
+from mllmeraser.serving.ledger import artifacts, notes, tables
 from mllmeraser.serving.ledger.chain import Event, event_of, read_head
 from mllmeraser.serving.ledger.check import ChainReport, check
 from mllmeraser.serving.ledger.conflicts import conflicts_among
 from mllmeraser.serving.ledger.database import Database
-from mllmeraser.serving.ledger.entries import Entry, EraserSet, entry_of, find, in_state, read_set, state_of
+from mllmeraser.serving.ledger.entries import Entry, EraserSet, entry_of, find, in_state, matches, read_set, state_of
 from mllmeraser.serving.ledger.errors import LedgerError
 from mllmeraser.serving.ledger.keys import KeyRecord, list_keys
+from mllmeraser.serving.ledger.notes import Note
 from mllmeraser.serving.ledger.states import STATES, Clock, State, check_state, check_tenant, stamp
 
 MOST_EVENTS = 10_000
@@ -69,15 +70,27 @@ class LedgerReader:
         with self._database.reading() as connection:
             return find(connection, id_or_name)
 
-    def list(self, *, state: State | None = None, tenant: str | None = None) -> builtins.list[Entry]:
-        """Entries in the order of their requests, optionally of one state or one tenant."""
+    def list(
+        self, *, state: State | None = None, tenant: str | None = None, search: str | None = None
+    ) -> builtins.list[Entry]:
+        """Entries in the order of their requests, optionally of one state or one tenant.
+
+        `search` is a part of the name or the begin of the id, in any case.
+        """
         query = select(tables.entries).order_by(tables.entries.c.seq)
         if state is not None:
             query = query.where(in_state(check_state(state)))
         if tenant is not None:
             query = query.where(tables.entries.c.tenant == check_tenant(tenant))
+        if search is not None:
+            query = query.where(matches(search))
         with self._database.reading() as connection:
             return [entry_of(row) for row in tables.rows(connection, query)]
+
+    def notes(self, id: str) -> builtins.list[Note]:
+        """The notes on an entry, oldest first."""
+        with self._database.reading() as connection:
+            return notes.of(connection, find(connection, id))
 
     def counts(self) -> dict[State, int]:
         """How many entries there are in each state. Cheap."""

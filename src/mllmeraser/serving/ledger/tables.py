@@ -74,6 +74,14 @@ leases = sa.Table(
     *_columns(server=sa.String(128), until=sa.String(32)),
 )
 
+notes = sa.Table(
+    "ledger_notes",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("entry", sa.String(32), sa.ForeignKey("ledger_entries.id"), nullable=False, index=True),
+    *_columns(seq=sa.Integer, at=sa.String(32), author=sa.Text, text=sa.Text),
+)
+
 artifacts = sa.Table(
     "ledger_artifacts",
     metadata,
