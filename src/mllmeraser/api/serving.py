@@ -28,12 +28,22 @@ from mllmeraser.serving.http.fits import Verifier
 from mllmeraser.serving.http.logs import log_as_json
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.http.settings import ServeSettings
+from mllmeraser.serving.http.webhooks import SECRET_VARIABLE, check_url, key_of
 from mllmeraser.serving.ledger import Ledger
 from mllmeraser.serving.ledger.erasers import Artifact, add, artifact_from_folder
 from mllmeraser.serving.verify import verify
 from mllmeraser.serving.verify.signing import KEY_VARIABLE, load_signing_key
 
-__all__ = ["KEY_VARIABLE", "EngineSettings", "Fitting", "ReferenceSets", "ServeSettings", "add_erasers", "serve"]
+__all__ = [
+    "KEY_VARIABLE",
+    "SECRET_VARIABLE",
+    "EngineSettings",
+    "Fitting",
+    "ReferenceSets",
+    "ServeSettings",
+    "add_erasers",
+    "serve",
+]
 
 BY = "start of the server"
 CONNECTIONS = 1024
@@ -108,6 +118,9 @@ def serve(
         spans.start()
     if settings.signing_key is not None:
         load_signing_key(environment={KEY_VARIABLE: settings.signing_key})  # so that a broken key fails now
+    if settings.webhook is not None:
+        check_url(settings.webhook)
+        key_of(settings.webhook_secret)
     if tls is not None:
         _check_tls(*tls)
     artifacts = {folder: artifact_from_folder(folder) for folder in erasers}  # a bad eraser must not make a ledger

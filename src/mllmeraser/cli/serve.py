@@ -54,6 +54,10 @@ def serve(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="PEM", help="Key of that certificate.")] = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page at /.")] = True,
+    webhook: Annotated[
+        str | None,
+        typer.Option("--webhook", metavar="URL", help="Tell this address of changed states of erasures, signed."),
+    ] = None,
     issuer: Annotated[str, typer.Option("--issuer", help="Organisation named on certificates.")] = "",
 ) -> None:
     """Serve a model over an OpenAI-compatible API, with the erasures that the ledger has in force.
@@ -64,6 +68,8 @@ def serve(
 
     A model that is not embedded needs --retain, --strangers and --verify-with. Without them a request is fitted, and
     nothing can verify it.
+
+    Messages to --webhook are signed with the secret in MLLMERASER_WEBHOOK_SECRET. They name ids and states, no people.
 
     Traces need pip install 'mllmeraser[telemetry]'. They go as OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT.
     OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and OTEL_EXPORTER_OTLP_HEADERS work as usual.
@@ -88,7 +94,8 @@ def serve(
             model_name=name or load.name, max_tokens=max_tokens, request_seconds=request_seconds,
             requests_per_minute=rate, fetch_images=fetch_images, logprobs=logprobs, origins=tuple(origin or ()),
             open_metrics=open_metrics, page=page, issuer=issuer,
-            signing_key=os.environ.get(serving.KEY_VARIABLE) or None,
+            signing_key=os.environ.get(serving.KEY_VARIABLE) or None, webhook=webhook,
+            webhook_secret=os.environ.get(serving.SECRET_VARIABLE, ""),
         ),
         engine=serving.EngineSettings(max_batch=max_batch, max_queue=max_queue, max_tokens=max_tokens),
         erasers=[Path(folder) for folder in eraser or ()], init=init,

@@ -44,6 +44,7 @@ class Metrics:
         self.intact = gauge(
             "mllmeraser_ledger_intact", "Whether the ledger's records are unchanged: 1, 0, or -1 for not known"
         )
+        self.webhooks = counter("mllmeraser_webhooks_total", "Messages to the address of webhooks", ["result"])
         self.erasures = gauge("mllmeraser_erasures", "Erasures of the ledger by state", ["state"])
         self.ready = gauge("mllmeraser_ready", "Whether requests are answered")
 

@@ -16,6 +16,7 @@ from mllmeraser.serving.http.metrics import Metrics
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.http.sync import LedgerSync, Store
 from mllmeraser.serving.http.traces import trace_batch
+from mllmeraser.serving.http.webhooks import Webhooks
 from mllmeraser.serving.ledger import Entry, Ledger
 from mllmeraser.serving.spans import span
 from mllmeraser.serving.verify import verify
@@ -63,6 +64,9 @@ class Server:
         )
         self.integrity = Integrity(ledger)
         self.fits = Fits(free, ledger, span("fit")(fitter), settings.max_fits, verifier, server=self.name)
+        self.webhooks = None if settings.webhook is None else Webhooks(
+            ledger, settings.webhook, settings.webhook_secret, self.name, self.metrics
+        )  # fmt: skip
         self.gatekeeper = Gatekeeper(ledger, settings.requests_per_minute)
 
     def start(self) -> None:
@@ -76,6 +80,8 @@ class Server:
         except BaseException:
             self.engine.stop(drain=False)
             raise
+        if self.webhooks is not None:
+            self.webhooks.start()
         self.fits.start()
         self.integrity.start()
         details = {"server": self.name, "version": __version__, "fingerprint": self.fingerprint}
@@ -87,6 +93,8 @@ class Server:
         self.fits.stop()
         self.sync.stop()
         self.engine.stop(drain=True)
+        if self.webhooks is not None:
+            self.webhooks.stop()
 
     def _observe(self, report: BatchReport) -> None:
         self.metrics.batch(report)

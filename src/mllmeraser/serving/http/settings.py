@@ -24,6 +24,8 @@ class ServeSettings(BaseModel):
         origins: Origins that browsers may call from (CORS).
         open_metrics: Whether /metrics needs no key. Firing rates reveal how often people ask about a deleted person.
         signing_key: Ed25519 key for certificates, 32 bytes in base64; None issues none.
+        webhook: Address that is told of changed states; None tells nobody.
+        webhook_secret: Its shared secret (see `webhooks.key_of`).
         max_fits: Requests to forget that may wait for their fit.
     """
 
@@ -48,6 +50,8 @@ class ServeSettings(BaseModel):
     page: bool = True
     signing_key: str | None = Field(default=None, repr=False)
     issuer: str = ""
+    webhook: str | None = Field(default=None, repr=False)
+    webhook_secret: str = Field(default="", repr=False)
     max_fits: int = Field(default=32, ge=1)
 
     @model_validator(mode="after")

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from argon2 import PasswordHasher
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.files import whole_file
 from mllmeraser.serving.ledger import tables
-from mllmeraser.serving.ledger.chain import Event
+from mllmeraser.serving.ledger.chain import Event, read_head
 from mllmeraser.serving.ledger.database import Database
 from mllmeraser.serving.ledger.errors import LedgerError, NoLedgerError
 from mllmeraser.serving.ledger.keys import KeyRecord, KeyRing, Principal
@@ -143,6 +143,28 @@ class Ledger(EntryWriter):
         table = tables.leases.c
         with self._database.writing() as connection:
             connection.execute(delete(tables.leases).where(table.entry == id, table.server == server))
+
+    def claim_messages(self, target: str, server: str, seconds: float) -> int | None:
+        """Become the sender of webhooks to `target` for some time, and return the last event that it knows of.
+
+        None if another server is the sender. A new target knows of all events so far. This is not an event.
+        """
+        now, table = self._clock(), tables.webhooks.c
+        row = {"server": check_text("the server's name", server, 128), "until": stamp(now + timedelta(seconds=seconds))}
+        insert: Any = postgresql.insert if self._database.postgresql else sqlite.insert
+        with self._database.writing() as connection:
+            statement = insert(tables.webhooks).values(target=target, seq=read_head(connection).seq, **row)
+            statement = statement.on_conflict_do_update(
+                index_elements=["target"], set_=row, where=(table.server == server) | (table.until <= stamp(now))
+            )
+            return connection.scalar(statement.returning(table.seq))
+
+    def sent_messages(self, target: str, server: str, seq: int) -> None:
+        """Record that a target knows of all events up to `seq`, if this server is the sender."""
+        table = tables.webhooks.c
+        change = update(tables.webhooks).where(table.target == target, table.server == server, table.seq < seq)
+        with self._database.writing() as connection:
+            connection.execute(change.values(seq=seq))
 
     def add_key(self, *, label: str, scope: Scope, tenant: str | None, by: str) -> tuple[KeyRecord, str]:
         """Create a key. Returns its record and the secret `mk_...`, which is not stored."""

@@ -90,6 +90,14 @@ artifacts = sa.Table(
     *_columns(sha256=sa.String(64), data=sa.LargeBinary),
 )
 
+# The last event that an address of webhooks knows of, and the server that sends until then.
+webhooks = sa.Table(
+    "ledger_webhooks",
+    metadata,
+    sa.Column("target", sa.String(64), primary_key=True),
+    *_columns(seq=sa.Integer, server=sa.String(128), until=sa.String(32)),
+)
+
 keys = sa.Table(
     "ledger_keys",
     metadata,
