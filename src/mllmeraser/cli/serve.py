@@ -53,7 +53,7 @@ def serve(
         Path | None, typer.Option("--tls-cert", metavar="PEM", help="Certificate of the server, for https.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="PEM", help="Key of that certificate.")] = None,
-    page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page at /.")] = True,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page at / and the API's at /docs.")] = True,
     webhook: Annotated[
         str | None,
         typer.Option("--webhook", metavar="URL", help="Tell this address of changed states of erasures, signed."),

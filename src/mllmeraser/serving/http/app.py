@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from mllmeraser.samples.errors import MLLMEraserError
 from mllmeraser.serving import page, spans
-from mllmeraser.serving.http import admin, answers, chat, erasures, errors, responses
+from mllmeraser.serving.http import admin, answers, api_docs, chat, erasures, errors, responses
 from mllmeraser.serving.http.access import KeyFirst
 from mllmeraser.serving.http.middleware import Around
 from mllmeraser.serving.http.server import Server
@@ -42,7 +42,9 @@ def create_app(server: Server) -> FastAPI:
     for module in (chat, responses, erasures, admin):
         app.include_router(module.routes(server))
     _health(app, server)
+    api_docs.describe(app)
     if server.settings.page:
+        api_docs.install(app)
         app.mount("/page", StaticFiles(directory=page.files()), name="page")
 
         @app.get("/", include_in_schema=False)

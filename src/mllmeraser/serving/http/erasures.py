@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from PIL import Image
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
 
-from mllmeraser.samples.request import LONGEST_REPLY
 from mllmeraser.samples.request import Request as ErasureRequest
 from mllmeraser.samples.sample import IDENTITY, Sample
 from mllmeraser.samples.subject import Subject
+from mllmeraser.serving.http import forms
 from mllmeraser.serving.http.access import no_erasure, require_tenant
 from mllmeraser.serving.http.certificates import FORMATS, signed_certificate
 from mllmeraser.serving.http.errors import Refusal
@@ -29,14 +28,9 @@ from mllmeraser.serving.ledger.conflicts import conflicts_among
 from mllmeraser.serving.ledger.states import State, utc_now
 from mllmeraser.serving.packing import PackingLimits, pack_request, request_digests
 
+FORGET = "Request to forget a person, by pictures, names, or both. The fit begins at once."
 QUESTION = "Who is this?"
 QUESTION_BY_NAME = "Who is {name}?"
-SEVERAL = ("person", "question", "images")
-FIELDS = (
-    "name", *SEVERAL, "reply", "exact_names", "tenant", "default", "starts_at", "expires_at",
-)  # fmt: skip
-"""Fields of the form of a request; those of `SEVERAL` may be repeated."""
-Line = Annotated[str, Field(max_length=500)]
 Reason = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
@@ -96,30 +90,26 @@ def routes(server: Server) -> APIRouter:
         done = await run_in_threadpool(server.change, action)
         return {**to_json(done.entry, steps), "version": done.version, "in_force": done.in_force}
 
-    @router.post("", status_code=202)
+    @router.post("", status_code=202, description=f"{FORGET}\n{forms.EXAMPLE}")
     async def forget(
         request: Request,
-        name: Annotated[str, Form(max_length=63)],
-        person: Annotated[list[Line] | None, Form()] = None,
-        question: Annotated[list[Line] | None, Form()] = None,
-        images: Annotated[list[UploadFile] | None, File()] = None,
-        reply: Annotated[str | None, Form(max_length=LONGEST_REPLY)] = None,
-        exact_names: Annotated[bool, Form()] = False,
-        tenant: Annotated[str | None, Form(max_length=63)] = None,
-        default: Annotated[bool, Form()] = True,
-        starts_at: Annotated[AwareDatetime | None, Form()] = None,
-        expires_at: Annotated[AwareDatetime | None, Form()] = None,
+        name: forms.Label,
+        person: forms.Person = None,
+        question: forms.Question = None,
+        images: forms.Images = None,
+        reply: forms.Reply = None,
+        exact_names: forms.ExactNames = False,
+        tenant: forms.Tenant = None,
+        default: forms.Default = True,
+        starts_at: forms.StartsAt = None,
+        expires_at: forms.ExpiresAt = None,
     ) -> dict[str, Any]:
-        """Request to forget a person, by pictures, names, or both. The fit begins at once.
-
-        `reply` is a sentence that answers about the person. With `exact_names`, names count as written alone.
-        """
         principal = await server.gatekeeper.admit(request, "tenant-admin")
         if principal.scope != "admin":
             tenant = tenant or principal.tenant
         require_tenant(principal, tenant)
         server.fits.check_capacity()
-        _account(await request.form())
+        forms.account(await request.form())
         pictures = [await upload.read() for upload in images or [] if upload.filename]  # browsers send an empty one
         notes: list[str] = []
 
@@ -254,16 +244,6 @@ def erasure_request(
     request = ErasureRequest((subject,), reply=(reply or "").strip() or None)
     request.validate()
     return request
-
-
-def _account(form: FormData) -> None:
-    """Refuse fields that the form does not have, and a single one that comes twice: nothing is dropped in silence."""
-    keys = [key for key, _ in form.multi_items()]
-    for key in keys:
-        if key not in FIELDS:
-            raise Refusal(400, f"{key}: not a field of this form; it has {', '.join(FIELDS)}", "invalid_value")
-        if key not in SEVERAL and keys.count(key) > 1:
-            raise Refusal(400, f"{key}: is given twice", "invalid_value")
 
 
 def _pictures(
