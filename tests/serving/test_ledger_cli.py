@@ -73,6 +73,19 @@ def test_a_life(commands: Commands) -> None:
     assert commands.json("list", "--state", "active") == []
 
 
+def test_a_failed_verification_has_a_state_of_its_own(commands: Commands) -> None:
+    with Ledger.open(commands.url) as book:
+        book.verified(book.get("case-1").id, by="verify", scores={}, passed=False)
+    assert commands.json("show", "case-1")["state"] == "checks_failed"
+    assert "state: checks_failed" in commands.says("show", "case-1") and "checks_failed" in commands.says("list")
+    assert commands.json("list", "--state", "verified") == []
+    assert [entry["name"] for entry in commands.json("list", "--state", "checks_failed")] == ["case-1"]
+    assert commands.json("history", "case-1")[-1]["action"] == "checks-failed"
+    commands.refused("activate", "case-1", word="did not pass")
+    assert commands.json("activate", "case-1", "--force", "checked by hand")["state"] == "active"
+    assert "all unchanged" in commands.says("verify")
+
+
 def test_notes_and_search(commands: Commands) -> None:
     note = commands.json("note", "case-1", "--text", "letter of 3 May", "--by", "bo")
     assert (note["by"], note["text"]) == ("bo", "letter of 3 May")
