@@ -153,7 +153,7 @@ def note_on(
     text: Annotated[str, typer.Option("--text", help="One line; no personal data, for it is kept for good.")],
     by: By,
 ) -> Any:
-    """Add a note to an erasure. Nobody can change it; the record holds that it was added, not its text."""
+    """Add a note to an erasure. It cannot be changed; the record holds that it was added, not its text."""
     return book.note(name, by=by, text=text)
 
 

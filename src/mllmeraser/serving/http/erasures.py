@@ -154,7 +154,7 @@ def routes(server: Server) -> APIRouter:
 
     @router.post("/{id}/notes", status_code=201)
     async def note(request: Request, id: str, body: NewNote) -> dict[str, Any]:
-        """Add a note, which nobody can change. The audit gets that it was added, not its text."""
+        """Add a note, which cannot be changed. The audit gets that it was added, not its text."""
         principal, entry = await entry_of(request, id)
         return (await run_in_threadpool(lambda: ledger.note(entry.id, by=principal.label, text=body.text))).as_dict()
 

@@ -24,7 +24,7 @@ class ServeSettings(BaseModel):
         origins: Origins that browsers may call from (CORS).
         open_metrics: Whether /metrics needs no key. Firing rates reveal how often people ask about a deleted person.
         signing_key: Ed25519 key for certificates, 32 bytes in base64; None issues none.
-        webhook: Address that is told of changed states; None tells nobody.
+        webhook: Address that gets messages about changed states; None sends none.
         webhook_secret: Its shared secret (see `webhooks.key_of`).
         max_fits: Requests to forget that may wait for their fit.
     """
