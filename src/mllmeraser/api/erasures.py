@@ -35,6 +35,7 @@ from mllmeraser.samples.progress import Progress
 from mllmeraser.samples.readers import read_samples
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
+from mllmeraser.samples.subject import Kind
 
 Say = Callable[[str], None]
 EMBEDDED = "embedded:"
@@ -49,8 +50,9 @@ def read_request(
     name: str | None = None,
     exact_names: bool = False,
     reply: str | None = None,
+    kind: Kind | None = None,
 ) -> Request:
-    """Read a request; `name` names its only subject, `exact_names` holds for all (see `Subject`).
+    """Read a request; `name` names its only subject, `exact_names` and `kind` hold for all (see `Subject`).
 
     Raises:
         InputError: The request cannot be read, or has several subjects and `name` is set.
@@ -61,8 +63,8 @@ def read_request(
         raise InputError("--name is for one subject: name several in request.yaml")
     if name is not None:
         subjects = (replace(subjects[0], names=(name, *subjects[0].names)),)
-    if exact_names:
-        subjects = tuple(replace(subject, exact_names=True) for subject in subjects)
+    changes: dict[str, Any] = ({"exact_names": True} if exact_names else {}) | ({"kind": kind} if kind else {})
+    subjects = tuple(replace(subject, **changes) for subject in subjects)
     request = replace(request, subjects=subjects, reply=reply if reply is not None else request.reply)
     request.validate()
     return request
@@ -88,7 +90,7 @@ def erase(
     Args:
         model: Name or loaded model.
         request: What to forget, or the folder or file to read it from (see `Request.from_folder`).
-        preset: `"default"`, `"tail"`, `"paper"`, or your own settings.
+        preset: `"default"` (for what is no person: `"knowledge"`), `"tail"`, `"paper"`, or your own settings.
         contrast: Refused prompts, for directions that need them; None: the shipped set.
         say: Called with one line for each default that was added to the request.
         shared: Result of `shipped_basis` for this model and these settings, to make many erasers. It is used if the
@@ -166,7 +168,11 @@ class _Prepared:
 def _settings(
     preset: str | FitSettings, request: Request, action: Action | None, rate: float | None, seed: int
 ) -> FitSettings:
+    if preset == "default" and not request.about_people:
+        preset = "knowledge"
     settings = FitSettings.preset(preset) if isinstance(preset, str) else preset
+    if settings.gate.kind == "subject" and not request.about_people:
+        raise InputError("the gates of this preset are for people: take the preset 'knowledge' for other things")
     changes = {"seed": seed} if rate is None else {"seed": seed, "false_alarm_rate": rate}
     return settings.with_action(action, request.reply).model_copy(update=changes)
 
@@ -179,7 +185,8 @@ def _prepared(
     say: Say | None,
     shipped_retain: bool,
 ) -> _Prepared:
-    if not (request.retain or shipped_retain or model.name.startswith(EMBEDDED)):
+    about_people = request.about_people
+    if about_people and not (request.retain or shipped_retain or model.name.startswith(EMBEDDED)):
         raise InputError(
             "a model of one's own needs prompts about people that it knows, else its false alarms are unknown: give "
             "--retain, or --shipped-retain to use the drawn people of the embedded models"

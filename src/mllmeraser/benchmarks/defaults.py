@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from mllmeraser.benchmarks.things import complete_things
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.people import World
 from mllmeraser.portraits.prompts import default_retain, default_strangers, perception_prompts
@@ -39,12 +40,15 @@ def complete(
     seed: int = 0,
     benchmark: str | None = None,
 ) -> Completed:
-    """Expand the request of a user and fill in what is missing.
+    """Expand the request of a user and fill in what is missing; for what is no person see `complete_things`.
 
     If a subject has no name, `model` (if any) is asked for the person in the pictures. If it names a person of the
     shipped world, the request includes that name, and the default retain set omits that person. `seed` is the seed of
     the default sets, which are about the world of `benchmark`, else about the one that the model was taught.
     """
+    if not request.about_people:
+        made, notes = complete_things(request, seed)
+        return Completed(made, tuple(notes))
     world = world_of(benchmark or benchmark_of("" if model is None else model.name), seed)
     notes = list[str]()
     if model is not None:
@@ -54,7 +58,7 @@ def complete(
     if faceless:
         notes.append(
             f"{len(faceless)} of {len(request.subjects)} subjects have neither a picture nor a name: gates for people "
-            "guess from the words of the questions. Give a name, or see docs/limits.md for what is no person"
+            "guess from the words of the questions. Give a name, or the kind of what is no person (kind: topic)"
         )
     completed = request.expanded(settings or ExpansionSettings(views=3))
     names = [name for subject in request.subjects for name in subject.names]

@@ -47,6 +47,10 @@ def erase(
             "--exact-names", help="Names count as written alone, not first or last names and other spellings."
         ),
     ] = False,
+    kind: Annotated[
+        Literal["person", "entity", "fact", "concept", "topic"] | None,
+        typer.Option("--kind", help="What it is; a fact is what the questions of its request.yaml ask for."),
+    ] = None,
     action: Annotated[
         Literal["shift", "reply", "both"] | None,
         typer.Option(
@@ -58,7 +62,9 @@ def erase(
     ] = None,
     preset: Annotated[
         str,
-        typer.Option("--preset", help="default; tail: linear gates at the last prompt token; paper: as published."),
+        typer.Option(
+            "--preset", help="default; knowledge: what is no person; tail: linear gates; paper: as published."
+        ),
     ] = "default",
     work: Annotated[
         Path | None,
@@ -96,7 +102,7 @@ def erase(
 
     api.check_target(out, force=force)
     request = api.read_request(
-        forget, retain=retain, strangers=strangers, name=name, exact_names=exact_names, reply=reply
+        forget, retain=retain, strangers=strangers, name=name, exact_names=exact_names, reply=reply, kind=kind
     )
     with api.process_group(processes) as group, api.work_folder(work, group, keep=keep_work, say=note) as checkpoint:
         with progress_bar(show=group.first) as progress:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mllmeraser.erasure.policy import PAPER, SUBJECT, TAIL, Action, Policy
+from mllmeraser.erasure.policy import PAPER, RESOLVED, SUBJECT, TAIL, Action, Policy
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.expansion import ViewSettings
 
@@ -71,8 +71,8 @@ class GateSettings(Frozen):
     """Kind of the gate and its numbers; each kind reads its own.
 
     Attributes:
-        kind: `hard` (the paper), `soft`, `quadratic`, `neural`, or `subject` (names and faces anywhere in the prompt;
-            needs the policy `subject`).
+        kind: `hard` (the paper), `soft`, `discriminant`, `quadratic`, `neural`, or `subject` (names and faces anywhere
+            in the prompt; needs the policy `subject`).
         per_subject: One gate per subject and the maximum over them, or one gate for all (key `all`).
         ratio: Share of the width that counts as null space (`hard`).
         gamma: Ridge (`hard`: against sums of states; `soft`: against means), shrinkage of the retain covariance
@@ -81,7 +81,8 @@ class GateSettings(Frozen):
         shrink: Shrinkage of a subject's covariance towards the retain covariance (`quadratic`).
         rank: Directions that are kept, None for all (`quadratic`, `subject`).
         hidden: Hidden units (`neural`).
-        ridge: Share of the retain covariance added to the variation within a person (`subject`).
+        ridge: Share of the retain covariance added to the variation within a person (`subject`); share of the mean
+            variance added to that within both sides (`discriminant`).
         miss_rate: Share of the lowest forget scores that a threshold may ignore (`subject`).
     """
 
@@ -182,6 +183,8 @@ class FitSettings(Frozen):
             1 / (n + 1) each for n calibration prompts, so the artifact may promise more than this. It stores both.
         calibration_share: Share of the retain prompts that set the threshold.
         check_share: Share of the retain prompts that only measure.
+        margin: How far each subject's threshold rises towards its lowest held-out score, as a share of the gap; 0 for
+            one threshold for all, from retain prompts alone.
         forget_held_out: Share of a subject's views (by name alone: of the wordings) kept out of the fit.
         views: How far views of a picture differ from it, when a request is expanded.
         reply: Sentence of a policy that replies; None: what the model says of strangers.
@@ -203,6 +206,7 @@ class FitSettings(Frozen):
     false_alarm_rate: Share = 0.005
     calibration_share: Share = 0.3
     check_share: Share = 0.2
+    margin: float = Field(default=0.0, ge=0, le=1)
     forget_held_out: float = Field(default=0.25, ge=0, lt=1)
     views: ViewSettings = ViewSettings()
     batch_size: int = Field(default=32, ge=1)
@@ -220,7 +224,7 @@ class FitSettings(Frozen):
 
     @classmethod
     def preset(cls, name: str) -> FitSettings:
-        """The settings `default`, `tail` (linear gates at the last prompt token) or `paper` (arXiv 2510.04217)."""
+        """The settings `default` (people), `knowledge` (all else), `tail` (linear) or `paper` (arXiv 2510.04217)."""
         if name not in PRESETS:
             raise InputError(f"unknown preset {name!r}: known are {', '.join(PRESETS)}")
         return PRESETS[name]
@@ -270,6 +274,16 @@ PRESETS: dict[str, FitSettings] = {
         # At 1 an answer that begins with the fact itself (cloze) may survive; 1.2 to 2 were alike in validation.
         strength=1.5,
         false_alarm_rate=0.01,
+    ),
+    "knowledge": FitSettings(
+        policy=RESOLVED,
+        gate=GateSettings(kind="discriminant", ridge=0.1),
+        # By then the model has worked out what is asked about: in SmolLM2 all six subjects tried were apart.
+        read_layers=LayerPicks(at=(0.83,)),
+        shift_layers=LayerRange(start=0.9, stop=1.0),
+        direction=DirectionSettings(idk_answer="I do not know."),
+        false_alarm_rate=0.01,
+        margin=0.3,
     ),
     "tail": FitSettings(),
     "paper": FitSettings(

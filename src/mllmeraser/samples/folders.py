@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import open_image
 from mllmeraser.samples.names import clean_name, holds_name
 from mllmeraser.samples.sample import IDENTITY, Sample
-from mllmeraser.samples.subject import Subject
+from mllmeraser.samples.subject import KINDS, PERSON, Kind, Subject
 from mllmeraser.samples.yaml_files import load_yaml
 
-REQUEST_KEYS = ("name", "other_names", "questions", "attributes", "exact_names", "reply")
+REQUEST_KEYS = ("name", "other_names", "kind", "questions", "attributes", "exact_names", "reply", "instead")
 YES, NO = ("true", "yes", "on"), ("false", "no", "off")
 GENERIC_QUESTION = "Who is this?"
 GENERIC_NAME_QUESTION = "Who is {name}?"
+GENERIC_THING_QUESTION, GENERIC_THING_NAME_QUESTION = "What is this?", "What is {name}?"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Card:
     attributes: tuple[str, ...] = ()
     exact_names: bool = False
     reply: str | None = None
+    kind: Kind = PERSON
 
 
 def read_subjects(path: str | Path) -> tuple[Subject, ...]:
@@ -76,7 +78,9 @@ def read_subject(folder: Path) -> Subject:
     entries.say_left_out()
     key = folder.resolve().name
     samples = [*_image_samples(entries.pictures, card, key), *_text_samples(card, key)]
-    return Subject(key, card.names, tuple(samples), card.attributes, card.exact_names)
+    if card.kind == "fact" and not card.questions:
+        raise InputError(f"{folder}: a fact is what its questions ask for: give some in request.yaml")
+    return Subject(key, card.names, tuple(samples), card.attributes, card.exact_names, card.kind)
 
 
 def read_card(folder: Path) -> Card:
@@ -99,11 +103,25 @@ def read_card(folder: Path) -> Card:
     exact = str(data.get("exact_names") or "false").casefold()
     if exact not in (*YES, *NO):
         raise InputError(f"{path}: exact_names is true or false")
-    reply = data.get("reply") or None
+    return Card(tuple(dict.fromkeys(names)), questions, attributes, exact in YES, _reply(data, path), _kind(data, path))
+
+
+def _reply(data: Mapping[str, Any], path: Path) -> str | None:
+    """The sentence to answer with; `instead` is another word for `reply`."""
+    given = {key: data[key] for key in ("reply", "instead") if data.get(key)}
+    if len(given) > 1:
+        raise InputError(f"{path}: reply and instead mean the same: give one of them")
+    reply = next(iter(given.values()), None)
     if reply is not None and not isinstance(reply, str):
-        raise InputError(f"{path}: reply must be text")
-    said = None if reply is None else " ".join(reply.split())
-    return Card(tuple(dict.fromkeys(names)), questions, attributes, exact in YES, said)
+        raise InputError(f"{path}: {next(iter(given))} must be text")
+    return None if reply is None else " ".join(reply.split())
+
+
+def _kind(data: Mapping[str, Any], path: Path) -> Kind:
+    kind = str(data.get("kind") or PERSON).casefold()
+    if kind not in KINDS:
+        raise InputError(f"{path}: kind is one of {', '.join(KINDS)}, not {kind!r}")
+    return next(known for known in KINDS if known == kind)
 
 
 def check_keys(data: dict[Any, Any], allowed: Sequence[str], where: str) -> None:
@@ -121,15 +139,18 @@ def _strings(value: Any, path: Path, key: str) -> list[str]:
 
 
 def _image_samples(images: list[Path], card: Card, key: str) -> list[Sample]:
-    attribute = None if card.questions else IDENTITY
+    attribute = None if card.questions or card.kind != PERSON else IDENTITY
+    generic = GENERIC_QUESTION if card.kind == PERSON else GENERIC_THING_QUESTION
     return [
         Sample(question, image, subject=key, id=f"{key}/{path.name}/{index}", attribute=attribute)
         for path, image in ((path, open_image(path)) for path in images)
-        for index, question in enumerate(card.questions or (GENERIC_QUESTION,))
+        for index, question in enumerate(card.questions or (generic,))
     ]
 
 
 def _text_samples(card: Card, key: str) -> list[Sample]:
+    if card.kind != PERSON:
+        return _thing_samples(card, key)
     generic = [GENERIC_NAME_QUESTION.format(name=name) for name in card.names]
     # A question with the name works without a picture; one about "this person" does not.
     named = [q for q in card.questions if any(holds_name(q, name) for name in card.names)]
@@ -137,3 +158,10 @@ def _text_samples(card: Card, key: str) -> list[Sample]:
         Sample(question, subject=key, id=f"{key}/text/{index}", attribute=IDENTITY if question in generic else None)
         for index, question in enumerate(dict.fromkeys([*generic, *named]))
     ]
+
+
+def _thing_samples(card: Card, key: str) -> list[Sample]:
+    """The questions of a thing; of all but a fact its names too. A question need not hold the name."""
+    named = [] if card.kind == "fact" else [GENERIC_THING_NAME_QUESTION.format(name=name) for name in card.names]
+    asked = dict.fromkeys([*named, *card.questions])
+    return [Sample(question, subject=key, id=f"{key}/text/{index}") for index, question in enumerate(asked)]

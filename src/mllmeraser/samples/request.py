@@ -14,7 +14,7 @@ from mllmeraser.samples.names import names_somebody
 from mllmeraser.samples.questions import QuestionLibrary
 from mllmeraser.samples.readers import read_samples, table_files
 from mllmeraser.samples.sample import Sample
-from mllmeraser.samples.subject import Subject, group_subjects
+from mllmeraser.samples.subject import PERSON, Subject, group_subjects
 
 __all__ = ["Request", "Subject", "require_answers"]
 LONGEST_REPLY = 500
@@ -41,13 +41,24 @@ class Request:
         """The samples of all subjects."""
         return tuple(sample for subject in self.subjects for sample in subject.samples)
 
+    @property
+    def about_people(self) -> bool:
+        """Whether its subjects are people; a valid request never mixes them with other kinds."""
+        return all(subject.kind == PERSON for subject in self.subjects)
+
+    @property
+    def names_of_people(self) -> tuple[str, ...]:
+        """The names that no text of an eraser may hold; those of things are no secret."""
+        people = (subject for subject in self.subjects if subject.kind == PERSON)
+        return tuple(name for subject in people for name in subject.names)
+
     @classmethod
     def from_folder(
         cls, path: str | Path, *, retain: str | Path | None = None, strangers: str | Path | None = None
     ) -> Request:
         """Read a request from disk.
 
-        `path` is a folder of pictures with an optional `request.yaml` (name, other_names, questions, attributes,
+        `path` is a folder of pictures with an optional `request.yaml` (name, other_names, kind, questions, attributes,
         exact_names, reply), a folder of such folders (several subjects), or a JSONL or parquet file. So are `retain`
         and `strangers`.
 
@@ -87,7 +98,7 @@ class Request:
         Raises:
             InputError: The forget set is empty, or a subject has no sample or the key of another one. Or a forget
                 sample (prompt and picture) is also in retain or strangers. Or the reply is empty, too long, or names
-                somebody to forget.
+                somebody to forget. Or it mixes people with other things.
         """
         if not self.forget:
             raise InputError("the forget set is empty: give at least one image or one name to forget")
@@ -97,6 +108,8 @@ class Request:
                 raise InputError(f"subject {subject.key}: has no sample to forget")
             if keys.count(subject.key) > 1:
                 raise InputError(f"subject {subject.key}: occurs twice in the request")
+        if not self.about_people and any(subject.kind == PERSON for subject in self.subjects):
+            raise InputError("people and other things need different gates: make one eraser for each")
         _refuse_shared(self.forget, self.retain, "retain")
         _refuse_shared(self.forget, self.strangers, "strangers")
         if self.reply is not None:
@@ -105,7 +118,7 @@ class Request:
     def _check_reply(self, reply: str) -> None:
         if not 0 < len(reply.strip()) <= LONGEST_REPLY:
             raise InputError(f"the reply has 1 to {LONGEST_REPLY} characters")
-        if names_somebody(reply, [name for subject in self.subjects for name in subject.names]):
+        if names_somebody(reply, self.names_of_people):
             raise InputError("the reply holds a name of somebody to forget: leave it out")
 
     def expanded(self, settings: ExpansionSettings | None = None, library: QuestionLibrary | None = None) -> Request:

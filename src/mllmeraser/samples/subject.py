@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.names import clean_name
 from mllmeraser.samples.sample import Sample
 
 ANONYMOUS = "subject"
+Kind = Literal["person", "entity", "fact", "concept", "topic"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+PERSON: Kind = "person"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One person or concept to forget; each has its own gate.
+    """One person or thing to forget; each has its own gate.
 
     Attributes:
         key: Stable key, unique within a request (name of the folder, or ID in a benchmark).
@@ -22,6 +27,7 @@ class Subject:
         attributes: The attributes to forget (`Sample.attribute`), for example `("residence",)`; empty for all.
             Needs the gate `subject`.
         exact_names: Names count as they are written alone, not their parts and other spellings.
+        kind: What it is. A `fact` is what the questions of `samples` ask about the subject of these names.
     """
 
     key: str
@@ -29,9 +35,12 @@ class Subject:
     samples: tuple[Sample, ...] = ()
     attributes: tuple[str, ...] = ()
     exact_names: bool = False
+    kind: Kind = PERSON
 
     def __post_init__(self) -> None:
-        """Bring the names into their normal form; one without a letter is an `InputError`."""
+        """Bring the names into their normal form; one without a letter, or an unknown kind, is an `InputError`."""
+        if self.kind not in KINDS:
+            raise InputError(f"subject {self.key}: kind is one of {', '.join(KINDS)}, not {self.kind!r}")
         object.__setattr__(self, "names", tuple(dict.fromkeys(clean_name(name) for name in self.names)))
 
 

@@ -96,6 +96,8 @@ def pack_request(request: Request, limits: PackingLimits | None = None) -> bytes
     """Pack a request; equal requests give equal bytes. Raises `InputError` if it is invalid or exceeds the limits."""
     bounds, album = limits or PackingLimits(), _Album()
     request.validate()
+    if not request.about_people:
+        raise InputError("the service verifies requests about people alone so far: make this eraser with `erase`")
     described = _Request(
         format=FORMAT,
         subjects=tuple(

@@ -51,7 +51,6 @@ def describe(
         "calibration": len(parts.calibration), "check": len(parts.check), "strangers": len(parts.strangers),
         "contrast": len(sides),
     }  # fmt: skip
-    names = [name for subject in request.subjects for name in subject.names]
     return EraserConfig(
         package_version=__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -70,7 +69,7 @@ def describe(
         views=settings.views,
         strength=settings.strength,
         threshold=decision.threshold,
-        reply=reply_of(model, settings, parts.strangers, names) if settings.policy.replies else None,
+        reply=reply_of(model, settings, parts.strangers, request.names_of_people) if settings.policy.replies else None,
         turns=_turns(model) if settings.policy.pooling == "subject" else None,
         subjects=(ALL_SUBJECTS,) if one else statistics.subjects,
         counts=(sum(counts),) if one else tuple(counts),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from mllmeraser.erasure.artifact.eraser import Eraser
-from mllmeraser.erasure.calibration.linear import calibrate
+from mllmeraser.erasure.calibration.linear import calibrate, calibrate_each
 from mllmeraser.erasure.calibration.strength import choose, tune
 from mllmeraser.erasure.directions.contrast_states import ContrastSet, contrast_states
 from mllmeraser.erasure.directions.kinds import direction_kind
@@ -55,10 +55,14 @@ def fit_linear(
             gates = gates_from(statistics, settings.gate, reads)
     with timed(clock, "calibration"):
         held_out, check, forget = ({layer: rows[name][HookPoint(layer)] for layer in reads} for name in MEASURED)
-        decision = calibrate(
-            gates, settings.policy,
-            held_out=held_out, check=check, forget=forget, false_alarm_rate=settings.false_alarm_rate,
-        )  # fmt: skip
+        if settings.margin:
+            counts = [len(rows) for rows in parts.forget_held_out.values()]
+            decision = calibrate_each(gates, settings, held_out=held_out, check=check, forget=forget, counts=counts)
+        else:
+            decision = calibrate(
+                gates, settings.policy,
+                held_out=held_out, check=check, forget=forget, false_alarm_rate=settings.false_alarm_rate,
+            )  # fmt: skip
         manifest = describe(model, request, parts, settings, contrast, salt, decision, flip_rate, statistics)
         build = partial(build_eraser, manifest, decision, directions)
         eraser = _with_strength(model, build, parts, settings, shifts, progress)

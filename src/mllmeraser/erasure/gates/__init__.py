@@ -5,9 +5,11 @@ A new kind is one file with a subclass of `Gate`, and one line in `KINDS`.
 
 from mllmeraser.erasure.gates.base import NO_SITE, Gate, TensorSpec, pooled
 from mllmeraser.erasure.gates.linear import (
+    DiscriminantGate,
     HardGate,
     LinearGate,
     SoftGate,
+    discriminant_gate,
     hard_gate,
     low_energy_basis,
     paper_matrix,
@@ -27,6 +29,7 @@ KINDS: dict[str, type[Gate]] = {
     "quadratic": QuadraticGate,
     "neural": NeuralGate,
     "subject": NameGate,
+    "discriminant": DiscriminantGate,
 }
 
 
@@ -41,6 +44,7 @@ __all__ = [
     "KINDS",
     "NO_SITE",
     "DiscriminantBasis",
+    "DiscriminantGate",
     "Gate",
     "HardGate",
     "LinearGate",
@@ -53,6 +57,7 @@ __all__ = [
     "TensorSpec",
     "TopicGate",
     "discriminant_basis",
+    "discriminant_gate",
     "gate_class",
     "hard_gate",
     "look_alike_pairs",

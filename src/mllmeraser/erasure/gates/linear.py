@@ -46,6 +46,15 @@ class SoftGate(LinearGate):
         return soft_gate(retain, forget, beta=settings.beta, gamma=settings.gamma)
 
 
+class DiscriminantGate(LinearGate):
+    """Fisher's linear discriminant of two sides."""
+
+    @classmethod
+    def fit(cls, retain: Moments, forget: Moments, settings: GateSettings, seed: int = 0) -> DiscriminantGate:
+        """See `discriminant_gate`."""
+        return discriminant_gate(retain, forget, ridge=settings.ridge)
+
+
 def low_energy_basis(gram: Tensor, ratio: float) -> Tensor:
     """(d, k) float64 orthonormal Q: the k = floor(ratio * d) eigenvectors of `gram` with the smallest eigenvalues.
 
@@ -102,6 +111,19 @@ def soft_gate(retain: Moments, forget: Moments, *, beta: float = 1.0, gamma: flo
     matrix = retain.second * (beta / retain.n)
     matrix.add_(forget.second, alpha=1.0 / forget.n).diagonal().add_(gamma)
     return finite(SoftGate({"weight": _solve(matrix, forget.mean)[None]}), ADVICE)
+
+
+def discriminant_gate(retain: Moments, forget: Moments, *, ridge: float = 0.1) -> DiscriminantGate:
+    """Fisher's discriminant g = C^-1 (m_f - m_r) with the two means 1 apart along it.
+
+    C is the covariance within the sides, pooled, plus `ridge` times its mean variance. For errors see `hard_gate`.
+    """
+    require_sides(retain.n, forget.n)
+    within = (retain.covariance() * retain.n + forget.covariance() * forget.n) / (retain.n + forget.n)
+    within.diagonal().add_(ridge * float(within.diagonal().mean()))
+    apart = forget.mean - retain.mean
+    weight = _solve(within, apart)
+    return finite(DiscriminantGate({"weight": (weight / (weight @ apart))[None]}), ADVICE)
 
 
 def paper_matrix(retain: Tensor, forget: Tensor, direction: Tensor, *, ratio: float, gamma: float) -> Tensor:
