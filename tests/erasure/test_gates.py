@@ -12,6 +12,7 @@ from mllmeraser.erasure.fit.closed_form import gates_from
 from mllmeraser.erasure.gates import (
     QuadraticGate,
     SoftGate,
+    discriminant_gate,
     hard_gate,
     low_energy_basis,
     neural_gate,
@@ -27,6 +28,7 @@ from mllmeraser.models.hookpoint import HookPoint
 from mllmeraser.samples import ArtifactError, InputError, NumericalError
 
 CLOSED_FORM = ["hard", "soft", "quadratic"]
+REVOCABLE = [*CLOSED_FORM, "discriminant"]
 
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -122,7 +124,7 @@ def test_full_rank_quadratic_gate_is_the_log_likelihood_ratio() -> None:
     assert low.tensors["factor"].shape == (1, 2, 6)
 
 
-@pytest.mark.parametrize("kind", CLOSED_FORM)
+@pytest.mark.parametrize("kind", REVOCABLE)
 @pytest.mark.parametrize("gone", ["a", "b", "c"])
 def test_a_revoked_subject_leaves_what_a_fit_without_it_gives(kind: str, gone: str) -> None:
     layer = layer_statistics(["a", "b", "c"])
@@ -201,3 +203,23 @@ def test_unsolvable_systems_name_the_remedy() -> None:
         quadratic_gate(empty, empty)
     with pytest.raises(InputError):
         soft_gate(moments(5, 4, 0), Moments.from_states(torch.empty(0, 4)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), factor=st.floats(0.05, 20.0), shift=st.floats(-3, 3))
+def test_the_discriminant_is_fishers_and_depends_on_neither_unit_nor_origin(
+    seed: int, factor: float, shift: float
+) -> None:
+    retain, forget = cloud(80, 6, seed), cloud(30, 6, seed + 1, centre=1.0)
+    gate = discriminant_gate(Moments.from_states(retain), Moments.from_states(forget), ridge=0.1)
+    weight = gate.tensors["weight"][0]
+    centred = torch.cat([retain - retain.mean(0), forget - forget.mean(0)])
+    within = centred.T @ centred / len(centred)
+    within = within + 0.1 * within.diagonal().mean() * torch.eye(6, dtype=torch.float64)
+    apart = forget.mean(0) - retain.mean(0)
+    dense = torch.linalg.inv(within) @ apart
+    assert relative(weight, dense / (dense @ apart)) < 1e-9
+    assert float(gate.score(forget).mean() - gate.score(retain).mean()) == pytest.approx(1.0)
+    moved = [Moments.from_states(factor * states + shift) for states in (retain, forget)]
+    again = discriminant_gate(moved[0], moved[1], ridge=0.1)
+    assert relative(factor * again.tensors["weight"][0], weight) < 1e-6

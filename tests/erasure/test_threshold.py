@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from worlds import cloud, moments
 
 from mllmeraser.erasure.artifact.manifest import GridPoint
-from mllmeraser.erasure.calibration.linear import calibrate
+from mllmeraser.erasure.calibration.decision import Decision
+from mllmeraser.erasure.calibration.linear import calibrate, calibrate_each
 from mllmeraser.erasure.calibration.strength import choose, degenerate
-from mllmeraser.erasure.gates import Gate, SoftGate, pooled, soft_gate
+from mllmeraser.erasure.gates import DiscriminantGate, Gate, SoftGate, discriminant_gate, pooled, soft_gate
 from mllmeraser.erasure.gates.conformal import (
     auc,
     conformal_rank,
@@ -25,6 +26,8 @@ from mllmeraser.erasure.gates.conformal import (
     wilson,
 )
 from mllmeraser.erasure.policy import PAPER, TAIL, Policy
+from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.erasure.states.moments import Moments
 from mllmeraser.samples import InputError, NumericalError
 
 
@@ -174,3 +177,31 @@ def test_choice_on_the_grid() -> None:
     gibberish = at(1.0, 0.0, 0.0, degenerate=0.9)
     assert choose([gibberish, weak], 0.02) == weak
     assert choose([good, at(1.2, 0.1, 0.0, forget_reached=0.8)], 0.02).strength == 1.2
+
+
+def test_every_subject_has_its_own_threshold_between_others_and_itself() -> None:
+    subjects = {"a": 2.0, "b": 6.0}
+    retain = Moments.from_states(cloud(300, 6, 0))
+    sides = {key: cloud(60, 6, 3 + i, centre=centre) for i, (key, centre) in enumerate(subjects.items())}
+    fitted = FitSettings.preset("knowledge")
+
+    def decided(keys: list[str]) -> Decision:
+        fits = [discriminant_gate(retain, Moments.from_states(sides[key][:40])) for key in keys]
+        own = torch.cat([sides[key][40:] for key in keys])
+        return calibrate_each(
+            {0: DiscriminantGate.merge(fits)}, fitted, held_out={0: cloud(200, 6, 1)}, check={0: cloud(200, 6, 2)},
+            forget={0: own}, counts=[20] * len(keys),
+        )  # fmt: skip
+
+    both, alone = decided(["a", "b"]), decided(["b"])
+    assert both.threshold == alone.threshold == 0.0
+    assert both.rates is not None
+    assert both.calibration.false_alarm_rate_promised == pytest.approx(float(both.rates.sum()))
+    for i, key in enumerate(subjects):
+        own = both.gates[0].scores(sides[key][40:])[:, i]
+        others = both.gates[0].scores(cloud(200, 6, 1))[:, i]
+        assert float(own.min()) > 0 > float(others.max())
+        assert -float(others.max()) < float(own.min()), "nearer to the others: unforeseen words must not get through"
+    fresh = cloud(30, 6, 9, centre=3.0)
+    kept = both.gates[0].select([1]).scores(fresh)
+    assert torch.allclose(kept, alone.gates[0].scores(fresh), rtol=1e-9), "no threshold depends on another subject"

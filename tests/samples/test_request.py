@@ -111,7 +111,7 @@ def test_folder_of_folders_is_several_subjects(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("yaml", "said"),
     [
-        ("nam: Jane\n", "unknown key nam; allowed keys: name, other_names, questions"),
+        ("nam: Jane\n", "unknown key nam; allowed keys: name, other_names, kind, questions"),
         ("name: [Jane]\n", "name must be text"),
         ("questions: {a: b}\n", "questions must be text or a list of texts"),
         ("exact_names: perhaps\n", "exact_names is true or false"),

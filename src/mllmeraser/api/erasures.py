@@ -59,9 +59,9 @@ def read_request(
     """
     request = Request.from_folder(forget, retain=retain, strangers=strangers)
     subjects = request.subjects
-    if name is not None and len(subjects) > 1:
-        raise InputError("--name is for one subject: name several in request.yaml")
     if name is not None:
+        if len(subjects) > 1:
+            raise InputError("--name is for one subject: name several in request.yaml")
         subjects = (replace(subjects[0], names=(name, *subjects[0].names)),)
     changes: dict[str, Any] = ({"exact_names": True} if exact_names else {}) | ({"kind": kind} if kind else {})
     subjects = tuple(replace(subject, **changes) for subject in subjects)
@@ -185,8 +185,7 @@ def _prepared(
     say: Say | None,
     shipped_retain: bool,
 ) -> _Prepared:
-    about_people = request.about_people
-    if about_people and not (request.retain or shipped_retain or model.name.startswith(EMBEDDED)):
+    if request.about_people and not (request.retain or shipped_retain or model.name.startswith(EMBEDDED)):
         raise InputError(
             "a model of one's own needs prompts about people that it knows, else its false alarms are unknown: give "
             "--retain, or --shipped-retain to use the drawn people of the embedded models"

@@ -54,7 +54,7 @@ def complete_things(request: Request, seed: int = 0) -> tuple[Request, list[str]
     for subject in subjects:
         _require_neighbours(subject, request.retain)
     if not retain:
-        retain = default_retain(request.subjects, stream.child("retain"))
+        retain = default_retain(subjects, stream.child("retain"))
         notes.append(f"no retain set: the shipped one is used ({len(retain)} prompts about other things)")
     if not strangers:
         strangers = [Sample(text.format(x=name)) for name in INVENTED for text in ABOUT["entity"][:6]]
@@ -67,7 +67,7 @@ def default_retain(subjects: Sequence[Subject], stream: Stream) -> list[Sample]:
 
     With pictures in the request, flags too. For a fact, all other facts of its subject.
     """
-    gone = [name for subject in subjects if subject.kind != "fact" for name in subject.names]
+    gone = [name for subject in subjects for name in subject.names]
     known = [one for one in KNOWN if not any(holds_name(one.name, name) for name in gone)]
     others = [sample for one in known for sample in _asked(one, stream.child(one.key))]
     everyday = [*FACTS, *TASKS, *islice(about_things(stream.child("things")), GENERAL)]
