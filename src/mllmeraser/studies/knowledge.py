@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mllmeraser.api.erasures import erase
 from mllmeraser.benchmarks import Benchmark, load_benchmark, thin
+from mllmeraser.benchmarks.defaults import complete
+from mllmeraser.erasure.fit import fit
+from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.evaluation.outcomes import judge
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.request import Request
@@ -64,7 +66,9 @@ def measured(
     seed: int = 0,
 ) -> dict[str, Any]:
     """One subject, or one fact of it: what is left of every set, and how the forgotten prompts are answered."""
-    eraser = erase(model, request_for(benchmark, fold, fact), seed=seed)
+    request = complete(request_for(benchmark, fold, fact), model, seed=seed).request
+    settings = FitSettings.preset("knowledge").model_copy(update={"seed": seed})
+    eraser = fit(model, request, settings).eraser
     found: dict[str, Any] = {
         "subject": benchmark.forget_ids(SPLIT, fold)[0],
         "detected": eraser.config.calibration.detected,
