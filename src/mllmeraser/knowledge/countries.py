@@ -11,7 +11,7 @@ ATTRIBUTES = ("capital", "continent", "language", "currency")
 
 @dataclass(frozen=True)
 class Country:
-    """A country: the code of its flag (ISO 3166), its name as it stands in a sentence, and its facts by attribute."""
+    """A country: the code of its flag (ISO 3166), its name inside a sentence, and its facts by attribute."""
 
     key: str
     name: str

@@ -39,7 +39,7 @@ def plain_texts() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Ruled:
-    """A conversation whose system text sets a rule, and whether an answer keeps it."""
+    """A conversation with a rule in its system text, and whether an answer keeps it."""
 
     conversation: Conversation
     kept: Callable[[str], bool]

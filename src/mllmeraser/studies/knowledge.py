@@ -86,9 +86,10 @@ def measured(
         if name == "forget":
             reply = eraser.config.reply
             found[name]["replied"] = sum(text == reply.text for text in said) if reply is not None else 0
-        if name == "general":
-            lost = [s.question for s, right in zip(known, after, strict=True) if not right]
-            found[name]["lost"] = lost
+        wrong = name == "forget"
+        found[name]["leaked" if wrong else "lost"] = [
+            sample.question for sample, right in zip(known, after, strict=True) if right == wrong
+        ]
     return found
 
 
