@@ -23,7 +23,7 @@ setup: $(STAMP)  ## make .venv with the package and its development tools
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,train,bench,serve,telemetry,quantised]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,train,bench,serve,smol,telemetry,quantised]"
 	@touch $@
 
 demo: $(STAMP)   ## forget people on the shipped model; writes out/demo/report.html

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from mllmeraser.embedded.smol.rehearsal_prompts import prompts
+from mllmeraser.erasure.fit.background_prompts import WORLD
 from mllmeraser.knowledge.held_out import plain_texts, system_prompts, world_questions
 from mllmeraser.knowledge.wordings import COUNTRY, QUESTIONS
+from mllmeraser.portraits import general
 from mllmeraser.portraits.wordings import POOLS
 from mllmeraser.samples.text import contains
 
@@ -69,3 +71,11 @@ def test_rules_are_checked(rule: str, kept: str, broken: str) -> None:
     ruled = next(one for one in system_prompts() if one.conversation.turns[0].text == rule)
     assert ruled.kept(kept)
     assert not ruled.kept(broken)
+
+
+def test_no_fit_contains_a_world_question() -> None:
+    fitted = {text.casefold() for text in WORLD}
+    for category, subject, _, _ in general.text_facts():
+        for wordings in general._TEXT_WORDINGS[category].values():
+            fitted |= {wording.format(x=subject).casefold() for wording in wordings}
+    assert not fitted & {sample.question.casefold() for sample in world_questions()}

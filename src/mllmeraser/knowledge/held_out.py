@@ -22,7 +22,7 @@ _LIST_LINE = re.compile(r"^\s*(\d+[.)]|[-*•])\s", re.MULTILINE)
 
 @lru_cache(maxsize=1)
 def world_questions() -> tuple[Sample, ...]:
-    """About 450 short questions; one of the keywords of each makes an answer right."""
+    """About 600 short questions; one of the keywords of each makes an answer right."""
     samples = []
     for number, line in enumerate(lines("world.txt")):
         asked, keys = line.split(" | ")
