@@ -51,6 +51,7 @@ class Book:
         self.subjects: dict[str, set[str]] = {}
         self.events: list[dict[str, Any]] = []
         self.work: dict[str, Iterator[tuple[str, int, int]]] = {}
+        self.notes: dict[str, list[dict[str, str]]] = {}
         self.version, self.asked, self.compared, self.fault = 4, [], [], None
         self.most_pictures, self.says = 8, ""  # `says`: what is answered whenever no eraser acts
         self.pieces = 1_000  # so many pieces of an answer are sent; the rest waits until there are more
@@ -265,7 +266,14 @@ def build(book: Book) -> FastAPI:
         book.advance(entry)
         events = [event for event in book.events if event["entry"] == id]
         kept = entry["state"] in ("requested", "fitted")
-        return {**entry, "inputs_kept": kept, "history": events, "conflicts": book.conflicts(entry)}
+        return {**entry, "inputs_kept": kept, "history": events, "conflicts": book.conflicts(entry),
+                "notes": book.notes.get(id, [])}  # fmt: skip
+
+    @app.post("/v1/erasures/{id}/notes", status_code=201)
+    async def note(request: Request, id: str) -> dict[str, Any]:
+        by, text = who(request, 1), (await request.json())["text"]
+        book.notes.setdefault(entry_of(id)["id"], []).append({"id": "1", "at": now(), "by": by, "text": text})
+        return book.notes[id][-1]
 
     @app.post("/v1/erasures/{id}/{verb}")
     async def change(request: Request, id: str, verb: str) -> dict[str, Any]:

@@ -213,3 +213,23 @@ def test_audit_lists_events_and_finds_a_broken_chain(site: Site) -> None:
 
 def digest(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def test_search_and_notes(site: Site) -> None:
+    for name in ("case-1", "case-2", "other-3"):
+        kit.active(site.book, name)
+    site.sign_in()
+    site.go("erasures")
+    names = site.until(lambda: [row.text for row in site.all("#ledger-rows th")])
+    site.one("#erasures-search").send_keys(names[0][:4].upper())
+    shown = [row.text for row in site.all("#ledger-rows th")]
+    assert shown == [name for name in names if names[0][:4].lower() in name.lower()]
+    site.one("#erasures-search").send_keys("no such name")
+    assert site.one("#ledger-rows").text == "None found."
+    site.run("const f = document.getElementById('erasures-search'); f.value = ''; f.dispatchEvent(new Event('input'))")
+    site.open(names[0])
+    site.click('#entry [data-part="notes"] summary')
+    site.one("#entry form.note input").send_keys("asked <b>twice</b>")
+    site.click("#entry form.note button")
+    site.until(lambda: "Notes (1)" in site.one('#entry [data-part="notes"] summary').text)
+    assert "asked <b>twice</b>" in site.one('#entry [data-part="notes"] li').text, "text, never markup"

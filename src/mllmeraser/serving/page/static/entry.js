@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { buttons, certificates, outcome } from "./actions.js";
 import { announce, chip, digest, el, number, say, when } from "./dom.js";
-import { history, scores } from "./evidence.js";
+import { history, notes, scores } from "./evidence.js";
 
 const STEPS = ["requested", "fitted", "verified", "active"];
 const SOON = 700;
@@ -109,10 +109,22 @@ export class EntryPanel {
       facts(entry),
       scores(entry, certificates(entry, fail)),
       history(entry.history ?? []),
+      notes(entry.notes ?? [], (text) => this.#note(text, fail)),
     ].filter(Boolean));
     this.box.hidden = false;
     open.forEach((part) => this.box.querySelector(`details[data-part="${part}"]`)?.setAttribute("open", ""));
     if (held) this.focus();
+  }
+
+  async #note(text, fail) {
+    try {
+      await call(`v1/erasures/${this.id}/notes`, { method: "POST", body: { text } });
+    } catch (failure) {
+      fail(failure.message);
+      return;
+    }
+    await this.refresh();
+    announce("The note is added.");
   }
 
   async #done(answer) {

@@ -5,6 +5,7 @@ import { byId, el, say, when, whileBusy } from "./dom.js";
 import { EntryPanel, passedOf, stateOf } from "./entry.js";
 
 const filter = byId("erasures-filter");
+const search = byId("erasures-search");
 const box = byId("entry");
 const panel = new EntryPanel(box, { changed: () => list(), close: () => { location.hash = "#erasures"; } });
 
@@ -12,6 +13,7 @@ let all = [];
 let last = null;
 
 filter.addEventListener("change", show);
+search.addEventListener("input", show);
 byId("erasures-refresh").addEventListener("click", (event) => whileBusy(event.currentTarget, async () => {
   await list();
   if (panel.id) await panel.refresh();
@@ -51,7 +53,9 @@ async function list() {
 }
 
 function show() {
-  const shown = all.filter((entry) => !filter.value || entry.state === filter.value);
+  const words = search.value.trim().toLowerCase();
+  const found = (entry) => !words || `${entry.name} ${entry.id}`.toLowerCase().includes(words);
+  const shown = all.filter((entry) => (!filter.value || entry.state === filter.value) && found(entry));
   const active = all.filter((entry) => entry.state === "active").length;
   byId("erasures-count").textContent = `${all.length} ${all.length === 1 ? "erasure" : "erasures"}, ${active} active`;
   const held = document.activeElement?.closest("#ledger-rows a")?.hash;
@@ -59,7 +63,7 @@ function show() {
   if (held) byId("ledger-rows").querySelector(`a[href="${held}"]`)?.focus();
 }
 
-const nothing = () => el("tr", {}, el("td", { colspan: "5", class: "quiet" }, all.length ? "None in this state." : "Nothing has been forgotten yet."));
+const nothing = () => el("tr", {}, el("td", { colspan: "5", class: "quiet" }, all.length ? "None found." : "Nothing has been forgotten yet."));
 
 function row(entry) {
   const current = entry.id === panel.id;

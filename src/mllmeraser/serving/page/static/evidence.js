@@ -43,6 +43,20 @@ export function history(all) {
       el("li", {}, el("strong", {}, event.action), " ", el("span", { class: "quiet" }, when(event.at), ` by ${event.by}`), wordsOf(event.details)))));
 }
 
+/** Notes, oldest first, and a form for another one; `add` gets its text. */
+export function notes(all, add) {
+  const field = el("input", { type: "text", maxlength: "1000", required: true, "aria-label": "New note", placeholder: "A note, kept for good: no personal data" });
+  const send = (event) => {
+    event.preventDefault();
+    if (field.value.trim()) add(field.value.trim());
+  };
+  return el("details", { class: "part", "data-part": "notes" },
+    el("summary", {}, `Notes (${all.length})`),
+    all.length > 0 && el("ol", { class: "history" }, all.map((note) =>
+      el("li", {}, el("span", { class: "quiet" }, when(note.at), ` by ${note.by}`), el("span", { class: "block" }, note.text)))),
+    el("form", { class: "row note", submit: send }, field, el("button", { type: "submit" }, "Add note")));
+}
+
 const wordsOf = (details) => {
   const words = detailWords(details);
   return words ? el("span", { class: "block" }, words) : null;
