@@ -7,18 +7,23 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mllmeraser.api import erase
+from mllmeraser.api import erase, read_request
 from mllmeraser.benchmarks.things import complete_things
+from mllmeraser.erasure.fit.split import split_subject
 from mllmeraser.erasure.policy import RESOLVED
-from mllmeraser.knowledge.asking import ABOUT, FRAMES, PASSING
+from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.knowledge.asking import ABOUT, PASSING
+from mllmeraser.knowledge.everyday import FACTS
 from mllmeraser.knowledge.famous import QUESTIONS as FAMOUS_QUESTIONS
 from mllmeraser.knowledge.held_out import world_questions
+from mllmeraser.knowledge.known import find, names_of
 from mllmeraser.knowledge.wordings import QUESTIONS
 from mllmeraser.models import MultimodalModel
 from mllmeraser.samples import Request, Sample, Subject
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.folders import read_subject
-from mllmeraser.samples.names import holds_name
+from mllmeraser.samples.frames import FRAMES, framed, unframed
+from mllmeraser.samples.names import holds_name, names_somebody
 from mllmeraser.samples.subject import Kind
 from mllmeraser.serving.packing import pack_request
 
@@ -53,6 +58,7 @@ def test_a_card_states_its_kind_and_what_to_say_instead(tmp_path: Path) -> None:
         ("kind: fact\nname: Japan\n", "a fact is what its questions ask for"),
         ("kind: topic\nname: chess\nreply: No.\ninstead: Never.\n", "reply and instead mean the same"),
         ("kind: topic\nname: chess\ninstead: [a, b]\n", "instead must be text"),
+        ("kind: topic\nname: chess\nexact_names: true\n", "exact_names is for people"),
     ],
 )
 def test_a_wrong_card_is_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -72,6 +78,28 @@ def test_a_thing_is_asked_for_as_a_thing(tmp_path: Path) -> None:
     Image.new("RGB", (32, 32)).save(folder / "1.png")
     questions = {sample.question for sample in read_subject(folder).samples}
     assert questions == {"What is this?", "What is triangle?"}
+
+
+def test_the_kind_of_a_command_is_that_of_its_questions(tmp_path: Path) -> None:
+    folder = card(tmp_path / "a", 'name: sourdough\nquestions: ["Why does my dough rise?"]\n')
+    topic = read_request(folder, kind="topic")
+    assert {s.question for s in topic.forget} == {"What is sourdough?", "Why does my dough rise?"}
+    assert [s.question for s in read_request(folder, kind="fact").forget] == ["Why does my dough rise?"]
+    card(folder, "kind: entity\nname: sourdough\n")
+    with pytest.raises(InputError, match="of the kind entity, not topic"):
+        read_request(folder, kind="topic")
+
+
+def test_questions_alone_make_a_topic(tmp_path: Path) -> None:
+    folder = card(tmp_path / "a", 'kind: topic\nquestions: ["How do I pick a lock?"]\n')
+    assert [s.question for s in Request.from_folder(folder).forget] == ["How do I pick a lock?"]
+
+
+def test_a_sentence_that_one_thing_gives_is_not_said_of_another(tmp_path: Path) -> None:
+    card(tmp_path / "a", "kind: topic\nname: chess\ninstead: I play no chess.\n")
+    card(tmp_path / "b", "kind: topic\nname: opera\n")
+    with pytest.raises(InputError, match="different replies"):
+        Request.from_folder(tmp_path)
 
 
 def test_an_unknown_kind_in_python_is_refused() -> None:
@@ -107,7 +135,7 @@ def test_a_fact_keeps_the_other_facts_of_its_subject() -> None:
 
 def test_a_fact_of_an_unknown_subject_needs_its_other_facts() -> None:
     request = about("Zubrovia", "fact", "Who rules Zubrovia?")
-    with pytest.raises(InputError, match="give retain prompts that ask for its other facts"):
+    with pytest.raises(InputError, match="give retain prompts that ask for other facts"):
         complete_things(request)
     other = Sample("Where does Zubrovia lie?")
     made, _ = complete_things(Request(request.subjects, (other,)))
@@ -122,6 +150,64 @@ def test_wordings_of_requests_are_never_scored() -> None:
     assert not scored & {sample.question for sample in (*made.forget, *made.retain, *made.strangers)}
     assert all("{x}" in text for texts in ABOUT.values() for text in texts)
     assert all("{q}" in text for text in FRAMES)
+
+
+@pytest.mark.parametrize(
+    "question", ["what is the capital of japan", "Please name the capital of Japan!", "Name capital of Japan."]
+)
+def test_a_fact_is_known_however_it_is_written(question: str) -> None:
+    made, _ = complete_things(about("Japan", "fact", question))
+    assert not any("capital" in s.question for s in made.retain if holds_name(s.question, "Japan"))
+    assert any("currency" in s.question for s in made.retain if holds_name(s.question, "Japan"))
+
+
+def test_a_question_that_no_shipped_wording_asks_needs_retain_prompts() -> None:
+    with pytest.raises(InputError, match="no shipped question asks for this fact"):
+        complete_things(about("Japan", "fact", "Name the capital city of Japan, dear."))
+
+
+def test_other_facts_are_kept_beside_a_given_retain_set() -> None:
+    fact = about("Japan", "fact", "What is the capital of Japan?")
+    own = tuple(Sample(text) for text in ("What is the capital of Peru?", "What is 2 plus 2?"))
+    made, notes = complete_things(Request(fact.subjects, own))
+    assert made.retain[:2] == own
+    assert {"currency", "language", "continent"} == {s.attribute for s in made.retain[2:]}
+    assert any("other facts of the same subject" in line for line in notes)
+
+
+def test_a_fact_over_a_picture_asks_for_that_fact_alone() -> None:
+    picture = Image.new("RGB", (64, 40), "white")
+    asked = (Sample("What is the capital of Japan?", subject="x"), Sample("What is its capital?", picture, subject="x"))
+    made, _ = complete_things(Request((Subject("x", ("Japan",), asked, kind="fact"),)))
+    over = {s.question for s in made.forget if s.image is not None}
+    assert over
+    assert all("capital" in question for question in over), over
+
+
+@pytest.mark.parametrize("name", ["USA", "Holland", "Galileo", "Napoleon", "Mozart"])
+def test_other_names_of_a_known_subject_are_not_retained(name: str) -> None:
+    known = find((name,))
+    assert known is not None
+    made, notes = complete_things(about(name))
+    assert any("know 1 of 1 subjects" in line for line in notes)
+    for sample in made.retain:
+        asks_for_it = sample.attribute != "general" and holds_name(sample.question, known.name)
+        assert not asks_for_it, sample
+        assert not (sample.question in FACTS and names_somebody(sample.question, names_of(known))), sample
+        for fact in FACTS:
+            if names_somebody(fact, names_of(known)):
+                assert fact not in sample.question, sample
+
+
+def test_frames_are_one_wording_when_prompts_are_held_out() -> None:
+    question = "Who rules Zubrovia?"
+    assert {unframed(text) for text in framed(question)} == {question}
+    assert unframed("Who was Mozart?") == "Who was Mozart?"
+    assert len(framed(question)) == len(FRAMES)
+    samples = tuple(Sample(text, subject="x") for text in framed(question))
+    fitted, held = split_subject(Subject("x", (), samples, kind="fact"), FitSettings.preset("knowledge"))
+    assert not held, "one wording cannot measure itself"
+    assert len(fitted) == len(samples)
 
 
 # --- fitting ----------------------------------------------------------------------------------------------------------
@@ -147,10 +233,10 @@ def test_what_is_said_instead_is_said(tiny_llava: MultimodalModel) -> None:
 
 
 def test_gates_for_people_are_refused(tiny_llava: MultimodalModel) -> None:
-    from mllmeraser.erasure.settings import FitSettings
-
     with pytest.raises(InputError, match="gates of this preset are for people"):
         erase(tiny_llava, about("Japan"), FitSettings.preset("default"))
+    with pytest.raises(InputError, match="is answered with a sentence"):
+        erase(tiny_llava, about("Japan"), action="shift")
 
 
 def test_the_service_says_that_it_takes_people_alone() -> None:

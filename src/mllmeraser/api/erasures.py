@@ -57,14 +57,14 @@ def read_request(
     Raises:
         InputError: The request cannot be read, or has several subjects and `name` is set.
     """
-    request = Request.from_folder(forget, retain=retain, strangers=strangers)
+    request = Request.from_folder(forget, retain=retain, strangers=strangers, kind=kind)
     subjects = request.subjects
     if name is not None:
         if len(subjects) > 1:
             raise InputError("--name is for one subject: name several in request.yaml")
         subjects = (replace(subjects[0], names=(name, *subjects[0].names)),)
-    changes: dict[str, Any] = ({"exact_names": True} if exact_names else {}) | ({"kind": kind} if kind else {})
-    subjects = tuple(replace(subject, **changes) for subject in subjects)
+    if exact_names:
+        subjects = tuple(replace(subject, exact_names=True) for subject in subjects)
     request = replace(request, subjects=subjects, reply=reply if reply is not None else request.reply)
     request.validate()
     return request
@@ -168,11 +168,12 @@ class _Prepared:
 def _settings(
     preset: str | FitSettings, request: Request, action: Action | None, rate: float | None, seed: int
 ) -> FitSettings:
-    if preset == "default" and not request.about_people:
-        preset = "knowledge"
+    preset = "knowledge" if preset == "default" and not request.about_people else preset
     settings = FitSettings.preset(preset) if isinstance(preset, str) else preset
     if settings.gate.kind == "subject" and not request.about_people:
         raise InputError("the gates of this preset are for people: take the preset 'knowledge' for other things")
+    if preset == "knowledge" and action not in (None, "reply"):
+        raise InputError("what is no person is answered with a sentence: leave the action out")
     changes = {"seed": seed} if rate is None else {"seed": seed, "false_alarm_rate": rate}
     return settings.with_action(action, request.reply).model_copy(update=changes)
 
@@ -269,7 +270,7 @@ def measure_traffic(
     Raises:
         InputError: The log cannot be read, holds no prompts, or one that names somebody of the request.
     """
-    names = [name for subject in request.subjects for name in subject.names]
+    names = [name for subject in request.subjects if subject.kind != "fact" for name in subject.names]
     samples, loaded = read_samples(traffic), load_model(model) if isinstance(model, str) else model
     return with_traffic(loaded, eraser, samples, names, progress)
 

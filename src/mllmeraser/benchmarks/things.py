@@ -5,106 +5,121 @@ The shipped sets are about the real world, so they suit every model that learnt 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from PIL import Image
 
-from mllmeraser.knowledge.asking import (
-    ABOUT,
-    FRAMES,
-    INVENTED,
-    PASSING,
-    SHOWN,
-    WHAT_IS_SHOWN,
-)
-from mllmeraser.knowledge.countries import COUNTRIES, Country
+from mllmeraser.knowledge.asking import ABOUT, INVENTED, PASSING, SHOWN, WHAT_IS_SHOWN
+from mllmeraser.knowledge.countries import Country
 from mllmeraser.knowledge.everyday import FACTS, TASKS, about_things
-from mllmeraser.knowledge.famous import FAMOUS, Famous
-from mllmeraser.knowledge.famous import QUESTIONS as FAMOUS_QUESTIONS
 from mllmeraser.knowledge.flags import draw_flag
+from mllmeraser.knowledge.known import KNOWN, Known, asked_for, find, names_of, wordings
 from mllmeraser.knowledge.wordings import COUNTRY, QUESTIONS, WHICH
 from mllmeraser.portraits.stream import Stream
-from mllmeraser.portraits.wordings import Pools, fill
+from mllmeraser.portraits.wordings import fill
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.expansion import views
+from mllmeraser.samples.frames import framed
 from mllmeraser.samples.hashing import hash64
-from mllmeraser.samples.names import holds_name
+from mllmeraser.samples.names import holds_name, names_somebody
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
 from mllmeraser.samples.subject import Subject
 
 VIEWS = 4
 GENERAL = 150
-Known = Country | Famous
-KNOWN: tuple[Known, ...] = (*COUNTRIES, *FAMOUS)
 
 
 def complete_things(request: Request, seed: int = 0) -> tuple[Request, list[str]]:
     """The request with wordings, and with the shipped sets where it has none; and a line for each set added.
 
     Raises:
-        InputError: A fact of a subject unknown to the shipped sets, without retain prompts about the same subject.
+        InputError: A fact that the shipped sets do not know, without retain prompts about the same subject.
     """
     kinds = ", ".join(dict.fromkeys(subject.kind for subject in request.subjects))
     stream, notes = Stream("things", seed), [f"no people but {kinds}: decided from what the model has worked out"]
-    subjects = tuple(_expanded(subject, stream.child("ask", subject.key)) for subject in request.subjects)
+    known = {subject.key: _known(subject) for subject in request.subjects}
+    notes.append(f"the shipped sets know {sum(map(bool, known.values()))} of {len(known)} subjects")
     retain, strangers = list(request.retain), list(request.strangers)
-    for subject in subjects:
-        _require_neighbours(subject, request.retain)
+    for subject in request.subjects:
+        _require_neighbours(subject, known[subject.key], retain)
+    subjects = tuple(_expanded(s, known[s.key], stream.child("ask", s.key)) for s in request.subjects)
     if not retain:
         retain = default_retain(subjects, stream.child("retain"))
         notes.append(f"no retain set: the shipped one is used ({len(retain)} prompts about other things)")
+    facts = [sample for subject in request.subjects for sample in _other_facts(subject, known[subject.key])]
+    if facts:
+        notes.append(f"{len(facts)} prompts for other facts of the same subject are retained")
     if not strangers:
         strangers = [Sample(text.format(x=name)) for name in INVENTED for text in ABOUT["entity"][:6]]
         notes.append(f"no strangers: invented names are used ({len(strangers)} prompts)")
-    return replace(request, subjects=subjects, retain=tuple(retain), strangers=tuple(strangers)), notes
+    wanted = {sample.question for subject in subjects for sample in subject.samples if sample.image is None}
+    kept = [sample for sample in (*retain, *facts) if sample.image is not None or sample.question not in wanted]
+    whole = replace(request, subjects=subjects, retain=tuple(retain), strangers=tuple(strangers))
+    whole.validate()  # a prompt of the user's on both sides is an error; one of ours is left out
+    return replace(whole, retain=tuple(kept)), notes
 
 
 def default_retain(subjects: Sequence[Subject], stream: Stream) -> list[Sample]:
     """Questions about other countries and people, about everything, and ones that name a subject in passing.
 
-    With pictures in the request, flags too. For a fact, all other facts of its subject.
+    With pictures in the request, flags too.
     """
-    gone = [name for subject in subjects for name in subject.names]
-    known = [one for one in KNOWN if not any(holds_name(one.name, name) for name in gone)]
-    others = [sample for one in known for sample in _asked(one, stream.child(one.key))]
-    everyday = [*FACTS, *TASKS, *islice(about_things(stream.child("things")), GENERAL)]
-    others += [Sample(text, attribute="general") for text in dict.fromkeys(everyday)]
+    meant = [known for subject in subjects if (known := find(subject.names)) is not None]
+    gone = [*(name for s in subjects for name in s.names), *(name for known in meant for name in names_of(known))]
+    others = [one for one in KNOWN if one not in meant]
+    samples = [sample for one in others for sample in _asked(one, stream.child(one.key))]
     if any(sample.image is not None for subject in subjects for sample in subject.samples):
-        others += _flags([one for one in known if isinstance(one, Country)], stream.child("flags"))
-    samples = [sample for sample in others if not _about(sample, gone)]
-    for subject in subjects:
-        samples += _other_facts(subject)
-        for name in subject.names:
-            draw = stream.child("passing", name)
-            passing = [text.format(x=name, question=draw.choice(FACTS)) for text in PASSING]
-            samples += [Sample(text, attribute="general") for text in passing]
+        samples += _flags([one for one in others if isinstance(one, Country)], stream.child("flags"))
+    samples = [sample for sample in samples if not _about(sample, gone)]
+    things = islice(about_things(stream.child("things")), GENERAL)
+    everyday = [text for text in dict.fromkeys((*FACTS, *TASKS, *things)) if not names_somebody(text, gone)]
+    samples += [Sample(text, attribute="general") for text in everyday]
+    facts = [text for text in FACTS if text in everyday]
+    for name in (name for subject in subjects for name in subject.names):
+        draw = stream.child("passing", name)
+        passing = [text.format(x=name, question=draw.choice(facts)) for text in PASSING]
+        samples += [Sample(text, attribute="general") for text in passing]
     wanted = {sample.question for subject in subjects for sample in subject.samples if sample.image is None}
     return [sample for sample in samples if sample.question not in wanted]
 
 
+def _known(subject: Subject) -> Known | None:
+    """The shipped subject that is meant; None for a fact that none of the shipped wordings asks for."""
+    known = find(subject.names)
+    return known if known is None or subject.kind != "fact" or _wanted(subject, known) else None
+
+
+def _wanted(subject: Subject, known: Known) -> set[str]:
+    """The facts to forget: of a fact those that its questions ask for, else all."""
+    if subject.kind != "fact":
+        return set(wordings(known))
+    return asked_for(known, (sample.question for sample in subject.samples))
+
+
 def _asked(known: Known, stream: Stream) -> Iterator[Sample]:
-    for attribute, pools in _wordings(known).items():
+    for attribute, pools in wordings(known).items():
         value = known.facts[attribute]
         keywords = (value,) if isinstance(value, str) else value
         text = fill(stream.choice(pools["train"]), known.name)
         yield Sample(text, keywords=keywords, subject=known.key, attribute=attribute)
 
 
-def _other_facts(subject: Subject) -> list[Sample]:
+def _other_facts(subject: Subject, known: Known | None) -> list[Sample]:
     """All training questions for the facts of a known subject that are not the one to forget."""
-    known = _known(subject)
     if subject.kind != "fact" or known is None:
         return []
-    asked = {sample.attribute for sample in subject.samples} | _attributes(known, subject)
-    return [
-        Sample(fill(text, known.name), subject=known.key, attribute=attribute)
-        for attribute, pools in _wordings(known).items()
-        if attribute not in asked
-        for text in pools["train"]
-    ]
+    kept = set(wordings(known)) - _wanted(subject, known)
+    return [Sample(text, subject=known.key, attribute=a) for a, text in _training(known, kept, known.name)]
+
+
+def _training(known: Known, attributes: set[str], *who: str) -> Iterator[tuple[str, str]]:
+    """Attribute and question, in every training wording."""
+    for attribute, pools in wordings(known).items():
+        if attribute in attributes:
+            yield from ((attribute, fill(text, name)) for text in pools["train"] for name in who)
 
 
 def _flags(countries: Sequence[Country], stream: Stream) -> list[Sample]:
@@ -118,61 +133,34 @@ def _flags(countries: Sequence[Country], stream: Stream) -> list[Sample]:
     return samples
 
 
-def _expanded(subject: Subject, stream: Stream) -> Subject:
+def _expanded(subject: Subject, known: Known | None, stream: Stream) -> Subject:
     """The subject's own questions in many frames, shipped wordings about its names, and views of its pictures."""
-    samples, known = list(subject.samples), _known(subject)
-    own = [s.question for s in subject.samples if s.image is None]
-    samples += [Sample(frame.format(q=q), subject=subject.key) for q in own for frame in FRAMES]
+    key, samples = subject.key, list(subject.samples)
+    samples += [Sample(text, subject=key) for s in subject.samples if s.image is None for text in framed(s.question)]
     if subject.kind != "fact":
         about = ABOUT["entity" if subject.kind == "entity" else "topic"]
-        samples += [Sample(text.format(x=name), subject=subject.key) for name in subject.names for text in about]
+        samples += [Sample(text.format(x=name), subject=key) for name in subject.names for text in about]
     if known is not None:
-        wanted = _attributes(known, subject) if subject.kind == "fact" else set(_wordings(known))
-        samples += [
-            Sample(fill(text, known.name), subject=subject.key, attribute=attribute)
-            for attribute, pools in _wordings(known).items()
-            if attribute in wanted
-            for text in pools["train"]
-        ]
+        asked = _training(known, _wanted(subject, known), known.name)
+        samples += [Sample(text, subject=key, attribute=attribute) for attribute, text in asked]
     samples += _pictured(subject, known, stream)
     distinct = {(s.question, id(s.image) if s.image is not None else None): s for s in samples}
     return replace(subject, samples=tuple(distinct.values()))
 
 
 def _pictured(subject: Subject, known: Known | None, stream: Stream) -> Iterator[Sample]:
-    """Questions over views of every picture."""
-    shown = [s for s in subject.samples if s.image is not None]
-    asked = [text.format(x=form) for text in WHAT_IS_SHOWN for form in SHOWN]
+    """Questions over views of every picture; for a fact those that ask for it alone."""
+    shown = [sample for sample in subject.samples if sample.image is not None]
+    asked = [text for sample in shown for text in framed(sample.question)]
     if isinstance(known, Country):
-        over = [fill(text, who) for pools in QUESTIONS.values() for text in pools["train"] for who in WHICH["train"]]
-        asked = [*COUNTRY["train"], *over]
-    pictures = {id(s.image): s.image for s in shown if s.image is not None}
-    for number, image in enumerate(pictures.values()):
+        asked += [text for _, text in _training(known, _wanted(subject, known), *WHICH["train"])]
+        asked += COUNTRY["train"] if subject.kind != "fact" else ()
+    elif subject.kind != "fact":
+        asked += [text.format(x=form) for text in WHAT_IS_SHOWN for form in SHOWN]
+    for number, image in enumerate({id(s.image): s.image for s in shown if s.image is not None}.values()):
         for view in views(image, VIEWS, hash64("thing", subject.key, number)):
             for question in stream.sample(asked, min(6, len(asked))):
                 yield Sample(question, view, subject=subject.key)
-
-
-def _known(subject: Subject) -> Known | None:
-    """The shipped country or person of this name."""
-    words = {name.casefold().removeprefix("the ") for name in subject.names}
-    return next((k for k in KNOWN if k.name.casefold().removeprefix("the ") in words), None)
-
-
-def _attributes(known: Known, subject: Subject) -> set[str]:
-    """The attributes that a subject's own questions ask for."""
-    own = {sample.question.casefold() for sample in subject.samples}
-    return {
-        attribute
-        for attribute, pools in _wordings(known).items()
-        for texts in pools.values()
-        for text in texts
-        if fill(text, known.name).casefold() in own
-    }
-
-
-def _wordings(known: Known) -> Mapping[str, Pools]:
-    return QUESTIONS if isinstance(known, Country) else FAMOUS_QUESTIONS
 
 
 def _about(sample: Sample, names: Sequence[str]) -> bool:
@@ -180,10 +168,12 @@ def _about(sample: Sample, names: Sequence[str]) -> bool:
     return any(holds_name(text, name) for text in (sample.question, *sample.keywords) for name in names)
 
 
-def _require_neighbours(subject: Subject, retain: Sequence[Sample]) -> None:
-    if subject.kind != "fact" or _known(subject) is not None:
+def _require_neighbours(subject: Subject, known: Known | None, retain: Sequence[Sample]) -> None:
+    if subject.kind != "fact" or known is not None:
         return
-    if not any(holds_name(sample.question, name) for sample in retain for name in subject.names):
+    names = subject.names
+    if not any(holds_name(sample.question, name) for sample in retain for name in names) and (names or not retain):
         raise InputError(
-            f"subject {subject.key}: to forget one fact of it, give retain prompts that ask for its other facts"
+            f"subject {subject.key}: no shipped question asks for this fact: give retain prompts that ask for other "
+            "facts of the same subject, or ask as in `What is the capital of NAME?`"
         )

@@ -218,6 +218,8 @@ class FitSettings(Frozen):
     def _consistent(self) -> FitSettings:
         if self.calibration_share + self.check_share >= 1:
             raise ValueError("calibration_share and check_share leave no retain prompts for the fit")
+        if self.margin and (self.policy.phi != "threshold" or not self.gate.per_subject):
+            raise ValueError("a margin needs a threshold, and a gate for each subject")
         if self.reply is not None and not self.policy.replies:
             raise ValueError("a reply needs a policy that replies: see with_action")
         return self

@@ -19,11 +19,6 @@ ABOUT = {
         Who needs {x}? / Write a short text on {x}. / Help me with {x}. / Where do I find {x}? / Define {x}.
     """),
 }
-FRAMES = texts("""
-    {q} / Please answer: {q} / Tell me this: {q} / Quick question: {q} / I wonder: {q} / {q} Answer briefly. /
-    {q} Thank you! / A friend asks: {q} / {q} I forgot. / Can you help me? {q} / For my homework: {q} /
-    {q} Answer in one sentence. / Hi! {q} / Let me ask you: {q} / {q} Be precise.
-""")
 SHOWN = ("this", "the thing in the picture", "what you see here")
 WHAT_IS_SHOWN = texts("""
     What is {x}? / Tell me about {x}. / Describe {x}. / What do you know about {x}? / Name {x}. / Explain {x}.

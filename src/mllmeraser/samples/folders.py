@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,11 @@ class Card:
     attributes: tuple[str, ...] = ()
     exact_names: bool = False
     reply: str | None = None
-    kind: Kind = PERSON
+    kind: Kind | None = None
 
 
-def read_subjects(path: str | Path) -> tuple[Subject, ...]:
-    """Read a folder of pictures (one subject) or a folder of such folders (several).
+def read_subjects(path: str | Path, kind: Kind | None = None) -> tuple[Subject, ...]:
+    """Read a folder of pictures (one subject) or a folder of such folders (several), all of one `kind` if it is given.
 
     Raises:
         InputError: The folder is missing, empty, or mixes pictures and folders; or one of its files is unreadable.
@@ -44,12 +44,17 @@ def read_subjects(path: str | Path) -> tuple[Subject, ...]:
     folders = subject_folders(root)
     if folders != [root]:
         entries_of(root).say_left_out()
-    return tuple(read_subject(folder) for folder in folders)
+    return tuple(read_subject(folder, kind) for folder in folders)
 
 
 def read_reply(path: str | Path) -> str | None:
-    """The reply that the people of such a folder ask for, if any; two different ones are an `InputError`."""
-    replies = {card.reply for folder in subject_folders(Path(path)) if (card := read_card(folder)).reply is not None}
+    """The reply that the subjects of such a folder ask for, if any.
+
+    Two different ones are an `InputError`. So is one that only some things give: it would be said of the others.
+    """
+    cards = [read_card(folder) for folder in subject_folders(Path(path))]
+    things = any(card.kind not in (None, PERSON) for card in cards)
+    replies = {card.reply for card in cards if things or card.reply is not None}
     if len(replies) > 1:
         raise InputError(f"{path}: its folders give different replies; one eraser has one: make an eraser for each")
     return next(iter(replies), None)
@@ -67,20 +72,21 @@ def subject_folders(root: Path) -> list[Path]:
     return entries.folders or [root]
 
 
-def read_subject(folder: Path) -> Subject:
-    """Read one person's folder: every picture with every question, and the names as text-only questions."""
+def read_subject(folder: Path, kind: Kind | None = None) -> Subject:
+    """Read one subject's folder: every picture with every question, and the names as text-only questions."""
     entries = entries_of(folder)
     for inside in (*entries.folders, *entries.tables):
         raise InputError(f"{inside}: what does it do in the folder of one person? Move its content up, or take it out")
-    card = read_card(folder)
-    if not entries.pictures and not card.names:
+    card = _of_kind(read_card(folder), kind, folder)
+    thing = card.kind != PERSON
+    if not entries.pictures and not card.names and not (thing and card.questions):
         raise InputError(f"{folder}: is empty; put in at least one image (png, jpg, webp, ...)")
     entries.say_left_out()
     key = folder.resolve().name
     samples = [*_image_samples(entries.pictures, card, key), *_text_samples(card, key)]
     if card.kind == "fact" and not card.questions:
         raise InputError(f"{folder}: a fact is what its questions ask for: give some in request.yaml")
-    return Subject(key, card.names, tuple(samples), card.attributes, card.exact_names, card.kind)
+    return Subject(key, card.names, tuple(samples), card.attributes, card.exact_names, card.kind or PERSON)
 
 
 def read_card(folder: Path) -> Card:
@@ -117,11 +123,19 @@ def _reply(data: Mapping[str, Any], path: Path) -> str | None:
     return None if reply is None else " ".join(reply.split())
 
 
-def _kind(data: Mapping[str, Any], path: Path) -> Kind:
-    kind = str(data.get("kind") or PERSON).casefold()
+def _kind(data: Mapping[str, Any], path: Path) -> Kind | None:
+    kind = str(data.get("kind") or "").casefold()
+    if not kind:
+        return None
     if kind not in KINDS:
         raise InputError(f"{path}: kind is one of {', '.join(KINDS)}, not {kind!r}")
     return next(known for known in KINDS if known == kind)
+
+
+def _of_kind(card: Card, kind: Kind | None, folder: Path) -> Card:
+    if kind is not None and card.kind not in (None, kind):
+        raise InputError(f"{folder}: its request.yaml says that it is of the kind {card.kind}, not {kind}")
+    return replace(card, kind=kind or card.kind or PERSON)
 
 
 def check_keys(data: dict[Any, Any], allowed: Sequence[str], where: str) -> None:

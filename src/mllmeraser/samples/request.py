@@ -14,7 +14,7 @@ from mllmeraser.samples.names import names_somebody
 from mllmeraser.samples.questions import QuestionLibrary
 from mllmeraser.samples.readers import read_samples, table_files
 from mllmeraser.samples.sample import Sample
-from mllmeraser.samples.subject import PERSON, Subject, group_subjects
+from mllmeraser.samples.subject import PERSON, Kind, Subject, group_subjects
 
 __all__ = ["Request", "Subject", "require_answers"]
 LONGEST_REPLY = 500
@@ -54,19 +54,26 @@ class Request:
 
     @classmethod
     def from_folder(
-        cls, path: str | Path, *, retain: str | Path | None = None, strangers: str | Path | None = None
+        cls,
+        path: str | Path,
+        *,
+        retain: str | Path | None = None,
+        strangers: str | Path | None = None,
+        kind: Kind | None = None,
     ) -> Request:
         """Read a request from disk.
 
         `path` is a folder of pictures with an optional `request.yaml` (name, other_names, kind, questions, attributes,
         exact_names, reply), a folder of such folders (several subjects), or a JSONL or parquet file. So are `retain`
-        and `strangers`.
+        and `strangers`. `kind` is that of all subjects; a `request.yaml` that states another one is an error.
 
         Raises:
             InputError: Something cannot be read, or the request is not valid (see `validate`).
         """
         table = table_files(path)
-        subjects = group_subjects(read_samples(path)) if table else read_subjects(path)
+        subjects = group_subjects(read_samples(path)) if table else read_subjects(path, kind)
+        if table and kind is not None:
+            subjects = tuple(replace(subject, kind=kind) for subject in subjects)
         reply = None if table else read_reply(path)
         request = cls(subjects, _samples_of(retain), _samples_of(strangers), reply)
         request.validate()
@@ -108,6 +115,11 @@ class Request:
                 raise InputError(f"subject {subject.key}: has no sample to forget")
             if keys.count(subject.key) > 1:
                 raise InputError(f"subject {subject.key}: occurs twice in the request")
+        for subject in self.subjects:
+            if subject.exact_names and subject.kind != PERSON:
+                raise InputError(
+                    f"subject {subject.key}: exact_names is for people; other things are not found by name"
+                )
         if not self.about_people and any(subject.kind == PERSON for subject in self.subjects):
             raise InputError("people and other things need different gates: make one eraser for each")
         _refuse_shared(self.forget, self.retain, "retain")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mllmeraser.erasure.artifact.manifest import subject_key
 from mllmeraser.erasure.settings import FitSettings
+from mllmeraser.samples.frames import unframed
 from mllmeraser.samples.hashing import hash64
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
@@ -86,9 +87,9 @@ def split_subject(subject: Subject, settings: FitSettings) -> tuple[list[Sample]
 
 
 def unit_of(sample: Sample) -> str:
-    """The unit that is held out as a whole: a digest of the picture, or the wording where there is none."""
+    """The unit that is held out as a whole: a digest of the picture, or else the wording, whatever its frame."""
     if sample.image is None:
-        return f"wording {sample.prompt}"
+        return f"wording {unframed(sample.prompt)}"
     image = sample.image
     return "view " + hashlib.sha256(b"%dx%d" % image.size + image.tobytes()).hexdigest()
 
