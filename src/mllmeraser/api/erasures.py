@@ -59,9 +59,9 @@ def read_request(
     """
     request = Request.from_folder(forget, retain=retain, strangers=strangers, kind=kind)
     subjects = request.subjects
+    if name is not None and len(subjects) > 1:
+        raise InputError("--name is for one subject: name several in request.yaml")
     if name is not None:
-        if len(subjects) > 1:
-            raise InputError("--name is for one subject: name several in request.yaml")
         subjects = (replace(subjects[0], names=(name, *subjects[0].names)),)
     if exact_names:
         subjects = tuple(replace(subject, exact_names=True) for subject in subjects)
@@ -170,10 +170,6 @@ def _settings(
 ) -> FitSettings:
     preset = "knowledge" if preset == "default" and not request.about_people else preset
     settings = FitSettings.preset(preset) if isinstance(preset, str) else preset
-    if settings.gate.kind == "subject" and not request.about_people:
-        raise InputError("the gates of this preset are for people: take the preset 'knowledge' for other things")
-    if preset == "knowledge" and action not in (None, "reply"):
-        raise InputError("what is no person is answered with a sentence: leave the action out")
     changes = {"seed": seed} if rate is None else {"seed": seed, "false_alarm_rate": rate}
     return settings.with_action(action, request.reply).model_copy(update=changes)
 

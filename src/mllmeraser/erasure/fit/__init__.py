@@ -79,6 +79,10 @@ def check_request(request: Request, settings: FitSettings, contrast: ContrastSet
 def check_fit(request: Request, parts: DataSplit, settings: FitSettings, contrast: ContrastSet | None) -> None:
     """Refuse before the model runs what could only fail after it."""
     on_prompts = gate_class(settings.gate.kind).FITTED_ON == "prompts"
+    if on_prompts and not request.about_people:
+        raise InputError("the gates of this preset are for people: take the preset 'knowledge' for other things")
+    if settings.gate.kind == "discriminant" and settings.policy.shifts:
+        raise InputError("what is no person is answered with a sentence: leave the action out")
     if not parts.retain:
         raise InputError("there are no retain prompts to fit on: give samples with answers that must not change")
     if not on_prompts and any(subject.attributes for subject in request.subjects):
