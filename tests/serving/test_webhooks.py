@@ -6,21 +6,25 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from ledger_kit import active, opened, verified
+from ledger_kit import Hands, active, opened, verified
 from server_kit import NoFitter, install, loud_eraser, running, wait_for
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from mllmeraser.cli.app import app
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError
+from mllmeraser.serving.http import webhooks
 from mllmeraser.serving.http.metrics import Metrics
 from mllmeraser.serving.http.webhooks import Webhooks, check_url, key_of
 from mllmeraser.serving.ledger import Ledger
@@ -170,6 +174,120 @@ def test_of_two_servers_one_sends(ledger: Ledger) -> None:
         wait_for(lambda: len(receiver.got) == 3)
         assert ledger.claim_messages(second._target, "one", 60) is not None
     assert len({message.content["seq"] for message in receiver.got}) == len(receiver.got) == 3
+
+
+def test_the_sender_stays_the_sender_while_it_sends_what_piled_up(database_url: str) -> None:
+    clock, taken = Hands(), list[int | None]()
+    with opened(database_url, clock=clock) as ledger, receiving() as receiver:
+        with sending(ledger, receiver.url) as first:
+            target = first._target
+        for name in ("a", "b", "c", "d"):
+            ledger.request(name, by="ann")
+
+        def answered(post: Any = Webhooks._post) -> Any:
+            def slowly(self: Webhooks, id: str, body: str) -> str | None:
+                fault: str | None = post(self, id, body)
+                clock.now += timedelta(seconds=40)
+                taken.append(ledger.claim_messages(target, "two", 60))
+                return fault
+
+            return slowly
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Webhooks, "_post", answered())
+            with sending(ledger, receiver.url):
+                wait_for(lambda: len(taken) == 4)
+        assert taken == [None] * 4, "each message renews the lease of 60 s"
+        assert len(receiver.got) == 4
+
+
+def test_a_server_whose_lease_is_lost_sends_nothing_more(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "LEASE_SECONDS", 0.05)
+    lost = threading.Event()
+    with receiving() as receiver:
+        receiver.go.clear()
+        with sending(ledger, receiver.url, "one") as hooks:
+            first = ledger.request("a", by="ann")
+            ledger.request("b", by="ann")
+            wait_for(lambda: len(receiver.got) == 1)
+            wait_for(lambda: ledger.claim_messages(hooks._target, "two", 600) is not None)
+            claim = ledger.claim_messages
+
+            def claimed(target: str, server: str, seconds: float) -> int | None:
+                known = claim(target, server, seconds)
+                if known is None:
+                    lost.set()
+                return known
+
+            monkeypatch.setattr(ledger, "claim_messages", claimed)
+            receiver.go.set()
+            assert lost.wait(60)
+        assert [message.content["entry"] for message in receiver.got] == [first.id]
+        assert ledger.sent_messages(hooks._target, "two", ledger.head()[0])
+        assert not ledger.sent_messages(hooks._target, "one", ledger.head()[0])
+
+
+def test_what_another_server_sent_meanwhile_is_not_sent_again(ledger: Ledger) -> None:
+    with receiving() as receiver:
+        hooks = Webhooks(ledger, receiver.url, SECRET, "one", Metrics())
+        assert ledger.claim_messages(hooks._target, "one", 60) == ledger.head()[0]
+        entry = ledger.request("a", by="ann")
+        (event,) = ledger.history(entry.id)
+        message = hooks._message(event)
+        assert message is not None and ledger.sent_messages(hooks._target, "one", event.seq)
+        assert not hooks._deliver(event, message)
+    assert receiver.got == []
+
+
+def test_an_answer_that_trickles_in_ends_at_the_deadline(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "ANSWER_SECONDS", 0.4)
+    done = threading.Event()
+
+    def trickle(listener: socket.socket) -> None:
+        found, _ = listener.accept()
+        with closing(found), suppress(OSError):  # the client hangs up
+            found.sendall(b"HTTP/1.1 204 No Content\r\nx: ")
+            while not done.wait(0.05):
+                found.sendall(b"x")
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=trickle, args=(listener,), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        hooks = Webhooks(ledger, url, SECRET, "one", Metrics())
+        try:
+            assert hooks._post("evt_1", "{}") == "TimeoutError"
+        finally:
+            done.set()
+            thread.join()
+
+
+def test_an_unforeseen_error_does_not_end_the_thread(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "LEASE_SECONDS", 1.0)
+    events, broken = ledger.events, [KeyError("Jane Doe")]
+
+    def failing(**options: Any) -> Any:
+        if broken:
+            raise broken.pop()
+        return events(**options)
+
+    monkeypatch.setattr(ledger, "events", failing)
+    with capture_logs() as lines, receiving() as receiver, sending(ledger, receiver.url):
+        ledger.request("a", by="ann")
+        wait_for(lambda: len(receiver.got) == 1)
+    assert [(line["log_level"], line["error"]) for line in lines] == [("error", "KeyError")]
+    assert "Jane" not in str(lines)
+
+
+def test_events_of_an_older_ledger_keep_what_a_verification_found(ledger: Ledger) -> None:
+    with receiving() as receiver:
+        entry = verified(ledger, "jane-doe", passed=False)
+        with sending(ledger, receiver.url):
+            with ledger._changing("ann") as change:  # an older ledger called this state "verified"
+                change.record("scheduled", {"state": "verified", "starts_at": None}, about=entry.id)
+            ledger.activate(entry.id, by="ann", force="a reason")
+            wait_for(lambda: receiver.got)
+    assert receiver.states() == [("checks_failed", "active")]
 
 
 def test_a_change_does_not_wait_for_the_receiver(tiny_llava: MultimodalModel, tmp_path: Path) -> None:

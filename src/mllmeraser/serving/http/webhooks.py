@@ -6,6 +6,7 @@ Messages are as https://www.standardwebhooks.com describes: headers `webhook-id`
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -13,6 +14,7 @@ import hmac
 import json
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -79,6 +81,9 @@ class Webhooks:
             except MLLMEraserError as error:  # the next round tries again
                 log.warning("webhooks wait for the ledger", error=type(error).__name__)
                 wait = LEASE_SECONDS / 3
+            except Exception as error:  # noqa: BLE001 - an unforeseen error must not end the thread
+                log.error("webhooks failed and go on", error=type(error).__name__)
+                wait = LEASE_SECONDS / 3
 
     def _step(self) -> float:
         """Send what is new; returns the seconds to wait before the next step."""
@@ -93,17 +98,16 @@ class Webhooks:
             if message is not None and not self._deliver(event, message):
                 return 0.0
             sent = event.seq
-        self._ledger.sent_messages(self._target, self._server, sent)
-        self._done = sent
+        if self._ledger.sent_messages(self._target, self._server, sent):
+            self._done = sent
         return POLL_SECONDS
 
     def _message(self, event: Event) -> dict[str, Any] | None:
         """The message about an event; None if no state changed."""
-        new = _state_after(event)
-        if new is None or event.about is None:
+        if event.about is None or "state" not in event.details:
             return None
-        earlier = [_state_after(one) for one in self._ledger.history(event.about) if one.seq < event.seq]
-        old = next((state for state in reversed(earlier) if state is not None), None)
+        *earlier, new = _states(one for one in self._ledger.history(event.about) if one.seq <= event.seq)
+        old = earlier[-1] if earlier else None
         if old == new:
             return None
         return {"type": TYPE, "entry": event.about, "old": old, "new": new, "at": stamp(event.at), "seq": event.seq}
@@ -112,16 +116,16 @@ class Webhooks:
         """Send a message until it is taken; False if this server stops, or another one has taken over."""
         pause = self._pause
         while not self._stop.is_set():
+            known = self._ledger.claim_messages(self._target, self._server, LEASE_SECONDS + pause)
+            if known is None or known >= event.seq:  # another server is the sender, or was it and sent this
+                return False
             fault = self._post(f"evt_{event.hash[:24]}", json.dumps(message))
             self._metrics.webhooks.labels("failed" if fault else "delivered").inc()
             if fault is None:
-                self._ledger.sent_messages(self._target, self._server, event.seq)
-                return True
+                return self._ledger.sent_messages(self._target, self._server, event.seq)
             log.warning("webhook not delivered", entry=message["entry"], event_number=event.seq, reason=fault)
             self._stop.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-            if self._ledger.claim_messages(self._target, self._server, LEASE_SECONDS + pause) is None:
-                return False
         return False
 
     def _post(self, id: str, body: str) -> str | None:
@@ -133,12 +137,21 @@ class Webhooks:
             "webhook-timestamp": now,
             "webhook-signature": signature(self._key, id, now, body),
         }
+        loop = asyncio.new_event_loop()
         try:
-            with httpx.Client(timeout=ANSWER_SECONDS, follow_redirects=False, trust_env=False) as client:
-                with client.stream("POST", self._url, content=body, headers=headers) as answer:  # its body is not read
-                    return None if answer.is_success else f"status {answer.status_code}"
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+            return loop.run_until_complete(asyncio.wait_for(self._answer(body, headers), ANSWER_SECONDS))
+        except (httpx.HTTPError, httpx.InvalidURL, asyncio.TimeoutError, ValueError, OSError) as error:
             return type(error).__name__
+        finally:
+            loop.close()  # waits for no look-up of the host
+
+    async def _answer(self, body: str, headers: dict[str, str]) -> str | None:
+        """The fault that the receiver's answer states. The caller bounds the time of the whole."""
+        async with httpx.AsyncClient(timeout=ANSWER_SECONDS, follow_redirects=False, trust_env=False) as client:
+            async with client.stream(
+                "POST", self._url, content=body, headers=headers
+            ) as answer:  # its body is not read
+                return None if answer.is_success else f"status {answer.status_code}"
 
 
 def signature(key: bytes, id: str, timestamp: str, body: str) -> str:
@@ -181,7 +194,14 @@ def key_of(secret: str) -> bytes:
     return key
 
 
-def _state_after(event: Event) -> State | None:
-    """The state of an entry after an event about it; None if the event says none."""
-    state = event.details.get("state")
-    return None if state is None else state_of(state, event.details.get("passed"))
+def _states(events: Iterable[Event]) -> list[State]:
+    """The states of an entry, in the order of its events; events that say none have none here.
+
+    The result of a verification holds until the next one: events of older ledgers say it only once.
+    """
+    found, passed = list[State](), None
+    for event in events:
+        passed = event.details.get("passed", passed)
+        if "state" in event.details:
+            found.append(state_of(event.details["state"], passed))
+    return found

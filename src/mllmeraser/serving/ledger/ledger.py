@@ -159,12 +159,12 @@ class Ledger(EntryWriter):
             )
             return connection.scalar(statement.returning(table.seq))
 
-    def sent_messages(self, target: str, server: str, seq: int) -> None:
-        """Record that a target knows of all events up to `seq`, if this server is the sender."""
+    def sent_messages(self, target: str, server: str, seq: int) -> bool:
+        """Record that a target knows of all events up to `seq`; False if this server is not the sender any more."""
         table = tables.webhooks.c
-        change = update(tables.webhooks).where(table.target == target, table.server == server, table.seq < seq)
+        change = update(tables.webhooks).where(table.target == target, table.server == server, table.seq <= seq)
         with self._database.writing() as connection:
-            connection.execute(change.values(seq=seq))
+            return connection.execute(change.values(seq=seq).returning(table.seq)).first() is not None
 
     def add_key(self, *, label: str, scope: Scope, tenant: str | None, by: str) -> tuple[KeyRecord, str]:
         """Create a key. Returns its record and the secret `mk_...`, which is not stored."""
