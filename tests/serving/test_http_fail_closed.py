@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 
 import pytest
 from server_kit import NoFitter, Wire, asked, install, loud_eraser, make_keys, running, wait_for
 
 from mllmeraser.models.model import sibling
 from mllmeraser.samples.errors import MLLMEraserError
-from mllmeraser.serving.ledger import Ledger
+from mllmeraser.serving.ledger import Ledger, LedgerError
 
 pytest_plugins = ["postgres_kit"]
 BODY = {"model": "tiny", "messages": asked("Who?"), "max_tokens": 6}
@@ -46,6 +47,20 @@ def test_an_eraser_of_another_model_does_not_start_either(tiny_llava, tiny_qwen,
     with pytest.raises(MLLMEraserError, match="another model"):
         with running(tiny_qwen, tmp_path / "l.db", NoFitter()):
             raise AssertionError("it started")
+
+
+@pytest.mark.parametrize("call", ["claim_messages", "audit"])
+def test_a_start_that_the_ledger_cuts_off_leaves_nothing_running(tiny_llava, tmp_path, monkeypatch, call):
+    def away(*_, **options):
+        raise LedgerError("the ledger is away")
+
+    monkeypatch.setattr(Ledger, call, away)
+    before = set(threading.enumerate())
+    with pytest.raises(LedgerError, match="is away"):
+        options = {"webhook": "http://127.0.0.1:9/", "webhook_secret": "a secret of the operator"}
+        with running(tiny_llava, tmp_path / "l.db", NoFitter(), **options):
+            raise AssertionError("it started")
+    wait_for(lambda: set(threading.enumerate()) <= before, seconds=30)
 
 
 def test_an_eraser_of_another_model_cannot_be_activated(tiny_llava, tiny_qwen, tmp_path):

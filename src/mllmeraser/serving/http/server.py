@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from mllmeraser.models.model import MultimodalModel, sibling
@@ -70,22 +71,28 @@ class Server:
         self.gatekeeper = Gatekeeper(ledger, settings.requests_per_minute)
 
     def start(self) -> None:
-        """Start once. Raises `MLLMEraserError` if the ledger's erasers cannot be put into force; then nothing runs."""
+        """Start once. Raises `MLLMEraserError` if the ledger fails or its erasers cannot be put into force.
+
+        Then nothing runs.
+        """
         if self._started:
             return
         self._started = True
-        self.engine.start()
-        try:
+        with ExitStack() as undo:
+            self.engine.start()
+            undo.callback(self.engine.stop, drain=False)
             self.sync.start()
-        except BaseException:
-            self.engine.stop(drain=False)
-            raise
-        if self.webhooks is not None:
-            self.webhooks.start()
-        self.fits.start()
-        self.integrity.start()
-        details = {"server": self.name, "version": __version__, "fingerprint": self.fingerprint}
-        self.ledger.audit("server-started", by=self.name, details=details)
+            undo.callback(self.sync.stop)
+            if self.webhooks is not None:
+                self.webhooks.start()
+                undo.callback(self.webhooks.stop)
+            self.fits.start()
+            undo.callback(self.fits.stop)
+            self.integrity.start()
+            undo.callback(self.integrity.stop)
+            details = {"server": self.name, "version": __version__, "fingerprint": self.fingerprint}
+            self.ledger.audit("server-started", by=self.name, details=details)
+            undo.pop_all()  # all of it runs
 
     def stop(self) -> None:
         """Finish the running requests, then stop."""
