@@ -148,6 +148,7 @@ def test_a_conversation_with_a_picture_is_the_same_prompt(server: Running) -> No
         (COMPLETIONS, {"suffix": "x"}, "suffix is not supported"),
         (COMPLETIONS, {"best_of": 3}, "best_of is not supported"),
         (COMPLETIONS, {"logprobs": 1}, "logprobs is not supported"),
+        (COMPLETIONS, {"logprobs": 0}, "logprobs is not supported"),
         (COMPLETIONS, {"logit_bias": {"1": 2}}, "logit_bias is not supported"),
         (COMPLETIONS, {"prompt": "one <image> more"}, "control token"),
         (RESPONSES, {"previous_response_id": "resp_1"}, "previous_response_id is not supported"),

@@ -148,8 +148,9 @@ class TextRequest(BaseModel):
 
     def as_chat(self) -> ChatRequest:
         """The same request with the prompt as a message of the user; raises `Refusal` as `refuse_unsupported`."""
-        for name in ("echo", "suffix", "logprobs"):
-            if getattr(self, name):
+        asked = {"echo": self.echo, "suffix": self.suffix, "logprobs": self.logprobs is not None}  # 0 asks for them too
+        for name, wanted in asked.items():
+            if wanted:
                 raise Refusal(400, f"{name} is not supported: leave it out", "unsupported_parameter")
         if self.best_of not in (None, self.n or 1):
             raise Refusal(400, "best_of is not supported: leave it out", "unsupported_parameter")
