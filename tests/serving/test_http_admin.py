@@ -16,6 +16,7 @@ from test_identity_fit import identity_request, identity_settings
 from mllmeraser.erasure import Eraser, fit
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError
+from mllmeraser.serving.http.dialogue import MESSAGES
 from mllmeraser.serving.http.fits import WORKER
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.ledger import Ledger
@@ -289,6 +290,10 @@ def test_compare_shows_both_answers_and_the_gates(server, tiny_llava):
         assert list(gate["reads"].values()) == ["name", "question", "face"]
         assert list(gate["reads"])[:2] == ["0", "1"] and list(gate["reads"])[2] not in gate["layers"]
         client.post(f"/v1/erasures/{id}/revoke", json={"reason": "done"})
+        talk = [*asked("Hi"), {"role": "assistant", "content": "Hi"}] * (MESSAGES // 2)
+        for longer, refused in ((talk, False), ([*talk, talk[0]], True)):  # a chat may have as many
+            told = client.post("/v1/compare", json={"messages": longer}).json()["error"]["message"]
+            assert (f"at most {MESSAGES}" in told) == refused
         metrics = client.get("/metrics")
         assert 'mllmeraser_gate_fired_total{eraser="loud"}' in metrics.text and "mllmeraser_ready 1.0" in metrics.text
 

@@ -14,7 +14,7 @@ from mllmeraser.erasure.artifact.manifest import EraserConfig
 from mllmeraser.samples.errors import InputError
 from mllmeraser.serving.engine import Busy, EngineError, Sampling, Ticket
 from mllmeraser.serving.http.answers import chooser, refusal_of
-from mllmeraser.serving.http.dialogue import Message, prompt_of
+from mllmeraser.serving.http.dialogue import MESSAGES, Message, prompt_of
 from mllmeraser.serving.http.erasures import Body
 from mllmeraser.serving.http.errors import Refusal
 from mllmeraser.serving.http.server import Server
@@ -37,7 +37,7 @@ class NewKey(Body):
 class Question(Body):
     """A question to answer twice: without erasers, and with those of an ordinary request."""
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=64)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MESSAGES)]
     model: str | None = None
     max_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
 
