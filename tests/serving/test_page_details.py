@@ -54,7 +54,7 @@ def test_the_start_of_a_request_is_explained_and_sent(site: Site, kolkata: None)
     site.one("#forget-people").send_keys("Jo Lind")
     site.click("#view-forget summary")
     hint = site.shown("#forget-starts-hint").text
-    assert "once it is activated" in hint and ("Asia/Calcutta" in hint or "Asia/Kolkata" in hint)
+    assert "A verified erasure is activated by itself" in hint and ("Asia/Calcutta" in hint or "Asia/Kolkata" in hint)
     assert site.one("#forget-starts").accessible_name == "Starts (optional)"
     site.run("document.getElementById('forget-starts').value = '2031-05-06T07:08'")
     site.click("#forget-send")
@@ -70,7 +70,8 @@ def test_the_dialog_of_a_schedule_explains_both_fields(site: Site) -> None:
     site.open("case-1")
     site.click('#entry [data-verb="schedule"]')
     assert "Times are in the time zone" in site.shown("#confirm-text").text
-    assert "once it is activated" in site.one("#confirm-starts-hint").text
+    hint = site.one("#confirm-starts-hint").text
+    assert "A verified erasure is activated by itself" in hint and "In another state, activate it as well" in hint
     assert "suspended" in site.one("#confirm-expires-hint").text
 
 
