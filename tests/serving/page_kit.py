@@ -54,6 +54,7 @@ class Book:
         self.notes: dict[str, list[dict[str, str]]] = {}
         self.version, self.asked, self.compared, self.fault = 4, [], [], None
         self.most_pictures, self.says = 8, ""  # `says`: what is answered whenever no eraser acts
+        self.models = [MODEL]
         self.pieces = 1_000  # so many pieces of an answer are sent; the rest waits until there are more
         self.note("server-started", "server-1", None, {"package": "0.1.0"})
 
@@ -206,7 +207,7 @@ def build(book: Book) -> FastAPI:
     @app.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
         who(request)
-        return {"object": "list", "data": [{"id": MODEL, "object": "model"}]}
+        return {"object": "list", "data": [{"id": name, "object": "model"} for name in book.models]}
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> StreamingResponse:

@@ -127,6 +127,23 @@ def test_an_answer_that_cannot_be_drawn_again_stays(site: Site) -> None:
     assert (site.one(".turn .words").text, site.one(".turn .note").text) == (kit.KNOWN, note)
 
 
+def test_earlier_turns_go_in_the_order_of_the_transcript(site: Site) -> None:
+    site.sign_in()
+    site.book.pieces = 1
+    site.one("#ask-text").send_keys("Where is Lisbon?", "\n")
+    site.until(lambda: site.one(".words").text)
+    site.click("#ask-stop")
+    site.until(lambda: "Stopped" in site.one(".turn .note").text)
+    site.book.pieces = 1_000
+    site.ask("Who is Ada Brandt?")
+    assert len(site.book.asked[-1]["messages"]) == 1, "a stopped answer is no earlier turn"
+    site.run("document.querySelector('.turn .again').click()")
+    site.until(lambda: "sampled" in site.one(".turn .note").text and not site.all(".words[aria-busy]"))
+    site.ask("And?")
+    said = [message["content"] for message in site.book.asked[-1]["messages"]]
+    assert said[0::2] == ["Where is Lisbon?", "Who is Ada Brandt?", "And?"] and said[3] == kit.KNOWN
+
+
 # -- pictures ------------------------------------------------------------------------------------------------------
 
 
@@ -176,6 +193,28 @@ def test_a_picture_that_is_added_during_an_answer_goes_with_the_next_question(si
     assert len(site.all("#ask-thumbs .still")) == 1
 
 
+def test_a_sign_out_while_a_picture_is_read_ends_the_question(site: Site, pictures: list[str]) -> None:
+    site.sign_in()
+    site.one("#ask-file").send_keys(pictures[0])
+    site.run("""
+        const read = FileReader.prototype.readAsDataURL;
+        FileReader.prototype.readAsDataURL = function (file) { window.goOn = () => read.call(this, file); };
+        const send = window.fetch;
+        window.sent = [];
+        window.fetch = (...all) => { window.sent.push(String(all[0])); return send(...all); };
+    """)
+    site.one("#ask-text").send_keys("Who is Ada Brandt?", "\n")
+    site.until(lambda: site.run("return Boolean(window.goOn)"))
+    site.click("#sign-out")
+    site.shown("#view-sign-in")
+    site.run("window.sent = []; window.goOn()")
+    site.shown("#key").send_keys(kit.CLIENT, "\n")
+    site.shown("#view-ask")
+    assert not site.all(".turn") and site.one("#ask-text").get_property("value") == ""
+    assert not [address for address in site.run("return window.sent") if "completions" in address]
+    assert site.ask("Where is Lisbon?") and len(site.book.asked) == 1
+
+
 def test_one_picture_too_many_is_told_with_what_to_do(site: Site, pictures: list[str]) -> None:
     site.book.most_pictures = 1
     site.sign_in()
@@ -208,6 +247,20 @@ def test_an_administrator_sees_before_and_after_of_an_answer(site: Site, picture
     site.click("#sign-out")
     site.shown("#view-sign-in")
     assert kit.KNOWN not in site.run("return document.body.textContent")
+
+
+def test_before_and_after_is_of_the_model_that_answered(site: Site) -> None:
+    site.book.models = [kit.MODEL, f"{kit.MODEL}@case-1"]
+    site.sign_in()
+    site.ask("Who is Ada Brandt?")
+    site.run("document.getElementById('ask-model').selectedIndex = 1")
+    site.click(button(site, "Before and after"))
+    site.until(lambda: site.book.compared and site.all(".turn .side .words"))
+    site.click(button(site, "Regenerate"))
+    site.until(lambda: "sampled" in site.one(".turn .note").text)
+    site.ask("And?")
+    assert site.book.compared[-1]["model"] == kit.MODEL
+    assert [body["model"] for body in site.book.asked] == [kit.MODEL, kit.MODEL, f"{kit.MODEL}@case-1"]
 
 
 @pytest.mark.parametrize("key", [kit.CLIENT, kit.TENANT])

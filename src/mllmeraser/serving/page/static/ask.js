@@ -17,7 +17,7 @@ const log = byId("transcript");
 const error = byId("ask-error");
 const pictures = new Pictures("ask", { drop: form, say: (line) => say(error, line) });
 
-let past = [];
+let turns = []; // all of the transcript, in its order
 let running = null;
 let admin = false;
 
@@ -39,7 +39,7 @@ byId("ask-new").addEventListener("click", clear);
 /** Remove all questions and answers, also at sign-out. */
 export function clear() {
   running?.abort();
-  past = [];
+  turns = [];
   log.replaceChildren();
   pictures.clear();
   text.value = "";
@@ -58,16 +58,17 @@ async function ask() {
   const question = text.value.trim();
   if (running) return;
   if (!question) return say(error, "Write a question first.");
-  running = new AbortController();
+  const { signal } = (running = new AbortController());
   say(error);
-  try {
-    await pictures.read();
-  } catch (failure) {
+  const failure = await pictures.read().catch((unread) => unread);
+  if (signal.aborted || failure) {
     running = null;
-    return say(error, failure.message);
+    if (!signal.aborted) say(error, failure.message);
+    return; // after a sign-out meanwhile, nothing is sent or kept
   }
   const shown = new Turn(compose(question), { again, before: admin && beforeAndAfter });
   log.append(shown.box);
+  turns.push(shown);
   shown.box.scrollIntoView({ block: "nearest" });
   text.value = "";
   await answer(shown);
@@ -77,10 +78,10 @@ async function ask() {
 function compose(question) {
   const sent = new Set();
   const once = (some) => some.filter((picture) => pictures.chosen.includes(picture) && !sent.has(picture) && sent.add(picture));
-  const earlier = follow.checked ? past.flatMap((done) => [turn(done.question, once(done.pictures)), { role: "assistant", content: done.text }]) : [];
+  const earlier = follow.checked ? turns.filter((one) => one.done).flatMap((one) => [turn(one.question, once(one.pictures)), { role: "assistant", content: one.text }]) : [];
   const kept = sent.size;
   const added = once(pictures.chosen);
-  return { question, pictures: added, kept, sent, messages: [...earlier, turn(question, added)] };
+  return { question, model: byId("ask-model").value, pictures: added, kept, sent, messages: [...earlier, turn(question, added)] };
 }
 
 async function answer(shown, sampling = {}) {
@@ -91,7 +92,7 @@ async function answer(shown, sampling = {}) {
   shown.begin();
   try {
     await receive(shown, sampling);
-    if (shown.box.isConnected && !past.includes(shown)) past.push(shown);
+    shown.done = true;
     pictures.keep(shown.sent);
     announce(`Answer: ${shown.text} (${shown.note})`);
   } catch (failure) {
@@ -105,7 +106,7 @@ async function answer(shown, sampling = {}) {
 
 async function receive(shown, sampling) {
   const started = performance.now();
-  const body = { model: byId("ask-model").value, stream: true, messages: shown.messages, ...sampling };
+  const body = { model: shown.model, stream: true, messages: shown.messages, ...sampling };
   const reply = await send("v1/chat/completions", { method: "POST", body, signal: running.signal });
   let set = reply.headers.get("x-eraser-set");
   const note = (...rest) => { shown.note = [set && `Eraser set ${set}`, body.model, ...rest].filter(Boolean).join(" · "); };
@@ -136,7 +137,7 @@ async function beforeAndAfter(shown, button) {
   await whileBusy(button, async () => {
     announce("Comparing");
     try {
-      const body = await compared(byId("ask-model").value, shown.messages);
+      const body = await compared(shown.model, shown.messages);
       if (!shown.box.isConnected) return;
       announce(shown.compare(body));
     } catch (failure) {

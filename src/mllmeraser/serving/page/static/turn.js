@@ -8,7 +8,7 @@ import { sides, verdict } from "./sides.js";
 export class Turn {
   #text = "";
 
-  /** `asked`: {question, pictures, kept: how many pictures earlier turns bring, sent: all pictures, messages}. `before` is false or a handler. */
+  /** `asked`: {question, model, pictures, kept: how many pictures earlier turns bring, sent: all pictures, messages}. `before` is false or a handler. */
   constructor(asked, { again, before }) {
     Object.assign(this, asked);
     this.words = el("div", { class: "words" });
