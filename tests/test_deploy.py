@@ -75,7 +75,9 @@ def test_prometheus_asks_where_the_service_listens() -> None:
 def test_alerts_ask_for_metrics_that_there_are() -> None:
     content = yaml.safe_load((DEPLOY / "alerts.yml").read_text(encoding="utf-8"))
     rules = [rule for group in content["groups"] for rule in group["rules"]]
-    known = {family.name for family in Metrics().registry.collect()}
+    families = list(Metrics().registry.collect())
+    known = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
     asked = {name for rule in rules for name in re.findall(r"mllmeraser_\w+", rule["expr"])}
     assert len(rules) >= 3 and asked <= known and "mllmeraser_ledger_intact" in asked
+    assert [rule["alert"] for rule in rules if 'mllmeraser_webhooks_total{result="failed"}' in rule["expr"]]
     assert "/etc/prometheus/alerts.yml" in (DEPLOY / "prometheus.yml").read_text(encoding="utf-8")
