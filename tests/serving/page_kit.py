@@ -71,7 +71,8 @@ class Book:
         self.entries[id] = {
             "id": id, "name": name, "tenant": None, "default": True, "state": "requested", "requested_at": now(),
             "requested_by": by, "starts_at": None, "expires_at": None, "artifact_digest": None, "scores": None,
-            "passed": None, "failure": None, "progress": {"stage": "waiting", "done": 0, "total": 1}, **fields,
+            "passed": None, "failure": None, "pending": False,
+            "progress": {"stage": "waiting", "done": 0, "total": 1}, **fields,
         }  # fmt: skip
         self.subjects[id] = subjects
         self.work[id] = iter([(s, d, n) for s, n in STEPS for d in range(n + 1)])
@@ -282,9 +283,10 @@ def build(book: Book) -> FastAPI:
         if verb == "activate":
             if not entry["passed"] and not body.get("force"):
                 raise Refused(400, f"{entry['name']} did not pass: give a reason to activate it anyway")
-            return book.change(entry, "active", by, **body)
+            entry["pending"] = (entry["starts_at"] or "") > now()
+            return book.change(entry, entry["state"] if entry["pending"] else "active", by, **body)
         if verb == "schedule":
-            entry.update(body)
+            entry.update(body, pending=entry["pending"] and body["starts_at"] is not None)
             return book.change(entry, entry["state"], by, **body)
         done = book.change(entry, {"suspend": "suspended", "revoke": "revoked"}[verb], by, reason=body["reason"])
         if book.fault:

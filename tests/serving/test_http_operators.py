@@ -40,7 +40,11 @@ def test_what_is_in_force_is_said_as_it_is(server: Running, tiny_llava: Multimod
             assert client.post(f"{at}/{verb}", json=body).json()["in_force"] is acts, verb
         later = install(server.server.ledger, loud_eraser(tiny_llava, direction=1), "later", active=False)
         client.post(f"/v1/erasures/{later}/schedule", json={"starts_at": "2090-01-01T00:00:00Z"})
-        assert client.post(f"/v1/erasures/{later}/activate", json={"force": "x"}).json()["in_force"] is False
+        waiting = client.post(f"/v1/erasures/{later}/activate", json={"force": "x"}).json()
+        assert (waiting["in_force"], waiting["state"], waiting["pending"]) == (False, "fitted", True)
+        assert client.get(f"/v1/erasures/{later}").json()["pending"] is True
+        client.post(f"/v1/erasures/{later}/schedule", json={})
+        assert client.get(f"/v1/erasures/{later}").json()["pending"] is False
 
 
 def test_one_model_is_found_by_its_name(server: Running) -> None:

@@ -125,6 +125,23 @@ def test_a_failed_fit_and_a_weak_candidate(site: Site) -> None:
     assert site.book.events[-1]["details"] == {"force": "the court says so"}
 
 
+def test_a_forced_activation_with_a_later_start_is_shown(site: Site) -> None:
+    entry = site.book.finish(site.book.add("weak-1", "office", {kit.PERSON}, starts_at="2099-01-01T00:00:00+00:00"))
+    site.sign_in(section="erasures")
+    site.open("weak-1")
+    site.click('#entry [data-verb="force"]')
+    site.confirm("the court says so")
+    site.state("#entry", "checks failed, scheduled")
+    assert site.one("#entry .notice.good").text == "weak-1 is scheduled to start." and entry["pending"]
+    site.until(lambda: site.one("#ledger-rows .state").text == "checks failed, scheduled")
+    assert [one.text for one in site.all("#entry [data-verb]")] == ["Schedule", "Revoke"]
+    site.click('#entry [data-verb="schedule"]')
+    site.run("document.getElementById('confirm-starts').value = ''")
+    site.confirm()
+    site.state("#entry", "checks failed")
+    assert "force" in [one.get_attribute("data-verb") for one in site.all("#entry [data-verb]")]
+
+
 def test_a_refused_change_is_told_in_the_dialog(site: Site) -> None:
     entry = kit.active(site.book, "case-1")
     site.sign_in(section="erasures")

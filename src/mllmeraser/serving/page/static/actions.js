@@ -47,7 +47,8 @@ const BODIES = {
 
 const LABELS = { activate: "Activate", force: "Activate anyway", fit: "Fit again", verify: "Verify again", suspend: "Suspend", revoke: "Revoke", schedule: "Schedule" };
 
-function offered({ state, passed, progress, inputs_kept: kept }) {
+function offered({ state, pending, passed, progress, inputs_kept: kept }) {
+  if (pending) return ["schedule", "revoke"]; // it is activated already, from its start on
   const on = passed ? "activate" : "force";
   const again = (verb) => (kept && !progress ? [verb] : []);
   const force = progress ? [] : ["force"]; // its verification is under way
@@ -76,8 +77,9 @@ const change = (entry, verb, body) =>
   call(`v1/erasures/${entry.id}/${verb === "force" ? "activate" : verb}`, { method: "POST", body });
 
 /** One line about the result of a change. */
-export function outcome({ name, state, version, in_force: inForce, starts_at: starts, progress }) {
+export function outcome({ name, state, pending, version, in_force: inForce, starts_at: starts, progress }) {
   if (progress) return `${name} is being ${state === "requested" ? "fitted" : "verified"} again.`;
+  if (pending && state !== "verified") return `${name} is scheduled to start.`;
   if (state === "verified" && starts && new Date(starts) > new Date()) return `${name} is verified and scheduled to start.`;
   return `${name} is ${state.replace("_", " ")}.${inForce ? ` Eraser set ${version} is in force on this server.` : ""}`;
 }

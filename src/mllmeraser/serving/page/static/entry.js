@@ -139,9 +139,10 @@ export class EntryPanel {
 
 const missed = ({ state }) => state === "checks_failed";
 
-/** The state as a label; a failed fit or verification keeps the state and adds "failed". */
+/** The state as a label; a failed fit or verification keeps the state and adds "failed", an activation from a later start "scheduled". */
 export const stateOf = (entry) => {
-  const { state, failure, progress } = entry;
+  const { state, pending, failure, progress } = entry;
+  if (pending) return chip(missed(entry) ? "bad" : state, `${state.replace("_", " ")}, scheduled`);
   if (missed(entry)) return chip("bad", "checks failed");
   return failure && !progress && ["requested", "fitted"].includes(state) ? chip("bad", `${state}, failed`) : chip(state);
 };
