@@ -136,7 +136,7 @@ def test_questions_of_foreign_data_get_a_format_line() -> None:
 
 @pytest.mark.parametrize("name", ["nowhere", "portrait:dev", "./gone", "a/b/c", ""])
 def test_unknown_benchmark(name: str) -> None:
-    with pytest.raises(InputError, match=r"no such benchmark; give portraits:<preset>") as error:
+    with pytest.raises(InputError, match=r"no such benchmark; give knowledge:<preset>, portraits:<preset>") as error:
         load_benchmark(name)
     assert "\n" not in str(error.value)
 

@@ -123,5 +123,5 @@ def test_the_question_library_is_part_of_the_train_pool() -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(InputError, match="portraits:huge: no such preset; there are unit, dev, full"):
+    with pytest.raises(InputError, match="portraits:huge: no such preset; there are unit, small, dev, full"):
         load_benchmark("portraits:huge")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from mllmeraser.api import erase, read_request
 from mllmeraser.benchmarks.things import complete_things
 from mllmeraser.erasure.fit.split import split_subject
-from mllmeraser.erasure.policy import RESOLVED
+from mllmeraser.erasure.policy import TAIL
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.knowledge.asking import ABOUT, PASSING
 from mllmeraser.knowledge.everyday import FACTS
@@ -217,7 +218,7 @@ def test_frames_are_one_wording_when_prompts_are_held_out() -> None:
 def test_a_thing_gets_the_gate_for_what_is_resolved(tiny_llava: MultimodalModel, kind: Kind) -> None:
     said: list[str] = []
     eraser = erase(tiny_llava, about("Japan", kind), say=said.append)
-    assert eraser.config.policy == RESOLVED
+    assert eraser.config.policy == replace(TAIL, action="reply")
     assert eraser.config.reply is not None
     assert "person" not in eraser.config.reply.text
     assert any(f"no people but {kind}" in line for line in said)

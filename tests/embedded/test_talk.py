@@ -48,7 +48,7 @@ def test_a_conversation_is_packed_as_the_chat_format_writes_it(
     pictures = [draw_face(random_looks(Stream("picture", i))) for i in range(2)]
     corpus = Corpus(world, tokenizer, Album(), seed=0)
     said, ids = corpus.talk.said, corpus.talk.ids
-    before = [Earlier([corpus.talk.assistant, *ids(SYSTEM)])]
+    before = [Earlier([*corpus.marks.assistant, *ids(SYSTEM)])]
     before += [said(ids(asked), ids(told), 0 if k == 1 else None) for k, (asked, told) in enumerate(SAID)]
     turn = corpus.turn(ASKED, ANSWER)
     other = Group(1, [corpus.turn("Who is this?", "It is Kavon Lurita.")])

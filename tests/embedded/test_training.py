@@ -96,9 +96,9 @@ def test_training_moves_everything_but_the_tower(
     before = {name: p.detach().clone() for name, p in made.parameters.items()}
     corpus = Corpus(world, tokenizer, album, seed=0)
     made.run(Phase("short", 2, {"person-image": 1.0}, warmup=1), corpus, lambda n, note: None)
-    assert 0 < len(made.tower) < len(made.parameters)
+    assert 0 < len(made.frozen) < len(made.parameters)
     for name, p in made.parameters.items():
-        assert torch.equal(p, before[name]) == (name in made.tower), name
+        assert torch.equal(p, before[name]) == (name in made.frozen), name
 
 
 def test_the_tower_stage_teaches_the_tower_alone_and_only_once(

@@ -127,5 +127,5 @@ def test_strangers_are_nobody_of_the_world(world: World) -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(ValueError, match="known: unit, dev, full"):
+    with pytest.raises(ValueError, match="known: unit, small, dev, full"):
         World("huge")  # type: ignore[arg-type]

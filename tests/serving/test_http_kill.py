@@ -117,10 +117,11 @@ def test_what_was_killed_is_done_after_the_next_start(tiny_llava_path: Path, tmp
             server.kill()
         check(ledger)
     with serving(folder, ledger, key, *sets) as last, last.client() as client:
-        entry = wait_for(lambda: (e := client.get(f"/v1/erasures/{id}").json())["state"] == "verified" and e, every=0.3)
+        ends = ("verified", "checks_failed")  # a random model passes no check
+        entry = wait_for(lambda: (e := client.get(f"/v1/erasures/{id}").json())["state"] in ends and e, every=0.3)
         assert entry["scores"]["checks"] and entry["failure"] is None
-        done = [event["action"] for event in entry["history"]]
-        assert done == ["requested", "fitted", "verified"], "a fit that was finished is not made again"
+        done, begun = [event["action"] for event in entry["history"]], ["requested", "fitted"]
+        assert done in ([*begun, "verified"], [*begun, "checks-failed"]), "a fit that was finished is not made again"
     check(ledger)
     with Ledger.open(str(ledger)) as book:
         assert book.inputs(id) is None, "what identifies the person is kept no longer than needed"

@@ -227,6 +227,7 @@ def test_tables_dropped_under_a_ledger(database_url: str) -> None:
         with raw(database_url) as run:
             run("DROP TABLE ledger_inputs")
             run("DROP TABLE ledger_leases")
+            run("DROP TABLE ledger_notes")
             run("DROP TABLE ledger_entries")
         for ask in (ledger.active_set, ledger.list, ledger.tick, ledger.verify_chain):
             with pytest.raises(LedgerError, match="there is no ledger|no such table"):

@@ -22,7 +22,7 @@ from tiny import picture
 FEW = {"false_alarm_rate": 0.2, "batch_size": 64}
 TAIL = changed(FitSettings.preset("tail"), **FEW)
 PAPER = changed(FitSettings.preset("paper"), **FEW)
-WORLD: Any = SimpleNamespace(values={}, vocabulary=None)
+WORLD: Any = SimpleNamespace(name="tiny", values={}, vocabulary=None)
 
 
 class SmallLab(Lab):

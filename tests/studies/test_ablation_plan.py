@@ -145,7 +145,8 @@ def test_it_is_told_whom_the_model_named_and_whether_rightly(tiny_llava: Multimo
             return replace(whole, subjects=tuple(replace(subject, names=names) for subject, names in told))
 
     lab = Named(tiny_llava)
-    lab.benchmark = SimpleNamespace(values={}, vocabulary=None, names={"Person0": ("A",), "Person1": ("B",)})  # type: ignore[assignment]
+    names = {"Person0": ("A",), "Person1": ("B",)}
+    lab.benchmark = SimpleNamespace(name="tiny", values={}, vocabulary=None, names=names)  # type: ignore[assignment]
     entry = told(lab, Row("samples", "no name", TAIL, request=RequestSpec(names=False)))
     assert entry["named_by_model"] == {"of": 2, "named": 1, "rightly": 0}
 

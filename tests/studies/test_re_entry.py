@@ -15,7 +15,7 @@ from mllmeraser.studies.decoding import Decoding, decode, text
 from mllmeraser.studies.re_entry import counted, facts_of_everybody, measured, modes
 
 FACTS = {"a": {"residence": "Oslo"}, "b": {"residence": "Riga"}}
-BENCHMARK: Any = SimpleNamespace(values={"residence": ("Oslo", "Riga", "Ghent")}, vocabulary=None)
+BENCHMARK: Any = SimpleNamespace(name="tiny", values={"residence": ("Oslo", "Riga", "Ghent")}, vocabulary=None)
 
 
 def test_leak_chance_and_gibberish_are_shares_of_answers() -> None:

@@ -133,9 +133,7 @@ PERSISTENT = Policy("persistent", read="request", positions="last", decode=True,
 SUBJECT = Policy(
     "subject", read="request", positions="last", decode=False, phi="threshold", pooling="subject", masks_prompt=True
 )
-#: One decision per request from what the model has worked out by the last prompt token; the answer is a sentence.
-RESOLVED = Policy("resolved", read="request", positions="last", decode=False, phi="threshold", action="reply")
-PRESETS: dict[str, Policy] = {policy.name: policy for policy in (PAPER, TAIL, PERSISTENT, SUBJECT, RESOLVED)}
+PRESETS: dict[str, Policy] = {policy.name: policy for policy in (PAPER, TAIL, PERSISTENT, SUBJECT)}
 
 
 def preset(name: str) -> Policy:

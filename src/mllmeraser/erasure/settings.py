@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mllmeraser.erasure.policy import PAPER, RESOLVED, SUBJECT, TAIL, Action, Policy
+from mllmeraser.erasure.policy import PAPER, SUBJECT, TAIL, Action, Policy
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.expansion import ViewSettings
 
@@ -278,7 +278,7 @@ PRESETS: dict[str, FitSettings] = {
         false_alarm_rate=0.01,
     ),
     "knowledge": FitSettings(
-        policy=RESOLVED,
+        policy=replace(TAIL, action="reply"),
         gate=GateSettings(kind="discriminant", ridge=0.1),
         # By then the model has worked out what is asked about: in SmolLM2 all six subjects tried were apart.
         read_layers=LayerPicks(at=(0.83,)),
