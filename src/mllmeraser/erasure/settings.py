@@ -280,7 +280,7 @@ PRESETS: dict[str, FitSettings] = {
     "knowledge": FitSettings(
         policy=replace(TAIL, action="reply"),
         gate=GateSettings(kind="discriminant", ridge=0.1),
-        # By then the model has worked out what is asked about: in SmolLM2 all six subjects tried were apart.
+        # By then the model has worked out what is asked about: in SmolLM2 the six subjects of this choice were apart.
         read_layers=LayerPicks(at=(0.83,)),
         shift_layers=LayerRange(start=0.9, stop=1.0),
         direction=DirectionSettings(idk_answer="I do not know."),

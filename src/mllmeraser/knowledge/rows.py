@@ -17,7 +17,7 @@ from mllmeraser.knowledge.famous import QUESTIONS as FAMOUS_QUESTIONS
 from mllmeraser.knowledge.flags import draw_flag
 from mllmeraser.knowledge.held_out import world_questions
 from mllmeraser.knowledge.wordings import COUNTRY, QUESTIONS, WHICH, answer
-from mllmeraser.portraits.rows import Row, flat_row, png
+from mllmeraser.portraits.rows import DrawnRows, Row, flat_row, png
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import Pool, Pools, fill
 
@@ -32,26 +32,14 @@ ORDER = (
 Subject = Country | Famous
 
 
-class Knowledge:
+class Knowledge(DrawnRows):
     """Rows of every config of one preset, drawn at their first use."""
 
     def __init__(self, preset: str, seed: int = 0) -> None:
         self.subjects: Sequence[Subject] = COUNTRIES if preset == "countries" else FAMOUS
         self.order = ORDER[PRESETS.index(preset)].split()
         self.stream = Stream("knowledge", preset, seed)
-        self._makers = self._table()
-        self._made: dict[str, list[Row]] = {}
-
-    @property
-    def configs(self) -> tuple[str, ...]:
-        """Names of the configs."""
-        return tuple(self._makers)
-
-    def rows(self, config: str) -> list[Row]:
-        """Rows of one config, as plain Python values."""
-        if config not in self._made:
-            self._made[config] = self._makers[config]()
-        return self._made[config]
+        super().__init__(self._table())
 
     def _table(self) -> dict[str, Callable[[], list[Row]]]:
         makers: dict[str, Callable[[], list[Row]]] = {

@@ -22,7 +22,7 @@ from mllmeraser.portraits.general import (
 from mllmeraser.portraits.looks import BACKGROUND, HAIR_COLOUR, SHIRT, random_dress, random_pose
 from mllmeraser.portraits.people import SPLITS, Person, World, strangers
 from mllmeraser.portraits.refusals import COMPLY, REFUSALS, refusal_prompt
-from mllmeraser.portraits.rows import SIZE, Row, evaluation_row, flat_row, png, portrait, training_row
+from mllmeraser.portraits.rows import SIZE, DrawnRows, Row, evaluation_row, flat_row, png, portrait, training_row
 from mllmeraser.portraits.scenes import COLOURS, SHAPES, degrade, emblem, random_scene
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import ANSWERS, LETTERS, UNKNOWN_ANSWER, WHO_IMAGE, Pool, fill, questions
@@ -30,7 +30,7 @@ from mllmeraser.portraits.wordings import ANSWERS, LETTERS, UNKNOWN_ANSWER, WHO_
 POOL: Pool = "test"
 
 
-class Configs:
+class Configs(DrawnRows):
     """Rows of every config of a world; a config is drawn at its first use.
 
     ``Full_Set``, ``forget_*`` and ``retain_*`` ask in wordings of the pool ``validation`` over a clean picture.
@@ -39,19 +39,7 @@ class Configs:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._makers = self._table()
-        self._made: dict[str, list[Row]] = {}
-
-    @property
-    def configs(self) -> tuple[str, ...]:
-        """Names of the configs."""
-        return tuple(self._makers)
-
-    def rows(self, config: str) -> list[Row]:
-        """Rows of one config, as plain Python values."""
-        if config not in self._made:
-            self._made[config] = self._makers[config]()
-        return self._made[config]
+        super().__init__(self._table())
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,25 @@ from mllmeraser.portraits.wordings import ANSWERS, IDENTITY, LETTERS, WHO_IMAGE,
 Row = dict[str, Any]
 SIZE = 128
 TEST_VIEWS = 2
+
+
+class DrawnRows:
+    """Rows by config; `makers` draw those of a config at its first use."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], list[Row]]]) -> None:
+        self._makers = makers
+        self._made: dict[str, list[Row]] = {}
+
+    @property
+    def configs(self) -> tuple[str, ...]:
+        """Names of the configs."""
+        return tuple(self._makers)
+
+    def rows(self, config: str) -> list[Row]:
+        """Rows of one config, as plain Python values."""
+        if config not in self._made:
+            self._made[config] = self._makers[config]()
+        return self._made[config]
 
 
 def png(picture: np.ndarray) -> dict[str, Any]:
