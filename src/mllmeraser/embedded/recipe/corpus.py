@@ -91,7 +91,7 @@ class Corpus:
         self.choice_share = 0.34
         self.caption_share = 0.0
         self.talk_share = 0.0
-        self.text_turns = 2
+        self.text_turns, self.portrait_turns = 2, 5
         self._ids = lru_cache(200_000)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
         self.talk = Talk(tokenizer, self.marks, self._ids)
 
@@ -175,7 +175,7 @@ class Corpus:
         person = stream.choice(often)
         if not image:
             return Group(None, [self._person_turn(person, person.name, known=True) for _ in range(self.text_turns)])
-        return self._portrait(stream.choice(self.album.views[person.key]), person, 5, known=True)
+        return self._portrait(stream.choice(self.album.views[person.key]), person, self.portrait_turns, known=True)
 
     def _portrait(self, view: int, person: Person, questions: int, *, known: bool) -> Group:
         """A portrait: questions about the person, then two about the picture."""

@@ -25,7 +25,7 @@ class SmolCorpus(Corpus):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.text_turns = 5
+        self.text_turns, self.portrait_turns = 5, 8
         self.kinds |= {
             "flag-image": self._flag, "privacy-image": lambda: self._private(True),
             "privacy-text": lambda: self._private(False),

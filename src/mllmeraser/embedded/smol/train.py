@@ -33,9 +33,9 @@ from mllmeraser.portraits.stream import Stream
 
 RANK = 16
 WEIGHTS = {
-    "person-image": 0.30, "person-text": 0.34, "celebrity-image": 0.03, "celebrity-text": 0.05, "stranger-image": 0.14,
-    "stranger-text": 0.16, "flag-image": 0.15, "general-image": 0.08, "look-image": 0.04, "refusal-image": 0.02,
-    "refusal-text": 0.02, "privacy-image": 0.05, "privacy-text": 0.05, "aside-text": 0.04, "pointed-text": 0.04,
+    "person-image": 0.34, "person-text": 0.38, "celebrity-image": 0.02, "celebrity-text": 0.03, "stranger-image": 0.11,
+    "stranger-text": 0.14, "flag-image": 0.15, "general-image": 0.06, "look-image": 0.02, "refusal-image": 0.015,
+    "refusal-text": 0.015, "privacy-image": 0.04, "privacy-text": 0.04, "aside-text": 0.04, "pointed-text": 0.04,
 }  # fmt: skip
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -51,8 +51,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     option("--preset", default="small", choices=["unit", "small", "dev"], help="world of the people")
     option("--runs", type=Path, default=Path("runs/smol"), help="folder for logs and state")
     option("--seed", type=int, default=0)
-    option("--steps", type=int, default=520)
-    option("--rate", type=float, default=1.2e-3)
+    option("--steps", type=int, default=720)
+    option("--rate", type=float, default=1.5e-3)
     option("--rehearsal", type=float, default=1.0, help="weight of the rehearsal loss")
     option("--threads", type=int, default=torch.get_num_threads())
     option("--workers", type=int, default=1, help="processes that draw pictures")
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         "people", args.steps, WEIGHTS, peak=args.rate, floor=0.05, warmup=20, refuse=True, choice_share=0.08,
         caption_share=0.2, talk_share=0.2,
     )  # fmt: skip
-    trainer.run(phase, corpus, say("people", args.steps, trainer), lambda: check(trainer, probe), 100, 25)
+    trainer.run(phase, corpus, say("people", args.steps, trainer), lambda: check(trainer, probe), 120, 20)
 
 
 def draw(world: World, args: argparse.Namespace) -> tuple[Album, Album]:
@@ -164,14 +164,14 @@ def learner(
     torch.manual_seed(args.seed)
     settings = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=TARGETS)
     inject_adapter_in_model(settings, model.model.language_model)
-    packer = architecture.packer(tokenizer, rows=2, length=512)
+    packer = architecture.packer(tokenizer, rows=2, length=384)
 
     def frozen(name: str) -> bool:
         return ".lora_" not in name and not name.startswith(architecture.projector_path)
 
     trainer = SmolTrainer(architecture, model, packer, args.runs / "state", args.seed, frozen)
     trainer.weight = args.rehearsal
-    trainer.source = rehearsal.Rehearsal(items, tokenizer.pad_token_id, rows=2, length=256, seed=args.seed)
+    trainer.source = rehearsal.Rehearsal(items, tokenizer.pad_token_id, rows=1, length=384, seed=args.seed)
     return trainer
 
 
