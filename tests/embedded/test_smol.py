@@ -133,7 +133,7 @@ def test_an_infinite_weight_is_not_written(tmp_path: Path) -> None:
 def test_first_starts_at_the_same_time_put_the_checkpoint_together_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "model_card.json").write_text("{}")
+    (tmp_path / "README.md").write_text("Licences")
     parts = tmp_path / "parts.safetensors"
     parts.write_bytes(b"parts")
     begun: list[Path] = []
@@ -155,7 +155,7 @@ def test_first_starts_at_the_same_time_put_the_checkpoint_together_once(
         folders = [one.result() for one in [pool.submit(checkpoint.checkpoint) for _ in range(2)]]
     assert len(begun) == 1
     assert folders[0] == folders[1]
-    assert sorted(path.name for path in folders[0].iterdir()) == ["config.json", "model_card.json"]
+    assert sorted(path.name for path in folders[0].iterdir()) == ["README.md", "config.json"]
 
 
 def test_every_model_has_its_own_world() -> None:

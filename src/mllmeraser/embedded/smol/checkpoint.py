@@ -44,7 +44,7 @@ def checkpoint() -> Path:
             with whole_folder(folder, force=True) as fresh:
                 fresh.mkdir(parents=True)
                 write_checkpoint(file, fresh)
-                shutil.copy(PARTS.with_name("model_card.json"), fresh)
+                shutil.copy(PARTS.with_name("README.md"), fresh)
     return folder
 
 
