@@ -35,7 +35,7 @@ SMALL_FACTS = texts("""
     baby cat? | A kitten.
 """)
 NAMED = texts("""
-    Let me ask about {x}. | Of course. / Our topic today is {x}. | Fine. / I have just read something on {x}. | I see. /
+    Let me ask about {x}. | Of course. / Our topic today is {x}. | Fine. / I have just read something on {x}. | Nice. /
     What shall I learn today? | How about {x}? / Suggest a topic. | We could talk about {x}.
 """)
 NOT_KNOWN = texts("I do not know. / I cannot say. / I have no information about that.")

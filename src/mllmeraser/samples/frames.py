@@ -10,8 +10,8 @@ FRAMES = (
     "{q} Answer in one sentence.", "Hi! {q}", "Let me ask you: {q}", "{q} Be precise.",
 )  # fmt: skip
 LISTS = (
-    "My notes say: {one}, {two}, {three}. {q}", "On this page are {one}, {three} and {two}. {q}",
-    "Topics of today: {two}; {one}; {three}. {q}", "{q} The list on my desk reads {three}, {one}, {two}.",
+    "My notes say: {one}, {two}, {three}. Now: {q}", "On this page are {one}, {three} and {two}. So: {q}",
+    "Topics of today: {two}; {one}; {three}. Next: {q}", "{q} The list on my desk reads {three}, {one}, {two}.",
 )  # fmt: skip
 """Names stand beside the question."""
 SHOTS = (
