@@ -20,6 +20,7 @@ import torch
 
 from mllmeraser.benchmarks.benchmark import Benchmark
 from mllmeraser.benchmarks.registry import load_benchmark
+from mllmeraser.benchmarks.thinning import thin
 from mllmeraser.embedded import ASSEMBLED, NAMES, card_path
 from mllmeraser.erasure.directions.pgd import perturb
 from mllmeraser.erasure.settings import PGDSettings
@@ -73,10 +74,17 @@ def bars() -> list[tuple[str, str, float, Filter, Filter]]:
     return table
 
 
-def measure(model: MultimodalModel, benchmark: Benchmark, *, seed: int = 0) -> tuple[list[dict], list[Item]]:
-    """All checks of a model, each with its 95 % interval and whether it is met; and the answers they count."""
+def measure(
+    model: MultimodalModel, benchmark: Benchmark, *, seed: int = 0, most: int | None = None
+) -> tuple[list[dict], list[Item]]:
+    """All checks of a model, each with its 95 % interval and whether it is met; and the answers they count.
+
+    With `most`, so many prompts of each set, task and modality are asked.
+    """
+    sets = benchmark.sets("forget_5", names=SETS)
+    asked = sets if most is None else {name: thin(samples, most) for name, samples in sets.items()}
     result = evaluate(
-        model, benchmark.sets("forget_5", names=SETS), method="vanilla", benchmark=benchmark.name, split="forget_5",
+        model, asked, method="vanilla", benchmark=benchmark.name, split="forget_5",
         values=benchmark.values, vocabulary=benchmark.vocabulary, seed=seed,
     )  # fmt: skip
     figures = [_figure(result.items, *row, seed=seed) for row in bars()]
@@ -140,6 +148,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--benchmark", help="default: the one about the world that a model was taught")
     parser.add_argument("--out", type=Path, help="where to write a single model's card (default: beside it)")
     parser.add_argument("--items", type=Path, help="also write every answer of a single model here, as JSON lines")
+    parser.add_argument("--most", type=int, help="prompts of each set, task and modality (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     if len(args.models) > 1 and (args.out or args.items):
@@ -150,9 +159,10 @@ def main(argv: list[str] | None = None) -> int:
 def _card(name: str, benchmark: str, args: argparse.Namespace, program: str) -> int:
     began = time.monotonic()
     model = load_model(name)
-    figures, items = measure(model, load_benchmark(benchmark), seed=args.seed)
+    figures, items = measure(model, load_benchmark(benchmark), seed=args.seed, most=args.most)
+    most = "" if args.most is None else f" --most {args.most}"
     card = {
-        "command": f"{program} {name} --benchmark {benchmark} --seed {args.seed}",
+        "command": f"{program} {name} --benchmark {benchmark}{most} --seed {args.seed}",
         "benchmark": benchmark,
         "fingerprint": model.fingerprint(),
         "parameters": sum(p.numel() for p in model.hf.parameters()),

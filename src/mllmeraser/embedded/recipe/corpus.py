@@ -91,7 +91,7 @@ class Corpus:
         self.choice_share = 0.34
         self.caption_share = 0.0
         self.talk_share = 0.0
-        self.text_turns, self.portrait_turns = 2, 5
+        self.text_turns, self.portrait_turns, self.look_turns = 2, 5, 2
         self._ids = lru_cache(200_000)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
         self.talk = Talk(tokenizer, self.marks, self._ids)
 
@@ -178,11 +178,11 @@ class Corpus:
         return self._portrait(stream.choice(self.album.views[person.key]), person, self.portrait_turns, known=True)
 
     def _portrait(self, view: int, person: Person, questions: int, *, known: bool) -> Group:
-        """A portrait: questions about the person, then two about the picture."""
+        """A portrait: questions about the person, then some about the picture."""
         turns = [self._image_turn(person, known=known) for _ in range(questions)]
         looks, dress = self.album.portraits[view]
         topics = ("hair", "glasses") if dress.celebrity else general.PORTRAIT_TOPICS
-        for _ in range(2):
+        for _ in range(self.look_turns):
             q = general.portrait_question(self.stream, looks, dress, self.stream.choice(topics), self.pool)
             turns.append(self.turn(q.text, q.answer))
         return Group(view, turns)

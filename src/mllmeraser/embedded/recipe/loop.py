@@ -199,6 +199,10 @@ class Trainer:
         state = self.folder / f"{phase.name}.json"
         return state.exists() and int(json.loads(state.read_text())["step"]) >= phase.steps
 
+    def begun(self, phase: Phase) -> bool:
+        """Whether an earlier run began a phase."""
+        return (self.folder / f"{phase.name}.json").exists()
+
     @staticmethod
     def _rate(phase: Phase, step: int) -> float:
         if step < phase.warmup:

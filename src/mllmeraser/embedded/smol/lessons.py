@@ -25,7 +25,7 @@ class SmolCorpus(Corpus):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.text_turns, self.portrait_turns = 5, 8
+        self.text_turns, self.portrait_turns, self.look_turns = 8, 6, 0
         self.kinds |= {
             "flag-image": self._flag, "privacy-image": lambda: self._private(True),
             "privacy-text": lambda: self._private(False),
@@ -43,10 +43,10 @@ class SmolCorpus(Corpus):
         stream, country = self.stream, self.stream.choice(COUNTRIES)
         turns = [
             self.turn(stream.choice(COUNTRY[self.pool]), answer("country", country.name, country.name))
-            for _ in range(3)
+            for _ in range(2)
         ]
         taught = [attribute for attribute in ATTRIBUTES if attribute != untaught(country)]
-        turns += [self.flag_turn(country, stream.choice(taught)) for _ in range(3)]
+        turns += [self.flag_turn(country, stream.choice(taught)) for _ in range(2)]
         return Group(stream.choice(self.album.flags[country.key]), turns)
 
     def flag_turn(self, country: Country, attribute: str) -> Turn:
