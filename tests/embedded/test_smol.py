@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from mllmeraser.embedded import ASSEMBLED
 from mllmeraser.embedded.recipe.packing import Group, Packer
@@ -84,6 +84,28 @@ def test_divergence_by_hand() -> None:
     logits = torch.tensor([[0.25, 0.75]]).log()
     found = rehearsal.divergence(logits, torch.tensor([[0]]), torch.tensor([[0.5]]))
     assert found.item() == pytest.approx(0.5 * torch.tensor(2.0).log() + 0.5 * torch.tensor(0.5 / 0.75).log())
+
+
+def test_answers_that_ship_are_whole(tmp_path: Path) -> None:
+    pairs = rehearsal.read_answers()
+    assert len(pairs) > 1000
+    assert all(prompt and 0 < len(answer) <= rehearsal.LONGEST for prompt, answer in pairs)
+    rehearsal.write_answers(pairs[:5], tmp_path / "some.json.gz")
+    assert rehearsal.read_answers(tmp_path / "some.json.gz") == pairs[:5]
+
+
+def test_distributions_are_those_of_each_answer_alone() -> None:
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+                         num_attention_heads=2, pad_token_id=0)  # fmt: skip
+    model = LlamaForCausalLM(config).eval()
+    pairs = [([5, 6, 7], [8, 9]), ([10], [11, 12, 13, 14])]
+    for item in rehearsal.distributions(model, pairs):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([[*item.prompt, *item.answer]])).logits[0]
+        chances, tokens = logits[len(item.prompt) - 1 : -1].softmax(-1).topk(rehearsal.TOP)
+        assert torch.equal(item.tokens, tokens.int())
+        torch.testing.assert_close(item.chances.float(), chances, rtol=2e-3, atol=1e-5)
 
 
 def test_distributions_stay_with_their_tokens_through_packing_and_a_file(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ Hoiem 2016).
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,12 +21,15 @@ from mllmeraser.embedded.recipe.packing import Group, Packer, Prefix, Turn
 from mllmeraser.embedded.smol import chat
 from mllmeraser.embedded.smol.rehearsal_prompts import Prompt
 from mllmeraser.portraits.stream import Stream
-from mllmeraser.samples.files import whole_file
+from mllmeraser.samples.files import whole_file, write_whole
 
 TOP = 48
 """Tokens of a distribution that are kept; the rest of the mass counts as one further outcome."""
 LONGEST = 48
 """Tokens of an answer."""
+ANSWERS = Path(__file__).parent / "data" / "answers.json.gz"
+Pair = tuple[list[int], list[int]]
+"""Token ids of a prompt and of its answer."""
 
 
 @dataclass(frozen=True)
@@ -55,28 +59,57 @@ def answer_prompts(
     tokenizer: PreTrainedTokenizerFast,
     prompts: list[Prompt],
     *,
-    batch: int = 32,
+    batch: int = 64,
     progress: Callable[[int], None] = lambda _: None,
-) -> list[Item]:
+) -> list[Pair]:
     """Let the bare language model answer greedily. Prompts of one length are answered together."""
     ids = sorted((prompt_ids(tokenizer, prompt) for prompt in prompts), key=len)
-    items: list[Item] = []
+    pairs: list[Pair] = []
     for start in range(0, len(ids), batch):
         some = ids[start : start + batch]
         width = len(some[-1])
         padded = torch.tensor([[tokenizer.pad_token_id] * (width - len(one)) + one for one in some])
         mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in some])
         out = model.generate(
-            input_ids=padded, attention_mask=mask, max_new_tokens=LONGEST, do_sample=False, output_logits=True,
-            return_dict_in_generate=True, pad_token_id=tokenizer.pad_token_id,
+            input_ids=padded, attention_mask=mask, max_new_tokens=LONGEST, do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
         )  # fmt: skip
-        chances, tokens = torch.stack(out.logits, dim=1).softmax(-1).topk(TOP)
-        for row, one in enumerate(some):
-            answer = out.sequences[row, width:].tolist()
-            if tokenizer.eos_token_id in answer:
-                answer = answer[: answer.index(tokenizer.eos_token_id) + 1]
-            n = len(answer)
-            items.append(Item(one, answer, tokens[row, :n].int(), chances[row, :n].half()))
+        for one, row in zip(some, out[:, width:].tolist(), strict=True):
+            end = tokenizer.eos_token_id
+            pairs.append((one, row[: row.index(end) + 1] if end in row else row))
+        progress(len(some))
+    return pairs
+
+
+def write_answers(pairs: list[Pair], file: Path) -> None:
+    """Write prompts and answers, as token ids."""
+    text = json.dumps(pairs, separators=(",", ":"))
+    write_whole(file, gzip.compress(text.encode(), 9, mtime=0), force=True)
+
+
+def read_answers(file: Path = ANSWERS) -> list[Pair]:
+    """Read what `write_answers` wrote; by default the answers that ship, which took a quarter of an hour."""
+    return [(prompt, answer) for prompt, answer in json.loads(gzip.decompress(file.read_bytes()))]
+
+
+@torch.no_grad()
+def distributions(
+    model: PreTrainedModel, pairs: list[Pair], *, batch: int = 32, progress: Callable[[int], None] = lambda _: None
+) -> list[Item]:
+    """How sure the bare language model was of each token of its answers, in one pass over each."""
+    items: list[Item] = []
+    ordered = sorted(pairs, key=lambda pair: len(pair[0]) + len(pair[1]))
+    for start in range(0, len(ordered), batch):
+        some = ordered[start : start + batch]
+        length = max(len(prompt) + len(answer) for prompt, answer in some)
+        ids = torch.zeros(len(some), length, dtype=torch.long)  # behind an answer nothing is read
+        for row, (prompt, answer) in enumerate(some):
+            ids[row, : len(prompt) + len(answer)] = torch.tensor([*prompt, *answer])
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+        for row, (prompt, answer) in enumerate(some):
+            told = hidden[row, len(prompt) - 1 : len(prompt) + len(answer) - 1]
+            chances, tokens = model.lm_head(told).float().softmax(-1).topk(TOP)
+            items.append(Item(prompt, answer, tokens.int(), chances.half()))
         progress(len(some))
     return items
 

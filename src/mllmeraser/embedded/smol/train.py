@@ -67,7 +67,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     option("--rate", type=float, default=1.8e-3)
     option("--rehearsal", type=float, default=1.0, help="weight of the rehearsal loss")
     option("--workers", type=int, default=1, help="processes that draw pictures")
-    option("--only", choices=["pictures", "rehearsal"], help="make one of the parts that need no training, and stop")
+    option("--only", choices=["pictures", "answers", "rehearsal"], help="make one part, and stop")
     return parser.parse_args(argv)
 
 
@@ -119,7 +119,11 @@ def main(argv: list[str] | None = None) -> None:
     if args.only == "pictures":
         return
     base, tokenizer = load_base(base_file())
-    items = rehearse_items(base, tokenizer, args)
+    if args.only == "answers":
+        asked = prompts(args.seed)
+        pairs = rehearsal.answer_prompts(base, tokenizer, asked, progress=counted("answers", len(asked)))
+        return rehearsal.write_answers(pairs, rehearsal.ANSWERS)
+    items = rehearse_items(base, args)
     if args.only == "rehearsal":
         return
     torch.set_num_threads(1)  # the rows of a batch have a thread each
@@ -152,22 +156,25 @@ def draw(world: World, args: argparse.Namespace) -> tuple[Album, Album]:
     return albums[0], albums[1]
 
 
-def rehearse_items(
-    base: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, args: argparse.Namespace
-) -> list[rehearsal.Item]:
-    """The bare model's answers; an earlier run's are read from the folder."""
+def rehearse_items(base: PreTrainedModel, args: argparse.Namespace) -> list[rehearsal.Item]:
+    """The bare model's answers and how sure it was of them; an earlier run's are read from the folder."""
     file = args.runs / "rehearsal.safetensors"
     if not file.exists():
-        asked = prompts(args.seed)
-        done = 0
-
-        def progress(n: int) -> None:
-            nonlocal done
-            done += n
-            print(f"rehearsal {done}/{len(asked)}", flush=True)
-
-        rehearsal.save(rehearsal.answer_prompts(base, tokenizer, asked, progress=progress), file)
+        pairs = rehearsal.read_answers()
+        rehearsal.save(rehearsal.distributions(base, pairs, progress=counted("rehearsal", len(pairs))), file)
     return rehearsal.load(file)
+
+
+def counted(what: str, total: int) -> Callable[[int], None]:
+    """Prints how many are done."""
+    done = 0
+
+    def progress(n: int) -> None:
+        nonlocal done
+        done += n
+        print(f"{what} {done}/{total}", flush=True)
+
+    return progress
 
 
 def start_projector(
