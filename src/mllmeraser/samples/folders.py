@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from mllmeraser.samples.entries import entries_of
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import open_image
@@ -83,9 +85,14 @@ def read_subject(folder: Path, kind: Kind | None = None) -> Subject:
         raise InputError(f"{folder}: is empty; put in at least one image (png, jpg, webp, ...)")
     entries.say_left_out()
     key = folder.resolve().name
-    samples = [*_image_samples(entries.pictures, card, key), *_text_samples(card, key)]
+    return subject_of(card, [(path.name, open_image(path)) for path in entries.pictures], key)
+
+
+def subject_of(card: Card, pictures: Sequence[tuple[str, Image.Image]], key: str) -> Subject:
+    """The subject that a card describes, with pictures and their names; a fact without questions is an `InputError`."""
     if card.kind == "fact" and not card.questions:
-        raise InputError(f"{folder}: a fact is what its questions ask for: give some in request.yaml")
+        raise InputError(f"{key}: a fact is what its questions ask for: give at least one question")
+    samples = [*_image_samples(pictures, card, key), *_text_samples(card, key)]
     return Subject(key, card.names, tuple(samples), card.attributes, card.exact_names, card.kind or PERSON)
 
 
@@ -152,12 +159,12 @@ def _strings(value: Any, path: Path, key: str) -> list[str]:
     return [" ".join(v.split()) for v in values]
 
 
-def _image_samples(images: list[Path], card: Card, key: str) -> list[Sample]:
+def _image_samples(pictures: Sequence[tuple[str, Image.Image]], card: Card, key: str) -> list[Sample]:
     attribute = None if card.questions or card.kind != PERSON else IDENTITY
     generic = GENERIC_QUESTION if card.kind == PERSON else GENERIC_THING_QUESTION
     return [
-        Sample(question, image, subject=key, id=f"{key}/{path.name}/{index}", attribute=attribute)
-        for path, image in ((path, open_image(path)) for path in images)
+        Sample(question, image, subject=key, id=f"{key}/{name}/{index}", attribute=attribute)
+        for name, image in pictures
         for index, question in enumerate(card.questions or (generic,))
     ]
 

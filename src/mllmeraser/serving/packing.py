@@ -18,7 +18,7 @@ from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import PictureLimits, decode_image, picture_pixels, pixel_digest
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample, Task
-from mllmeraser.samples.subject import Subject
+from mllmeraser.samples.subject import PERSON, Kind, Subject, kind_counts
 from mllmeraser.serving.archive import REQUEST_FILE, PackingLimits, picture_name, unzipped, zipped
 
 __all__ = ["PackingLimits", "pack_request", "request_digests", "unpack_request"]
@@ -48,6 +48,7 @@ class _Subject(_Strict):
     samples: tuple[_Sample, ...] = ()
     attributes: tuple[str, ...] = ()
     exact_names: bool = False
+    kind: Kind = PERSON
 
 
 class _Request(_Strict):
@@ -69,6 +70,7 @@ def request_digests(request: Request, salt: str) -> dict[str, str]:
     A holder of the request and the salt can prove that they match. Without the salt, guesses cannot be tested.
     """
     digests = {"subjects": str(len(request.subjects))}
+    digests |= {label: str(count) for label, count in kind_counts(request.subjects).items()}
     for label, samples in (("forget", request.forget), ("retain", request.retain), ("strangers", request.strangers)):
         if samples:
             digests[f"{label}_prompts"] = str(len(samples))
@@ -96,14 +98,12 @@ def pack_request(request: Request, limits: PackingLimits | None = None) -> bytes
     """Pack a request; equal requests give equal bytes. Raises `InputError` if it is invalid or exceeds the limits."""
     bounds, album = limits or PackingLimits(), _Album()
     request.validate()
-    if not request.about_people:
-        raise InputError("the service verifies requests about people alone so far: make this eraser with `erase`")
     described = _Request(
         format=FORMAT,
         subjects=tuple(
             _Subject(
                 key=s.key, names=s.names, samples=_described(s.samples, album), attributes=s.attributes,
-                exact_names=s.exact_names,
+                exact_names=s.exact_names, kind=s.kind,
             )
             for s in request.subjects
         ),
@@ -147,7 +147,7 @@ def unpack_request(data: bytes, limits: PackingLimits | None = None) -> Request:
     images = _decoded(files, bounds)
     request = Request(
         tuple(
-            Subject(s.key, s.names, _samples(s.samples, images), s.attributes, s.exact_names)
+            Subject(s.key, s.names, _samples(s.samples, images), s.attributes, s.exact_names, s.kind)
             for s in described.subjects
         ),
         _samples(described.retain, images),
