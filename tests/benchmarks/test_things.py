@@ -26,7 +26,6 @@ from mllmeraser.samples.folders import read_subject
 from mllmeraser.samples.frames import FRAMES, framed, unframed
 from mllmeraser.samples.names import holds_name, names_somebody
 from mllmeraser.samples.subject import Kind
-from mllmeraser.serving.packing import pack_request
 
 
 def about(name: str, kind: Kind = "entity", question: str = "", **more: object) -> Request:
@@ -238,8 +237,3 @@ def test_gates_for_people_are_refused(tiny_llava: MultimodalModel) -> None:
         erase(tiny_llava, about("Japan"), FitSettings.preset("default"))
     with pytest.raises(InputError, match="is answered with a sentence"):
         erase(tiny_llava, about("Japan"), action="shift")
-
-
-def test_the_service_says_that_it_takes_people_alone() -> None:
-    with pytest.raises(InputError, match="people alone"):
-        pack_request(about("Japan"))

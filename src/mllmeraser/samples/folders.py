@@ -14,7 +14,7 @@ from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import open_image
 from mllmeraser.samples.names import clean_name, holds_name
 from mllmeraser.samples.sample import IDENTITY, Sample
-from mllmeraser.samples.subject import KINDS, PERSON, Kind, Subject
+from mllmeraser.samples.subject import PERSON, Kind, Subject, kind_named
 from mllmeraser.samples.yaml_files import load_yaml
 
 REQUEST_KEYS = ("name", "other_names", "kind", "questions", "attributes", "exact_names", "reply", "instead")
@@ -116,7 +116,8 @@ def read_card(folder: Path) -> Card:
     exact = str(data.get("exact_names") or "false").casefold()
     if exact not in (*YES, *NO):
         raise InputError(f"{path}: exact_names is true or false")
-    return Card(tuple(dict.fromkeys(names)), questions, attributes, exact in YES, _reply(data, path), _kind(data, path))
+    kind = kind_named(str(data["kind"]), str(path)) if data.get("kind") else None
+    return Card(tuple(dict.fromkeys(names)), questions, attributes, exact in YES, _reply(data, path), kind)
 
 
 def _reply(data: Mapping[str, Any], path: Path) -> str | None:
@@ -130,22 +131,13 @@ def _reply(data: Mapping[str, Any], path: Path) -> str | None:
     return None if reply is None else " ".join(reply.split())
 
 
-def _kind(data: Mapping[str, Any], path: Path) -> Kind | None:
-    kind = str(data.get("kind") or "").casefold()
-    if not kind:
-        return None
-    if kind not in KINDS:
-        raise InputError(f"{path}: kind is one of {', '.join(KINDS)}, not {kind!r}")
-    return next(known for known in KINDS if known == kind)
-
-
 def _of_kind(card: Card, kind: Kind | None, folder: Path) -> Card:
     if kind is not None and card.kind not in (None, kind):
         raise InputError(f"{folder}: its request.yaml says that it is of the kind {card.kind}, not {kind}")
     return replace(card, kind=kind or card.kind or PERSON)
 
 
-def check_keys(data: dict[Any, Any], allowed: Sequence[str], where: str) -> None:
+def check_keys(data: Mapping[Any, Any], allowed: Sequence[str], where: str) -> None:
     """Raise an `InputError` that lists the allowed keys if `data` has another one."""
     unknown = sorted(str(key) for key in data if key not in allowed)
     if unknown:

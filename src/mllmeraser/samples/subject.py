@@ -47,6 +47,14 @@ class Subject:
         object.__setattr__(self, "names", tuple(dict.fromkeys(clean_name(name) for name in self.names)))
 
 
+def kind_named(text: str, where: str) -> Kind:
+    """The kind of this name, in any case; another name is an `InputError` that begins with `where`."""
+    wanted = text.strip().casefold()
+    if wanted not in KINDS:
+        raise InputError(f"{where}: kind is one of {', '.join(KINDS)}, not {wanted!r}")
+    return next(kind for kind in KINDS if kind == wanted)
+
+
 def kind_counts(subjects: Iterable[Subject]) -> dict[str, int]:
     """How many subjects there are of each kind, under names such as `kind_fact`. Kinds are no personal data."""
     counts = Counter(subject.kind for subject in subjects)
