@@ -77,12 +77,13 @@ def test_a_wrong_column_is_one_line(tmp_path: Path, rows: list[dict[str, Any]], 
 
 
 def test_the_columns_are_those_of_requests_alone(tmp_path: Path) -> None:
-    path = table(tmp_path, {"question": QUESTION, "kind": "fact"})
+    rows = ({"question": QUESTION, "kind": "fact"},)
+    path = table(tmp_path, *rows)
     with pytest.raises(InputError, match="unknown key kind"):
         read_samples(path)
     with pytest.raises(InputError, match="unknown key kind"):
-        Request.from_folder(table(tmp_path / ".", {"question": "Who?"}), retain=path)
-    assert [sample.question for sample in read_samples(path, of_request=True)] == ["Who?"]
+        Request.from_folder(tmp_path / "request.jsonl", retain=table(tmp_path, *rows, suffix="parquet"))
+    assert [sample.question for sample in read_samples(path, of_request=True)] == [QUESTION]
 
 
 kinds = st.none() | st.sampled_from(KINDS)

@@ -69,9 +69,9 @@ class Book:
             raise Refused(400, f"the name {name} is taken: choose another, or revoke that erasure")
         id = hashlib.md5(f"{name}{len(self.entries)}".encode()).hexdigest()
         self.entries[id] = {
-            "id": id, "name": name, "kinds": ["person"], "tenant": None, "default": True, "state": "requested", "requested_at": now(),
-            "requested_by": by, "starts_at": None, "expires_at": None, "artifact_digest": None, "scores": None,
-            "passed": None, "failure": None, "pending": False,
+            "id": id, "name": name, "kinds": ["person"], "tenant": None, "default": True, "state": "requested",
+            "requested_at": now(), "requested_by": by, "starts_at": None, "expires_at": None,
+            "artifact_digest": None, "scores": None, "passed": None, "failure": None, "pending": False,
             "progress": {"stage": "waiting", "done": 0, "total": 1}, **fields,
         }  # fmt: skip
         self.subjects[id] = subjects

@@ -21,6 +21,7 @@ from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples import InputError, Sample
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.subject import KINDS, Kind, Subject
+from mllmeraser.serving.http import fits
 from mllmeraser.serving.http.erasures import erasure_request
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.ledger import Ledger
@@ -143,8 +144,11 @@ def test_a_form_asks_what_a_folder_asks(kind: Kind, tmp_path: Any) -> None:
     assert shown[0] == shown[1] or kind == "person", "who is found by name, a fit asks by itself"
 
 
-def test_the_terminal_takes_things_too(tiny_llava: MultimodalModel, tmp_path: Any) -> None:
+def test_the_terminal_takes_things_too(
+    tiny_llava: MultimodalModel, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a model of one's own, without sets: people could not be verified there, things can."""
+    monkeypatch.setattr(fits, "verify", partial(verify, sizes=FEW))
     subject = Subject("x", ("Japan",), (Sample("What is Japan?", subject="x"),), kind="entity")
     lines: list[str] = []
     with Ledger.open(str(tmp_path / "l.db")) as book:
