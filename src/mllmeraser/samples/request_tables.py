@@ -19,8 +19,8 @@ def read_table(path: str | Path, kind: Kind | None = None) -> tuple[tuple[Subjec
     The column `kind` says what a subject is, in one of its rows or more; `kind` is that of all subjects.
 
     Raises:
-        InputError: A row is malformed, states another kind than `kind` or than another row of its subject, or another
-            sentence than another row; or of several things only some have a sentence.
+        InputError: A row is malformed, or contradicts `kind` or another row. Or of several things only some have a
+            sentence.
     """
     rows = read_rows(Path(path), OF_REQUESTS)
     kinds = _stated_kinds(rows, kind)
