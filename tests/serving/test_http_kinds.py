@@ -163,3 +163,12 @@ def test_people_and_things_are_not_mixed(tiny_llava: MultimodalModel, tmp_path: 
     both = (Subject("x", ("Japan",), asked, kind="entity"), Subject("y", ("Jane Doe",), asked))
     with Ledger.open(str(tmp_path / "l.db")) as book, pytest.raises(InputError, match="make one eraser for each"):
         request_erasure(tiny_llava, Request(both), "case-9", book, by="ann")
+
+
+def test_the_command_states_the_kind(tmp_path: Any) -> None:
+    (tmp_path / "japan").mkdir()
+    (tmp_path / "japan" / "request.yaml").write_text("name: Japan\n", encoding="utf-8")
+    command = ["request", "nobody/nothing", "--forget", str(tmp_path / "japan"), "--label", "fact-1", "--kind", "fact"]
+    result = CliRunner().invoke(app, [*command, "--ledger", f"sqlite:///{tmp_path / 'l.db'}", "--init"])
+    assert result.exit_code == 2 and "a fact is what its questions ask for" in result.stderr, result.output
+    assert not (tmp_path / "l.db").exists()
