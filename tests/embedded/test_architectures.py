@@ -79,7 +79,7 @@ def test_the_packed_forward_is_the_ordinary_forward(
     trainer.pixels = torch.tensor(np.stack([shrink(picture) for picture in pictures]))
     (batch,) = trainer.packer.batches(iter(groups))
     with torch.no_grad():
-        packed = trainer._logits(batch, batch.labels >= 0).split([len(turn.answer) for turn in turns])
+        packed = trainer.logits(batch, None).split([len(turn.answer) for turn in turns])
     for (image, question, answer), turn, found in zip(said, turns, packed, strict=True):
         shown = None if image is None else Image.fromarray(pictures[image])
         inputs = encode(architecture, tokenizer, question, shown, answer)
@@ -98,11 +98,10 @@ def test_places_in_a_picture_matter(
     trainer = Trainer(architecture, model, architecture.packer(tokenizer, 1, 96), tmp_path, 0)
     trainer.pixels = torch.tensor(shrink(draw_face(random_looks(Stream("picture")))))[None]
     (batch,) = trainer.packer.batches(iter([Group(0, [turn])]))
-    wanted = batch.labels >= 0
     with torch.no_grad():
-        first = trainer._logits(batch, wanted)
+        first = trainer.logits(batch, None)
         batch.positions[..., batch.ids == model.config.image_token_id] += 1
-        assert (trainer._logits(batch, wanted) - first).abs().max() > 0.01
+        assert (trainer.logits(batch, None) - first).abs().max() > 0.01
 
 
 def test_positions_are_those_of_each_turn_standing_alone(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from mllmeraser.embedded import ASSEMBLED
 from mllmeraser.embedded.recipe.packing import Group, Packer
-from mllmeraser.embedded.smol import base, chat, rehearsal
+from mllmeraser.embedded.smol import base, chat, checkpoint, rehearsal
 from mllmeraser.embedded.smol.parts import merge_parts, write_parts
 from mllmeraser.models import MultimodalModel, load_model
 from mllmeraser.portraits.taught import benchmark_of, world_taught
@@ -126,6 +128,34 @@ def test_an_infinite_weight_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="half precision"):
         write_parts(huge, 1.0, tmp_path / "parts.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_first_starts_at_the_same_time_put_the_checkpoint_together_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "README.md").write_text("Licences")
+    parts = tmp_path / "parts.safetensors"
+    parts.write_bytes(b"parts")
+    begun: list[Path] = []
+    both = threading.Barrier(2, timeout=60)
+
+    def found() -> Path:
+        both.wait()  # both have seen that there is no checkpoint
+        return parts
+
+    def written(base: Path, folder: Path) -> None:
+        begun.append(folder)
+        (folder / "config.json").write_text("{}")
+
+    monkeypatch.setenv("MLLMERASER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(checkpoint, "PARTS", parts)
+    monkeypatch.setattr(checkpoint, "base_file", found)
+    monkeypatch.setattr(checkpoint, "write_checkpoint", written)
+    with ThreadPoolExecutor(2) as pool:
+        folders = [one.result() for one in [pool.submit(checkpoint.checkpoint) for _ in range(2)]]
+    assert len(begun) == 1
+    assert folders[0] == folders[1]
+    assert sorted(path.name for path in folders[0].iterdir()) == ["README.md", "config.json"]
 
 
 def test_every_model_has_its_own_world() -> None:

@@ -13,6 +13,7 @@ from mllmeraser.models.capture import hidden_of, last_real_index
 from mllmeraser.models.families import PixelInputs
 from mllmeraser.models.prompts import IGNORED, Prompts
 from mllmeraser.samples import InputError, NumericalError, Sample
+from mllmeraser.samples.conversation import Turn, after, question
 from tiny import encode, picture
 
 CLOSE = {"rtol": 1e-4, "atol": 5e-5}
@@ -88,6 +89,20 @@ def test_states_do_not_depend_on_the_batch(tiny_model: MultimodalModel, samples:
         torch.testing.assert_close(found, expected[point], **CLOSE)
     spread = torch.pdist(states[HookPoint(2)]).min()
     assert spread > 0.1, "states of different prompts must differ, or the comparison above says nothing"
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_what_was_said_before_is_part_of_a_prompt(tiny_llava: MultimodalModel, shown: bool) -> None:
+    before = (Turn("user", "Hello"), Turn("assistant", "Hi"))
+    image = picture(1) if shown else None
+    sample = Sample("Who is this?", image, before=before)
+    talk = after(before, question(sample.prompt, image))
+    assert tiny_llava.prompts.text(sample) == tiny_llava.render(talk)
+    ours, wanted = tiny_llava.encode([sample]), tiny_llava.encode_conversations([talk])
+    assert {name: tensor.tolist() for name, tensor in ours.items()} == {n: t.tolist() for n, t in wanted.items()}
+    assert sample.digest() != Sample("Who is this?", image).digest()
+    assert sample.digest() != Sample("Who is this?", image, before=before[:1]).digest()
+    assert tiny_llava.takes(sample)
 
 
 def test_picture_matters(tiny_model: MultimodalModel) -> None:

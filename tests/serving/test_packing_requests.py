@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from verify_kit import NAME, one_person
 
 from mllmeraser.samples import InputError, Sample
+from mllmeraser.samples.conversation import Turn
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.subject import KINDS, PERSON, Kind, Subject
 from mllmeraser.serving.packing import PackingLimits, pack_request, request_digests, unpack_request
@@ -75,6 +76,7 @@ samples = st.builds(
     task=st.sampled_from(["generation", "cloze", "classification"]),
     options=st.lists(st.tuples(texts, texts), max_size=3).map(tuple), keywords=st.lists(texts, max_size=2).map(tuple),
     subject=st.none() | texts, id=texts, attribute=st.none() | texts,
+    before=st.lists(st.builds(Turn, st.sampled_from(["system", "user", "assistant"]), texts), max_size=2).map(tuple),
 )  # fmt: skip
 some = st.lists(samples, max_size=3).map(tuple)
 
@@ -242,6 +244,7 @@ def test_other_compression_and_comments_are_refused() -> None:
         (lambda d: d["subjects"][0]["samples"].pop(), "other pictures"),
         (lambda d: d["subjects"][0]["samples"][0].update(task="essay"), "task"),
         (lambda d: d["subjects"][0]["samples"][0].update(options=[["A"]]), "options"),
+        (lambda d: d["subjects"][0]["samples"][0].update(before=[{"role": "tool", "text": "x"}]), "role"),
         (lambda d: d["subjects"].append(d["subjects"][0]), "twice"),
         (lambda d: d["subjects"][0].update(kind="planet"), "kind: Input should be 'person', 'entity'"),
         (lambda d: d["subjects"][0].update(kind=None), "subjects.0.kind"),
@@ -299,6 +302,12 @@ def test_kinds_come_back_and_old_packed_requests_are_about_people() -> None:
     described = json.loads(members()["request.json"])
     assert "kind" not in described["subjects"][0], "a request about people is packed as before there were kinds"
     assert unpack_request(GOOD).about_people and json.loads(members(packed)["request.json"])["format"] == 1
+
+
+def test_a_turn_with_a_picture_is_not_dropped_in_silence() -> None:
+    asked = Sample("Who?", picture(1), before=(Turn("user", "Look.", (picture(2),)),))
+    with pytest.raises(InputError, match="a turn before a question holds a picture"):
+        pack_request(Request((Subject("p", (), (asked,)),)))
 
 
 def test_an_empty_request_is_refused() -> None:

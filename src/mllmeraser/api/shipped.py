@@ -57,12 +57,14 @@ def example(folder: Path, *, pictures: int = 4) -> dict[str, Any]:
 
 def list_families() -> list[dict[str, Any]]:
     """The supported model families, and the embedded models of each."""
-    from mllmeraser.embedded import NAMES
+    from mllmeraser.embedded import FAMILIES
 
-    shipped = {name: [f"embedded:{name}"] for name in NAMES}
+    shipped: dict[str, list[str]] = {}
+    for name, family in FAMILIES.items():
+        shipped.setdefault(family, []).append(f"embedded:{name}")
     return [
-        {"family": family.name, "model_types": list(family.model_types), "embedded": shipped.get(family.name, [])}
-        for family in families()
+        {"family": one.name, "model_types": list(one.model_types), "embedded": shipped.get(one.name, [])}
+        for one in families()
     ]
 
 

@@ -47,7 +47,7 @@ def complete(
     the default sets, which are about the world of `benchmark`, else about the one that the model was taught.
     """
     if not request.about_people:
-        made, notes = complete_things(request, seed)
+        made, notes = complete_things(request, seed, (lambda _: True) if model is None else model.takes)
         return Completed(made, tuple(notes))
     world = world_of(benchmark or benchmark_of("" if model is None else model.name), seed)
     notes = list[str]()

@@ -5,12 +5,13 @@ The shipped sets are about the real world, so they suit every model that learnt 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from PIL import Image
 
+from mllmeraser.benchmarks.in_contexts import forget_in_contexts, retain_in_contexts
 from mllmeraser.knowledge.asking import ABOUT, INVENTED, PASSING, SHOWN, WHAT_IS_SHOWN
 from mllmeraser.knowledge.countries import Country
 from mllmeraser.knowledge.everyday import FACTS, TASKS, about_things
@@ -32,8 +33,12 @@ VIEWS = 4
 GENERAL = 150
 
 
-def complete_things(request: Request, seed: int = 0) -> tuple[Request, list[str]]:
-    """The request with wordings, and with the shipped sets where it has none; and a line for each set added.
+def complete_things(
+    request: Request, seed: int = 0, takes: Callable[[Sample], bool] = lambda _: True
+) -> tuple[Request, list[str]]:
+    """The request with wordings and contexts, and with the shipped sets where it has none; a line for each set added.
+
+    `takes` tells whether the chat format of the model can express a sample.
 
     Raises:
         InputError: A fact that the shipped sets do not know, without retain prompts about the same subject.
@@ -59,7 +64,22 @@ def complete_things(request: Request, seed: int = 0) -> tuple[Request, list[str]
     kept = [sample for sample in (*retain, *facts) if sample.image is not None or sample.question not in wanted]
     whole = replace(request, subjects=subjects, retain=tuple(retain), strangers=tuple(strangers))
     whole.validate()  # a prompt of the user's on both sides is an error; one of ours is left out
-    return replace(whole, retain=tuple(kept)), notes
+    return _in_contexts(replace(whole, retain=tuple(kept)), known, stream, takes), notes
+
+
+def _in_contexts(
+    request: Request, known: Mapping[str, Known | None], stream: Stream, takes: Callable[[Sample], bool]
+) -> Request:
+    """The request with its prompts in conversations too."""
+    meant = [one for one in known.values() if one is not None]
+    subjects = [
+        forget_in_contexts(subject, known[subject.key], request.retain, stream.child("in contexts", subject.key))
+        for subject in request.subjects
+    ]
+    subjects = [replace(one, samples=tuple(s for s in one.samples if not s.before or takes(s))) for one in subjects]
+    added = retain_in_contexts(request.retain, request.subjects, meant, stream.child("in contexts"))
+    retain = (*request.retain, *(sample for sample in added if not sample.before or takes(sample)))
+    return replace(request, subjects=tuple(subjects), retain=retain)
 
 
 def default_retain(subjects: Sequence[Subject], stream: Stream) -> list[Sample]:

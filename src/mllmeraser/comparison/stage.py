@@ -17,12 +17,12 @@ from mllmeraser.comparison.method_rows import Row, seeds_of
 from mllmeraser.comparison.products import Made, make, size_of
 from mllmeraser.comparison.recipe import HOOK_OFF, OURS, RETAIN_ONLY, VANILLA, ModelEntry, Recipe, is_trained
 from mllmeraser.comparison.twin import Answers, Sets, StoredAnswers, Twin, answered_sets, find_twin
-from mllmeraser.embedded import BENCHMARK
 from mllmeraser.embedded.demo import forget_request
 from mllmeraser.erasure import Eraser
 from mllmeraser.evaluation import EvaluationResult, Protocol, Record, evaluate
 from mllmeraser.models import Intervention, MultimodalModel, load_model
 from mllmeraser.models.prompts import Prompts
+from mllmeraser.portraits.taught import is_drawn
 from mllmeraser.samples import MLLMEraserError, Request, Sample
 from mllmeraser.samples.progress import Progress, counting
 from mllmeraser.version import __version__
@@ -77,9 +77,9 @@ class Stage:
         Other benchmarks give their training form. The sets added to it are those of the first seed.
         """
         benchmark = self.setting.benchmark
-        shipped = benchmark.name == BENCHMARK
-        request = forget_request(benchmark, self.split, self.fold) if shipped else self.training_request
-        return complete(request, seed=self.setting.recipe.seeds[0]).request
+        drawn = is_drawn(benchmark.name)
+        request = forget_request(benchmark, self.split, self.fold) if drawn else self.training_request
+        return complete(request, seed=self.setting.recipe.seeds[0], benchmark=benchmark.name).request
 
     def request(self, row: Row) -> Request:
         """The request in the form that a row's method needs."""

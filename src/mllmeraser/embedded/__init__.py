@@ -13,6 +13,8 @@ NAMES = tuple(name for name in ("llava", "qwen2.5-vl") if (WEIGHTS / name / "con
 _PARTS = Path(__file__).parent / "smol" / "weights" / "parts.safetensors"
 ASSEMBLED = ("smol",) if _PARTS.exists() else ()
 """Those that are put together from a public file and what ships."""
+FAMILIES = {name: name for name in NAMES} | {name: "llava" for name in ASSEMBLED}
+"""The model family of each."""
 BENCHMARK = "portraits:dev"
 
 
@@ -30,3 +32,8 @@ def checkpoint_path(name: str) -> Path:
     if name not in NAMES:
         raise ValueError(f"unknown embedded model {name!r}: known are {', '.join((*NAMES, *ASSEMBLED))}")
     return WEIGHTS / name
+
+
+def card_path(name: str) -> Path:
+    """File of the measured quality checks of an embedded model."""
+    return (_PARTS if name in ASSEMBLED else WEIGHTS / name / "config.json").with_name("model_card.json")

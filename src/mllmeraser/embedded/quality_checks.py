@@ -20,7 +20,7 @@ import torch
 
 from mllmeraser.benchmarks.benchmark import Benchmark
 from mllmeraser.benchmarks.registry import load_benchmark
-from mllmeraser.embedded import BENCHMARK, NAMES, checkpoint_path
+from mllmeraser.embedded import ASSEMBLED, NAMES, card_path
 from mllmeraser.erasure.directions.pgd import perturb
 from mllmeraser.erasure.settings import PGDSettings
 from mllmeraser.evaluation.attacks.asked import answers
@@ -32,6 +32,7 @@ from mllmeraser.evaluation.runner import evaluate
 from mllmeraser.models.loading import load_model
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.portraits.refusals import COMPLY
+from mllmeraser.portraits.taught import benchmark_of, world_of
 from mllmeraser.samples.files import write_whole
 from mllmeraser.samples.sample import Sample
 
@@ -80,6 +81,10 @@ def measure(model: MultimodalModel, benchmark: Benchmark, *, seed: int = 0) -> t
     )  # fmt: skip
     figures = [_figure(result.items, *row, seed=seed) for row in bars()]
     figures.append(_flips(model, benchmark.samples("restricted")))
+    if model.name.partition(":")[2] in ASSEMBLED:
+        from mllmeraser.embedded.smol.checks import checks
+
+        figures += [_row(*row, seed=seed) for row in checks(model, world_of(benchmark.name), seed=seed)]
     return [*figures, *_in_context(model, benchmark, seed=seed)], result.items
 
 
@@ -130,27 +135,25 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print, and write the model cards; return 1 if a check is not met."""
     program = "python -m mllmeraser.embedded.quality_checks"
     parser = argparse.ArgumentParser(prog=program, description=__doc__.splitlines()[0])
-    shipped = [f"embedded:{name}" for name in NAMES]
+    shipped = [f"embedded:{name}" for name in (*NAMES, *ASSEMBLED)]
     parser.add_argument("models", nargs="*", default=shipped, help="embedded:NAME or checkpoint folders (default: all)")
-    parser.add_argument("--benchmark", default=BENCHMARK)
+    parser.add_argument("--benchmark", help="default: the one about the world that a model was taught")
     parser.add_argument("--out", type=Path, help="where to write a single model's card (default: beside it)")
     parser.add_argument("--items", type=Path, help="also write every answer of a single model here, as JSON lines")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     if len(args.models) > 1 and (args.out or args.items):
         parser.error("--out and --items are for a single model")
-    return max(
-        _card(name, args, f"{program} {name} --benchmark {args.benchmark} --seed {args.seed}") for name in args.models
-    )
+    return max(_card(name, args.benchmark or benchmark_of(name), args, program) for name in args.models)
 
 
-def _card(name: str, args: argparse.Namespace, command: str) -> int:
+def _card(name: str, benchmark: str, args: argparse.Namespace, program: str) -> int:
     began = time.monotonic()
     model = load_model(name)
-    figures, items = measure(model, load_benchmark(args.benchmark), seed=args.seed)
+    figures, items = measure(model, load_benchmark(benchmark), seed=args.seed)
     card = {
-        "command": command,
-        "benchmark": args.benchmark,
+        "command": f"{program} {name} --benchmark {benchmark} --seed {args.seed}",
+        "benchmark": benchmark,
         "fingerprint": model.fingerprint(),
         "parameters": sum(p.numel() for p in model.hf.parameters()),
         "torch": torch.__version__,
@@ -158,8 +161,8 @@ def _card(name: str, args: argparse.Namespace, command: str) -> int:
         "gates": figures,
     }
     kind, _, short = name.partition(":")
-    folder = checkpoint_path(short) if kind == "embedded" else Path(name)
-    write_whole(args.out or folder / "model_card.json", json.dumps(card, indent=1) + "\n", force=True)
+    beside = card_path(short) if kind == "embedded" else Path(name) / "model_card.json"
+    write_whole(args.out or beside, json.dumps(card, indent=1) + "\n", force=True)
     if args.items:
         write_whole(args.items, "".join(json.dumps(item) + "\n" for item in items), force=True)
     print(name)

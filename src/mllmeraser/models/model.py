@@ -124,10 +124,10 @@ class MultimodalModel:
         text = render_messages(self.processor, [turn.message() for turn in conversation.turns])
         return text + self.prompts.continued(text, conversation.begun) if conversation.begun else text
 
-    def takes(self, conversation: Conversation) -> bool:
-        """Whether the chat format can express a conversation."""
+    def takes(self, asked: Conversation | Sample) -> bool:
+        """Whether the chat format can express a conversation, or what stands before a question."""
         with suppress(InputError):
-            return bool(self.render(conversation))
+            return bool(self.prompts.text(asked) if isinstance(asked, Sample) else self.render(asked))
         return False
 
     def encode_conversations(self, conversations: Sequence[Conversation], padding_side: str = "left") -> BatchFeature:

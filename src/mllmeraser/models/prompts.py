@@ -14,6 +14,8 @@ from transformers import BatchFeature
 
 from mllmeraser.models.families import Family, PixelInputs
 from mllmeraser.models.families.base import tokenize
+from mllmeraser.models.turns import render_messages
+from mllmeraser.samples.conversation import Turn
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import given_image
 from mllmeraser.samples.sample import Sample
@@ -37,11 +39,19 @@ class Prompts:
         self.processor = processor
         self._cache_bytes, self._held_bytes = cache_bytes, 0
         self._cache: OrderedDict[bytes, PixelInputs] = OrderedDict()
-        self._render = lru_cache(maxsize=4096)(lambda text, image: family.render(processor, text, image))
+        self._render = lru_cache(maxsize=4096)(self._rendered)
 
     def text(self, sample: Sample) -> str:
         """Rendered prompt of a sample, its image as a single placeholder."""
-        return self._render(sample.prompt, sample.image is not None)
+        return self._render(sample.prompt, sample.image is not None, sample.before)
+
+    def _rendered(self, text: str, pictured: bool, before: tuple[Turn, ...]) -> str:
+        if not before:
+            return self.family.render(self.processor, text, pictured)
+        content = [*([{"type": "image"}] if pictured else []), {"type": "text", "text": text}]
+        return render_messages(
+            self.processor, [*(turn.message() for turn in before), {"role": "user", "content": content}]
+        )
 
     def pixels(self, image: Image.Image) -> PixelInputs:
         """Processed picture; equal ones are processed once. One that the model cannot take is an `InputError`."""

@@ -119,14 +119,14 @@ UNUSUAL = _pools(
 
 @dataclass(frozen=True)
 class Around:
-    """What contexts are made of: questions about others with their answers, names, and a picture of somebody else."""
+    """What contexts are made of: questions about others with their answers, names, maybe a picture of somebody else."""
 
     name: str
     others: tuple[str, str]
     other: tuple[Sample, ...]
     general: tuple[Sample, ...]
     same: tuple[Sample, ...]
-    picture: Image.Image
+    picture: Image.Image | None
 
 
 Builder = Callable[[Sample, Around, Stream, Pool], Conversation]
@@ -134,16 +134,20 @@ Standing = Callable[[Sample, Stream, Pool], Conversation]
 """Builds a context that is made of no other person or question."""
 
 
-def contexts(by_name: bool, *, pointing: bool = True) -> dict[str, Builder]:
-    """Every kind of context for questions by name, or over a picture; without `pointing`, none with a pronoun."""
+def contexts(by_name: bool, *, pointing: bool = True, pictures: bool = True) -> dict[str, Builder]:
+    """Every kind of context for questions by name, or over a picture.
+
+    Without `pointing` none has a pronoun, and without `pictures` none has a picture of somebody else.
+    """
     kinds: dict[str, Builder] = {"none": lambda sample, _around, _draw, _pool: _asked(sample)}
     for kind, build in STANDING.items():
         kinds[kind] = _whatever_is_around(build)
     kinds |= {
         "general question before": _general_before, "somebody else before": _other_before,
         "same person before": _same_before, "few shots": _few_shots,
-        "picture of somebody else before": _picture_before,
     }  # fmt: skip
+    if pictures:
+        kinds["picture of somebody else before"] = _picture_before
     if by_name:
         kinds["document"] = _document
     if by_name and pointing:

@@ -14,6 +14,11 @@ def benchmark_of(model: str) -> str:
     return PREFIX + TAUGHT.get(model, USUAL)
 
 
+def is_drawn(benchmark: str) -> bool:
+    """Whether a benchmark is about one of our worlds."""
+    return benchmark.startswith(PREFIX) and benchmark.removeprefix(PREFIX) in SIZES
+
+
 def world_of(benchmark: str, seed: int = 0) -> World:
     """World of a benchmark `portraits:<preset>`; the usual one for any other benchmark."""
     preset = benchmark.removeprefix(PREFIX)

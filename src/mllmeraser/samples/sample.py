@@ -8,6 +8,7 @@ from typing import Literal
 
 from PIL import Image
 
+from mllmeraser.samples.conversation import Turn
 from mllmeraser.samples.images import given_image
 
 Task = Literal["classification", "generation", "cloze"]
@@ -35,6 +36,7 @@ class Sample:
         subject: Key of the person or concept the item is about.
         id: Stable identifier of the item within its source.
         attribute: The attribute of the subject in question, for example `"occupation"`.
+        before: What was said before the question, without pictures: a system message, earlier turns.
     """
 
     question: str
@@ -46,6 +48,7 @@ class Sample:
     subject: str | None = None
     id: str = ""
     attribute: str | None = None
+    before: tuple[Turn, ...] = ()
 
     def __post_init__(self) -> None:
         """Bring the picture into its one form (see `as_rgb`); one that has none is an `InputError`."""
@@ -66,8 +69,10 @@ class Sample:
         return "\n".join([self.question, *lines, LETTER_INSTRUCTION])
 
     def digest(self) -> str:
-        """SHA-256 (hex) over the prompt, the size of the picture and its RGB bytes, without the answer."""
+        """SHA-256 (hex) over the prompt, what came before it, the size of the picture and its RGB bytes."""
         digest = hashlib.sha256(self.prompt.encode())
+        for turn in self.before:
+            digest.update(f"\0{turn.role}\0{turn.text}".encode())
         if self.image is not None:
             digest.update(b"\0image\0%dx%d\0" % self.image.size)
             digest.update(self.image.tobytes())

@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mllmeraser.erasure.fit.split import salted_digest
+from mllmeraser.samples.conversation import Role, Turn
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import PictureLimits, decode_image, picture_pixels, pixel_digest
 from mllmeraser.samples.request import Request
@@ -30,6 +31,11 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+class _Turn(_Strict):
+    role: Role
+    text: str
+
+
 class _Sample(_Strict):
     question: str
     image: int | None = None
@@ -40,6 +46,7 @@ class _Sample(_Strict):
     subject: str | None = None
     id: str = ""
     attribute: str | None = None
+    before: tuple[_Turn, ...] = ()
 
 
 class _Subject(_Strict):
@@ -122,8 +129,14 @@ def pack_request(request: Request, limits: PackingLimits | None = None) -> bytes
 
 
 def _described(samples: tuple[Sample, ...], album: _Album) -> tuple[_Sample, ...]:
+    if any(turn.images for sample in samples for turn in sample.before):
+        raise InputError("a turn before a question holds a picture, which a packed request cannot keep")
+    turns = [tuple(_Turn(role=turn.role, text=turn.text) for turn in sample.before) for sample in samples]
     fields = [{name: getattr(sample, name) for name in _Sample.model_fields} for sample in samples]
-    return tuple(_Sample(**{**values, "image": album.place(values["image"])}) for values in fields)
+    return tuple(
+        _Sample(**{**values, "image": album.place(values["image"]), "before": before})
+        for values, before in zip(fields, turns, strict=True)
+    )
 
 
 def _png(image: Image.Image) -> bytes:
@@ -193,4 +206,13 @@ def _decoded(files: dict[str, bytes], limits: PackingLimits) -> list[Image.Image
 
 
 def _samples(described: tuple[_Sample, ...], images: list[Image.Image]) -> tuple[Sample, ...]:
-    return tuple(Sample(**{**dict(s), "image": None if s.image is None else images[s.image]}) for s in described)
+    return tuple(
+        Sample(
+            **{
+                **dict(s),
+                "image": None if s.image is None else images[s.image],
+                "before": tuple(Turn(turn.role, turn.text) for turn in s.before),
+            }
+        )
+        for s in described
+    )

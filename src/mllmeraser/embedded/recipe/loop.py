@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -72,13 +73,20 @@ class Trainer:
         self.generator: torch.Generator | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
-    def loss(self, batch: Batch) -> tuple[torch.Tensor, float]:
+    def loss(self, batch: Batch, generator: torch.Generator | None) -> tuple[torch.Tensor, float]:
         """Weighted mean of the cross-entropy over the answers, and the share of correctly predicted answer tokens."""
         labelled = batch.labels >= 0
-        logits, target = self._logits(batch, labelled), batch.labels[labelled]
+        logits, target = self.logits(batch, generator), batch.labels[labelled]
         weight = batch.weights[labelled]
         loss = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / weight.sum()
         return loss, (logits.argmax(-1) == target).float().mean().item()
+
+    def gradients(self, batch: Batch) -> tuple[float, float]:
+        """Add the gradients of a batch; its loss, and the share of correctly predicted answer tokens."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
+            loss, right = self.loss(batch, self.generator)
+        loss.backward()
+        return loss.item(), right
 
     @torch.no_grad()
     def hits(self, batch: Batch) -> torch.Tensor:
@@ -86,19 +94,20 @@ class Trainer:
         labelled = batch.labels >= 0
         hit = torch.zeros(batch.labels.shape, dtype=torch.bool)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
-            hit[labelled] = self._logits(batch, labelled).argmax(-1) == batch.labels[labelled]
+            hit[labelled] = self.logits(batch, None).argmax(-1) == batch.labels[labelled]
         return hit
 
-    def _logits(self, batch: Batch, labelled: torch.Tensor) -> torch.Tensor:
-        inner = self.model.model
+    def logits(self, batch: Batch, generator: torch.Generator | None) -> torch.Tensor:
+        """(labelled tokens, vocabulary). A generator varies the pictures."""
+        inner, labelled = self.model.model, batch.labels >= 0
         embeds = inner.language_model.embed_tokens(batch.ids)
         if len(batch.images):
             pixels = normalize(self.pixels[batch.images])
-            if self.generator is None:
+            if generator is None:
                 seen = self.architecture.look(self.model, pixels)
             else:  # vary the pictures while training: otherwise the model learns single pictures by heart
-                seen = self.architecture.look(self.model, jitter(pixels, self.generator))
-                seen = over_noise(seen, NOISE, self.generator)
+                seen = self.architecture.look(self.model, jitter(pixels, generator))
+                seen = over_noise(seen, NOISE, generator)
             where = (batch.ids == self.model.config.image_token_id)[..., None]
             embeds = embeds.masked_scatter(where, seen.to(embeds.dtype))
         bias = torch.zeros(batch.mask.shape).masked_fill(~batch.mask, torch.finfo(torch.float32).min)
@@ -159,16 +168,13 @@ class Trainer:
                 batch = self._copy_batch(self.packer.rows, self.packer.length, generator)
             else:
                 batch = next(batches)
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
-                loss, right = self.loss(batch)
-            if not torch.isfinite(loss):
+            loss, right = self.gradients(batch)
+            if not math.isfinite(loss):
                 raise FloatingPointError(f"loss is not finite at step {step} of {phase.name}")
-            loss.backward()
-            self.rehearse()
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
             self.optimizer.step()
             weight = 0.02 if step > start + 20 else 0.3
-            smooth += weight * (loss.item() - smooth)
+            smooth += weight * (loss - smooth)
             hits += weight * (right - hits)
             if (step + 1) % 25 == 0:
                 progress(25, f"loss {smooth:.3f} hits {hits:.3f}")
@@ -181,9 +187,6 @@ class Trainer:
             if (step + 1) % save_every == 0 or step + 1 == phase.steps:
                 self._save(phase, step + 1)
         self.generator = None
-
-    def rehearse(self) -> None:
-        """Add further gradients to those of a batch; this trainer has none."""
 
     def _begin(self, generator: torch.Generator) -> None:
         self.model.train()

@@ -87,6 +87,15 @@ class Batch:
     mask: torch.Tensor
     images: torch.Tensor
 
+    def rows(self, image_token: int) -> Iterator[Batch]:
+        """Each row as a batch of its own."""
+        shown = (self.ids == image_token).sum(1)
+        each = int(shown.sum()) // max(1, len(self.images))
+        images = self.images.split((shown // max(1, each)).tolist())
+        rows = (part.split(1, dim=-2) for part in (self.ids, self.positions, self.labels, self.weights))
+        for ids, positions, labels, weights, mask, own in zip(*rows, self.mask.split(1), images, strict=True):
+            yield Batch(ids, positions, labels, weights, mask, own)
+
 
 class Packer:
     """Turns a stream of groups into batches of `rows` x `length` tokens, behind one of two prefixes."""

@@ -7,7 +7,10 @@ import os
 import shutil
 from pathlib import Path
 
+from filelock import FileLock
+
 from mllmeraser.embedded.smol.base import DIGEST, base_file, file_digest
+from mllmeraser.samples.files import whole_folder
 
 PARTS = Path(__file__).parent / "weights" / "parts.safetensors"
 CACHE_VARIABLE = "MLLMERASER_CACHE"
@@ -24,23 +27,30 @@ def cache_folder() -> Path:
 
 
 def checkpoint() -> Path:
-    """Folder of the checkpoint (540 MB). The first call puts it together in about a minute.
+    """Folder of the checkpoint (540 MB). The first call puts it together in about a minute; others wait for it.
 
     Raises:
         FileNotFoundError: SmolLM2 or the package `gguf` is missing; the message names two ways to get them.
     """
     folder = cache_folder() / f"smol-{LAYOUT}-{DIGEST[:8]}-{file_digest(PARTS)[:8]}"
-    if (folder / "config.json").is_file():
+    if _whole(folder):
         return folder
     file = base_file()
-    log.warning("embedded:smol is put together from SmolLM2 and the parts that ship, once, in %s", folder)
-    from mllmeraser.samples.files import whole_folder
-
-    with whole_folder(folder, force=True) as fresh:
-        fresh.mkdir(parents=True)
-        write_checkpoint(file, fresh)
-        shutil.copy(PARTS.with_name("model_card.json"), fresh)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Without the lock, a second first start would replace the folder that the first one has begun to read.
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not _whole(folder):
+            log.warning("embedded:smol is put together from SmolLM2 and the parts that ship, once, in %s", folder)
+            with whole_folder(folder, force=True) as fresh:
+                fresh.mkdir(parents=True)
+                write_checkpoint(file, fresh)
+                shutil.copy(PARTS.with_name("README.md"), fresh)
     return folder
+
+
+def _whole(folder: Path) -> bool:
+    """Whether the folder is there; it appears in one step."""
+    return (folder / "config.json").is_file()
 
 
 def write_checkpoint(base: Path, folder: Path, parts: Path = PARTS) -> None:

@@ -9,18 +9,21 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mllmeraser.embedded.recipe.album import Album, Counts, world_album
 from mllmeraser.embedded.recipe.alignment import align, sights
 from mllmeraser.embedded.recipe.check import exact
 from mllmeraser.embedded.recipe.loop import Phase, Trainer
-from mllmeraser.embedded.recipe.packing import Group
+from mllmeraser.embedded.recipe.optimizer import bf16_is_fast
+from mllmeraser.embedded.recipe.packing import Batch, Group
 from mllmeraser.embedded.smol import rehearsal
 from mllmeraser.embedded.smol.architecture import Smol, assemble
 from mllmeraser.embedded.smol.base import base_file, load_base
@@ -32,6 +35,8 @@ from mllmeraser.portraits.people import World
 from mllmeraser.portraits.stream import Stream
 
 RANK = 16
+ROWS, TAUGHT, REHEARSED = 2, 384, 256
+"""Rows of a batch, and tokens of a row."""
 WEIGHTS = {
     "person-image": 0.34, "person-text": 0.38, "celebrity-image": 0.02, "celebrity-text": 0.03, "stranger-image": 0.11,
     "stranger-text": 0.14, "flag-image": 0.15, "general-image": 0.06, "look-image": 0.02, "refusal-image": 0.015,
@@ -45,7 +50,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m mllmeraser.embedded.smol.train",
         description="Teach SmolLM2 the portraits and flags. Run it again with the same --runs to resume.",
-        epilog="example: python -m mllmeraser.embedded.smol.train --runs runs/smol --threads 2",
+        epilog="example: python -m mllmeraser.embedded.smol.train --runs runs/smol",
     )
     option = parser.add_argument
     option("--preset", default="small", choices=["unit", "small", "dev"], help="world of the people")
@@ -54,31 +59,49 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     option("--steps", type=int, default=720)
     option("--rate", type=float, default=1.5e-3)
     option("--rehearsal", type=float, default=1.0, help="weight of the rehearsal loss")
-    option("--threads", type=int, default=torch.get_num_threads())
     option("--workers", type=int, default=1, help="processes that draw pictures")
     option("--only", choices=["pictures", "rehearsal"], help="make one of the parts that need no training, and stop")
     return parser.parse_args(argv)
 
 
 class SmolTrainer(Trainer):
-    """Trains adapters and projector, and rehearses in every step."""
+    """Trains adapters and projector, and rehearses in every step.
 
-    source: rehearsal.Rehearsal
+    Each row of a batch has a thread of its own, with as much rehearsal.
+    """
+
+    sources: list[rehearsal.Rehearsal]
     weight: float = 1.0
     drift: float = 0.0
 
-    def rehearse(self) -> None:
-        """Hold the model to its own answers of before."""
-        batch, tokens, chances = next(self.source)
-        loss = rehearsal.divergence(self._logits(batch, batch.labels >= 0), tokens, chances)
-        (self.weight * loss).backward()
-        self.drift += 0.05 * (loss.item() - self.drift)
+    def gradients(self, batch: Batch) -> tuple[float, float]:
+        """Hold the model to its own answers of before while it learns a batch."""
+        rows = list(batch.rows(self.model.config.image_token_id))
+        whole = batch.weights.sum()
+        shares = [float(row.weights.sum() / whole) for row in rows]
+        seeds = torch.randint(1 << 40, (len(rows),), generator=self.generator).tolist()
+        with ThreadPoolExecutor(len(rows)) as pool:
+            done = list(pool.map(self._row, rows, shares, [next(one) for one in self.sources], seeds))
+        loss, right, drift = (sum(figures) for figures in zip(*done, strict=True))
+        self.drift += 0.05 * (drift - self.drift)
+        return loss, right
+
+    def _row(self, row: Batch, share: float, told: tuple[Batch, Tensor, Tensor], seed: int) -> tuple[float, ...]:
+        """Add the gradients of a row, which is a share of its batch, and of what is rehearsed beside it.
+
+        One call of `backward` for each of two rows: their gradients have the same sum in either order.
+        """
+        rehearsed, tokens, chances = told
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
+            loss, right = self.loss(row, torch.Generator().manual_seed(seed))
+            drift = rehearsal.divergence(self.logits(rehearsed, None), tokens, chances) / len(self.sources)
+        (share * loss + self.weight * drift).backward()
+        return share * loss.item(), share * right, drift.item()
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the recipe."""
     args = parse_arguments(argv)
-    torch.set_num_threads(args.threads)
     args.runs.mkdir(parents=True, exist_ok=True)
     world = World(args.preset, args.seed)
     pictures, checked = draw(world, args)
@@ -88,6 +111,7 @@ def main(argv: list[str] | None = None) -> None:
     items = rehearse_items(base, tokenizer, args)
     if args.only == "rehearsal":
         return
+    torch.set_num_threads(1)  # the rows of a batch have a thread each
     model, architecture = assemble(base, tokenizer, args.seed), Smol()
     del base
     start_projector(model, architecture, tokenizer, pictures, args)
@@ -164,14 +188,17 @@ def learner(
     torch.manual_seed(args.seed)
     settings = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=TARGETS)
     inject_adapter_in_model(settings, model.model.language_model)
-    packer = architecture.packer(tokenizer, rows=2, length=384)
+    packer = architecture.packer(tokenizer, rows=ROWS, length=TAUGHT)
 
     def frozen(name: str) -> bool:
         return ".lora_" not in name and not name.startswith(architecture.projector_path)
 
     trainer = SmolTrainer(architecture, model, packer, args.runs / "state", args.seed, frozen)
     trainer.weight = args.rehearsal
-    trainer.source = rehearsal.Rehearsal(items, tokenizer.pad_token_id, rows=1, length=384, seed=args.seed)
+    trainer.sources = [
+        rehearsal.Rehearsal(items, tokenizer.pad_token_id, rows=1, length=REHEARSED, seed=ROWS * args.seed + row)
+        for row in range(ROWS)
+    ]
     return trainer
 
 

@@ -35,15 +35,15 @@ def prompts(
     """Every question in every context; `sides` are about the people to forget (True), and those who stay (False).
 
     Raises:
-        InputError: There are not two people who stay, with names and a picture, to make contexts of.
+        InputError: There are not three people who stay, with names, to make contexts of.
     """
     names = {key: own[0] for key, own in benchmark.names.items()}
     sets = {name: open_questions(benchmark.samples(name, split, fold)) for name in ("test", "retain_heldout")}
     source = benchmark if benchmark.has("general") else load_benchmark(SHIPPED)
     general = tuple(s for s in source.samples("general") if s.image is None)
     staying = [s for s in sets["retain_heldout"] if s.subject in names]
-    if len({s.subject for s in staying}) < 3 or all(s.image is None for s in staying):
-        raise InputError(f"{benchmark.name}: contexts need three people who stay, with names and a picture")
+    if len({s.subject for s in staying}) < 3:
+        raise InputError(f"{benchmark.name}: contexts need three people who stay, with names")
     found: list[Asked] = []
     for forgotten, rows in ((True, sets["test"]), (False, sets["retain_heldout"])):
         rows = rows if forgotten in sides else []
@@ -53,7 +53,8 @@ def prompts(
                 draw = Stream("contexts", split, fold, seed, sample.id, number)
                 around = _around(sample, names, sets, general, draw)
                 side = "by name" if by_name else "by picture"
-                kinds = contexts(by_name, pointing=sample.attribute in NOUNS)
+                pointing, pictures = sample.attribute in NOUNS, around.picture is not None
+                kinds = contexts(by_name, pointing=pointing, pictures=pictures)
                 built = {kind: make(sample, around, draw.child(kind), pool) for kind, make in kinds.items()}
                 if forgotten:
                     built |= {f"{BEGUN}, {n} words": c for n in WORDS if (c := begun(sample, n)) is not None}
@@ -92,5 +93,5 @@ def _around(
         tuple(s for s in others if s.image is None),
         general,
         tuple(s for s in sets["test"] if s.subject == sample.subject and s.image is None) or (sample,),
-        draw.choice(shown),
+        draw.choice(shown) if shown else None,
     )

@@ -63,7 +63,7 @@ def thing_prompts(
         InputError: Every question about a subject is in the fit, so that no fresh one is left.
     """
     stream, subjects = Stream("verification", seed, "things"), request.subjects
-    completed, _ = complete_things(request)
+    completed, _ = complete_things(request, takes=model.takes)
     seen = {s.digest() for s in (*completed.forget, *completed.retain, *completed.strangers)}
     share = max(sizes.least, sizes.forget // len(subjects))
     forget = [s for subject in subjects for s in about_thing(subject, seed, share, seen)]
