@@ -62,7 +62,7 @@ def test_a_fact_is_fitted_as_erase_does_it(server: Running, fact: dict[str, Any]
     made = eraser_of(server.server.ledger.artifact(fact["artifact_digest"]))
     assert made.config.gate.kind == "discriminant" and made.config.policy.action == "reply"
     assert made.config.reply is not None and made.config.reply.text == INSTEAD
-    subject = Subject("x", ("Japan",), (Sample(QUESTION, subject="x"),), kind="fact")
+    subject = Subject("fact-1", ("Japan",), (Sample(QUESTION, subject="fact-1"),), kind="fact")
     alone = api.erase(tiny_llava, Request((subject,), reply=INSTEAD))
     assert made.config.data.counts == alone.config.data.counts, "the same shipped sets"
     assert made.config.threshold == alone.config.threshold
