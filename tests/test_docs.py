@@ -91,11 +91,14 @@ def test_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
         (tmp_path / folder).mkdir(parents=True)
         picture(number).save(tmp_path / folder / "1.png")
     page = read("docs/requests.md")
-    (card, thing), (table,) = (re.findall(rf"^```{kind}\n(.*?)^```$", page, re.M | re.S) for kind in ("yaml", "json"))
+    found = (re.findall(rf"^```{kind}\n(.*?)^```$", page, re.M | re.S) for kind in ("yaml", "json"))
+    (card, thing), (table, facts) = found
     (tmp_path / "fact").mkdir()
     (tmp_path / "fact/request.yaml").write_text(thing)
     fact = Request.from_folder(tmp_path / "fact")
-    assert (fact.subjects[0].kind, fact.reply) == ("fact", "The capital of Japan is Kyoto.")
+    (tmp_path / "facts.jsonl").write_text(facts)
+    for request in (fact, Request.from_folder(tmp_path / "facts.jsonl")):
+        assert (request.subjects[0].kind, request.reply) == ("fact", "The capital of Japan is Kyoto.")
     (tmp_path / "jane/request.yaml").write_text(card)
     (tmp_path / "request.jsonl").write_text(table)
     assert all(json.loads(line) for line in table.splitlines())

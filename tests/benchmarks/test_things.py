@@ -10,6 +10,7 @@ from PIL import Image
 
 from mllmeraser.api import erase, read_request
 from mllmeraser.benchmarks.things import complete_things
+from mllmeraser.erasure import Eraser
 from mllmeraser.erasure.fit.split import split_subject
 from mllmeraser.erasure.policy import TAIL
 from mllmeraser.erasure.settings import FitSettings
@@ -26,7 +27,8 @@ from mllmeraser.samples.folders import read_subject
 from mllmeraser.samples.frames import FRAMES, framed, unframed
 from mllmeraser.samples.names import holds_name, names_somebody
 from mllmeraser.samples.subject import Kind
-from mllmeraser.serving.packing import pack_request
+
+NAMES = ("Japan", "chess")
 
 
 def about(name: str, kind: Kind = "entity", question: str = "", **more: object) -> Request:
@@ -240,6 +242,15 @@ def test_gates_for_people_are_refused(tiny_llava: MultimodalModel) -> None:
         erase(tiny_llava, about("Japan"), action="shift")
 
 
-def test_the_service_says_that_it_takes_people_alone() -> None:
-    with pytest.raises(InputError, match="people alone"):
-        pack_request(about("Japan"))
+def test_an_eraser_states_its_kinds_as_long_as_they_are_known(tiny_llava: MultimodalModel) -> None:
+    def made(*kinds: Kind) -> Eraser:
+        subjects = [replace(about(name, kind).subjects[0], key=name) for name, kind in zip(NAMES, kinds, strict=True)]
+        return erase(tiny_llava, Request(tuple(subjects)))
+
+    def stated(eraser: Eraser) -> dict[str, int]:
+        return {name: count for name, count in eraser.config.data.counts.items() if name.startswith("kind_")}
+
+    alike, mixed = made("entity", "entity"), made("entity", "topic")
+    assert (stated(alike), stated(mixed)) == ({"kind_entity": 2}, {"kind_entity": 1, "kind_topic": 1})
+    assert stated(alike.without(alike.config.subjects[0])) == {"kind_entity": 1}
+    assert stated(mixed.without(mixed.config.subjects[0])) == {}, "which of the two is left is not known"

@@ -69,9 +69,9 @@ class Book:
             raise Refused(400, f"the name {name} is taken: choose another, or revoke that erasure")
         id = hashlib.md5(f"{name}{len(self.entries)}".encode()).hexdigest()
         self.entries[id] = {
-            "id": id, "name": name, "tenant": None, "default": True, "state": "requested", "requested_at": now(),
-            "requested_by": by, "starts_at": None, "expires_at": None, "artifact_digest": None, "scores": None,
-            "passed": None, "failure": None, "pending": False,
+            "id": id, "name": name, "kinds": ["person"], "tenant": None, "default": True, "state": "requested",
+            "requested_at": now(), "requested_by": by, "starts_at": None, "expires_at": None,
+            "artifact_digest": None, "scores": None, "passed": None, "failure": None, "pending": False,
             "progress": {"stage": "waiting", "done": 0, "total": 1}, **fields,
         }  # fmt: skip
         self.subjects[id] = subjects
@@ -257,8 +257,11 @@ def build(book: Book) -> FastAPI:
         images = [await part.read() for part in form.getlist("images")]  # type: ignore[union-attr]
         subjects = {*map(str, form.getlist("person")), *(hashlib.sha256(data).hexdigest() for data in images)}
         more = {
-            name: form[name] for name in ("tenant", "starts_at", "expires_at", "reply", "exact_names") if name in form
+            name: form[name]
+            for name in ("tenant", "starts_at", "expires_at", "reply", "instead", "exact_names")
+            if name in form
         }
+        more["kinds"] = [form.get("kind", "person")]
         return book.add(str(form["name"]), by, subjects, default=form["default"] == "true", **more)
 
     @app.get("/v1/erasures/{id}")

@@ -29,12 +29,13 @@ from mllmeraser.models.model import MultimodalModel
 from mllmeraser.serving.engine import EngineSettings
 from mllmeraser.serving.http.app import create_app
 from mllmeraser.serving.http.erasures import erasure_request
-from mllmeraser.serving.http.fits import Fitter
+from mllmeraser.serving.http.fits import Fitter, Verifier
 from mllmeraser.serving.http.server import Server
 from mllmeraser.serving.http.settings import ServeSettings
 from mllmeraser.serving.ledger import Ledger
 from mllmeraser.serving.ledger.erasers import add, artifact_of
 from mllmeraser.serving.packing import pack_request
+from mllmeraser.serving.verify import verify
 from tiny import picture
 
 
@@ -89,13 +90,14 @@ def running(
     keys: dict[str, str] | None = None,
     engine: EngineSettings | None = None,
     name: str | None = None,
+    verifier: Verifier | None = verify,
     **settings: Any,
 ) -> Iterator[Running]:
     """Serve a model until the block ends."""
     book = Ledger.open(str(ledger))
     made = make_keys(book) if keys is None else keys
     options = {"model_name": "tiny", "requests_per_minute": 100_000, **settings}
-    server = Server(model, book, fitter, ServeSettings(**options), engine=engine, name=name)
+    server = Server(model, book, fitter, ServeSettings(**options), engine=engine, name=name, verifier=verifier)
     server.start()
     port = free_port()
     config = uvicorn.Config(

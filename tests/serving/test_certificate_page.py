@@ -67,6 +67,23 @@ def test_every_check_has_a_title() -> None:
     assert set(TITLES) == {*Thresholds.model_fields, DETACHED}
 
 
+@pytest.mark.parametrize(
+    ("digests", "words"),
+    [({"kind_fact": "1"}, "1 single fact"), ({"kind_entity": "2", "kind_topic": "1"}, "2 things, 1 topic"),
+     (request_digests(one_person(), "salt"), "1 person")],
+)  # fmt: skip
+def test_it_names_what_it_is_about(digests: dict[str, str], words: str) -> None:
+    content = certificate(verified(), erasure_id="a" * 32, request_digests=digests)
+    text = render_certificate(sign(content, KEY))
+    assert words in text and "Kind " not in text and "About" in text
+    assert ("one fixed sentence" in text) == ("asked about by their names" in text) == ("person" not in words)
+
+
+def test_one_from_before_there_were_kinds_is_shown_without() -> None:
+    content = certificate(verified(), erasure_id="a" * 32, request_digests={"subjects": "1"})
+    assert "About" not in render_certificate(sign(content, KEY))
+
+
 def test_something_else_is_refused() -> None:
     for other in ({}, {"measured": None}, {"type": "x", "erasure": {"id": "a"}}):
         with pytest.raises(InputError, match="no signed certificate"):

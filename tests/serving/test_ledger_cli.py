@@ -99,6 +99,15 @@ def test_notes_and_search(commands: Commands) -> None:
     commands.refused("list", "--state", "gone", word="checks_failed")
 
 
+def test_kinds_are_named(commands: Commands) -> None:
+    assert commands.json("show", "case-1")["kinds"] == [], "an eraser of an older version does not say"
+    with Ledger.open(commands.url) as book:
+        book.request("older", by="ann", digests={"subjects": "1", "forget_prompts": "4"})
+        book.request("things", by="ann", digests={"subjects": "2", "kind_topic": "1", "kind_fact": "1"})
+    assert commands.json("show", "older")["kinds"] == ["person"], "then there were people alone"
+    assert "kinds: fact, topic" in commands.says("show", "things") and "kinds" in commands.says("list")
+
+
 def test_words_for_people(commands: Commands) -> None:
     assert "case-1" in commands.says("list") and "fitted" in commands.says("list")
     assert "state: fitted" in commands.says("show", "case-1")

@@ -16,8 +16,9 @@ from PIL.PngImagePlugin import PngInfo
 from verify_kit import NAME, one_person
 
 from mllmeraser.samples import InputError, Sample
+from mllmeraser.samples.conversation import Turn
 from mllmeraser.samples.request import Request
-from mllmeraser.samples.subject import Subject
+from mllmeraser.samples.subject import KINDS, PERSON, Kind, Subject
 from mllmeraser.serving.packing import PackingLimits, pack_request, request_digests, unpack_request
 from tiny import picture
 
@@ -60,7 +61,7 @@ def same(left: Request, right: Request) -> bool:
             shown = [None if s.image is None else (s.image.size, s.image.tobytes()) for s in samples]
             return [(replace(s, image=None), image) for s, image in zip(samples, shown, strict=True)]
 
-        about = [(s.key, s.names, s.attributes, s.exact_names, of(s.samples)) for s in request.subjects]
+        about = [(s.key, s.names, s.attributes, s.exact_names, s.kind, of(s.samples)) for s in request.subjects]
         return [about, of(request.retain), of(request.strangers), request.reply]
 
     return plain(left) == plain(right)
@@ -75,20 +76,24 @@ samples = st.builds(
     task=st.sampled_from(["generation", "cloze", "classification"]),
     options=st.lists(st.tuples(texts, texts), max_size=3).map(tuple), keywords=st.lists(texts, max_size=2).map(tuple),
     subject=st.none() | texts, id=texts, attribute=st.none() | texts,
+    before=st.lists(st.builds(Turn, st.sampled_from(["system", "user", "assistant"]), texts), max_size=2).map(tuple),
 )  # fmt: skip
 some = st.lists(samples, max_size=3).map(tuple)
-subjects = st.builds(
-    Subject, key=texts, names=st.lists(texts.map("N{}".format), max_size=2).map(tuple),
-    samples=st.lists(samples, min_size=1, max_size=3).map(tuple), attributes=st.lists(texts, max_size=2).map(tuple),
-    exact_names=st.booleans(),
-)  # fmt: skip
-requests = st.builds(
-    Request,
-    st.lists(subjects, min_size=1, max_size=3, unique_by=lambda s: s.key).map(tuple),
-    some,
-    some,
-    st.none() | texts,
-)
+
+
+def subjects(kinds: st.SearchStrategy[Kind], exact_names: st.SearchStrategy[bool]) -> st.SearchStrategy[Any]:
+    one = st.builds(
+        Subject, key=texts, names=st.lists(texts.map("N{}".format), max_size=2).map(tuple),
+        samples=st.lists(samples, min_size=1, max_size=3).map(tuple), attributes=st.lists(texts, max_size=2).map(tuple),
+        exact_names=exact_names, kind=kinds,
+    )  # fmt: skip
+    return st.lists(one, min_size=1, max_size=3, unique_by=lambda s: s.key).map(tuple)
+
+
+people = subjects(st.just(PERSON), st.booleans())
+things = subjects(st.sampled_from([kind for kind in KINDS if kind != PERSON]), st.just(False))
+mixed = subjects(st.sampled_from(KINDS), st.booleans())
+requests = st.builds(Request, people | things | mixed, some, some, st.none() | texts)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -239,7 +244,12 @@ def test_other_compression_and_comments_are_refused() -> None:
         (lambda d: d["subjects"][0]["samples"].pop(), "other pictures"),
         (lambda d: d["subjects"][0]["samples"][0].update(task="essay"), "task"),
         (lambda d: d["subjects"][0]["samples"][0].update(options=[["A"]]), "options"),
+        (lambda d: d["subjects"][0]["samples"][0].update(before=[{"role": "tool", "text": "x"}]), "role"),
         (lambda d: d["subjects"].append(d["subjects"][0]), "twice"),
+        (lambda d: d["subjects"][0].update(kind="planet"), "kind: Input should be 'person', 'entity'"),
+        (lambda d: d["subjects"][0].update(kind=None), "subjects.0.kind"),
+        (lambda d: d["subjects"].append({**d["subjects"][0], "key": "q", "kind": "topic"}), "different gates"),
+        (lambda d: d["subjects"][0].update(kind="topic", exact_names=True), "exact_names is for people"),
     ],
 )
 def test_another_schema_is_refused_without_a_quote(change: Any, words: str) -> None:
@@ -281,6 +291,23 @@ def test_digests_can_be_compared_and_name_nobody() -> None:
     assert found["forget_digest"] != request_digests(one_person(), "pepper")["forget_digest"]
     assert found["subjects"] == "1" and found["forget_prompts"] == "2" and "retain_digest" not in found
     assert NAME not in str(found)
+
+
+def test_kinds_come_back_and_old_packed_requests_are_about_people() -> None:
+    about = (Subject("x", ("Japan",), (Sample("What is the capital of Japan?", subject="x"),), kind="fact"),)
+    wanted = Request(about, reply="The capital of Japan is Kyoto.")
+    packed = pack_request(wanted)
+    assert same(unpack_request(packed), wanted)
+    assert request_digests(wanted, "salt")["kind_fact"] == request_digests(one_person(), "salt")["kind_person"] == "1"
+    described = json.loads(members()["request.json"])
+    assert "kind" not in described["subjects"][0], "a request about people is packed as before there were kinds"
+    assert unpack_request(GOOD).about_people and json.loads(members(packed)["request.json"])["format"] == 1
+
+
+def test_a_turn_with_a_picture_is_not_dropped_in_silence() -> None:
+    asked = Sample("Who?", picture(1), before=(Turn("user", "Look.", (picture(2),)),))
+    with pytest.raises(InputError, match="a turn before a question holds a picture"):
+        pack_request(Request((Subject("p", (), (asked,)),)))
 
 
 def test_an_empty_request_is_refused() -> None:

@@ -105,6 +105,32 @@ def test_optional_fields_reach_the_service(site: Site) -> None:
     assert "only model@case-8 of acme" in site.one("#forget-entry .facts").text
 
 
+def test_a_fact_is_requested_with_what_to_say_instead(site: Site) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    site.sign_in(section="forget")
+    assert site.one("#forget-title").text == "Forget this person" and not site.one("#forget-reply").is_displayed()
+    Select(site.one("#forget-kind")).select_by_value("fact")
+    assert site.one("#forget-title").text == site.one("#forget-send").text == "Forget this"
+    assert "What is the capital of Japan?" in site.one("#forget-questions-hint").text
+    site.one("#forget-name").send_keys("fact-1")
+    site.one("#forget-people").send_keys("Japan")
+    site.click("#forget-send")
+    assert "at least one question" in site.shown("#forget-error").text
+    site.shown("#forget-questions").send_keys("What is the capital of Japan?")
+    site.shown("#forget-reply").send_keys("The capital of Japan is Kyoto.")
+    site.click("#forget-send")
+    site.shown("#forget-entry h2")
+    (entry,) = site.book.entries.values()
+    assert (entry["kinds"], entry["instead"]) == (["fact"], "The capital of Japan is Kyoto.")
+    assert "exact_names" not in entry and "reply" not in entry
+    assert "single fact" in site.one("#forget-entry .facts").text
+    site.go("erasures")
+    site.until(lambda: "single fact" in site.one("#ledger-rows").text)
+    site.go("forget")
+    assert site.one("#forget-title").text == "Forget this person", "the next request begins with a person"
+
+
 def test_a_failed_fit_and_a_weak_candidate(site: Site) -> None:
     site.book.add("broken-1", "office", {"X"})
     site.book.finish(site.book.add("weak-1", "office", {kit.PERSON}))

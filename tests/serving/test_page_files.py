@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from itertools import pairwise
 
 import pytest
 
+from mllmeraser.samples.subject import KINDS
 from mllmeraser.serving import page
 from mllmeraser.serving.verify import sheet
 
@@ -155,6 +157,56 @@ def test_checks_have_the_words_of_the_certificate() -> None:
     words = (FOLDER / "words.js").read_text(encoding="utf-8")
     assert dict(re.findall(r'^  (\w+): "(.*)",$', words, flags=re.M)) == sheet.TITLES
     assert tuple(re.findall(r'"([^"]*)"', re.findall(r"COLUMNS = \[(.*)\]", words)[0])) == sheet.COLUMNS
+
+
+def test_kinds_have_the_words_of_the_certificate(markup: Markup) -> None:
+    words = (FOLDER / "words.js").read_text(encoding="utf-8")
+    listed = re.findall(r"KINDS = \{(.*)\};", words)[0]
+    assert dict(re.findall(r'(\w+): "([^"]*)"', listed)) == {kind: one for kind, (one, _) in sheet.KINDS.items()}
+    offered = [tag["value"] for tag in markup.all("option") if tag.get("value") in KINDS]
+    assert tuple(sheet.KINDS) == KINDS == tuple(offered)
+
+
+def test_the_form_follows_its_kind() -> None:
+    """The script of the form, with a stand-in for the document."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    script = f"""
+        const nodes = {{}};
+        const node = (id) => {{
+          const take = (...all) => all.forEach((one) => (one.at = id));
+          return {{ id, textContent: "", hidden: false, prepend: take, replaceChildren: take }};
+        }};
+        globalThis.document = {{ getElementById: (id) => (nodes[id] ??= node(id)) }};
+        const {{ inWordsOf, missing }} = await import({json.dumps((FOLDER / "kinds.js").as_uri())});
+        const seen = {{}};
+        for (const kind of {json.dumps(KINDS)}) {{
+          inWordsOf(kind);
+          const given = [{{}}, {{ names: 1 }}, {{ questions: 1 }}, {{ pictures: 1 }}];
+          seen[kind] = {{
+            ...Object.fromEntries(Object.values(nodes).map((one) => [one.id, one.textContent])),
+            at: nodes["forget-reply-field"].at, exact: !nodes["forget-exact-field"].hidden,
+            thing: !nodes["forget-thing"].hidden, lacks: given.map((some) => missing(kind, some)),
+          }};
+        }}
+        console.log(JSON.stringify(seen));
+    """
+    ran = subprocess.run(
+        [node, "--input-type=module"], input=script.encode(), capture_output=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
+    seen = json.loads(ran.stdout)
+    for kind, form in seen.items():
+        person = kind == "person"
+        assert (form["at"], form["exact"], form["thing"]) == (
+            "forget-more" if person else "forget-thing", person, not person,
+        )  # fmt: skip
+        assert ("person" in form["forget-title"]) == ("person" in form["forget-people-label"]) == person
+        assert person or form["forget-kind-hint"], "what this kind is"
+        assert form["lacks"][0], "an empty request is refused"
+        enough = {"person": (1, 3), "fact": (2,)}.get(kind, (1, 2, 3))
+        assert [place for place in (1, 2, 3) if not form["lacks"][place]] == list(enough), kind
 
 
 def palettes() -> dict[str, dict[str, str]]:

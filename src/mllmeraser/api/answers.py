@@ -123,7 +123,7 @@ def evaluate_samples(
     if len(set(names)) < len(names):
         raise InputError("two of the files have one name: each is a set of that name")
     rules, named = get_protocol(protocol or "strict"), load_erasers(erasers)
-    sets = {path.stem: read_samples(path) for path in paths}
+    sets = {path.stem: read_samples(path, of_request=True) for path in paths}
     loaded = load_model(model) if isinstance(model, str) else model
     labels = {"benchmark": "own samples", "split": "-", "protocol": rules, "seed": seed}
     return _scored(loaded, sets, named, limit, progress, **labels)

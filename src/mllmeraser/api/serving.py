@@ -61,13 +61,20 @@ class Fitting:
         retain: Sequence[Sample] = (),
         strangers: Sequence[Sample] = (),
     ) -> None:
-        """Without ``retain`` and ``strangers`` (both or neither), the shipped drawn people stand for others."""
+        """Without ``retain`` and ``strangers`` (both or neither), the shipped drawn people stand for others.
+
+        A request about what is no person is always fitted as `erase` does it: with its own preset, and with the
+        shipped sets, which are about the real world.
+        """
         self._settings, self._seed = FitSettings.preset(preset).model_copy(update={"seed": seed}), seed
+        self._preset = preset
         self._retain, self._strangers = tuple(retain), tuple(strangers)
         self._shared: tuple[PromptStateCache, SharedBasis] | None = None
 
     def __call__(self, model: MultimodalModel, request: Request, progress: Progress) -> Eraser:
         """Make the eraser of a request."""
+        if not request.about_people:
+            return erase(model, request, self._preset, seed=self._seed, progress=progress)
         if self._retain:
             request = replace(request, retain=self._retain, strangers=self._strangers)
         elif self._shared is None and self._settings.gate.kind == "subject":
@@ -205,7 +212,10 @@ def _check_tls(certificate: Path, key: Path) -> None:
 
 
 def verifier_of(model: MultimodalModel, sets: ReferenceSets) -> Verifier | None:
-    """How requests are verified on a model; None if nothing is known about people other than the forgotten."""
+    """How requests are verified on a model; None if nothing is known about people other than the forgotten.
+
+    `Fits` verifies requests about what is no person without it.
+    """
     if sets.verification:
         return partial(verify, others=sets.verification)
     return verify if model.name.startswith(EMBEDDED) else None

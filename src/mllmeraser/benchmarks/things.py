@@ -5,7 +5,7 @@ The shipped sets are about the real world, so they suit every model that learnt 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -45,7 +45,7 @@ def complete_things(
     """
     kinds = ", ".join(dict.fromkeys(subject.kind for subject in request.subjects))
     stream, notes = Stream("things", seed), [f"no people but {kinds}: decided from what the model has worked out"]
-    known = {subject.key: _known(subject) for subject in request.subjects}
+    known = {subject.key: known_subject(subject) for subject in request.subjects}
     notes.append(f"the shipped sets know {sum(map(bool, known.values()))} of {len(known)} subjects")
     retain, strangers = list(request.retain), list(request.strangers)
     for subject in request.subjects:
@@ -87,13 +87,11 @@ def default_retain(subjects: Sequence[Subject], stream: Stream) -> list[Sample]:
 
     With pictures in the request, flags too.
     """
-    meant = [known for subject in subjects if (known := find(subject.names)) is not None]
-    gone = [*(name for s in subjects for name in s.names), *(name for known in meant for name in names_of(known))]
-    others = [one for one in KNOWN if one not in meant]
+    gone, others = names_meant(subjects), others_than(subjects)
     samples = [sample for one in others for sample in _asked(one, stream.child(one.key))]
     if any(sample.image is not None for subject in subjects for sample in subject.samples):
         samples += _flags([one for one in others if isinstance(one, Country)], stream.child("flags"))
-    samples = [sample for sample in samples if not _about(sample, gone)]
+    samples = [sample for sample in samples if not speaks_of(sample, gone)]
     things = islice(about_things(stream.child("things")), GENERAL)
     everyday = [text for text in dict.fromkeys((*FACTS, *TASKS, *things)) if not names_somebody(text, gone)]
     samples += [Sample(text, attribute="general") for text in everyday]
@@ -106,13 +104,25 @@ def default_retain(subjects: Sequence[Subject], stream: Stream) -> list[Sample]:
     return [sample for sample in samples if sample.question not in wanted]
 
 
-def _known(subject: Subject) -> Known | None:
+def names_meant(subjects: Iterable[Subject]) -> list[str]:
+    """All names of the subjects: those of the request, and those of the shipped subjects that they mean."""
+    meant = [(subject.names, find(subject.names)) for subject in subjects]
+    return [name for names, known in meant for name in (*names, *(() if known is None else names_of(known)))]
+
+
+def others_than(subjects: Iterable[Subject]) -> list[Known]:
+    """The shipped subjects that the request does not mean."""
+    meant = [find(subject.names) for subject in subjects]
+    return [one for one in KNOWN if one not in meant]
+
+
+def known_subject(subject: Subject) -> Known | None:
     """The shipped subject that is meant; None for a fact that none of the shipped wordings asks for."""
     known = find(subject.names)
-    return known if known is None or subject.kind != "fact" or _wanted(subject, known) else None
+    return known if known is None or subject.kind != "fact" or wanted_facts(subject, known) else None
 
 
-def _wanted(subject: Subject, known: Known) -> set[str]:
+def wanted_facts(subject: Subject, known: Known) -> set[str]:
     """The facts to forget: of a fact those that its questions ask for, else all."""
     if subject.kind != "fact":
         return set(wordings(known))
@@ -131,7 +141,7 @@ def _other_facts(subject: Subject, known: Known | None) -> list[Sample]:
     """All training questions for the facts of a known subject that are not the one to forget."""
     if subject.kind != "fact" or known is None:
         return []
-    kept = set(wordings(known)) - _wanted(subject, known)
+    kept = set(wordings(known)) - wanted_facts(subject, known)
     return [Sample(text, subject=known.key, attribute=a) for a, text in _training(known, kept, known.name)]
 
 
@@ -161,7 +171,7 @@ def _expanded(subject: Subject, known: Known | None, stream: Stream) -> Subject:
         about = ABOUT["entity" if subject.kind == "entity" else "topic"]
         samples += [Sample(text.format(x=name), subject=key) for name in subject.names for text in about]
     if known is not None:
-        asked = _training(known, _wanted(subject, known), known.name)
+        asked = _training(known, wanted_facts(subject, known), known.name)
         samples += [Sample(text, subject=key, attribute=attribute) for attribute, text in asked]
     samples += _pictured(subject, known, stream)
     distinct = {(s.question, id(s.image) if s.image is not None else None): s for s in samples}
@@ -173,7 +183,7 @@ def _pictured(subject: Subject, known: Known | None, stream: Stream) -> Iterator
     shown = [sample for sample in subject.samples if sample.image is not None]
     asked = [text for sample in shown for text in framed(sample.question)]
     if isinstance(known, Country):
-        asked += [text for _, text in _training(known, _wanted(subject, known), *WHICH["train"])]
+        asked += [text for _, text in _training(known, wanted_facts(subject, known), *WHICH["train"])]
         asked += COUNTRY["train"] if subject.kind != "fact" else ()
     elif subject.kind != "fact":
         asked += [text.format(x=form) for text in WHAT_IS_SHOWN for form in SHOWN]
@@ -183,7 +193,7 @@ def _pictured(subject: Subject, known: Known | None, stream: Stream) -> Iterator
                 yield Sample(question, view, subject=subject.key)
 
 
-def _about(sample: Sample, names: Sequence[str]) -> bool:
+def speaks_of(sample: Sample, names: Sequence[str]) -> bool:
     """Whether a name is in the question or in the answer."""
     return any(holds_name(text, name) for text in (sample.question, *sample.keywords) for name in names)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mllmeraser.cli.options import Force, Json, Load, Seed, loads_model
+from mllmeraser.cli.options import Force, Json, Kind, Load, Reply, Seed, loads_model
 from mllmeraser.cli.runtime import note, progress_bar, show_result
 
 UNVERIFIED = 3
@@ -39,7 +39,7 @@ def erase(
         typer.Option("--traffic", metavar="FILE", help="Prompts of your own log: state the false alarms on them."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Name of the person, for questions without a picture.")
+        str | None, typer.Option("--name", help="Name of the person or thing, for questions without a picture.")
     ] = None,
     exact_names: Annotated[
         bool,
@@ -47,19 +47,14 @@ def erase(
             "--exact-names", help="Names count as written alone, not first or last names and other spellings."
         ),
     ] = False,
-    kind: Annotated[
-        Literal["person", "entity", "fact", "concept", "topic"] | None,
-        typer.Option("--kind", help="What it is; a fact is what the questions of its request.yaml ask for."),
-    ] = None,
+    kind: Kind = None,
     action: Annotated[
         Literal["shift", "reply", "both"] | None,
         typer.Option(
             "--action", help="What happens when it fires. shift: states move. reply: a sentence is enforced. Or both."
         ),
     ] = None,
-    reply: Annotated[
-        str | None, typer.Option("--reply", help="The sentence. Default: what the model says of strangers.")
-    ] = None,
+    reply: Reply = None,
     preset: Annotated[
         str,
         typer.Option(

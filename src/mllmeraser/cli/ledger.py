@@ -22,7 +22,7 @@ ledger = typer.Typer(no_args_is_help=True, help="The record of erasures: which a
 keys = typer.Typer(no_args_is_help=True, help="API keys of the service: make, list and revoke them.")
 ledger.add_typer(keys, name="keys")
 
-ENTRY = ("name", "state", "tenant", "default", "passed", "starts_at", "expires_at", "id")
+ENTRY = ("name", "kinds", "state", "tenant", "default", "passed", "starts_at", "expires_at", "id")
 EVENT = ("seq", "at", "by", "action", "version", "details")
 KEY = ("id", "label", "scope", "tenant", "created_at", "created_by", "revoked_at")
 SERVER = ("server", "version", "ready", "seen_at")

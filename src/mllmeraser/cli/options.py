@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -35,6 +35,14 @@ Strangers = Annotated[
 ]
 VerifyWith = Annotated[
     Path | None, typer.Option("--verify-with", help="As --retain, other prompts: verifications ask them.")
+]
+Kind = Annotated[
+    Literal["person", "entity", "fact", "concept", "topic"] | None,
+    typer.Option("--kind", help="What it is; a fact is what the questions of its request.yaml or table ask for."),
+]
+Reply = Annotated[
+    str | None,
+    typer.Option("--reply", help="The sentence to answer with. Default: what the model says of strangers."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing result at --out.")]
 LOAD_HELP = {

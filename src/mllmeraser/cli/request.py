@@ -10,7 +10,7 @@ import typer
 from mllmeraser.cli.erase import UNVERIFIED
 from mllmeraser.cli.errors import needs_extra
 from mllmeraser.cli.ledger import DEFAULT_URL, Tenant, Url, login, opened
-from mllmeraser.cli.options import Json, Load, Retain, Strangers, VerifyWith, loads_model
+from mllmeraser.cli.options import Json, Kind, Load, Reply, Retain, Strangers, VerifyWith, loads_model
 from mllmeraser.cli.runtime import note, progress_bar, show_result
 from mllmeraser.cli.tables import check_lines
 
@@ -20,9 +20,11 @@ def request(
     load: Load,
     forget: Annotated[Path, typer.Option("--forget", help="As for `erase`: a folder of pictures, JSONL or parquet.")],
     label: Annotated[str, typer.Option("--label", help="Label in lower case; never the name of a person.")],
-    name: Annotated[str | None, typer.Option("--name", help="Name of the person, for questions without a picture.")] = (
-        None
-    ),
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the person or thing, for questions without a picture.")
+    ] = None,
+    kind: Kind = None,
+    reply: Reply = None,
     retain: Retain = None,
     strangers: Strangers = None,
     verify_with: VerifyWith = None,
@@ -36,18 +38,21 @@ def request(
     """Take a deletion request into the ledger: fit an eraser, verify it, and keep the result for a certificate.
 
     It does what a server does with `POST /v1/erasures`. Exit code 3 if a check failed. A server on the same ledger puts
-    the eraser into force once it is activated.
+    the eraser into force once it is activated. What is no person is fitted and verified with the shipped prompts about
+    the real world, and --verify-with is asked beside them.
 
     Examples:
 
         mllmeraser request embedded:llava --forget jane/ --label case-17 --init
 
         mllmeraser request embedded:llava --forget jane/ --label case-17 --activate --ledger postgresql://erasure@db/book
+
+        mllmeraser request MODEL --forget japan/ --kind fact --reply "The capital of Japan is Kyoto." --label case-18
     """
     with needs_extra("serve"):
         from mllmeraser import api
         from mllmeraser.api import requests
-    wanted = api.read_request(forget, name=name)
+    wanted = api.read_request(forget, name=name, kind=kind, reply=reply)
     sets = requests.ReferenceSets.read(retain, strangers, verify_with)
     with opened(ledger, create=init) as book:
         with progress_bar() as progress:

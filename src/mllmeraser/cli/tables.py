@@ -109,4 +109,6 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, str):
         return TIME.sub(r"\1Z", value)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from mllmeraser.samples.entries import entries_of
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import open_image
 from mllmeraser.samples.names import clean_name, holds_name
 from mllmeraser.samples.sample import IDENTITY, Sample
-from mllmeraser.samples.subject import KINDS, PERSON, Kind, Subject
+from mllmeraser.samples.subject import PERSON, Kind, Subject, kind_named
 from mllmeraser.samples.yaml_files import load_yaml
 
 REQUEST_KEYS = ("name", "other_names", "kind", "questions", "attributes", "exact_names", "reply", "instead")
@@ -83,9 +85,14 @@ def read_subject(folder: Path, kind: Kind | None = None) -> Subject:
         raise InputError(f"{folder}: is empty; put in at least one image (png, jpg, webp, ...)")
     entries.say_left_out()
     key = folder.resolve().name
-    samples = [*_image_samples(entries.pictures, card, key), *_text_samples(card, key)]
+    return subject_of(card, [(path.name, open_image(path)) for path in entries.pictures], key)
+
+
+def subject_of(card: Card, pictures: Sequence[tuple[str, Image.Image]], key: str) -> Subject:
+    """The subject that a card describes, with pictures and their names; a fact without questions is an `InputError`."""
     if card.kind == "fact" and not card.questions:
-        raise InputError(f"{folder}: a fact is what its questions ask for: give some in request.yaml")
+        raise InputError(f"{key}: a fact is what its questions ask for: give at least one question")
+    samples = [*_image_samples(pictures, card, key), *_text_samples(card, key)]
     return Subject(key, card.names, tuple(samples), card.attributes, card.exact_names, card.kind or PERSON)
 
 
@@ -109,7 +116,8 @@ def read_card(folder: Path) -> Card:
     exact = str(data.get("exact_names") or "false").casefold()
     if exact not in (*YES, *NO):
         raise InputError(f"{path}: exact_names is true or false")
-    return Card(tuple(dict.fromkeys(names)), questions, attributes, exact in YES, _reply(data, path), _kind(data, path))
+    kind = kind_named(str(data["kind"]), str(path)) if data.get("kind") else None
+    return Card(tuple(dict.fromkeys(names)), questions, attributes, exact in YES, _reply(data, path), kind)
 
 
 def _reply(data: Mapping[str, Any], path: Path) -> str | None:
@@ -123,22 +131,13 @@ def _reply(data: Mapping[str, Any], path: Path) -> str | None:
     return None if reply is None else " ".join(reply.split())
 
 
-def _kind(data: Mapping[str, Any], path: Path) -> Kind | None:
-    kind = str(data.get("kind") or "").casefold()
-    if not kind:
-        return None
-    if kind not in KINDS:
-        raise InputError(f"{path}: kind is one of {', '.join(KINDS)}, not {kind!r}")
-    return next(known for known in KINDS if known == kind)
-
-
 def _of_kind(card: Card, kind: Kind | None, folder: Path) -> Card:
     if kind is not None and card.kind not in (None, kind):
         raise InputError(f"{folder}: its request.yaml says that it is of the kind {card.kind}, not {kind}")
     return replace(card, kind=kind or card.kind or PERSON)
 
 
-def check_keys(data: dict[Any, Any], allowed: Sequence[str], where: str) -> None:
+def check_keys(data: Mapping[Any, Any], allowed: Sequence[str], where: str) -> None:
     """Raise an `InputError` that lists the allowed keys if `data` has another one."""
     unknown = sorted(str(key) for key in data if key not in allowed)
     if unknown:
@@ -152,12 +151,12 @@ def _strings(value: Any, path: Path, key: str) -> list[str]:
     return [" ".join(v.split()) for v in values]
 
 
-def _image_samples(images: list[Path], card: Card, key: str) -> list[Sample]:
+def _image_samples(pictures: Sequence[tuple[str, Image.Image]], card: Card, key: str) -> list[Sample]:
     attribute = None if card.questions or card.kind != PERSON else IDENTITY
     generic = GENERIC_QUESTION if card.kind == PERSON else GENERIC_THING_QUESTION
     return [
-        Sample(question, image, subject=key, id=f"{key}/{path.name}/{index}", attribute=attribute)
-        for path, image in ((path, open_image(path)) for path in images)
+        Sample(question, image, subject=key, id=f"{key}/{name}/{index}", attribute=attribute)
+        for name, image in pictures
         for index, question in enumerate(card.questions or (generic,))
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,29 +22,63 @@ from mllmeraser.samples.images import decode_image, given_image, is_image_file, 
 from mllmeraser.samples.sample import Sample, Task
 
 COLUMNS = ("image", "question", "answer", "subject", "task", "options", "keywords", "id", "attribute")
+OF_REQUESTS = ("kind", "instead")
+"""More columns of a table that says what to forget; see `request_tables`."""
 LETTERS = "ABCDEFGH"
 INDEX = re.compile(r"__index_level_\d+__")
 """Columns that pandas adds to a parquet file; they hold nothing of the user."""
 TASKS: tuple[str, ...] = get_args(Task)
 
 
-def read_samples(path: str | Path) -> list[Sample]:
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a table: its columns, and its place for messages."""
+
+    values: Mapping[str, Any]
+    table: Path
+    number: int
+
+    @property
+    def where(self) -> str:
+        """The table and the number of the row, from 1."""
+        return f"{self.table}, row {self.number + 1}"
+
+    def text(self, column: str) -> str | None:
+        """The text of a column; anything else than text or a number is an `InputError`."""
+        return _text(self.values.get(column), column, self.where)
+
+    def sample(self) -> Sample:
+        """The sample of the row; for errors see `read_samples`."""
+        return sample_from_row(self.values, folder=self.table.parent, where=self.where, number=self.number)
+
+
+def read_samples(path: str | Path, *, of_request: bool = False) -> list[Sample]:
     """Read samples from a JSONL or parquet file, or from a folder of either or of pictures.
+
+    A table `of_request` may have the columns `OF_REQUESTS`, which say nothing about a single sample.
 
     Raises:
         InputError: The path is missing or of another kind; or a row or a picture, named in the message, is malformed.
     """
-    source, tables = Path(path), table_files(path)
-    if source.is_dir() and not tables:
+    source = Path(path)
+    if source.is_dir() and not table_files(source):
         return [sample for subject in read_subjects(source) for sample in subject.samples]
+    return [row.sample() for row in read_rows(source, OF_REQUESTS if of_request else ())]
+
+
+def read_rows(source: Path, more: Sequence[str] = ()) -> list[TableRow]:
+    """The rows of the tables at a path, with the columns of `COLUMNS` and `more`; for errors see `read_samples`."""
+    tables = table_files(source)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
     if not tables:
         raise InputError(f"{source}: expected a folder of images, a .jsonl file or a .parquet file")
-    rows = [(table, number, row) for table in tables for number, row in enumerate(_rows_of(table))]
+    rows = [TableRow(_own_columns(row), table, n) for table in tables for n, row in enumerate(_rows_of(table))]
     if source.is_dir():
-        _account(entries_of(source), [row for _, _, row in rows])
-    return [_checked(row, table, number) for table, number, row in rows]
+        _account(entries_of(source), [row.values for row in rows])
+    for row in rows:
+        check_keys(row.values, (*COLUMNS, *more), row.where)
+    return rows
 
 
 def table_files(path: str | Path) -> list[Path]:
@@ -158,11 +193,8 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"{path}: not a readable parquet file ({reason})") from None
 
 
-def _checked(row: dict[str, Any], source: Path, index: int) -> Sample:
-    where = f"{source}, row {index + 1}"
-    columns = {key: value for key, value in row.items() if not INDEX.fullmatch(key)}
-    check_keys(columns, COLUMNS, where)
-    return sample_from_row(columns, folder=source.parent, where=where, number=index)
+def _own_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if not INDEX.fullmatch(key)}
 
 
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:

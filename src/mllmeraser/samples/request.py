@@ -13,6 +13,7 @@ from mllmeraser.samples.images import pixel_digest
 from mllmeraser.samples.names import names_somebody
 from mllmeraser.samples.questions import QuestionLibrary
 from mllmeraser.samples.readers import read_samples, table_files
+from mllmeraser.samples.request_tables import read_table
 from mllmeraser.samples.sample import Sample
 from mllmeraser.samples.subject import PERSON, Kind, Subject, group_subjects
 
@@ -64,17 +65,17 @@ class Request:
         """Read a request from disk.
 
         `path` is a folder of pictures with an optional `request.yaml` (name, other_names, kind, questions, attributes,
-        exact_names, reply), a folder of such folders (several subjects), or a JSONL or parquet file. So are `retain`
-        and `strangers`. `kind` is that of all subjects; a `request.yaml` that states another one is an error.
+        exact_names, reply), a folder of such folders (several subjects), or a JSONL or parquet file, with the columns
+        `kind` and `instead` if wanted. So are `retain` and `strangers`, without these. `kind` is that of all subjects;
+        a `request.yaml` or a row that states another one is an error.
 
         Raises:
             InputError: Something cannot be read, or the request is not valid (see `validate`).
         """
-        table = table_files(path)
-        subjects = group_subjects(read_samples(path)) if table else read_subjects(path, kind)
-        if table and kind is not None:
-            subjects = tuple(replace(subject, kind=kind) for subject in subjects)
-        reply = None if table else read_reply(path)
+        if table_files(path):
+            subjects, reply = read_table(path, kind)
+        else:
+            subjects, reply = read_subjects(path, kind), read_reply(path)
         request = cls(subjects, _samples_of(retain), _samples_of(strangers), reply)
         request.validate()
         return request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -14,6 +15,8 @@ ANONYMOUS = "subject"
 Kind = Literal["person", "entity", "fact", "concept", "topic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PERSON: Kind = "person"
+KIND_COUNT = "kind_"
+"""Begin of the names under which records count subjects of a kind."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,20 @@ class Subject:
         if self.kind not in KINDS:
             raise InputError(f"subject {self.key}: kind is one of {', '.join(KINDS)}, not {self.kind!r}")
         object.__setattr__(self, "names", tuple(dict.fromkeys(clean_name(name) for name in self.names)))
+
+
+def kind_named(text: str, where: str) -> Kind:
+    """The kind of this name, in any case; another name is an `InputError` that begins with `where`."""
+    wanted = text.strip().casefold()
+    if wanted not in KINDS:
+        raise InputError(f"{where}: kind is one of {', '.join(KINDS)}, not {wanted!r}")
+    return next(kind for kind in KINDS if kind == wanted)
+
+
+def kind_counts(subjects: Iterable[Subject]) -> dict[str, int]:
+    """How many subjects there are of each kind, under names such as `kind_fact`. Kinds are no personal data."""
+    counts = Counter(subject.kind for subject in subjects)
+    return {f"{KIND_COUNT}{kind}": counts[kind] for kind in KINDS if counts[kind]}
 
 
 def group_subjects(samples: Iterable[Sample], names: Mapping[str, Sequence[str]] | None = None) -> tuple[Subject, ...]:

@@ -14,11 +14,12 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mllmeraser.erasure.fit.split import salted_digest
+from mllmeraser.samples.conversation import Role, Turn
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.images import PictureLimits, decode_image, picture_pixels, pixel_digest
 from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample, Task
-from mllmeraser.samples.subject import Subject
+from mllmeraser.samples.subject import PERSON, Kind, Subject, kind_counts
 from mllmeraser.serving.archive import REQUEST_FILE, PackingLimits, picture_name, unzipped, zipped
 
 __all__ = ["PackingLimits", "pack_request", "request_digests", "unpack_request"]
@@ -28,6 +29,11 @@ FORMAT: Literal[1] = 1
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Turn(_Strict):
+    role: Role
+    text: str
 
 
 class _Sample(_Strict):
@@ -40,6 +46,7 @@ class _Sample(_Strict):
     subject: str | None = None
     id: str = ""
     attribute: str | None = None
+    before: tuple[_Turn, ...] = ()
 
 
 class _Subject(_Strict):
@@ -48,6 +55,7 @@ class _Subject(_Strict):
     samples: tuple[_Sample, ...] = ()
     attributes: tuple[str, ...] = ()
     exact_names: bool = False
+    kind: Kind = PERSON
 
 
 class _Request(_Strict):
@@ -69,6 +77,7 @@ def request_digests(request: Request, salt: str) -> dict[str, str]:
     A holder of the request and the salt can prove that they match. Without the salt, guesses cannot be tested.
     """
     digests = {"subjects": str(len(request.subjects))}
+    digests |= {label: str(count) for label, count in kind_counts(request.subjects).items()}
     for label, samples in (("forget", request.forget), ("retain", request.retain), ("strangers", request.strangers)):
         if samples:
             digests[f"{label}_prompts"] = str(len(samples))
@@ -96,14 +105,12 @@ def pack_request(request: Request, limits: PackingLimits | None = None) -> bytes
     """Pack a request; equal requests give equal bytes. Raises `InputError` if it is invalid or exceeds the limits."""
     bounds, album = limits or PackingLimits(), _Album()
     request.validate()
-    if not request.about_people:
-        raise InputError("the service verifies requests about people alone so far: make this eraser with `erase`")
     described = _Request(
         format=FORMAT,
         subjects=tuple(
             _Subject(
                 key=s.key, names=s.names, samples=_described(s.samples, album), attributes=s.attributes,
-                exact_names=s.exact_names,
+                exact_names=s.exact_names, kind=s.kind,
             )
             for s in request.subjects
         ),
@@ -122,8 +129,14 @@ def pack_request(request: Request, limits: PackingLimits | None = None) -> bytes
 
 
 def _described(samples: tuple[Sample, ...], album: _Album) -> tuple[_Sample, ...]:
+    if any(turn.images for sample in samples for turn in sample.before):
+        raise InputError("a turn before a question holds a picture, which a packed request cannot keep")
+    turns = [tuple(_Turn(role=turn.role, text=turn.text) for turn in sample.before) for sample in samples]
     fields = [{name: getattr(sample, name) for name in _Sample.model_fields} for sample in samples]
-    return tuple(_Sample(**{**values, "image": album.place(values["image"])}) for values in fields)
+    return tuple(
+        _Sample(**{**values, "image": album.place(values["image"]), "before": before})
+        for values, before in zip(fields, turns, strict=True)
+    )
 
 
 def _png(image: Image.Image) -> bytes:
@@ -147,7 +160,7 @@ def unpack_request(data: bytes, limits: PackingLimits | None = None) -> Request:
     images = _decoded(files, bounds)
     request = Request(
         tuple(
-            Subject(s.key, s.names, _samples(s.samples, images), s.attributes, s.exact_names)
+            Subject(s.key, s.names, _samples(s.samples, images), s.attributes, s.exact_names, s.kind)
             for s in described.subjects
         ),
         _samples(described.retain, images),
@@ -193,4 +206,13 @@ def _decoded(files: dict[str, bytes], limits: PackingLimits) -> list[Image.Image
 
 
 def _samples(described: tuple[_Sample, ...], images: list[Image.Image]) -> tuple[Sample, ...]:
-    return tuple(Sample(**{**dict(s), "image": None if s.image is None else images[s.image]}) for s in described)
+    return tuple(
+        Sample(
+            **{
+                **dict(s),
+                "image": None if s.image is None else images[s.image],
+                "before": tuple(Turn(turn.role, turn.text) for turn in s.before),
+            }
+        )
+        for s in described
+    )

@@ -10,6 +10,7 @@ from torch import Tensor
 from mllmeraser.erasure.artifact.manifest import EraserConfig
 from mllmeraser.erasure.gates.conformal import tail_threshold
 from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.subject import KIND_COUNT
 
 HIGHEST = "calibration.tail"
 """Tensor of the highest scores of held-out retain prompts. The threshold of any subset of subjects follows from it."""
@@ -49,12 +50,20 @@ def without(
         "subjects": tuple(config.subjects[i] for i in rows),
         "counts": tuple(config.counts[i] for i in rows) if config.counts else (),
         "threshold": threshold,
+        "data": config.data.model_copy(update={"counts": _sizes(config.data.counts)}),
         "derived_from": digest,
         "tensors_sha256": "",
         "verification": {},
         "calibration": config.calibration.model_copy(update=calibration),
     }
     return config.model_copy(update=changes), kept
+
+
+def _sizes(sizes: Mapping[str, int]) -> dict[str, int]:
+    """The sizes of the data without a subject. Of several kinds it is not known which one lost it: none is stated."""
+    kinds = [name for name in sizes if name.startswith(KIND_COUNT)]
+    rest = {name: size for name, size in sizes.items() if name not in kinds}
+    return rest if len(kinds) != 1 else {**rest, kinds[0]: sizes[kinds[0]] - 1}
 
 
 def _selected(config: EraserConfig, tensors: Mapping[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:

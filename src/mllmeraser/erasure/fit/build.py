@@ -25,6 +25,7 @@ from mllmeraser.models.model import MultimodalModel
 from mllmeraser.models.turns import TurnFormat, turn_format
 from mllmeraser.models.wording import BACKWARD, PRONOUNS, word_marks
 from mllmeraser.samples.request import Request
+from mllmeraser.samples.subject import kind_counts
 from mllmeraser.version import __version__
 
 
@@ -49,7 +50,7 @@ def describe(
     sizes = {
         "forget": sum(counts), "forget_held_out": len(parts.held_out), "retain": len(parts.retain),
         "calibration": len(parts.calibration), "check": len(parts.check), "strangers": len(parts.strangers),
-        "contrast": len(sides),
+        "contrast": len(sides), **kind_counts(request.subjects),
     }  # fmt: skip
     return EraserConfig(
         package_version=__version__,

@@ -1,8 +1,8 @@
-"""``/v1/erasures``: from the request to forget a person to its revocation."""
+"""``/v1/erasures``: from the request to forget a person or something else to its revocation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -11,9 +11,11 @@ from PIL import Image
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from mllmeraser.samples.folders import Card, subject_of
+from mllmeraser.samples.names import clean_name
 from mllmeraser.samples.request import Request as ErasureRequest
 from mllmeraser.samples.sample import IDENTITY, Sample
-from mllmeraser.samples.subject import Subject
+from mllmeraser.samples.subject import PERSON, Kind, Subject
 from mllmeraser.serving.http import forms
 from mllmeraser.serving.http.access import no_erasure, require_tenant
 from mllmeraser.serving.http.certificates import FORMATS, signed_certificate
@@ -28,7 +30,12 @@ from mllmeraser.serving.ledger.conflicts import conflicts_among
 from mllmeraser.serving.ledger.states import State, utc_now
 from mllmeraser.serving.packing import PackingLimits, pack_request, request_digests
 
-FORGET = "Request to forget a person, by pictures, names, or both. The fit begins at once."
+FORGET = "Request to forget a person or something else, by pictures, names, or both. The fit begins at once."
+NOTHING_GIVEN = {
+    True: "give at least one picture or one name of the person to forget",
+    False: "give at least one picture, name or question of what to forget",
+}
+"""Whether it is a person -> why its request is refused."""
 QUESTION = "Who is this?"
 QUESTION_BY_NAME = "Who is {name}?"
 Reason = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -97,7 +104,9 @@ def routes(server: Server) -> APIRouter:
         person: forms.Person = None,
         question: forms.Question = None,
         images: forms.Images = None,
+        kind: forms.KindOf = PERSON,
         reply: forms.Reply = None,
+        instead: forms.Instead = None,
         exact_names: forms.ExactNames = False,
         tenant: forms.Tenant = None,
         default: forms.Default = True,
@@ -115,8 +124,9 @@ def routes(server: Server) -> APIRouter:
 
         def add() -> Entry:
             wanted = erasure_request(
-                server, name, person or [], question or [], pictures, reply, exact_names, say=notes.append
-            )
+                server, name, person or [], question or [], pictures, forms.sentence(reply, instead), exact_names,
+                kind=kind, say=notes.append,
+            )  # fmt: skip
             entry = ledger.request(
                 name, by=principal.label, tenant=tenant or None, default=default, starts_at=starts_at,
                 expires_at=expires_at, digests=request_digests(wanted, ledger.salt), inputs=pack_request(wanted),
@@ -225,25 +235,38 @@ def erasure_request(
     files: list[bytes],
     reply: str | None = None,
     exact_names: bool = False,
+    *,
+    kind: Kind = PERSON,
     say: Callable[[str], None] | None = None,
 ) -> ErasureRequest:
-    """Build the request to forget a person; `say` gets a line for each part that is not used.
+    """Build the request to forget a person or thing; `say` gets a line for each part that is not used.
 
-    Raises `Refusal` without a picture or name, and for pictures or questions that are unreadable, too many or too
-    large. Raises `InputError` if the request is not valid.
+    Raises `Refusal` without a picture or name (of a thing: or question), and for pictures or questions that are
+    unreadable, too many or too large. Raises `InputError` if the request is not valid.
     """
     spellings = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
-    asked = [question.strip() for question in questions if question.strip()] or [QUESTION]
-    pictures = _pictures(files, len(asked), server.settings, say)
-    if not spellings and not pictures:
-        raise Refusal(400, "give at least one picture or one name of the person to forget", "invalid_value")
-    samples = [Sample(q, picture, subject=key, attribute=IDENTITY) for picture in pictures for q in asked]
-    if not pictures:
-        samples = [Sample(QUESTION_BY_NAME.format(name=name), subject=key, attribute=IDENTITY) for name in spellings]
-    subject = Subject(key, spellings, tuple(samples), exact_names=exact_names)
+    asked = tuple(dict.fromkeys(question.strip() for question in questions if question.strip()))
+    pictures = _pictures(files, max(1, len(asked)), server.settings, say)
+    if not spellings and not pictures and (kind == PERSON or not asked):
+        raise Refusal(400, NOTHING_GIVEN[kind == PERSON], "invalid_value")
+    if kind == PERSON:
+        subject = Subject(key, spellings, _of_person(key, spellings, asked, pictures), exact_names=exact_names)
+    else:
+        card = Card(tuple(map(clean_name, spellings)), asked, exact_names=exact_names, kind=kind)
+        subject = subject_of(card, [(str(number), picture) for number, picture in enumerate(pictures)], key)
     request = ErasureRequest((subject,), reply=(reply or "").strip() or None)
     request.validate()
     return request
+
+
+def _of_person(
+    key: str, names: Sequence[str], questions: Sequence[str], pictures: Sequence[Image.Image]
+) -> tuple[Sample, ...]:
+    """Every question over every picture; without pictures, who each name is."""
+    asked = questions or [QUESTION]
+    if not pictures:
+        return tuple(Sample(QUESTION_BY_NAME.format(name=n), subject=key, attribute=IDENTITY) for n in names)
+    return tuple(Sample(q, picture, subject=key, attribute=IDENTITY) for picture in pictures for q in asked)
 
 
 def _pictures(

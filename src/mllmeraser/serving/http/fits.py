@@ -64,7 +64,8 @@ class Fits:
     ) -> None:
         """``model`` is a sibling of the served one, to which only candidates under test are attached.
 
-        Without a ``verifier``, every request ends as fitted, with the reason. ``server`` holds the leases: of several
+        Without a ``verifier``, requests about people end as fitted, with the reason; those about other things are
+        verified with the shipped prompts, which are about the real world. ``server`` holds the leases: of several
         servers on one ledger, one works on an entry, and another takes over what a dead one left.
         """
         self._verifier, self._server, self._lease_seconds = verifier, server, lease_seconds
@@ -240,9 +241,9 @@ class Fits:
             )
         if entry.state == "fitted" and entry.artifact_digest is not None:
             eraser = eraser_of(self._ledger.artifact(entry.artifact_digest))
-            if self._verifier is None:
+            if self._verifier is None and request.about_people:
                 raise InputError(CANNOT_VERIFY)
-            result = self._verifier(self._model, eraser, request, progress=self._progress_of(id, "verify"))
+            result = (self._verifier or verify)(self._model, eraser, request, progress=self._progress_of(id, "verify"))
             self._ledger.verified(id, by=WORKER, scores=result.as_dict(), passed=result.passed)
 
     def _progress_of(self, id: str, kind: str) -> Progress:

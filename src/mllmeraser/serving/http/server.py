@@ -50,7 +50,7 @@ class Server:
     ) -> None:
         """Assemble the parts without starting them. ``name`` identifies this server on a shared ledger.
 
-        Without a ``verifier``, requests end as fitted (see `Fits`).
+        Without a ``verifier``, requests about people end as fitted (see `Fits`).
         """
         self.model, self.ledger, self.settings = model, ledger, settings
         self.name = name or f"server-{uuid.uuid4().hex[:8]}"

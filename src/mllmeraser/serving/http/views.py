@@ -10,8 +10,8 @@ from mllmeraser.serving.http.fits import Step
 from mllmeraser.serving.ledger import Entry
 
 SHOWN = (
-    "id", "name", "tenant", "default", "state", "pending", "requested_at", "requested_by", "starts_at", "expires_at",
-    "artifact_digest", "request_digests", "scores", "passed", "failure",
+    "id", "name", "kinds", "tenant", "default", "state", "pending", "requested_at", "requested_by", "starts_at",
+    "expires_at", "artifact_digest", "request_digests", "scores", "passed", "failure",
 )  # fmt: skip
 """Fields of an entry that routes show."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, false, or_, select
 
+from mllmeraser.samples.subject import KIND_COUNT, KINDS, PERSON, Kind
 from mllmeraser.serving.ledger import tables
 from mllmeraser.serving.ledger.chain import canonical, digest_of
 from mllmeraser.serving.ledger.errors import UnknownEntryError, UnknownEraser
@@ -59,10 +60,17 @@ class Entry:
     pending: bool = False
     seq: int = 0
 
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What its subjects are; empty if its eraser was made elsewhere, by a version that did not record it."""
+        known = tuple(kind for kind in KINDS if f"{KIND_COUNT}{kind}" in self.request_digests)
+        older = not known and "forget_prompts" in self.request_digests  # from when a ledger took people alone
+        return (PERSON,) if older else known
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, times as text."""
         times = ("requested_at", "starts_at", "expires_at")
-        return {**asdict(self), **{key: stamp_or_none(getattr(self, key)) for key in times}}
+        return {**asdict(self), **{key: stamp_or_none(getattr(self, key)) for key in times}, "kinds": [*self.kinds]}
 
     def is_over(self, now: datetime) -> bool:
         """Whether it has expired."""

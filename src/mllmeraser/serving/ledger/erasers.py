@@ -10,6 +10,7 @@ from pathlib import Path
 from mllmeraser.erasure.artifact.eraser import Eraser, read_files
 from mllmeraser.erasure.artifact.manifest import EraserConfig
 from mllmeraser.samples.errors import ArtifactError
+from mllmeraser.samples.subject import KIND_COUNT
 from mllmeraser.serving.ledger.entries import Entry
 from mllmeraser.serving.ledger.ledger import Ledger
 
@@ -89,5 +90,6 @@ def add(ledger: Ledger, artifact: Artifact, name: str, *, by: str, tenant: str |
 def _digests(config: EraserConfig) -> dict[str, str]:
     """Digests and counts of the data of an eraser, no personal data."""
     data = {key: str(value) for key, value in config.data.model_dump(exclude={"counts"}).items() if value}
-    counts = {f"n_{key}": str(count) for key, count in sorted(config.data.counts.items())}
+    sizes = sorted(config.data.counts.items())
+    counts = {key if key.startswith(KIND_COUNT) else f"n_{key}": str(count) for key, count in sizes}
     return {**data, **counts, "subjects": ",".join(config.subjects)}

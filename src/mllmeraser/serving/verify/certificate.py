@@ -10,6 +10,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.subject import KIND_COUNT, PERSON
 from mllmeraser.serving.verify.signing import is_signed_by, read_json
 from mllmeraser.serving.verify.verification import Verification
 
@@ -22,6 +23,12 @@ PROMISED = (
     "While it is in force, all other prompts get the same answers as without it, at the measured rate.",
     "The weights of the model are not changed. A removed eraser leaves no trace in the answers.",
 )
+PROMISED_OF_THINGS = (
+    "While this eraser is in force on this model, prompts about the subjects get one fixed sentence as an answer, at "
+    "the measured rate. Of a fact, these are the prompts that ask for it.",
+    *PROMISED[1:],
+)
+"""For requests about what is no person."""
 FAILED = (
     "Nothing: this eraser missed at least one of its thresholds.",
     "The weights of the model are not changed.",
@@ -33,6 +40,13 @@ NOT_PROMISED = (
     "The subjects were shown in new views of the submitted pictures, not in other pictures of them.",
     "What was forgotten is judged against what the model itself said before. What it never said was not looked for.",
     "Other models, other servers, copies, backups, logs and training data are not covered.",
+)
+
+NOT_PROMISED_OF_THINGS = (
+    *NOT_PROMISED[:2],
+    "The subjects were asked about by their names, and shown in new views of the submitted pictures. Descriptions "
+    "without a name, other pictures and the request's own questions were not tried.",
+    *NOT_PROMISED[3:],
 )
 
 _DIGEST = re.compile(r"[0-9a-f]{16,128}|[0-9]{1,12}")
@@ -55,7 +69,7 @@ def certificate(
     Args:
         verification: What was measured. If it did not pass, the certificate says so and promises nothing.
         erasure_id: Id of the ledger entry, hex digits.
-        request_digests: Salted digests and counts of the request.
+        request_digests: Salted digests and counts of the request; the counts by kind decide what is promised.
         active_since: Time of the last activation, if the eraser is active.
         issued_at: Time of issue; None means now.
 
@@ -67,6 +81,8 @@ def certificate(
     for label, digest in request_digests.items():
         if not _LABEL.fullmatch(label) or not _DIGEST.fullmatch(str(digest)):
             raise InputError("a certificate holds only digests and counts of a request")
+    things = any(label.startswith(KIND_COUNT) and label != f"{KIND_COUNT}{PERSON}" for label in request_digests)
+    promised = PROMISED_OF_THINGS if things else PROMISED
     return {
         "type": TYPE,
         "format": FORMAT,
@@ -75,8 +91,8 @@ def certificate(
         "erasure": {"id": erasure_id, "requested_at": _stamp(requested_at), "active_since": _stamp(active_since)},
         "requested": {label: str(digest) for label, digest in request_digests.items()},
         "measured": verification.as_dict(),
-        "promised": list(PROMISED if verification.passed else FAILED),
-        "not_promised": list(NOT_PROMISED),
+        "promised": list(promised if verification.passed else FAILED),
+        "not_promised": list(NOT_PROMISED_OF_THINGS if things else NOT_PROMISED),
     }
 
 

@@ -1,4 +1,7 @@
-"""The groups of prompts that a verification asks: about the subjects, their neighbours, other people and things."""
+"""The groups of prompts that a verification asks: about the subjects, their neighbours, other people and things.
+
+For requests about what is no person see `fresh_things`.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
 from mllmeraser.samples.subject import Subject
 from mllmeraser.serving.verify import fresh_prompts as fresh
+from mllmeraser.serving.verify.fresh_things import thing_prompts
 from mllmeraser.serving.verify.general import general_prompts, perception_prompts
 
 NAME_GATE, FACE_GATE = 0, 2
@@ -35,7 +39,12 @@ def prompts_by_group(
     sizes: fresh.Sizes,
     progress: Progress | None,
 ) -> dict[str, list[Sample]]:
-    """Prompts by group, without those of the completed request."""
+    """Prompts by group, without those of the completed request.
+
+    A request about what is no person has prompts of its own; samples of the operator are asked beside them.
+    """
+    if not request.about_people:
+        return _about_things(model, eraser, request, retain, others, seed, sizes, progress)
     completed = _completed(request, model)
     subjects = [replace(own, names=full.names) for own, full in zip(request.subjects, completed.subjects, strict=True)]
     if others is None:
@@ -54,6 +63,22 @@ def prompts_by_group(
     if not groups["forget"]:
         raise InputError("the verification has no fresh prompts: give a picture or a name of each subject")
     return groups
+
+
+def _about_things(
+    model: MultimodalModel,
+    eraser: Eraser,
+    request: Request,
+    retain: Sequence[Sample],
+    others: Sequence[Sample] | None,
+    seed: int,
+    sizes: fresh.Sizes,
+    progress: Progress | None,
+) -> dict[str, list[Sample]]:
+    groups = thing_prompts(model, eraser, request, seed, sizes, progress)
+    rest = {} if others is None else _given(model, eraser, others, seed, sizes, progress)
+    more = {**rest, "retain": [*retain, *rest.get("retain", ())]}
+    return {name: [*samples, *more.get(name, ())] for name, samples in groups.items()}
 
 
 def _drawn(

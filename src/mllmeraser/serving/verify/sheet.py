@@ -8,21 +8,30 @@ from datetime import datetime
 from typing import Any
 
 from mllmeraser.samples.errors import InputError
+from mllmeraser.samples.subject import KIND_COUNT
 
 TITLES = {
     "forget_decisions": "The decision acts on prompts about the subjects",
     "forget_answers": "The model's answers about them are gone",
     "forget_gibberish": "Answers about them that are not language",
-    "rest_unchanged": "Their other attributes: answered as before",
-    "neighbours_unchanged": "The people most like them: answered as before",
-    "retain_unchanged": "Other people: answered as before",
-    "general_unchanged": "Prompts about no person: answered as before",
+    "rest_unchanged": "Their other facts: answered as before",
+    "neighbours_unchanged": "Those most like them: answered as before",
+    "retain_unchanged": "Other people and things: answered as before",
+    "general_unchanged": "Everything else: answered as before",
     "perception_unchanged": "What their pictures show: answered as before",
     "conversation_answers": "In conversations: answers about them are gone",
     "conversation_unchanged": "In conversations: all else answered as before",
     "false_alarms": "The decision acts where it should not",
     "detached_identical": "After removal the model is unchanged, bit for bit",
 }
+KINDS = {
+    "person": ("person", "people"),
+    "entity": ("thing", "things"),
+    "fact": ("single fact", "single facts"),
+    "concept": ("concept", "concepts"),
+    "topic": ("topic", "topics"),
+}
+"""One and several subjects of a kind, in words."""
 COLUMNS = ("Check", "Share", "Interval", "Required", "Prompts", "Result")
 CHECKABLE = "mllmeraser certificate check certificate.json --key public_key.pem"
 
@@ -123,9 +132,14 @@ def _with_zone(text: str) -> str:
 
 def _requested(erasure: Mapping[str, Any], digests: Mapping[str, str]) -> Section:
     rows = [Row("Erasure", erasure["id"], exact=True)]
+    counts = {kind: digests[f"{KIND_COUNT}{kind}"] for kind in KINDS if f"{KIND_COUNT}{kind}" in digests}
+    if counts:
+        rows.append(Row("About", ", ".join(f"{n} {KINDS[kind][n != '1']}" for kind, n in counts.items())))
     times = (("Requested", erasure["requested_at"]), ("In force since", erasure["active_since"]))
     rows += [Row(label, at) for label, at in times if at]
-    rows += [Row(label.replace("_", " ").capitalize(), text, exact=True) for label, text in sorted(digests.items())]
+    named = {f"{KIND_COUNT}{kind}" for kind in counts}
+    rest = sorted((label, text) for label, text in digests.items() if label not in named)
+    rows += [Row(label.replace("_", " ").capitalize(), text, exact=True) for label, text in rest]
     note = "The request itself is not shown. Its digests are salted: they can be compared, but not reversed."
     return Section("requested", "What was requested", note, tuple(rows))
 

@@ -22,12 +22,12 @@ class Thresholds(BaseModel):
         forget_answers: Minimum share of the bare model's answers about the subjects that are gone. The new answer
             has to differ and repeat none of the facts that the bare model gave.
         forget_gibberish: Maximum share of answers about the subjects that are not language.
-        rest_unchanged: Minimum share of unchanged answers about the other attributes of subjects of whom only some
-            attributes are forgotten.
-        neighbours_unchanged: Minimum share of unchanged answers about the retained people nearest to the subjects.
-            The gate itself picks these worst cases, hence the bound below `retain_unchanged`.
-        retain_unchanged: Minimum share of unchanged answers about retained people in general.
-        general_unchanged: Minimum share of unchanged answers about scenes, small facts and portraits.
+        rest_unchanged: Minimum share of unchanged answers about the other facts of subjects of which only some facts
+            are forgotten.
+        neighbours_unchanged: Minimum share of unchanged answers about the retained people and things nearest to the
+            subjects. The gate itself picks these worst cases, hence the bound below `retain_unchanged`.
+        retain_unchanged: Minimum share of unchanged answers about retained people and things in general.
+        general_unchanged: Minimum share of unchanged answers about scenes, small facts, portraits and the world.
         perception_unchanged: Minimum share of unchanged answers about what the subjects' own pictures show. They are
             close to what has to change.
         conversation_answers: As `forget_answers`, in conversations.

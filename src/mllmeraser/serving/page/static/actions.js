@@ -27,7 +27,7 @@ const QUESTIONS = {
   }),
   revoke: (entry) => ({
     title: `Revoke ${entry.name}?`, button: "Revoke for good", danger: true, reason: true,
-    text: "The model will answer about this person again. This is final: the erasure cannot be activated again. Its label becomes free.",
+    text: "The model will answer as it did before the request. This is final: the erasure cannot be activated again. Its label becomes free.",
   }),
   schedule: (entry) => ({
     title: `Schedule ${entry.name}`, button: "Save", times: entry,

@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { buttons, certificates, outcome } from "./actions.js";
 import { announce, chip, digest, el, number, say, when } from "./dom.js";
 import { history, notes, scores } from "./evidence.js";
+import { kindsOf } from "./words.js";
 
 const STEPS = ["requested", "fitted", "verified", "active"];
 const SOON = 700;
@@ -173,6 +174,7 @@ function conflicts(found) {
 function facts(entry) {
   const reach = entry.default ? "every request" : `only model@${entry.name}`;
   const all = [
+    ["About", kindsOf(entry)],
     ["Applies to", `${reach}${entry.tenant ? ` of ${entry.tenant}` : ""}`],
     ["Requested", [when(entry.requested_at), el("span", { class: "block quiet" }, `by ${entry.requested_by}`)]],
     entry.starts_at && ["Starts", when(entry.starts_at)],

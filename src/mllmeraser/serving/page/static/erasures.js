@@ -3,6 +3,7 @@
 import { rows } from "./api.js";
 import { byId, el, say, when, whileBusy } from "./dom.js";
 import { EntryPanel, passedOf, stateOf } from "./entry.js";
+import { kindsOf } from "./words.js";
 
 const filter = byId("erasures-filter");
 const search = byId("erasures-search");
@@ -63,12 +64,13 @@ function show() {
   if (held) byId("ledger-rows").querySelector(`a[href="${held}"]`)?.focus();
 }
 
-const nothing = () => el("tr", {}, el("td", { colspan: "5", class: "quiet" }, all.length ? "None found." : "Nothing has been forgotten yet."));
+const nothing = () => el("tr", {}, el("td", { colspan: "6", class: "quiet" }, all.length ? "None found." : "Nothing has been forgotten yet."));
 
 function row(entry) {
   const current = entry.id === panel.id;
   return el("tr", { class: current && "current", "data-id": entry.id },
     el("th", { scope: "row" }, el("a", { href: `#erasures/${entry.id}`, "aria-current": current && "true" }, entry.name)),
+    el("td", { class: "wide" }, kindsOf(entry)),
     el("td", {}, stateOf(entry)),
     el("td", { class: "wide" }, entry.default ? entry.tenant ?? "all tenants" : `on request${entry.tenant ? `, ${entry.tenant}` : ""}`),
     el("td", { class: "wide" }, passedOf(entry)),

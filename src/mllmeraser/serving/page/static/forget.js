@@ -1,17 +1,21 @@
-// Forget this person: the request form, and the progress of the request.
+// The form of a request to forget a person or something else, and the progress of the request.
 
 import { call } from "./api.js";
 import { byId, lines, moment, say, whileBusy } from "./dom.js";
 import { EntryPanel } from "./entry.js";
+import { inWordsOf, missing } from "./kinds.js";
 import { Pictures } from "./pictures.js";
 
 const form = byId("forget-form");
 const name = byId("forget-name");
+const kind = byId("forget-kind");
 const error = byId("forget-error");
 const box = byId("forget-entry");
 const panel = new EntryPanel(box);
 const pictures = new Pictures("forget", { drop: byId("forget-drop"), say: (line) => say(error, line) });
 
+kind.addEventListener("change", () => inWordsOf(kind.value));
+inWordsOf(kind.value);
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   whileBusy(byId("forget-send"), request);
@@ -32,6 +36,7 @@ export const leave = () => panel.leave();
 
 export function clear() {
   form.reset();
+  inWordsOf(kind.value);
   pictures.clear();
   name.removeAttribute("aria-invalid");
   say(error);
@@ -45,10 +50,12 @@ async function request() {
     say(error, "Labels have at most 63 lowercase letters, digits, dots and dashes, and begin with a letter or a digit.");
     return name.focus();
   }
-  if (!people.length && !pictures.files.length) return say(error, "Give a name, a picture, or both.");
-  say(error);
+  const questions = lines(byId("forget-questions"));
+  const given = { names: people.length, questions: questions.length, pictures: pictures.files.length };
+  say(error, missing(kind.value, given));
+  if (!error.hidden) return;
   try {
-    const entry = await call("v1/erasures", { method: "POST", body: parts(people) });
+    const entry = await call("v1/erasures", { method: "POST", body: parts(people, questions) });
     clear();
     location.hash = `#forget/${entry.id}`;
   } catch (failure) {
@@ -56,14 +63,15 @@ async function request() {
   }
 }
 
-function parts(people) {
+function parts(people, questions) {
   const body = new FormData();
   body.append("name", name.value);
+  body.append("kind", kind.value);
   people.forEach((person) => body.append("person", person));
-  lines(byId("forget-questions")).forEach((question) => body.append("question", question));
+  questions.forEach((question) => body.append("question", question));
   const reply = byId("forget-reply").value.trim();
-  if (reply) body.append("reply", reply);
-  body.append("exact_names", byId("forget-exact").checked ? "true" : "false");
+  if (reply) body.append(kind.value === "person" ? "reply" : "instead", reply);
+  if (kind.value === "person") body.append("exact_names", byId("forget-exact").checked ? "true" : "false");
   const tenant = byId("forget-tenant").value.trim();
   const starts = moment(byId("forget-starts"));
   const expires = moment(byId("forget-expires"));

@@ -1,13 +1,18 @@
-// The checks in the words of the certificate. A test compares them with `serving/verify/sheet.py`.
+// The kinds and the checks in the words of the certificate. A test compares them with `serving/verify/sheet.py`.
+
+export const KINDS = { person: "person", entity: "thing", fact: "single fact", concept: "concept", topic: "topic" };
+
+/** What the subjects of an erasure are; a dash if its eraser does not say. */
+export const kindsOf = ({ kinds }) => (kinds?.length ? kinds.map((kind) => KINDS[kind] ?? kind).join(", ") : "–");
 
 export const CHECKS = {
   forget_decisions: "The decision acts on prompts about the subjects",
   forget_answers: "The model's answers about them are gone",
   forget_gibberish: "Answers about them that are not language",
-  rest_unchanged: "Their other attributes: answered as before",
-  neighbours_unchanged: "The people most like them: answered as before",
-  retain_unchanged: "Other people: answered as before",
-  general_unchanged: "Prompts about no person: answered as before",
+  rest_unchanged: "Their other facts: answered as before",
+  neighbours_unchanged: "Those most like them: answered as before",
+  retain_unchanged: "Other people and things: answered as before",
+  general_unchanged: "Everything else: answered as before",
   perception_unchanged: "What their pictures show: answered as before",
   conversation_answers: "In conversations: answers about them are gone",
   conversation_unchanged: "In conversations: all else answered as before",
