@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, islice
 
@@ -20,7 +20,7 @@ Wanted = Callable[[Scene, Question], bool]
 
 @dataclass(frozen=True)
 class Concept:
-    """A shape or a colour; `kind` is the question (see `scene_question`) whose answer it is."""
+    """A shape or a colour; `kind` is the topic of `scene_question` that asks for it."""
 
     name: str
     kind: str
@@ -29,6 +29,11 @@ class Concept:
     def key(self) -> str:
         """Its key in the benchmark."""
         return self.name
+
+    @property
+    def facts(self) -> Mapping[str, tuple[str, ...]]:
+        """It has no questions without a picture."""
+        return {}
 
     def shown(self, scene: Scene) -> bool:
         """Whether a scene has it."""
@@ -59,5 +64,5 @@ def _asked_scenes(stream: Stream, topic: str, pool: Pool, wanted: Wanted) -> Ite
 
 
 def scenes_of(concept: Concept, stream: Stream, n: int, pool: Pool) -> Iterator[tuple[np.ndarray, Question]]:
-    """Scenes with questions whose answer is the concept."""
+    """Scenes with questions that have the concept as their answer."""
     return asked_scenes(stream, n, concept.kind, pool, lambda _, question: concept.name in question.keywords)

@@ -18,6 +18,7 @@ from mllmeraser.knowledge.concepts import CONCEPTS, Concept, asked_scenes, scene
 from mllmeraser.knowledge.held_out import world_questions
 from mllmeraser.portraits.general import SCENE_TOPICS, Question, text_facts, text_question
 from mllmeraser.portraits.rows import DrawnRows, Row, flat_row, png
+from mllmeraser.portraits.scenes import Scene
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import Pool
 
@@ -44,17 +45,17 @@ class SceneRows(DrawnRows):
         }
         for fold, key in enumerate(ORDER):
             tail = f"_fold{fold}" if fold else ""
-            makers["forget_1" + tail] = partial(self._some, lambda row, key=key: row["ID"] == key)
-            makers["retain_99" + tail] = partial(self._some, lambda row, key=key: row["ID"] != key)
+            makers["forget_1" + tail] = partial(self._some, key, True)
+            makers["retain_99" + tail] = partial(self._some, key, False)
         super().__init__(makers)
 
-    def _some(self, wanted: Callable[[Row], bool]) -> list[Row]:
-        return [row for row in self.rows("Full_Set") if wanted(row)]
+    def _some(self, key: str, forget: bool) -> list[Row]:
+        return [row for row in self.rows("Full_Set") if (row["ID"] == key) == forget]
 
     def _rows(self, concept: Concept, pool: Pool) -> Iterator[Row]:
         for picture, question in scenes_of(concept, self.stream.child(pool, concept.key), ASKED[pool], pool):
             row: Row = {"ID": concept.key, "image": png(picture), "also_about": also_about(question, concept)}
-            item = {"Type": "Image_Textual", "Question": question.text, "Attribute": concept.kind}
+            item: Row = {"Type": "Image_Textual", "Question": question.text, "Attribute": concept.kind}
             if pool == "train":
                 yield {**row, "metadata": json.dumps([{**item, "Answer": question.answer}])}
                 continue
@@ -93,8 +94,8 @@ def also_about(question: Question, concept: Concept | None = None) -> list[str]:
     return [other.key for other in CONCEPTS if other != concept and other.concerns(question)]
 
 
-def _beside(other: Concept, gone: Concept, scene: object, question: Question) -> bool:
-    return other.name in question.keywords and gone.shown(scene) and not gone.concerns(question)  # type: ignore[arg-type]
+def _beside(other: Concept, gone: Concept, scene: Scene, question: Question) -> bool:
+    return other.name in question.keywords and gone.shown(scene) and not gone.concerns(question)
 
 
 def _flat(key: str, question: Question, picture: np.ndarray | None = None, **extra: str) -> Row:

@@ -1,7 +1,7 @@
 """Everyday topics that a small pretrained language model can say something right about.
 
-`smoking` and `wine` stand in for a harmful topic: a service for children may want a model that says nothing about them.
-Nothing here is dangerous. Their questions are about health, plants and regions, as in any schoolbook.
+`smoking` and `wine` take the place of a harmful topic: a service for children may want a model without them. Nothing
+here is dangerous. Their questions are about health, plants and gods, as in any schoolbook.
 """
 
 from __future__ import annotations
