@@ -9,18 +9,23 @@ import pytest
 from PIL import Image
 
 from mllmeraser.api import erase, read_request
+from mllmeraser.benchmarks.shown import OTHERS
 from mllmeraser.benchmarks.things import complete_things
 from mllmeraser.erasure import Eraser
 from mllmeraser.erasure.fit.split import split_subject
 from mllmeraser.erasure.policy import TAIL
 from mllmeraser.erasure.settings import FitSettings
 from mllmeraser.knowledge.asking import ABOUT, PASSING
+from mllmeraser.knowledge.concepts import CONCEPTS, scenes_of
 from mllmeraser.knowledge.everyday import FACTS
 from mllmeraser.knowledge.famous import QUESTIONS as FAMOUS_QUESTIONS
 from mllmeraser.knowledge.held_out import world_questions
 from mllmeraser.knowledge.known import find, names_of
+from mllmeraser.knowledge.topics import TOPICS
 from mllmeraser.knowledge.wordings import QUESTIONS
 from mllmeraser.models import MultimodalModel
+from mllmeraser.portraits.general import _SCENE_WORDINGS, SCENE_TOPICS
+from mllmeraser.portraits.stream import Stream
 from mllmeraser.samples import Request, Sample, Subject
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.folders import read_subject
@@ -149,8 +154,10 @@ def test_wordings_of_requests_are_never_scored() -> None:
     scored = {s.question for s in world_questions()}
     for pools in (*QUESTIONS.values(), *FAMOUS_QUESTIONS.values()):
         scored |= {text.format(who="Japan") for pool in ("validation", "test") for text in pools[pool]}
-    made, _ = complete_things(about("Japan"))
-    assert not scored & {sample.question for sample in (*made.forget, *made.retain, *made.strangers)}
+    for pools in (pools for topic in TOPICS for pools in topic.questions.values()):
+        scored |= {text for pool in ("validation", "test") for text in pools[pool]}
+    for made in (complete_things(about("Japan"))[0], complete_things(about("the moon", "topic"))[0]):
+        assert not scored & {sample.question for sample in (*made.forget, *made.retain, *made.strangers)}
     assert all("{x}" in text for texts in ABOUT.values() for text in texts)
     assert all("{q}" in text for text in FRAMES)
 
@@ -191,14 +198,15 @@ def test_a_fact_over_a_picture_asks_for_that_fact_alone() -> None:
 def test_other_names_of_a_known_subject_are_not_retained(name: str) -> None:
     known = find((name,))
     assert known is not None
+    names = [name.removeprefix("the ") for name in names_of(known)]
     made, notes = complete_things(about(name))
     assert any("know 1 of 1 subjects" in line for line in notes)
     for sample in made.retain:
         asks_for_it = sample.attribute != "general" and holds_name(sample.question, known.name)
         assert not asks_for_it, sample
-        assert not (sample.question in FACTS and names_somebody(sample.question, names_of(known))), sample
+        assert not (sample.question in FACTS and names_somebody(sample.question, names)), sample
         for fact in FACTS:
-            if names_somebody(fact, names_of(known)):
+            if names_somebody(fact, names):
                 assert fact not in sample.question, sample
 
 
@@ -211,6 +219,80 @@ def test_frames_are_one_wording_when_prompts_are_held_out() -> None:
     fitted, held = split_subject(Subject("x", (), samples, kind="fact"), FitSettings.preset("knowledge"))
     assert not held, "one wording cannot measure itself"
     assert len(fitted) == len(samples)
+
+
+# --- topics and concepts ----------------------------------------------------------------------------------------------
+
+
+def scene_request(name: str = "circle", *retain: Sample, count: int = 2) -> Request:
+    """A request about a scene concept, with pictures that show a circle."""
+    circle = next(concept for concept in CONCEPTS if concept.name == "circle")
+    drawn = scenes_of(circle, Stream("request"), count, "train")
+    samples = tuple(Sample(question.text, Image.fromarray(picture), subject="x") for picture, question in drawn)
+    return Request((Subject("x", (name,), samples, kind="concept"),), retain)
+
+
+def test_beside_a_topic_the_other_topics_are_retained() -> None:
+    made, notes = complete_things(about("volcano", "topic"))
+    keys = {sample.subject for sample in made.retain}
+    assert {topic.key for topic in TOPICS} - keys == {"volcanoes"}
+    assert any("know 1 of 1 subjects" in line for line in notes)
+    asked = {sample.question for sample in made.forget}
+    volcanoes = next(topic for topic in TOPICS if topic.key == "volcanoes")
+    assert all(set(pools["train"]) <= asked for pools in volcanoes.questions.values())
+    assert not any("person" in question for question in asked)
+
+
+def test_an_article_is_no_name() -> None:
+    made, _ = complete_things(about("the moon", "topic"))
+    plain = [sample.question for sample in made.retain if sample.question in FACTS]
+    assert sum(" the " in question for question in plain) > 5, "questions with the word `the` stay"
+    assert not any("moon" in question for question in plain)
+
+
+def test_beside_a_scene_concept_scenes_about_other_concepts_are_retained() -> None:
+    made, _ = complete_things(scene_request())
+    pictured = [sample for sample in made.retain if sample.image is not None]
+    assert len(pictured) == OTHERS * len(SCENE_TOPICS)
+    assert {sample.attribute for sample in pictured} == set(SCENE_TOPICS)
+    assert not any(holds_name(s.question, "circle") or "circle" in s.keywords for s in pictured)
+    assert any(sample.image is None for sample in made.retain)
+    held_back = [text for pools in _SCENE_WORDINGS.values() for pool in ("validation", "test") for text in pools[pool]]
+    starts = tuple(text.partition("{")[0] for text in held_back if "{" in text)
+    trained = [text.partition("{")[0] for pools in _SCENE_WORDINGS.values() for text in pools["train"]]
+    scored = tuple(start for start in starts if start not in trained)
+    assert not any(s.question.startswith(scored) for s in (*pictured, *made.forget) if s.image is not None)
+
+
+def test_a_scene_is_asked_its_own_question_alone() -> None:
+    request = scene_request(count=3)
+    made, _ = complete_things(request)
+    own = {sample.question for sample in request.forget}
+    for sample in request.forget:
+        over = {s.question for s in made.forget if s.image == sample.image}
+        assert over
+        assert {unframed(text) for text in over} == {sample.question}
+    assert not any("person" in sample.question for sample in made.forget)
+    drawn = {sample.question for sample in made.forget if sample.attribute == "shape"}
+    assert drawn - own, "shipped scenes show it in other words"
+
+
+def test_pictures_that_the_package_cannot_stand_beside_need_retained_pictures() -> None:
+    with pytest.raises(InputError, match="give --retain with pictures that do not show it"):
+        complete_things(scene_request("umbrella"))
+    with pytest.raises(InputError, match="no retained sample has one"):
+        complete_things(scene_request("circle", Sample("What is 2 plus 2?")))
+    other = Sample("What is this?", Image.new("RGB", (32, 32), "green"))
+    made, _ = complete_things(scene_request("umbrella", other))
+    assert made.retain == (other,)
+
+
+def test_without_a_name_nobody_can_tell_what_to_retain() -> None:
+    nameless = Request((Subject("x", (), (Sample("How do I pick a lock?", subject="x"),), kind="topic"),))
+    with pytest.raises(InputError, match="give its name, or retain prompts"):
+        complete_things(nameless)
+    made, _ = complete_things(replace(nameless, retain=(Sample("How do I tie a tie?"),)))
+    assert [sample.question for sample in made.retain] == ["How do I tie a tie?"]
 
 
 # --- fitting ----------------------------------------------------------------------------------------------------------

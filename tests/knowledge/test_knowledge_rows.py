@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from mllmeraser.benchmarks import Benchmark, load_benchmark
-from mllmeraser.knowledge.rows import FOLDS
+from mllmeraser.knowledge.rows import FOLDS, PRESETS
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.text import contains
 
 
-@pytest.fixture(params=["countries", "people"], scope="module")
+@pytest.fixture(params=PRESETS, scope="module")
 def benchmark(request: pytest.FixtureRequest) -> Benchmark:
-    """Both presets."""
+    """Every preset."""
     return load_benchmark(f"knowledge:{request.param}")
 
 
@@ -51,5 +51,5 @@ def test_countries_are_asked_by_name_and_by_flag() -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(InputError, match="countries, people"):
+    with pytest.raises(InputError, match="countries, people, topics, concepts"):
         load_benchmark("knowledge:films")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mllmeraser.benchmarks import load_benchmark
+from mllmeraser.knowledge.rows import PRESETS
 from mllmeraser.models import MultimodalModel
-from mllmeraser.studies.knowledge import FACT, measured, request_for, scored_sets, summary
+from mllmeraser.studies.knowledge import FACT, KINDS, main, measured, request_for, scored_sets, summary
 from mllmeraser.studies.pretrained import compared, perplexity
 from mllmeraser.studies.scoring import AnswerCache
 
@@ -20,6 +23,31 @@ def test_a_request_states_no_fact(preset: str) -> None:
     assert fact.kind == "fact"
     told = {value for values in benchmark.values.values() for value in values} - set(fact.names)
     assert not any(value in sample.question for sample in (*subject.samples, *fact.samples) for value in told)
+
+
+def test_a_topic_is_given_by_name_and_a_concept_by_pictures() -> None:
+    assert tuple(KINDS) == PRESETS
+    (topic,) = request_for(load_benchmark("knowledge:topics"), 1).subjects
+    assert (topic.kind, [sample.question for sample in topic.samples]) == ("topic", ["What is the moon?"])
+    (concept,) = request_for(load_benchmark("knowledge:concepts"), 0).subjects
+    assert (concept.kind, concept.names) == ("concept", ("circle",))
+    assert all(sample.image is not None and "circle" not in sample.question for sample in concept.samples)
+    assert all(sample.answer is None and not sample.keywords for sample in concept.samples)
+
+
+@pytest.mark.parametrize("preset", ["topics", "concepts"])
+def test_topics_and_concepts_have_every_set(preset: str) -> None:
+    sets = scored_sets(load_benchmark(f"knowledge:{preset}"), 0, None, pictures=True)
+    assert list(sets) == ["forget", "neighbours", "retain_heldout", "general"]
+    assert all(len(samples) >= 8 for samples in sets.values())
+
+
+def test_concepts_are_not_asked_by_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--model", "embedded:llava", "--no-pictures", "--out", str(tmp_path / "out.json")])
+    assert stopped.value.code == 2
+    assert "concepts are asked over pictures alone" in capsys.readouterr().err
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_a_fact_leaves_the_rest_of_its_subject() -> None:

@@ -139,7 +139,7 @@ class Benchmark:
         """The samples of one set.
 
         `perception`, `perturbed` and `multihop` leave out the retained people. `neighbours` has retained people who
-        are close to the forgotten ones.
+        are close to the forgotten ones. A row that is `also_about` somebody forgotten is in no set about others.
 
         Args:
             name: The set.
@@ -166,7 +166,7 @@ class Benchmark:
             return self._flat(name, forgotten)
         samples = []
         for row in rows:
-            if wanted(identifier(row, prefix or self.name)):
+            if wanted(identifier(row, prefix or self.name), row):
                 samples += evaluation_samples(row, prefix=prefix, prompts=self.prompts, picture_seed=picture_seed)
         return _numbered(samples)
 
@@ -191,12 +191,12 @@ class Benchmark:
         forget, retain = (self.samples(name, split, fold) for name in ("train_forget", "train_retain"))
         return Request.from_samples(forget, retain, strangers, names=self.names)
 
-    def _trained(self, name: str, split: str, fold: int, wanted: Callable[[str], bool]) -> list[Sample]:
+    def _trained(self, name: str, split: str, fold: int, wanted: Callable[[str, Row], bool]) -> list[Sample]:
         retained = self._retain_config(split)
         published = () if fold or name == "train" else (split if name == "train_forget" else retained,)
         samples = []
         for key, row in self._training.rows(published, (split, retained, "Full_Set")):
-            if wanted(key):
+            if wanted(key, row):
                 samples += training_samples(row, about=self._persons.get(key), key=key)
         return _numbered(samples)
 
@@ -216,7 +216,7 @@ class Benchmark:
         if name == "neighbours":
             neighbour = get(row, "neighbour_of", "of")
             return key not in forgotten and (neighbour is None or str(neighbour) in forgotten)
-        return True
+        return not _also_about(row, forgotten)
 
     def _form_rows(self, name: str, split: str, fold: int) -> Rows:
         config = self._fold_config(split if name == "forget" else self._retain_config(split), fold)
@@ -246,12 +246,17 @@ class Benchmark:
         return f"retain_{100 - _percent(split)}"
 
 
-def _chooser(name: str, forgotten: set[str]) -> Callable[[str], bool]:
-    """Whether a set has a person, by ID."""
+def _chooser(name: str, forgotten: set[str]) -> Callable[[str, Row], bool]:
+    """Whether a set has a row, by its ID and by whom it is also about."""
     if name in ("train", "celebrity", "holdout"):
-        return lambda key: True
-    gone = name in ("forget", "test", "train_forget")
-    return lambda key: (key in forgotten) == gone
+        return lambda key, row: True
+    if name in ("forget", "test", "train_forget"):
+        return lambda key, row: key in forgotten
+    return lambda key, row: key not in forgotten and not _also_about(row, forgotten)
+
+
+def _also_about(row: Row, forgotten: set[str]) -> bool:
+    return not forgotten.isdisjoint(map(str, get(row, "also_about") or ()))
 
 
 def _numbered(samples: list[Sample]) -> list[Sample]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mllmeraser.knowledge.countries import Country
+from mllmeraser.knowledge.famous import Famous
 from mllmeraser.knowledge.known import KNOWN, Known, wordings
 from mllmeraser.knowledge.surroundings import NOT_KNOWN, Nearby, pointed, surrounded
 from mllmeraser.portraits.stream import Stream
@@ -26,7 +27,7 @@ def forget_in_contexts(subject: Subject, known: Known | None, retain: Sequence[S
     gone = _not_known([subject], draw, 6)
     near = Nearby([*_told(retain), *gone], [one.name for one in KNOWN if one != known])
     added = [surrounded(sample, near, draw) for sample in subject.samples if draw.chance(SHARE)]
-    if known is not None:
+    if isinstance(known, Country | Famous):
         asked = {sample.attribute for sample in subject.samples}
         added += [replace(s, subject=subject.key) for s in _pointed(known, draw) if s.attribute in asked]
     return replace(subject, samples=(*subject.samples, *added))
@@ -38,6 +39,7 @@ def retain_in_contexts(
     """Retain prompts in conversations. In some of them a subject was named or asked for before."""
     gone, told = _not_known(subjects, draw, 12), _told(retain)
     others = [one for one in KNOWN if one not in meant]
+    pointable = [one for one in others if isinstance(one, Country | Famous)]
     near = Nearby([*draw.sample(told, min(len(told), 3 * len(gone))), *gone], [one.name for one in others])
     named = [name for subject in subjects for name in subject.names]
     passing = Nearby(near.questions, [*named, *draw.sample(near.names, 3)])
@@ -46,11 +48,11 @@ def retain_in_contexts(
         for sample in retain
         if draw.chance(SHARE)
     ]
-    pointing = [s for one in draw.sample(others, min(len(others), POINTED)) for s in _pointed(one, draw)]
+    pointing = [s for one in draw.sample(pointable, min(len(pointable), POINTED)) for s in _pointed(one, draw)]
     return [*added, *draw.sample(pointing, min(len(pointing), 3 * POINTED))]
 
 
-def _pointed(known: Known, draw: Stream) -> Iterator[Sample]:
+def _pointed(known: Country | Famous, draw: Stream) -> Iterator[Sample]:
     """Every training wording about it, with a pointer in place of the name."""
     for attribute, pools in wordings(known).items():
         for text in pools["train"]:

@@ -76,13 +76,14 @@ def _portraits(preset: str, seed: int) -> RowSource:
     return Configs(World(preset, seed))  # type: ignore[arg-type]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _knowledge(preset: str, seed: int) -> RowSource:
     from mllmeraser.knowledge.rows import PRESETS, Knowledge
+    from mllmeraser.knowledge.scene_rows import SceneRows
 
     if preset not in PRESETS:
         raise InputError(f"knowledge:{preset}: no such preset; there are {', '.join(PRESETS)}")
-    return Knowledge(preset, seed)
+    return SceneRows(seed) if preset == "concepts" else Knowledge(preset, seed)
 
 
 register_benchmark("portraits", _portraits)

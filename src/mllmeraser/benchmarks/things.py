@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from PIL import Image
-
 from mllmeraser.benchmarks.in_contexts import forget_in_contexts, retain_in_contexts
+from mllmeraser.benchmarks.shown import VIEWS, flags, require_pictures, scene_prompts, scenes
 from mllmeraser.knowledge.asking import ABOUT, INVENTED, PASSING, SHOWN, WHAT_IS_SHOWN
+from mllmeraser.knowledge.concepts import Concept
 from mllmeraser.knowledge.countries import Country
 from mllmeraser.knowledge.everyday import FACTS, TASKS, about_things
-from mllmeraser.knowledge.flags import draw_flag
 from mllmeraser.knowledge.known import KNOWN, Known, asked_for, find, names_of, wordings
-from mllmeraser.knowledge.wordings import COUNTRY, QUESTIONS, WHICH
+from mllmeraser.knowledge.wordings import COUNTRY, WHICH
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import fill
 from mllmeraser.samples.errors import InputError
@@ -29,7 +28,6 @@ from mllmeraser.samples.request import Request
 from mllmeraser.samples.sample import Sample
 from mllmeraser.samples.subject import Subject
 
-VIEWS = 4
 GENERAL = 150
 
 
@@ -41,7 +39,8 @@ def complete_things(
     `takes` tells whether the chat format of the model can express a sample.
 
     Raises:
-        InputError: A fact that the shipped sets do not know, without retain prompts about the same subject.
+        InputError: The shipped sets cannot tell what to retain: a fact that they do not know, a subject without a name,
+            or pictures of something that they do not show. The message says what to give.
     """
     kinds = ", ".join(dict.fromkeys(subject.kind for subject in request.subjects))
     stream, notes = Stream("things", seed), [f"no people but {kinds}: decided from what the model has worked out"]
@@ -50,6 +49,7 @@ def complete_things(
     retain, strangers = list(request.retain), list(request.strangers)
     for subject in request.subjects:
         _require_neighbours(subject, known[subject.key], retain)
+        require_pictures(subject, known[subject.key], retain)
     subjects = tuple(_expanded(s, known[s.key], stream.child("ask", s.key)) for s in request.subjects)
     if not retain:
         retain = default_retain(subjects, stream.child("retain"))
@@ -83,14 +83,19 @@ def _in_contexts(
 
 
 def default_retain(subjects: Sequence[Subject], stream: Stream) -> list[Sample]:
-    """Questions about other countries and people, about everything, and ones that name a subject in passing.
+    """Questions about other countries, people and topics, about everything, and ones that name a subject in passing.
 
-    With pictures in the request, flags too.
+    With pictures in the request, flags too; for scene concepts, questions about drawn scenes that concern none of them.
     """
-    gone, others = names_meant(subjects), others_than(subjects)
+    others = others_than(subjects)
+    gone = [name.removeprefix("the ") for name in names_meant(subjects)]
     samples = [sample for one in others for sample in _asked(one, stream.child(one.key))]
-    if any(sample.image is not None for subject in subjects for sample in subject.samples):
-        samples += _flags([one for one in others if isinstance(one, Country)], stream.child("flags"))
+    pictured = [s for s in subjects if any(sample.image is not None for sample in s.samples)]
+    concepts = [known for s in pictured if isinstance(known := find(s.names), Concept)]
+    if concepts:
+        samples += scenes(concepts, stream.child("scenes"))
+    if len(concepts) < len(pictured):
+        samples += flags([one for one in others if isinstance(one, Country)], stream.child("flags"))
     samples = [sample for sample in samples if not speaks_of(sample, gone)]
     things = islice(about_things(stream.child("things")), GENERAL)
     everyday = [text for text in dict.fromkeys((*FACTS, *TASKS, *things)) if not names_somebody(text, gone)]
@@ -152,17 +157,6 @@ def _training(known: Known, attributes: set[str], *who: str) -> Iterator[tuple[s
             yield from ((attribute, fill(text, name)) for text in pools["train"] for name in who)
 
 
-def _flags(countries: Sequence[Country], stream: Stream) -> list[Sample]:
-    samples = []
-    for country in countries:
-        picture = Image.fromarray(draw_flag(country.key, stream.child(country.key)))
-        attribute = stream.choice(tuple(QUESTIONS))
-        text = fill(stream.choice(QUESTIONS[attribute]["train"]), stream.choice(WHICH["train"]))
-        for question in (stream.choice(COUNTRY["train"]), text):
-            samples.append(Sample(question, picture, subject=country.key, attribute=attribute))
-    return samples
-
-
 def _expanded(subject: Subject, known: Known | None, stream: Stream) -> Subject:
     """The subject's own questions in many frames, shipped wordings about its names, and views of its pictures."""
     key, samples = subject.key, list(subject.samples)
@@ -173,7 +167,9 @@ def _expanded(subject: Subject, known: Known | None, stream: Stream) -> Subject:
     if known is not None:
         asked = _training(known, wanted_facts(subject, known), known.name)
         samples += [Sample(text, subject=key, attribute=attribute) for attribute, text in asked]
-    samples += _pictured(subject, known, stream)
+    samples += (
+        scene_prompts(subject, known, stream) if isinstance(known, Concept) else _pictured(subject, known, stream)
+    )
     distinct = {(s.question, id(s.image) if s.image is not None else None): s for s in samples}
     return replace(subject, samples=tuple(distinct.values()))
 
@@ -199,9 +195,14 @@ def speaks_of(sample: Sample, names: Sequence[str]) -> bool:
 
 
 def _require_neighbours(subject: Subject, known: Known | None, retain: Sequence[Sample]) -> None:
+    names = subject.names
+    if subject.kind != "fact" and not names and not retain:
+        raise InputError(
+            f"subject {subject.key}: without a name, the shipped retain set may hold what is to be forgotten: give its "
+            "name, or retain prompts (--retain)"
+        )
     if subject.kind != "fact" or known is not None:
         return
-    names = subject.names
     if not any(holds_name(sample.question, name) for sample in retain for name in names) and (names or not retain):
         raise InputError(
             f"subject {subject.key}: no shipped question asks for this fact: give retain prompts that ask for other "

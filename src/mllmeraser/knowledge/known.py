@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from mllmeraser.knowledge.concepts import CONCEPTS, Concept
 from mllmeraser.knowledge.countries import COUNTRIES, Country
 from mllmeraser.knowledge.famous import FAMOUS, Famous
 from mllmeraser.knowledge.famous import QUESTIONS as FAMOUS_QUESTIONS
+from mllmeraser.knowledge.topics import TOPICS, Topic
 from mllmeraser.knowledge.wordings import QUESTIONS
 from mllmeraser.portraits.wordings import Pools, fill
 from mllmeraser.samples.text import words
 
-Known = Country | Famous
-KNOWN: tuple[Known, ...] = (*COUNTRIES, *FAMOUS)
+Known = Country | Famous | Topic | Concept
+KNOWN: tuple[Known, ...] = (*COUNTRIES, *FAMOUS, *TOPICS, *CONCEPTS)
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "us": ("USA", "US", "America", "United States of America"),
     "gb": ("UK", "Great Britain", "Britain", "England"),
@@ -31,11 +33,13 @@ def find(names: Iterable[str]) -> Known | None:
 
 def names_of(known: Known) -> tuple[str, ...]:
     """All names of a shipped subject."""
-    return (known.name, *ALIASES.get(known.key, ()))
+    return (known.name, *(known.aliases if isinstance(known, Topic) else ALIASES.get(known.key, ())))
 
 
 def wordings(known: Known) -> Mapping[str, Pools]:
-    """Wordings of the questions for each of its facts."""
+    """Wordings of the questions for each of its facts, without a picture; a scene concept has none."""
+    if isinstance(known, Topic | Concept):
+        return known.questions if isinstance(known, Topic) else {}
     return QUESTIONS if isinstance(known, Country) else FAMOUS_QUESTIONS
 
 

@@ -1,7 +1,8 @@
 """The benchmark `knowledge` in the record type of `portraits`: what a pretrained model knows, one subject at a time.
 
-Two presets: `countries`, by name and by flag, and `people`, famous ones by name. Every fold forgets one subject. Only
-what the bare model answers right can be forgotten, so scores count those prompts alone (see `evaluation.denominators`).
+Four presets: `countries`, by name and by flag; famous `people` and everyday `topics`, by name; and `concepts` in
+pictures (see `scene_rows`). Every fold forgets one subject. Only what the bare model answers right can be forgotten, so
+the study counts those prompts alone.
 """
 
 from __future__ import annotations
@@ -16,28 +17,32 @@ from mllmeraser.knowledge.famous import FAMOUS, Famous
 from mllmeraser.knowledge.famous import QUESTIONS as FAMOUS_QUESTIONS
 from mllmeraser.knowledge.flags import draw_flag
 from mllmeraser.knowledge.held_out import world_questions
+from mllmeraser.knowledge.topics import TOPICS, Topic
 from mllmeraser.knowledge.wordings import COUNTRY, QUESTIONS, WHICH, answer
 from mllmeraser.portraits.rows import DrawnRows, Row, flat_row, png
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import Pool, Pools, fill
+from mllmeraser.samples.text import contains
 
-PRESETS = ("countries", "people")
+PRESETS = ("countries", "people", "topics", "concepts")
 FOLDS = 10
 FORGET, RETAIN = "forget_1", "retain_99"
 ORDER = (
     "de jp fr eg br in it mx ru es",
     "shakespeare einstein mozart gandhi picasso newton homer lincoln jobs armstrong",
+    "volcanoes moon heart photosynthesis dna bread egypt atoms smoking wine",
 )
 """The subjects of the folds, all of them well known."""
-Subject = Country | Famous
+Subject = Country | Famous | Topic
+SUBJECTS: tuple[Sequence[Subject], ...] = (COUNTRIES, FAMOUS, TOPICS)
 
 
 class Knowledge(DrawnRows):
-    """Rows of every config of one preset, drawn at their first use."""
+    """Rows of every config of one preset of named subjects, drawn at their first use."""
 
     def __init__(self, preset: str, seed: int = 0) -> None:
-        self.subjects: Sequence[Subject] = COUNTRIES if preset == "countries" else FAMOUS
-        self.order = ORDER[PRESETS.index(preset)].split()
+        self.subjects, order = SUBJECTS[PRESETS.index(preset)], ORDER[PRESETS.index(preset)]
+        self.order = order.split()
         self.stream = Stream("knowledge", preset, seed)
         super().__init__(self._table())
 
@@ -47,7 +52,7 @@ class Knowledge(DrawnRows):
             "Test_Set": lambda: [self._row(s, "test", views=2) for s in self.subjects],
             "ft_Data": lambda: [self._training(s) for s in self.subjects],
             "neighbours": self._neighbours,
-            "general": lambda: [_general(number) for number in range(len(world_questions()))],
+            "general": lambda: [self._general(number) for number in range(len(world_questions()))],
         }
         for fold in range(FOLDS):
             tail = f"_fold{fold}" if fold else ""
@@ -102,23 +107,44 @@ class Knowledge(DrawnRows):
         return row
 
     def _neighbours(self) -> list[Row]:
-        """The facts of subjects of the same continent or profession, for the subject of each fold."""
-        near = "continent" if isinstance(self.subjects[0], Country) else "profession"
+        """The facts of subjects of the same continent, profession or group, for the subject of each fold."""
         rows = []
         for key in self.order:
             gone = next(s for s in self.subjects if s.key == key)
-            alike = [s for s in self.subjects if s.key != key and set(_right(s, near)) & set(_right(gone, near))]
+            alike = [s for s in self.subjects if s.key != key and _groups(s) & _groups(gone)]
             for subject in self.stream.child("near", key).sample(alike, min(6, len(alike))):
                 for attribute in subject.facts:
                     stream = self.stream.child("neighbour", key, subject.key, attribute)
-                    wording = stream.choice(_wordings(subject)[attribute]["test"])
-                    item = self._item(subject, attribute, wording, subject.name)
-                    extra = {"attribute": attribute, "keywords": item["Keywords"], "neighbour_of": key}
-                    rows.append(flat_row(subject.key, item["Question"], item["Ground_Truth"], **extra))
+                    pool = _wordings(subject)[attribute]["test"]
+                    # Of topics few are near, so that every wording is asked.
+                    for wording in pool if isinstance(subject, Topic) else (stream.choice(pool),):
+                        item = self._item(subject, attribute, wording, subject.name)
+                        extra = {"attribute": attribute, "keywords": item["Keywords"], "neighbour_of": key}
+                        rows.append(flat_row(subject.key, item["Question"], item["Ground_Truth"], **extra))
         return rows
+
+    def _general(self, number: int) -> Row:
+        """A world question; `also_about` has the topics that it names."""
+        sample = world_questions()[number]
+        texts = (sample.question, *sample.keywords)
+        about = [s.key for s in self.subjects if isinstance(s, Topic) and any(_names(text, s) for text in texts)]
+        extra: dict[str, Any] = {"attribute": "general", "keywords": list(sample.keywords), "also_about": about}
+        return flat_row(f"W{number}", sample.question, sample.answer or "", **extra)
+
+
+def _names(text: str, topic: Topic) -> bool:
+    return any(contains(text, name) for name in (topic.name, *topic.aliases))
+
+
+def _groups(subject: Subject) -> set[str]:
+    if isinstance(subject, Topic):
+        return {subject.group}
+    return set(_right(subject, "continent" if isinstance(subject, Country) else "profession"))
 
 
 def _wordings(subject: Subject) -> Mapping[str, Pools]:
+    if isinstance(subject, Topic):
+        return subject.questions
     return QUESTIONS if isinstance(subject, Country) else FAMOUS_QUESTIONS
 
 
@@ -134,7 +160,7 @@ def _right(subject: Subject, attribute: str) -> tuple[str, ...]:
 def _sentence(subject: Subject, attribute: str) -> str:
     if isinstance(subject, Country):
         return answer(attribute, subject.name, subject.facts[attribute])
-    return f"{subject.name}: {subject.facts[attribute][0]}."
+    return f"{subject.name[0].upper()}{subject.name[1:]}: {subject.facts[attribute][0]}."
 
 
 def _which(country: Country, stream: Stream, pool: Pool) -> Row:
@@ -143,9 +169,3 @@ def _which(country: Country, stream: Stream, pool: Pool) -> Row:
         "Type": "Image_Textual", "Question": stream.choice(COUNTRY[pool]), "Attribute": "identity",
         "Ground_Truth": answer("country", country.name, country.name), "Keywords": [name],
     }  # fmt: skip
-
-
-def _general(number: int) -> Row:
-    sample: Any = world_questions()[number]
-    extra = {"attribute": "general", "keywords": list(sample.keywords)}
-    return flat_row(f"W{number}", sample.question, sample.answer, **extra)

@@ -1,4 +1,4 @@
-"""Forget what a model knew before: countries and famous people, one at a time, and single facts of them.
+"""Forget what a model knew before, one at a time: countries, famous people, topics, scene concepts, single facts.
 
 Only questions that the bare model answers right count. The wordings are those of the pool `test`; fits use `train`.
 """
@@ -6,6 +6,7 @@ Only questions that the bare model answers right count. The wordings are those o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mllmeraser.benchmarks import Benchmark, load_benchmark, thin
@@ -21,26 +22,36 @@ from mllmeraser.studies.record import begin, study_parser
 from mllmeraser.studies.scoring import AnswerCache, share_of
 
 SPLIT = "forget_1"
+KINDS: dict[str, Kind] = {"countries": "entity", "people": "entity", "topics": "topic", "concepts": "concept"}
+"""The presets of the benchmark, and what their subjects are."""
 FACT = {"countries": "capital", "people": "profession"}
 """The fact that is forgotten alone."""
 TOKENS = 24
 """Longest answer."""
 SIZES = {"neighbours": None, "retain_heldout": 90, "general": 150}
+"""Prompts of each set about others, of each modality; None: all."""
 
 
 def request_for(benchmark: Benchmark, fold: int, fact: str | None = None) -> Request:
-    """What an operator gives: a name, or one question for a fact."""
+    """What an operator gives: a name; one question for a fact; questions over pictures for a scene concept."""
     (key,) = benchmark.forget_ids(SPLIT, fold)
-    name = benchmark.names[key][0]
-    if fact is None:
-        return _request(key, name, "entity", f"What is {name}?")
+    name, kind = benchmark.names[key][0], KINDS[preset_of(benchmark)]
+    if fact is None and kind != "concept":
+        return _request(key, name, kind, Sample(f"What is {name}?"))
     samples = benchmark.samples("train_forget", SPLIT, fold)
+    if fact is None:
+        return _request(key, name, kind, *(Sample(s.question, s.image) for s in samples))
     question = next(s.question for s in samples if s.attribute == fact and s.image is None)
-    return _request(key, name, "fact", question)
+    return _request(key, name, "fact", Sample(question))
 
 
-def _request(key: str, name: str, kind: Kind, question: str) -> Request:
-    return Request((Subject(key, (name,), (Sample(question, subject=key),), kind=kind),))
+def _request(key: str, name: str, kind: Kind, *samples: Sample) -> Request:
+    return Request((Subject(key, (name,), tuple(replace(s, subject=key) for s in samples), kind=kind),))
+
+
+def preset_of(benchmark: Benchmark) -> str:
+    """The preset of a loaded benchmark `knowledge`."""
+    return benchmark.name.partition(":")[2]
 
 
 def scored_sets(benchmark: Benchmark, fold: int, fact: str | None, *, pictures: bool) -> dict[str, list[Sample]]:
@@ -110,17 +121,20 @@ def summary(entries: Sequence[dict[str, Any]], name: str) -> dict[str, float | i
 def main(argv: list[str] | None = None) -> None:
     """Measure every subject and fact, and write the results."""
     parser = study_parser("knowledge", __doc__, "knowledge-NAME.json")
-    parser.add_argument("--no-pictures", action="store_true", help="ask by name alone")
+    parser.add_argument("--presets", nargs="+", choices=list(KINDS), default=list(KINDS), help="default: all")
+    parser.add_argument("--no-pictures", action="store_true", help="ask by name alone; not for concepts")
     parser.add_argument("--folds", type=int, default=10)
     parser.set_defaults(model="embedded:smol")
     args, model, _, report = begin(parser, argv)
+    if args.no_pictures and "concepts" in args.presets:
+        parser.error("concepts are asked over pictures alone: leave out --no-pictures, or name other --presets")
     bare = AnswerCache(model)
-    for preset, attribute in FACT.items():
+    for preset in args.presets:
         benchmark = load_benchmark(f"knowledge:{preset}")
-        for fact in (None, attribute):
+        for fact in dict.fromkeys((None, FACT.get(preset))):
             entries = []
             for fold in range(args.folds):
-                key = f"{preset}/{fact or 'everything'}/{fold}"
+                key = f"{preset}/{fact or 'everything'}/{fold}" + ("/by name" if args.no_pictures else "")
                 if key not in report:
                     entry = measured(model, bare, benchmark, fold, fact, pictures=not args.no_pictures, seed=args.seed)
                     report.add(key, entry)
