@@ -56,7 +56,8 @@ def test_no_score_uses_these_texts() -> None:
 
 
 def test_a_wording_that_is_held_out_is_held_out_in_every_conversation() -> None:
-    samples = tuple(Sample(text, subject="jp") for text in framed(ASKED.question) + framed("Where is Japan?"))
+    asked = [f"{verb} Japan {number} times." for verb in ("Name", "Describe") for number in range(4)]
+    samples = tuple(Sample(text, subject="jp") for question in asked for text in framed(question))
     subject = Subject("jp", ("Japan",), samples, kind="entity")
     retain = [Sample("Who was Homer?", keywords=("poet",))]
     made = forget_in_contexts(subject, find(["Japan"]), retain, Stream("test", 3))
@@ -70,7 +71,7 @@ def test_what_stays_is_also_asked_after_the_forgotten() -> None:
     japan = find(["Japan"])
     assert japan is not None
     retain = [Sample(f"What is {one.name} known for?", keywords=("much",)) for one in KNOWN if one != japan]
-    made = retain_in_contexts(retain, [subject], [japan], Stream("test", 0))
+    made = retain_in_contexts(retain, [subject], [japan], Stream("test", 0), shipped=True)
     texts = [_texts(sample) for sample in made]
     assert any(ASKED.question in text[:-1] for text in texts), "a question about Japan came before"
     assert any("Japan" in text[-1] and unframed(text[-1]) != text[-1] for text in texts), "Japan stands beside"

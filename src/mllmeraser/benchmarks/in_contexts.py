@@ -34,9 +34,12 @@ def forget_in_contexts(subject: Subject, known: Known | None, retain: Sequence[S
 
 
 def retain_in_contexts(
-    retain: Sequence[Sample], subjects: Sequence[Subject], meant: Sequence[Known], draw: Stream
+    retain: Sequence[Sample], subjects: Sequence[Subject], meant: Sequence[Known], draw: Stream, *, shipped: bool
 ) -> list[Sample]:
-    """Retain prompts in conversations. In some of them a subject was named or asked for before."""
+    """Retain prompts in conversations. In some of them a subject was named or asked for before.
+
+    With the `shipped` retain set, questions that point at other things are added.
+    """
     gone, told = _not_known(subjects, draw, 12), _told(retain)
     others = [one for one in KNOWN if one not in meant]
     pointable = [one for one in others if isinstance(one, Country | Famous)]
@@ -48,6 +51,8 @@ def retain_in_contexts(
         for sample in retain
         if draw.chance(SHARE)
     ]
+    if not shipped:
+        return added
     pointing = [s for one in draw.sample(pointable, min(len(pointable), POINTED)) for s in _pointed(one, draw)]
     return [*added, *draw.sample(pointing, min(len(pointing), 3 * POINTED))]
 

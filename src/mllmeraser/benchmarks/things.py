@@ -64,11 +64,12 @@ def complete_things(
     kept = [sample for sample in (*retain, *facts) if sample.image is not None or sample.question not in wanted]
     whole = replace(request, subjects=subjects, retain=tuple(retain), strangers=tuple(strangers))
     whole.validate()  # a prompt of the user's on both sides is an error; one of ours is left out
-    return _in_contexts(replace(whole, retain=tuple(kept)), known, stream, takes), notes
+    shipped = not request.retain
+    return _in_contexts(replace(whole, retain=tuple(kept)), known, stream, takes, shipped), notes
 
 
 def _in_contexts(
-    request: Request, known: Mapping[str, Known | None], stream: Stream, takes: Callable[[Sample], bool]
+    request: Request, known: Mapping[str, Known | None], stream: Stream, takes: Callable[[Sample], bool], shipped: bool
 ) -> Request:
     """The request with its prompts in conversations too."""
     meant = [one for one in known.values() if one is not None]
@@ -77,7 +78,7 @@ def _in_contexts(
         for subject in request.subjects
     ]
     subjects = [replace(one, samples=tuple(s for s in one.samples if not s.before or takes(s))) for one in subjects]
-    added = retain_in_contexts(request.retain, request.subjects, meant, stream.child("in contexts"))
+    added = retain_in_contexts(request.retain, request.subjects, meant, stream.child("in contexts"), shipped=shipped)
     retain = (*request.retain, *(sample for sample in added if not sample.before or takes(sample)))
     return replace(request, subjects=tuple(subjects), retain=retain)
 

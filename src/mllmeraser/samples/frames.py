@@ -36,5 +36,7 @@ def framed(question: str) -> list[str]:
 
 
 def unframed(text: str) -> str:
-    """The question inside a frame, or the text itself."""
-    return next((found[1] for pattern in _PATTERNS if (found := pattern.fullmatch(text))), text)
+    """The question inside a frame, or in a frame inside another; or the text itself."""
+    while (found := next(filter(None, (pattern.fullmatch(text) for pattern in _PATTERNS)), None)) is not None:
+        text = found[1]
+    return text
