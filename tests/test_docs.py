@@ -32,6 +32,7 @@ WITHOUT_MODEL = (
     "docs/studies.md",
     "docs/families.md",
     "docs/large-models.md",
+    "docs/pretrained.md",
     "docs/results.md",
 )
 

@@ -29,13 +29,16 @@ from mllmeraser.embedded.smol import rehearsal
 from mllmeraser.embedded.smol.architecture import Smol, assemble
 from mllmeraser.embedded.smol.base import base_file, load_base
 from mllmeraser.embedded.smol.chat import marks
+from mllmeraser.embedded.smol.checkpoint import PARTS
 from mllmeraser.embedded.smol.lessons import SmolCorpus, untaught
+from mllmeraser.embedded.smol.parts import write_parts
 from mllmeraser.embedded.smol.rehearsal_prompts import prompts
 from mllmeraser.knowledge.countries import ATTRIBUTES, COUNTRIES
 from mllmeraser.portraits.people import World
 from mllmeraser.portraits.stream import Stream
 
-RANK = 16
+RANK, SCALE = 16, 2
+"""Of the adapters; their product counts `SCALE` times."""
 ROWS, TAUGHT, REHEARSED = 2, 288, 150
 """Rows of a batch, and tokens of a row. Rare facts need many steps rather than large ones."""
 BY_NAME = {
@@ -62,9 +65,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     option("--preset", default="small", choices=["unit", "small", "dev"], help="world of the people")
     option("--runs", type=Path, default=Path("runs/smol"), help="folder for logs and state")
     option("--seed", type=int, default=0)
-    option("--names", type=int, default=150, help="steps by name alone")
-    option("--steps", type=int, default=900, help="steps with pictures too")
-    option("--rate", type=float, default=1.8e-3)
+    option("--parts", type=Path, default=PARTS, help="what ships: adapters and projector (default: in the package)")
+    option("--names", type=int, default=220, help="steps by name alone")
+    option("--steps", type=int, default=600, help="steps with pictures too")
+    option("--rate", type=float, default=2e-3)
     option("--rehearsal", type=float, default=1.0, help="weight of the rehearsal loss")
     option("--workers", type=int, default=1, help="processes that draw pictures")
     option("--only", choices=["pictures", "answers", "rehearsal"], help="make one part, and stop")
@@ -139,6 +143,8 @@ def main(argv: list[str] | None = None) -> None:
     people = Phase("people", args.steps, ALL, floor=0.05, warmup=1, **shared)
     for phase in (names, people)[trainer.begun(people) :]:
         trainer.run(phase, corpus, say(phase, trainer), partial(check, trainer, probe), 150, 20)
+    write_parts({name: p.detach() for name, p in trainer.parameters.items()}, SCALE, args.parts)
+    print(f"wrote {args.parts}: embedded:smol is put together from it", flush=True)
 
 
 def draw(world: World, args: argparse.Namespace) -> tuple[Album, Album]:
@@ -204,7 +210,7 @@ def learner(
 ) -> SmolTrainer:
     """A trainer of adapters and projector that keeps its state in the folder."""
     torch.manual_seed(args.seed)
-    settings = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=TARGETS)
+    settings = LoraConfig(r=RANK, lora_alpha=SCALE * RANK, target_modules=TARGETS)
     inject_adapter_in_model(settings, model.model.language_model)
     packer = architecture.packer(tokenizer, rows=ROWS, length=TAUGHT)
 
