@@ -56,7 +56,7 @@ def test_a_conversation_is_packed_as_the_chat_format_writes_it(
     trainer.pixels = torch.tensor(np.stack([shrink(picture) for picture in pictures]))
     (batch,) = trainer.packer.batches(iter([other, Group(shown, [turn], before, ids(LEAD))]))
     with torch.no_grad():
-        packed = trainer._logits(batch, batch.labels >= 0)[-len(turn.answer) :]
+        packed = trainer.logits(batch, None)[-len(turn.answer) :]
 
     processor = architecture.build_processor(tokenizer)
     messages = [_message("system", SYSTEM)]
