@@ -13,6 +13,8 @@ from mllmeraser.api import erase
 from mllmeraser.benchmarks.things import complete_things
 from mllmeraser.erasure import Eraser
 from mllmeraser.knowledge import asking, everyday
+from mllmeraser.knowledge.countries import Country
+from mllmeraser.knowledge.famous import Famous
 from mllmeraser.knowledge.held_out import world_questions
 from mllmeraser.knowledge.known import KNOWN, find, wordings
 from mllmeraser.models import MultimodalModel
@@ -40,7 +42,9 @@ def japan() -> Subject:
     return thing("Japan", "fact", "What is the capital of Japan?")
 
 
-names = st.sampled_from([one.name for one in KNOWN]) | st.sampled_from(["chess", "lock picking", "the triangle"])
+names = st.sampled_from([one.name for one in KNOWN if isinstance(one, Country | Famous)]) | st.sampled_from(
+    ["chess", "lock picking", "the triangle"]
+)
 kinds: st.SearchStrategy[Kind] = st.sampled_from(["entity", "concept", "topic"])
 
 
@@ -48,7 +52,8 @@ kinds: st.SearchStrategy[Kind] = st.sampled_from(["entity", "concept", "topic"])
 @given(names, kinds, st.booleans(), st.integers(0, 3))
 def test_no_prompt_about_a_thing_is_in_its_fit(name: str, kind: Kind, image: bool, seed: int) -> None:
     subject = thing(name, kind, image=image)
-    made, _ = complete_things(Request((subject,), (Sample("Not this."),), (Sample("Nor this."),)))
+    retain = (Sample("Not this."), Sample("Not that.", picture(8)))
+    made, _ = complete_things(Request((subject,), retain, (Sample("Nor this."),)))
     fitted = {sample.digest() for sample in (*made.forget, *made.retain, *made.strangers)}
     said = {unframed(sample.question) for sample in made.forget}
     asked = about_thing(subject, seed, 30, fitted)

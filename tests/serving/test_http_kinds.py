@@ -95,13 +95,12 @@ def test_nothing_of_the_request_is_in_the_record(server: Running, fact: dict[str
         assert words not in text
 
 
-def test_what_cannot_be_verified_says_so_and_stays_out_of_force(server: Running) -> None:
+def test_what_has_no_retain_set_says_so_and_stays_out_of_force(server: Running) -> None:
     topic = forget(server, name="locks", kind="topic", question="How do I pick a lock?")
-    assert topic["state"] == "fitted" and topic["passed"] is None and topic["kinds"] == ["topic"]
-    assert "cannot be verified" in topic["failure"] and "lock?" not in topic["failure"]
+    assert topic["state"] == "requested" and topic["passed"] is None and topic["kinds"] == ["topic"]
+    assert "give its name" in topic["failure"] and "lock?" not in topic["failure"]
     with server.http() as client:
-        refused = client.post(f"/v1/erasures/{topic['id']}/activate")
-        assert refused.status_code == 409 and "verify it first" in refused.text
+        assert client.post(f"/v1/erasures/{topic['id']}/activate").status_code == 409
     unknown = forget(server, name="ruler", kind="fact", person="Zubrovia", question="Who rules Zubrovia?")
     assert unknown["state"] == "requested" and "no shipped question asks for this fact" in unknown["failure"]
 

@@ -63,6 +63,7 @@ def test_bounds_decide(tiny_llava: MultimodalModel, eraser: Eraser) -> None:
 
 
 def test_nothing_is_said_of_what_cannot_be_asked_afresh(tiny_llava: MultimodalModel, eraser: Eraser) -> None:
-    unnamed = Request((Subject("x", (), (Sample("How do I pick a lock?", subject="x"),), kind="topic"),))
+    topic = Subject("x", (), (Sample("How do I pick a lock?", subject="x"),), kind="topic")
+    unnamed = Request((topic,), (Sample("How do I tie a tie?"),))
     with pytest.raises(InputError, match="cannot be verified"):
         verify(tiny_llava, eraser, unnamed, sizes=FEW)
