@@ -35,7 +35,7 @@ $(SMOLLM2): $(STAMP)
 
 smollm2: $(SMOLLM2) ## fetch the pretrained language model of embedded:smol (93 MB)
 
-demo: $(STAMP) $(if $(filter embedded:smol,$(MODEL)),$(SMOLLM2)) ## forget people on MODEL=embedded:llava, qwen2.5-vl or smol; writes out/demo/report.html
+demo: $(STAMP) $(if $(filter embedded:smol,$(MODEL)),$(SMOLLM2)) ## forget people on a shipped model (MODEL=embedded:qwen2.5-vl: the other one); writes out/demo/report.html
 	$(BIN)/mllmeraser demo --model $(MODEL) --force --out $(OUT)
 
 test: lint unit  ## lint, types, import order, tests

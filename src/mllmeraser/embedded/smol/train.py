@@ -141,7 +141,7 @@ def main(argv: list[str] | None = None) -> None:
     shared = {"peak": args.rate, "refuse": True, "choice_share": 0.08, "caption_share": 0.2, "talk_share": 0.12}
     names = Phase("names", args.names, BY_NAME, floor=1.0, warmup=20, **shared)
     people = Phase("people", args.steps, ALL, floor=0.05, warmup=1, **shared)
-    for phase in (names, people)[trainer.begun(people) :]:
+    for phase in (people,) if trainer.begun(people) else (names, people):
         trainer.run(phase, corpus, say(phase, trainer), partial(check, trainer, probe), 150, 20)
     write_parts({name: p.detach() for name, p in trainer.parameters.items()}, SCALE, args.parts)
     print(f"wrote {args.parts}: embedded:smol is put together from it", flush=True)
