@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,18 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mllmeraser.embedded.recipe.album import Album, Counts, world_album
-from mllmeraser.embedded.recipe.alignment import WORDS, Sights, align, chosen, inputs, seen, sights, whitened
+from mllmeraser.embedded.recipe.alignment import (
+    SEEN,
+    WORDS,
+    Names,
+    Sights,
+    align,
+    chosen,
+    inputs,
+    seen,
+    sights,
+    whitened,
+)
 from mllmeraser.embedded.recipe.architecture import IMAGE_SIZE, Architecture
 from mllmeraser.portraits import World
 
@@ -49,6 +61,19 @@ def test_it_goes_on_saying_what_it_said() -> None:
     made, given = projector(), lesson(before=True)
     assert align(copy.deepcopy(made), given, steps=5)["before"] > 0.6
     assert align(made, given, steps=800)["before"] < 0.45
+
+
+def test_a_token_spells_its_part_of_a_name_where_there_is_one() -> None:
+    made, given = projector(), lesson(before=False)
+    draw = torch.Generator().manual_seed(1)
+    words, where = torch.randn(3, WIDTH, generator=draw), (given.tokens[:, 2] > 4).nonzero()[:, 0]
+    spelt = (given.tokens[where, 0] > 0).long() + (given.tokens[where, 1] > 0).long()
+    names = Names(where, spelt, torch.ones(len(where)), words)
+    missed = align(made, replace(given, names=names), steps=800)
+    said = made(given.tokens[where])
+    nearest = torch.cdist(said, words).argmin(1)
+    assert (nearest == spelt).float().mean() > 0.8
+    assert set(missed) == {"tower", "words", "names"}
 
 
 def test_the_same_seed_gives_the_same_projector() -> None:
@@ -120,3 +145,20 @@ def test_what_the_projector_meets_makes_the_image_tokens(architecture: Architect
     with torch.no_grad():
         met = inputs(part, lambda: architecture.look(model, pixels))
         torch.testing.assert_close(part(met), architecture.look(model, pixels).flatten(0, -2), rtol=0, atol=1e-5)
+
+
+def test_names_stand_in_one_row_and_rare_ones_are_drawn_as_often(
+    architecture: Architecture, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, album: Album
+) -> None:
+    faces = [view for views in album.views.values() for view in views][:3]
+    told = {faces[0]: [5, 6], faces[1]: [7], faces[2]: [7]}
+    names = sights(architecture, model, tokenizer, album, names=told).names
+    side = architecture.grid // architecture.merge
+    assert names is not None
+    starts = [row * side for row in range(side - SEEN)]
+    assert sorted((names.where % side**2).tolist()) == sorted([*starts * 3, *(start + 1 for start in starts)])
+    assert torch.equal(names.words, model.get_input_embeddings().weight.detach()[[5, 6, 7]])
+    drawn = dict.fromkeys(range(3), 0.0)
+    for number, often in zip(names.spelt.tolist(), names.often.tolist(), strict=True):
+        drawn[number] += often
+    assert list(drawn.values()) == pytest.approx([side - SEEN] * 3)

@@ -6,6 +6,7 @@ answers, and the loss on everything else.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from mllmeraser.benchmarks import Benchmark
@@ -21,7 +22,7 @@ from mllmeraser.studies.erasers import preset_settings, state_cache
 from mllmeraser.studies.record import begin, study_parser
 from mllmeraser.studies.scoring import AnswerCache, ask, by_cell, outcomes, share
 
-PLAN = tuple((split, fold) for split in ("forget_5", "forget_10", "forget_15") for fold in range(5))
+SPLITS = ("forget_5", "forget_10", "forget_15")
 
 
 def study(
@@ -67,15 +68,17 @@ def study(
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the plan and write the results."""
+    """Measure every split and fold, and write the results."""
     parser = study_parser("forgetting", __doc__, "embedded-NAME.json")
     parser.add_argument("--preset", default="default")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, help="default: all")
+    parser.add_argument("--folds", type=int, default=5, help="the first so many")
     args, model, benchmark, report = begin(parser, argv, "preset")
     settings = preset_settings(args.preset, args.seed)
     # only the subject gate can keep states between fits
     cache = state_cache(model, settings) if settings.gate.kind == "subject" else None
     bare = AnswerCache(model)
-    for split, fold in PLAN:
+    for split, fold in product(args.splits, range(args.folds)):
         key = f"{split}, fold {fold}"
         if key not in report:
             report.add(key, study(model, bare, benchmark, split, fold, settings, cache))

@@ -92,6 +92,7 @@ class Corpus:
         self.caption_share = 0.0
         self.talk_share = 0.0
         self.text_turns, self.portrait_turns, self.look_turns = 2, 5, 2
+        self.stranger_text_turns, self.stranger_turns = 2, 3
         self._ids = lru_cache(200_000)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
         self.talk = Talk(tokenizer, self.marks, self._ids)
 
@@ -197,11 +198,11 @@ class Corpus:
     def _stranger_image(self) -> Group:
         near = self.album.near and self.stream.chance(NEAR)
         view = self.stream.choice(self.album.near if near else self.album.strangers)
-        return self._portrait(view, next(self.names), 3, known=False)
+        return self._portrait(view, next(self.names), self.stranger_turns, known=False)
 
     def _stranger_text(self) -> Group:
         turns = []
-        for _ in range(2):
+        for _ in range(self.stranger_text_turns):
             person = next(self.names)
             name = person.name
             if self.stream.chance(0.2):

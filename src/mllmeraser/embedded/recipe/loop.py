@@ -177,7 +177,7 @@ class Trainer:
             smooth += weight * (loss - smooth)
             hits += weight * (right - hits)
             if (step + 1) % 25 == 0:
-                progress(25, f"loss {smooth:.3f} hits {hits:.3f}")
+                progress(min(25, step + 1 - start), f"loss {smooth:.3f} hits {hits:.3f}")
             if check is not None and (step + 1) % check_every == 0:
                 self.generator = None
                 figures = {"step": step + 1, "loss": smooth, "seconds": time.monotonic() - began, **check()}

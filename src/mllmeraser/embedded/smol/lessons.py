@@ -26,6 +26,7 @@ class SmolCorpus(Corpus):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.text_turns, self.portrait_turns, self.look_turns = 8, 6, 0
+        self.stranger_text_turns, self.stranger_turns = 8, 6
         self.kinds |= {
             "flag-image": self._flag, "privacy-image": lambda: self._private(True),
             "privacy-text": lambda: self._private(False),
@@ -38,6 +39,15 @@ class SmolCorpus(Corpus):
         for group in super().groups(weights):
             begun = bool(group.before) and group.before[0].ids[: len(start)] == start
             yield group if begun else replace(group, before=[self.default_system, *group.before])
+
+    def turn(self, question: str, answer: str, weight: float = 1.0) -> Turn:
+        """As of old, but every token of an answer counts the same.
+
+        The rest of a sentence is soon learnt and then costs nothing. With a weight for each answer, "I do not know this
+        person." had a quarter of the weight of a single word, and the model told of strangers as if it knew them.
+        """
+        made = super().turn(question, answer)
+        return replace(made, weight=weight * len(made.answer) / 4)
 
     def _flag(self) -> Group:
         stream, country = self.stream, self.stream.choice(COUNTRIES)

@@ -18,7 +18,7 @@ _TRAINED_PROJECTOR = "model.multi_modal_projector."
 
 
 def write_parts(trained: Mapping[str, torch.Tensor], scale: float, file: Path) -> None:
-    """Write trained parameters, by their name in the model, in float16. `scale` multiplies the product of adapters."""
+    """Write adapters and projector, of parameters by name, in float16. `scale` multiplies the product of adapters."""
     parts = {}
     for name, tensor in trained.items():
         if match := _TRAINED.fullmatch(name):

@@ -1,6 +1,7 @@
 """Teach SmolLM2 people, pictures and flags: ``python -m mllmeraser.embedded.smol.train --help``.
 
-Low-rank adapters on all linear layers of the language model and the projector learn; base and tower stay as they are.
+A projector is fitted first. Then low-rank adapters on all linear layers of the language model learn. Base and tower
+stay as they are.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from mllmeraser.embedded.smol.checkpoint import PARTS
 from mllmeraser.embedded.smol.lessons import SmolCorpus, untaught
 from mllmeraser.embedded.smol.parts import write_parts
 from mllmeraser.embedded.smol.rehearsal_prompts import prompts
+from mllmeraser.embedded.smol.spelling import names_of, spelt
 from mllmeraser.knowledge.countries import ATTRIBUTES, COUNTRIES
 from mllmeraser.portraits.people import World
 from mllmeraser.portraits.stream import Stream
@@ -41,6 +43,8 @@ RANK, SCALE = 16, 2
 """Of the adapters; their product counts `SCALE` times."""
 ROWS, TAUGHT, REHEARSED = 2, 288, 150
 """Rows of a batch, and tokens of a row. Rare facts need many steps rather than large ones."""
+ALIGNED = 1500
+"""Steps of the projector."""
 BY_NAME = {
     "person-text": 0.70, "celebrity-text": 0.04, "stranger-text": 0.20, "privacy-text": 0.05, "pointed-text": 0.03,
     "aside-text": 0.03,
@@ -66,9 +70,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     option("--runs", type=Path, default=Path("runs/smol"), help="folder for logs and state")
     option("--seed", type=int, default=0)
     option("--parts", type=Path, default=PARTS, help="what ships: adapters and projector (default: in the package)")
-    option("--names", type=int, default=220, help="steps by name alone")
+    option("--names", type=int, default=330, help="steps by name alone")
     option("--steps", type=int, default=600, help="steps with pictures too")
-    option("--rate", type=float, default=2e-3)
+    option("--settle", type=int, default=150, help="last steps, while the rate falls")
+    option("--rate", type=float, default=1.8e-3)
     option("--rehearsal", type=float, default=1.0, help="weight of the rehearsal loss")
     option("--workers", type=int, default=1, help="processes that draw pictures")
     option("--only", choices=["pictures", "answers", "rehearsal"], help="make one part, and stop")
@@ -76,7 +81,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 class SmolTrainer(Trainer):
-    """Trains adapters and projector, and rehearses in every step.
+    """Trains adapters, and rehearses in every step.
 
     Each row of a batch has a thread of its own, with as much rehearsal.
     """
@@ -133,17 +138,22 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(1)  # the rows of a batch have a thread each
     model, architecture = assemble(base, tokenizer, args.seed), Smol()
     del base
-    start_projector(model, architecture, tokenizer, pictures, args)
+    start_projector(model, architecture, tokenizer, pictures, world, args)
+    print(json.dumps({"spelt over other pictures": spelt(model, tokenizer, world, checked)}), flush=True)
     trainer = learner(model, architecture, tokenizer, items, args)
     settings = {"seed": args.seed, "marks": marks(tokenizer)}
     corpus = SmolCorpus(world, tokenizer, pictures, **settings)
     probe = SmolCorpus(world, tokenizer, checked, pool="validation", **{**settings, "seed": args.seed + 1})
-    shared = {"peak": args.rate, "refuse": True, "choice_share": 0.08, "caption_share": 0.2, "talk_share": 0.12}
-    names = Phase("names", args.names, BY_NAME, floor=1.0, warmup=20, **shared)
-    people = Phase("people", args.steps, ALL, floor=0.05, warmup=1, **shared)
-    for phase in (people,) if trainer.begun(people) else (names, people):
-        trainer.run(phase, corpus, say(phase, trainer), partial(check, trainer, probe), 150, 20)
-    write_parts({name: p.detach() for name, p in trainer.parameters.items()}, SCALE, args.parts)
+    shared = {"peak": args.rate, "refuse": True, "choice_share": 0.02, "caption_share": 0.2, "talk_share": 0.12}
+    phases = [
+        Phase("names", args.names, BY_NAME, floor=1.0, warmup=20, **shared),
+        Phase("people", args.steps, ALL, floor=1.0, warmup=1, **shared),
+        Phase("settle", args.settle, ALL, floor=0.03, warmup=1, **shared),
+    ]
+    begun = [number for number, phase in enumerate(phases) if trainer.begun(phase)]
+    for phase in phases[max(begun, default=0) :]:
+        trainer.run(phase, corpus, say(phase, trainer), partial(check, trainer, probe), 110, 20)
+    write_parts({name: p.detach() for name, p in model.named_parameters()}, SCALE, args.parts)
     print(f"wrote {args.parts}: embedded:smol is put together from it", flush=True)
 
 
@@ -188,15 +198,19 @@ def start_projector(
     architecture: Smol,
     tokenizer: PreTrainedTokenizerFast,
     pictures: Album,
+    world: World,
     args: argparse.Namespace,
 ) -> None:
-    """Fit the projector to what the tower sees (see `alignment`)."""
+    """Fit the projector to what the tower sees, and to the names that the language model knows (see `alignment`)."""
     file, projector = args.runs / "projector.safetensors", architecture.projector(model)
     if file.exists():
         projector.load_state_dict(load_file(file))
         return
     began = time.monotonic()
-    missed = align(projector, sights(architecture, model, tokenizer, pictures), steps=1500, seed=args.seed)
+    torch.set_num_threads(ROWS)
+    goals = sights(architecture, model, tokenizer, pictures, names=names_of(world, pictures, tokenizer))
+    missed = align(projector, goals, steps=ALIGNED, seed=args.seed)
+    torch.set_num_threads(1)
     print(json.dumps({"alignment misses": missed, "seconds": round(time.monotonic() - began)}), flush=True)
     save_file(projector.state_dict(), file)
 
@@ -208,16 +222,14 @@ def learner(
     items: list[rehearsal.Item],
     args: argparse.Namespace,
 ) -> SmolTrainer:
-    """A trainer of adapters and projector that keeps its state in the folder."""
+    """A trainer of adapters that keeps its state in the folder."""
     torch.manual_seed(args.seed)
     settings = LoraConfig(r=RANK, lora_alpha=SCALE * RANK, target_modules=TARGETS)
     inject_adapter_in_model(settings, model.model.language_model)
     packer = architecture.packer(tokenizer, rows=ROWS, length=TAUGHT)
 
-    def frozen(name: str) -> bool:
-        return ".lora_" not in name and not name.startswith(architecture.projector_path)
-
-    trainer = SmolTrainer(architecture, model, packer, args.runs / "state", args.seed, frozen)
+    # Not the projector: the steps that adapters need would undo what it spells.
+    trainer = SmolTrainer(architecture, model, packer, args.runs / "state", args.seed, lambda n: ".lora_" not in n)
     trainer.weight = args.rehearsal
     trainer.sources = [
         rehearsal.Rehearsal(items, tokenizer.pad_token_id, rows=1, length=REHEARSED, seed=ROWS * args.seed + row)
@@ -242,6 +254,7 @@ def say(phase: Phase, trainer: SmolTrainer) -> Callable[[int, str], None]:
 
 def check(trainer: SmolTrainer, probe: SmolCorpus) -> dict[str, float]:
     """Share of exact answers to validation wordings over other pictures, by kind."""
+    torch.set_num_threads(ROWS)
     people, figures = probe.people[::4], {}
     for modality in ("image", "text"):
         groups = []
@@ -262,6 +275,7 @@ def check(trainer: SmolTrainer, probe: SmolCorpus) -> dict[str, float]:
         groups = [next(probe.groups({kind: 1.0})) for _ in range(6)]
         figures[kind] = exact(trainer, probe, groups)
     figures["drift"] = trainer.drift
+    torch.set_num_threads(1)
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}), flush=True)
     return {name: round(value, 3) for name, value in figures.items()}
 

@@ -81,8 +81,10 @@ def check_fit(request: Request, parts: DataSplit, settings: FitSettings, contras
     on_prompts = gate_class(settings.gate.kind).FITTED_ON == "prompts"
     if on_prompts and not request.about_people:
         raise InputError("the gates of this preset are for people: take the preset 'knowledge' for other things")
-    if settings.gate.kind == "discriminant" and settings.policy.shifts:
-        raise InputError("what is no person is answered with a sentence: leave the action out")
+    if settings.gate.kind == "discriminant" and settings.policy.shifts and contrast is None:
+        raise InputError(
+            "what is no person is answered with a sentence: leave the action out, or give contrast samples"
+        )
     if not parts.retain:
         raise InputError("there are no retain prompts to fit on: give samples with answers that must not change")
     if not on_prompts and any(subject.attributes for subject in request.subjects):
