@@ -56,7 +56,7 @@ class Sizes:
 
 
 FEW = Sizes(retain_heldout=12, celebrity=8, general=40, holdout=8)
-"""For a model on which one answer takes fifty times as long."""
+"""For a model that is many times larger."""
 
 
 def forget_request(benchmark: Benchmark, split: str, fold: int = 0, pictures: int = 4) -> Request:
@@ -127,8 +127,8 @@ class Demo:
 def run_demo(name: str, out: Path, *, seed: int = 0, progress: Progress | None = None) -> content.DemoResult:
     """Run the demo and write `report.html`, `scores.json` and `eraser/` into `out`, an existing folder.
 
-    On a model that was put together from a pretrained one, the paper's preset is left out: its attack on pictures takes
-    an hour there.
+    On a model that was put together from a pretrained one, the paper's preset is left out. By calculation its
+    attack on pictures would take an hour there.
     """
     model = load_model(name)
     large = name.partition(":")[2] in ASSEMBLED

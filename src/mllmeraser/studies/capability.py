@@ -18,12 +18,12 @@ from mllmeraser.erasure.directions.contrast_states import ContrastSet
 from mllmeraser.erasure.fit import fit
 from mllmeraser.erasure.policy import TAIL
 from mllmeraser.erasure.settings import DirectionSettings, FitSettings, LayerPicks, LayerRange
-from mllmeraser.evaluation.outcomes import judge, says_refused, says_unknown
+from mllmeraser.evaluation.outcomes import says_refused, says_unknown
 from mllmeraser.knowledge.capabilities import capabilities
 from mllmeraser.models.model import MultimodalModel
 from mllmeraser.samples.errors import InputError
 from mllmeraser.samples.sample import Sample
-from mllmeraser.studies.knowledge import TOKENS, request_for, scored_sets
+from mllmeraser.studies.knowledge import TOKENS, request_for, right_answers, scored_sets
 from mllmeraser.studies.record import begin, study_parser
 from mllmeraser.studies.scoring import AnswerCache
 
@@ -94,18 +94,14 @@ def measured(
             with eraser.replace_config(strength=strength).attached(model):
                 for name, samples in known.items():
                     told = model.generate(samples, max_new_tokens=TOKENS)
-                    cells[name] = {"right": sum(_right(samples, told)), "declined": sum(map(declines, told))}
+                    cells[name] = {"right": sum(right_answers(samples, told)), "declined": sum(map(declines, told))}
             found[f"decided at {reads.at[0]:g}, strength {strength:g}"] = cells
     return found
 
 
 def _known(bare: AnswerCache, samples: list[Sample]) -> list[Sample]:
     told = bare.generate(samples, max_new_tokens=TOKENS)
-    return [sample for sample, right in zip(samples, _right(samples, told), strict=True) if right]
-
-
-def _right(samples: Sequence[Sample], told: Sequence[str]) -> list[bool]:
-    return [judge(sample, text).outcome == "recalled" for sample, text in zip(samples, told, strict=True)]
+    return [sample for sample, right in zip(samples, right_answers(samples, told), strict=True) if right]
 
 
 def best(entries: Sequence[dict[str, Any]]) -> str:

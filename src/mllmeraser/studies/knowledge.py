@@ -85,14 +85,14 @@ def measured(
         "detected": eraser.config.calibration.detected,
     }
     for name, samples in scored_sets(benchmark, fold, fact, pictures=pictures).items():
-        before = _right(samples, bare.generate(samples, max_new_tokens=TOKENS))
+        before = right_answers(samples, bare.generate(samples, max_new_tokens=TOKENS))
         known = [sample for sample, right in zip(samples, before, strict=True) if right]
         if not known:
             found[name] = {"known": 0, "asked": len(samples)}
             continue
         with eraser.attached(model):
             said = model.generate(known, max_new_tokens=TOKENS)
-        after = _right(known, said)
+        after = right_answers(known, said)
         found[name] = {"known": len(known), "asked": len(samples), "right": sum(after)}
         if name == "forget":
             reply = eraser.config.reply
@@ -104,7 +104,8 @@ def measured(
     return found
 
 
-def _right(samples: Sequence[Sample], answers: Sequence[str]) -> list[bool]:
+def right_answers(samples: Sequence[Sample], answers: Sequence[str]) -> list[bool]:
+    """Whether each answer tells the fact."""
     return [judge(sample, answer).outcome == "recalled" for sample, answer in zip(samples, answers, strict=True)]
 
 

@@ -228,7 +228,7 @@ def learner(
     inject_adapter_in_model(settings, model.model.language_model)
     packer = architecture.packer(tokenizer, rows=ROWS, length=TAUGHT)
 
-    # Not the projector: the steps that adapters need would undo what it spells.
+    # Not the projector: trained with the adapters, it taught the model to overlook pictures.
     trainer = SmolTrainer(architecture, model, packer, args.runs / "state", args.seed, lambda n: ".lora_" not in n)
     trainer.weight = args.rehearsal
     trainer.sources = [
