@@ -46,7 +46,7 @@ ROWS, TAUGHT, REHEARSED = 2, 288, 150
 ALIGNED = 3000
 """Steps of the projector."""
 SETTLED = 2 / 3
-"""Rate at which the last phase starts, as a share of the others'. It then falls; what was learnt loosely gets exact."""
+"""Rate at which the last phase starts, as a share of the constant rate of the others."""
 BY_NAME = {
     "person-text": 0.70, "celebrity-text": 0.04, "stranger-text": 0.20, "privacy-text": 0.05, "pointed-text": 0.03,
     "aside-text": 0.03,
