@@ -146,11 +146,11 @@ def main(argv: list[str] | None = None) -> None:
     settings = {"seed": args.seed, "marks": marks(tokenizer)}
     corpus = SmolCorpus(world, tokenizer, pictures, **settings)
     probe = SmolCorpus(world, tokenizer, checked, pool="validation", **{**settings, "seed": args.seed + 1})
-    shared = {"refuse": True, "choice_share": 0.02, "caption_share": 0.2, "talk_share": 0.12}
+    phase_of = partial(Phase, refuse=True, choice_share=0.02, caption_share=0.2, talk_share=0.12)
     phases = [
-        Phase("names", args.names, BY_NAME, peak=args.rate, floor=1.0, warmup=20, **shared),
-        Phase("people", args.steps, ALL, peak=args.rate, floor=1.0, warmup=1, **shared),
-        Phase("settle", args.settle, ALL, peak=SETTLED * args.rate, floor=0.03, warmup=10, **shared),
+        phase_of("names", args.names, BY_NAME, peak=args.rate, floor=1.0, warmup=20),
+        phase_of("people", args.steps, ALL, peak=args.rate, floor=1.0, warmup=1),
+        phase_of("settle", args.settle, ALL, peak=SETTLED * args.rate, floor=0.03, warmup=10),
     ]
     begun = [number for number, phase in enumerate(phases) if trainer.begun(phase)]
     for phase in phases[max(begun, default=0) :]:
