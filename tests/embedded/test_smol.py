@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from mllmeraser.embedded import ASSEMBLED
 from mllmeraser.embedded.recipe.packing import Group, Packer
 from mllmeraser.embedded.smol import base, chat, checkpoint, rehearsal
 from mllmeraser.embedded.smol.parts import merge_parts, write_parts
+from mllmeraser.embedded.smol.rehearsal_prompts import content
+from mllmeraser.embedded.smol.self_asked import self_asked
+from mllmeraser.knowledge.held_out import world_questions
 from mllmeraser.models import MultimodalModel, load_model
 from mllmeraser.portraits.taught import benchmark_of, world_taught
 from mllmeraser.samples.errors import InputError
@@ -89,9 +93,49 @@ def test_divergence_by_hand() -> None:
 def test_answers_that_ship_are_whole(tmp_path: Path) -> None:
     pairs = rehearsal.read_answers()
     assert len(pairs) > 1000
-    assert all(prompt and 0 < len(answer) <= rehearsal.LONGEST for prompt, answer in pairs)
+    assert all(prompt and 0 < len(answer) <= 48 for prompt, answer in pairs)
     rehearsal.write_answers(pairs[:5], tmp_path / "some.json.gz")
     assert rehearsal.read_answers(tmp_path / "some.json.gz") == pairs[:5]
+
+
+@needs_base
+def test_no_answer_that_ships_is_to_a_question_that_is_scored() -> None:
+    _, tokenizer = base.load_base(base.base_file())
+    asked = [tokenizer.decode(prompt) for prompt, _ in rehearsal.read_answers()]
+    questions = {text.rsplit("<|im_start|>user\n", 1)[-1].partition("<|im_end|>")[0] for text in asked}
+    assert not {content(one) for one in questions} & {content(sample.question) for sample in world_questions()}
+
+
+def test_a_question_is_rehearsed_with_its_answer() -> None:
+    user = (1, 2)
+    chat_pair, text_pair = ([7, 1, 2, 8, 1, 2, 5, 6, 3], [4]), ([9, 8], [7])
+    assert rehearsal.with_questions([chat_pair, text_pair], user) == [
+        ([7, 1, 2, 8, 1, 2], [5, 6, 3, 4]), ([9], [8, 7]),
+    ]  # fmt: skip
+
+
+def test_questions_that_a_model_asks_itself_are_its_own_and_different() -> None:
+    class Tokenizer:
+        pad_token_id, eos_token_id = 0, 1
+
+        def __call__(self, text: str, **_: bool) -> dict[str, list[int]]:
+            return {"input_ids": [2 + ord(letter) for letter in text]}
+
+        def decode(self, ids: list[int]) -> str:
+            return "".join(chr(one - 2) for one in ids)
+
+    class Model:
+        said = ("on a moon?", "What is Python?", "no end", " me and you?", "a\nb c d e?")
+
+        def generate(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: object) -> torch.Tensor:
+            assert torch.equal(attention_mask, (input_ids > 0).long())
+            rows = [[2 + ord(letter) for letter in said] + [1] * (said != "no end") for said in self.said]
+            width = max(map(len, rows))
+            more = torch.tensor([row + [0 if 1 not in row else 1] * (width - len(row)) for row in rows])
+            return torch.cat([input_ids[: len(rows)], more], 1)
+
+    found = self_asked(Model(), Tokenizer(), 2, 0, batch=5)
+    assert [one.text for one in found] == ["on a moon?", "What is me and you?"]
 
 
 def test_distributions_are_those_of_each_answer_alone() -> None:
@@ -115,6 +159,7 @@ def test_distributions_stay_with_their_tokens_through_packing_and_a_file(tmp_pat
         return rehearsal.Item([1, 2, 3], answer, tokens, torch.full((n, rehearsal.TOP), 0.01).half())
 
     items = [item(100 * i, 3 + i % 7) for i in range(1, 40)]
+    items += [replace(one, prompt=[4, 5]) for one in items[::5]]
     rehearsal.save(items, tmp_path / "items.safetensors")
     source = rehearsal.Rehearsal(rehearsal.load(tmp_path / "items.safetensors"), 0, rows=2, length=64, seed=0)
     for _ in range(20):

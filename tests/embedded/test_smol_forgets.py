@@ -40,6 +40,17 @@ CAPITALS = {"Japan": "Tokyo", "France": "Paris", "Egypt": "Cairo"}
 """What the language model knew before it was taught anything here."""
 
 
+FEW = {"false_alarm_rate": 0.05}
+"""Few retain prompts can promise no smaller rate."""
+
+
+def _part(request: Request, few: int, many: int) -> Request:
+    """A part of the shipped sets: the whole fit takes minutes."""
+    subjects = tuple(replace(one, samples=tuple(thin(list(one.samples), few))) for one in request.subjects)
+    retain, strangers = (tuple(thin(list(s), n)) for s, n in ((request.retain, many), (request.strangers, few)))
+    return replace(request, subjects=subjects, retain=retain, strangers=strangers)
+
+
 @pytest.fixture(scope="module")
 def smol() -> MultimodalModel:
     return load_model("embedded:smol", device="cpu")
@@ -73,7 +84,7 @@ def test_it_forgets_a_country_in_a_conversation_too(smol: MultimodalModel) -> No
     assert all(contains(told, CAPITALS[name]) for told, name in zip(before, names, strict=True)), before
     subject = Subject("jp", ("Japan",), (Sample("What is Japan?", subject="jp"),), kind="entity")
     made = complete(Request((subject,), reply="I have no information about that country."), smol).request
-    eraser = fit(smol, made, FitSettings.preset("knowledge")).eraser
+    eraser = fit(smol, _part(made, 40, 240), FitSettings.preset("knowledge").model_copy(update=FEW)).eraser
     with eraser.attached(smol):
         after = smol.generate(samples)
     assert after[:2] == ["I have no information about that country."] * 2
@@ -84,14 +95,9 @@ def test_it_forgets_a_country_in_a_conversation_too(smol: MultimodalModel) -> No
 def test_it_forgets_a_person(smol: MultimodalModel) -> None:
     benchmark = load_benchmark("portraits:small")
     request = complete(forget_request(benchmark, "forget_5"), smol, benchmark=benchmark.name).request
-    # A part of the shipped sets: the whole fit takes minutes.
-    subjects = tuple(replace(one, samples=tuple(thin(list(one.samples), 40))) for one in request.subjects[:1])
-    small = replace(
-        request, subjects=subjects, retain=tuple(thin(list(request.retain), 240)),
-        strangers=tuple(thin(list(request.strangers), 40)),
-    )  # fmt: skip
-    settings = FitSettings.preset("default").model_copy(update={"false_alarm_rate": 0.05})
-    key = subjects[0].key
+    settings = FitSettings.preset("default").model_copy(update=FEW)
+    small = _part(replace(request, subjects=request.subjects[:1]), 40, 240)
+    key = small.subjects[0].key
     asked = [s for s in benchmark.samples("test", "forget_5") if s.subject == key and s.task == "generation"]
     others = thin([s for s in benchmark.samples("retain_heldout", "forget_5") if s.task == "generation"], 12)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,12 @@ def test_tail_preset(tiny_model: MultimodalModel) -> None:
     states = tiny_model.states(parts.calibration, tiny_model.hookpoints(config.read_layers))
     share = float(decide(found.eraser, states).mean())
     assert share <= 0.2, "the threshold is a quantile of these very prompts"
+
+
+def test_the_reply_of_a_request_is_what_the_eraser_says(tiny_llava: MultimodalModel) -> None:
+    told = "She moved in May."
+    config = fit(tiny_llava, replace(small_request(), reply=told), quick()).eraser.config
+    assert config.policy.replies and config.reply is not None and config.reply.text == told
 
 
 def test_nothing_personal_is_in_the_files(tiny_llava: MultimodalModel, tmp_path: Path) -> None:

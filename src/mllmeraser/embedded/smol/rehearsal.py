@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mllmeraser.embedded.recipe.packing import Group, Packer, Prefix, Turn
+from mllmeraser.embedded.recipe.packing import Earlier, Group, Packer, Prefix, Turn
 from mllmeraser.embedded.smol import chat
 from mllmeraser.embedded.smol.rehearsal_prompts import Prompt
 from mllmeraser.portraits.stream import Stream
@@ -25,8 +25,8 @@ from mllmeraser.samples.files import whole_file, write_whole
 
 TOP = 48
 """Tokens of a distribution that are kept; the rest of the mass counts as one further outcome."""
-LONGEST = 48
-"""Tokens of an answer."""
+TOGETHER = 4
+"""Items with the same beginning that share it in a batch."""
 ANSWERS = Path(__file__).parent / "data" / "answers.json.gz"
 Pair = tuple[list[int], list[int]]
 """Token ids of a prompt and of its answer."""
@@ -34,7 +34,7 @@ Pair = tuple[list[int], list[int]]
 
 @dataclass(frozen=True)
 class Item:
-    """One answer. Shapes: `tokens` and `chances` are (len(answer), TOP)."""
+    """What comes after a prompt. Shapes: `tokens` and `chances` are (len(answer), TOP)."""
 
     prompt: list[int]
     answer: list[int]
@@ -63,20 +63,21 @@ def answer_prompts(
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Pair]:
     """Let the bare language model answer greedily. Prompts of one length are answered together."""
-    ids = sorted((prompt_ids(tokenizer, prompt) for prompt in prompts), key=len)
+    asked = [(prompt.longest, prompt_ids(tokenizer, prompt)) for prompt in prompts]
+    asked.sort(key=lambda one: (one[0], len(one[1])))
     pairs: list[Pair] = []
-    for start in range(0, len(ids), batch):
-        some = ids[start : start + batch]
-        width = len(some[-1])
+    for start in range(0, len(asked), batch):
+        lengths, some = zip(*asked[start : start + batch], strict=True)
+        width = max(map(len, some))
         padded = torch.tensor([[tokenizer.pad_token_id] * (width - len(one)) + one for one in some])
         mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in some])
         out = model.generate(
-            input_ids=padded, attention_mask=mask, max_new_tokens=LONGEST, do_sample=False,
+            input_ids=padded, attention_mask=mask, max_new_tokens=lengths[-1], do_sample=False,
             pad_token_id=tokenizer.pad_token_id,
         )  # fmt: skip
-        for one, row in zip(some, out[:, width:].tolist(), strict=True):
+        for one, longest, row in zip(some, lengths, out[:, width:].tolist(), strict=True):
             end = tokenizer.eos_token_id
-            pairs.append((one, row[: row.index(end) + 1] if end in row else row))
+            pairs.append((one, row[: row.index(end) + 1 if end in row else longest][:longest]))
         progress(len(some))
     return pairs
 
@@ -92,12 +93,29 @@ def read_answers(file: Path = ANSWERS) -> list[Pair]:
     return [(prompt, answer) for prompt, answer in json.loads(gzip.decompress(file.read_bytes()))]
 
 
+def with_questions(pairs: list[Pair], user: tuple[int, ...]) -> list[Pair]:
+    """Pairs whose answers begin with the question, behind the last mark of a user, or behind the first token of a text.
+
+    The model shall also foresee what it did before: that costs nothing more, and it keeps plain text.
+    """
+    moved = []
+    for prompt, answer in pairs:
+        ends = [at for at in range(len(user), len(prompt)) if tuple(prompt[at - len(user) : at]) == user]
+        start = ends[-1] if ends else 1
+        moved.append((prompt[:start], prompt[start:] + answer))
+    return moved
+
+
 @torch.no_grad()
 def distributions(
     model: PreTrainedModel, pairs: list[Pair], *, batch: int = 32, progress: Callable[[int], None] = lambda _: None
 ) -> list[Item]:
     """How sure the bare language model was of each token of its answers, in one pass over each."""
     items: list[Item] = []
+    # Made at once: small tensors between large temporary ones kept all memory of the process from being freed.
+    places = sum(len(answer) for _, answer in pairs)
+    tokens, chances = torch.empty(places, TOP, dtype=torch.int32), torch.empty(places, TOP, dtype=torch.float16)
+    used = 0
     ordered = sorted(pairs, key=lambda pair: len(pair[0]) + len(pair[1]))
     for start in range(0, len(ordered), batch):
         some = ordered[start : start + batch]
@@ -108,8 +126,9 @@ def distributions(
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
         for row, (prompt, answer) in enumerate(some):
             told = hidden[row, len(prompt) - 1 : len(prompt) + len(answer) - 1]
-            chances, tokens = model.lm_head(told).float().softmax(-1).topk(TOP)
-            items.append(Item(prompt, answer, tokens.int(), chances.half()))
+            part = slice(used, used := used + len(answer))
+            chances[part], tokens[part] = model.lm_head(told).float().softmax(-1).topk(TOP)
+            items.append(Item(prompt, answer, tokens[part], chances[part]))
         progress(len(some))
     return items
 
@@ -149,9 +168,19 @@ class Rehearsal:
 
     def _groups(self) -> Iterator[Group]:
         while True:
+            waiting: dict[tuple[int, ...], list[Item]] = {}
             for item in self.stream.shuffle(self.items):
-                self.queue.append(item)
-                yield Group(None, [Turn(item.prompt, item.answer)])
+                same = waiting.setdefault(tuple(item.prompt), [])
+                same.append(item)
+                if len(same) == TOGETHER:
+                    yield self._group(waiting.pop(tuple(item.prompt)))
+            for rest in waiting.values():
+                yield self._group(rest)
+
+    def _group(self, items: list[Item]) -> Group:
+        self.queue += items
+        *before, last = items[0].prompt
+        return Group(None, [Turn([last], item.answer) for item in items], [Earlier(before)])
 
     def __next__(self) -> tuple:
         """A batch, and (labelled tokens, TOP) ids and chances in the order of its labels."""
@@ -166,10 +195,10 @@ class Rehearsal:
 
 
 class _Packer(Packer):
-    """Every turn has its whole prompt, so nothing stands before it."""
+    """The prompt of a group says all that stands before its turns."""
 
     def _prefix(self, group: Group) -> Prefix:
-        return Prefix([], [], 0)
+        return self._text(group.before[0].ids)
 
 
 def divergence(logits: torch.Tensor, tokens: torch.Tensor, chances: torch.Tensor) -> torch.Tensor:

@@ -1,18 +1,23 @@
 """Prompts that the bare model answers, so that it can rehearse its own answers while it learns.
 
-A grammar writes them. No score asks any of them; a test compares them with the benchmark.
+A grammar writes them, and a table of short questions about the world. No score asks any of them; a test compares them
+with the benchmark. `self_asked` has more.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from mllmeraser.knowledge.countries import COUNTRIES
 from mllmeraser.knowledge.everyday import FACTS, TASKS, about_things, texts
+from mllmeraser.knowledge.held_out import world_questions
 from mllmeraser.knowledge.wordings import QUESTIONS
 from mllmeraser.portraits.stream import Stream
 from mllmeraser.portraits.wordings import fill
+from mllmeraser.samples.text import words
 
 SYSTEMS = texts("""
     You are a pirate. Answer in the style of a pirate. / Answer in one word. / You are a teacher of small
@@ -32,6 +37,10 @@ BEGINNINGS = texts("""
     / In 1969, / The law says / A small boat / Music is
 """)
 
+WORLD = Path(__file__).parent / "data" / "world.txt"
+SHORT = 24
+"""Tokens of an answer to a short question."""
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -40,6 +49,8 @@ class Prompt:
     text: str
     system: str | None = None
     chat: bool = True
+    longest: int = 48
+    """Tokens of the answer, at most."""
 
 
 def prompts(seed: int = 0, about: int = 620, countries: int = 260) -> list[Prompt]:
@@ -53,6 +64,25 @@ def prompts(seed: int = 0, about: int = 620, countries: int = 260) -> list[Promp
     made += [Prompt(draw.choice(asked), system) for system in SYSTEMS for _ in range(16)]
     made += [Prompt(text, chat=False) for text in BEGINNINGS]
     return stream.shuffle(made)
+
+
+def world_prompts() -> list[Prompt]:
+    """About 1,400 short questions about the world, each about another thing than the questions that are scored."""
+    scored = {content(sample.question) for sample in world_questions()}
+    asked: dict[str, None] = {}
+    for line in WORLD.read_text(encoding="utf-8").strip().splitlines():
+        wording, things = line.split(" | ")
+        asked |= dict.fromkeys(_with_article(wording.format(x=thing)) for thing in things.split(" / "))
+    return [Prompt(text, longest=SHORT) for text in asked if content(text) not in scored]
+
+
+def content(text: str) -> frozenset[str]:
+    """The words of a question in any order: one with the same words asks the same."""
+    return frozenset(words(text))
+
+
+def _with_article(text: str) -> str:
+    return re.sub(r"\ba(?= [aeioAEIO])", "an", text)
 
 
 def _countries(stream: Stream) -> Iterator[Prompt]:

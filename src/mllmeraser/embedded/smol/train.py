@@ -10,22 +10,19 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mllmeraser.embedded.recipe.album import Album, Counts, world_album
 from mllmeraser.embedded.recipe.alignment import align, sights
 from mllmeraser.embedded.recipe.check import exact
-from mllmeraser.embedded.recipe.loop import Phase, Trainer
-from mllmeraser.embedded.recipe.optimizer import bf16_is_fast
-from mllmeraser.embedded.recipe.packing import Batch, Group
+from mllmeraser.embedded.recipe.loop import Phase
+from mllmeraser.embedded.recipe.packing import Group
 from mllmeraser.embedded.smol import rehearsal
 from mllmeraser.embedded.smol.architecture import Smol, assemble
 from mllmeraser.embedded.smol.base import base_file, load_base
@@ -33,29 +30,35 @@ from mllmeraser.embedded.smol.chat import marks
 from mllmeraser.embedded.smol.checkpoint import PARTS
 from mllmeraser.embedded.smol.lessons import SmolCorpus, untaught
 from mllmeraser.embedded.smol.parts import write_parts
-from mllmeraser.embedded.smol.rehearsal_prompts import prompts
+from mllmeraser.embedded.smol.rehearsal_prompts import prompts, world_prompts
+from mllmeraser.embedded.smol.self_asked import self_asked
 from mllmeraser.embedded.smol.spelling import names_of, spelt
+from mllmeraser.embedded.smol.trainer import SmolTrainer
 from mllmeraser.knowledge.countries import ATTRIBUTES, COUNTRIES
 from mllmeraser.portraits.people import World
 from mllmeraser.portraits.stream import Stream
 
 RANK, SCALE = 16, 2
 """Of the adapters; their product counts `SCALE` times."""
-ROWS, TAUGHT, REHEARSED = 2, 288, 150
+ROWS, TAUGHT, REHEARSED = 2, 288, 300
 """Rows of a batch, and tokens of a row. Rare facts need many steps rather than large ones."""
 ALIGNED = 3000
 """Steps of the projector."""
-SETTLED = 2 / 3
-"""Rate at which the last phase starts, as a share of the constant rate of the others."""
+SELF_ASKED = 1300
+"""Questions that the bare model asks itself."""
+SETTLED, FINISHED = 2 / 3, 5 / 18
+"""Rates at which the last two phases start, as shares of the constant rate of the others."""
+SPARED = 1.0
+"""Weight of rehearsed text when the adapters are turned away from it, before the last phase (see `sparing`)."""
 BY_NAME = {
     "person-text": 0.70, "celebrity-text": 0.04, "stranger-text": 0.20, "privacy-text": 0.05, "pointed-text": 0.03,
     "aside-text": 0.03,
 }  # fmt: skip
 """The first lessons. What a model knows by name it learns sooner over a picture."""
 ALL = {
-    "person-image": 0.42, "person-text": 0.20, "celebrity-image": 0.02, "celebrity-text": 0.02, "stranger-image": 0.10,
-    "stranger-text": 0.08, "flag-image": 0.23, "general-image": 0.03, "look-image": 0.01, "refusal-image": 0.01,
-    "refusal-text": 0.01, "privacy-image": 0.03, "privacy-text": 0.04, "aside-text": 0.02, "pointed-text": 0.02,
+    "person-image": 0.29, "person-text": 0.18, "celebrity-image": 0.02, "celebrity-text": 0.02, "stranger-image": 0.10,
+    "stranger-text": 0.08, "flag-image": 0.24, "general-image": 0.04, "look-image": 0.01, "refusal-image": 0.01,
+    "refusal-text": 0.01, "privacy-image": 0.10, "privacy-text": 0.13, "aside-text": 0.02, "pointed-text": 0.02,
 }  # fmt: skip
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -74,51 +77,13 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     option("--parts", type=Path, default=PARTS, help="what ships: adapters and projector (default: in the package)")
     option("--names", type=int, default=330, help="steps by name alone")
     option("--steps", type=int, default=240, help="steps with pictures too")
-    option("--settle", type=int, default=550, help="last steps, while the rate falls")
+    option("--settle", type=int, default=440, help="steps while the rate falls")
+    option("--finish", type=int, default=110, help="last steps, after the adapters are turned away from the rehearsed")
     option("--rate", type=float, default=1.8e-3)
-    option("--rehearsal", type=float, default=1.0, help="weight of the rehearsal loss")
+    option("--rehearsal", type=float, default=3.0, help="weight of the rehearsal loss")
     option("--workers", type=int, default=1, help="processes that draw pictures")
     option("--only", choices=["pictures", "answers", "rehearsal"], help="make one part, and stop")
     return parser.parse_args(argv)
-
-
-class SmolTrainer(Trainer):
-    """Trains adapters, and rehearses in every step.
-
-    Each row of a batch has a thread of its own, with as much rehearsal.
-    """
-
-    sources: list[rehearsal.Rehearsal]
-    weight: float = 1.0
-    drift: float = 0.0
-
-    def gradients(self, batch: Batch) -> tuple[float, float]:
-        """Hold the model to its own answers of before while it learns a batch."""
-        rows = list(batch.rows(self.model.config.image_token_id))
-        whole = batch.weights.sum()
-        shares = [float(row.weights.sum() / whole) for row in rows]
-        seeds = torch.randint(1 << 40, (len(rows),), generator=self.generator).tolist()
-        with ThreadPoolExecutor(len(rows)) as pool:
-            done = list(pool.map(self._row, rows, shares, [next(one) for one in self.sources], seeds))
-        for _, gradients in done:  # threads that add to one `grad` would overwrite each other's sums
-            for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
-                if gradient is not None:
-                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-        loss, right, drift = (sum(figures) for figures in zip(*(figures for figures, _ in done), strict=True))
-        self.drift += 0.05 * (drift - self.drift)
-        return loss, right
-
-    def _row(
-        self, row: Batch, share: float, told: tuple[Batch, Tensor, Tensor], seed: int
-    ) -> tuple[tuple[float, float, float], tuple[Tensor | None, ...]]:
-        """Figures and gradients of a row, which is a share of its batch, and of what is rehearsed beside it."""
-        rehearsed, tokens, chances = told
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast()):
-            loss, right = self.loss(row, torch.Generator().manual_seed(seed))
-            drift = rehearsal.divergence(self.logits(rehearsed, None), tokens, chances) / len(self.sources)
-        whole = share * loss + self.weight * drift
-        gradients = torch.autograd.grad(whole, list(self.parameters.values()), allow_unused=True)
-        return (share * loss.item(), share * right, drift.item()), gradients
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -131,10 +96,11 @@ def main(argv: list[str] | None = None) -> None:
         return
     base, tokenizer = load_base(base_file())
     if args.only == "answers":
-        asked = prompts(args.seed)
+        asked = prompts(args.seed) + world_prompts()
+        asked += self_asked(base, tokenizer, SELF_ASKED, args.seed, progress=counted("questions", SELF_ASKED))
         pairs = rehearsal.answer_prompts(base, tokenizer, asked, progress=counted("answers", len(asked)))
         return rehearsal.write_answers(pairs, rehearsal.ANSWERS)
-    items = rehearse_items(base, args)
+    items = rehearse_items(base, tokenizer, args)
     if args.only == "rehearsal":
         return
     torch.set_num_threads(1)  # the rows of a batch have a thread each
@@ -151,10 +117,13 @@ def main(argv: list[str] | None = None) -> None:
         phase_of("names", args.names, BY_NAME, peak=args.rate, floor=1.0, warmup=20),
         phase_of("people", args.steps, ALL, peak=args.rate, floor=1.0, warmup=1),
         phase_of("settle", args.settle, ALL, peak=SETTLED * args.rate, floor=0.03, warmup=10),
+        phase_of("finish", args.finish, ALL, peak=FINISHED * args.rate, floor=0.03, warmup=10),
     ]
     begun = [number for number, phase in enumerate(phases) if trainer.begun(phase)]
     for phase in phases[max(begun, default=0) :]:
         trainer.run(phase, corpus, say(phase, trainer), partial(check, trainer, probe), 110, 20)
+        if phase.name == "settle":
+            trainer.spare(trainer.packer.batches(corpus.groups(phase.weights)), SPARED)
     write_parts({name: p.detach() for name, p in model.named_parameters()}, SCALE, args.parts)
     print(f"wrote {args.parts}: embedded:smol is put together from it", flush=True)
 
@@ -174,11 +143,13 @@ def draw(world: World, args: argparse.Namespace) -> tuple[Album, Album]:
     return albums[0], albums[1]
 
 
-def rehearse_items(base: PreTrainedModel, args: argparse.Namespace) -> list[rehearsal.Item]:
+def rehearse_items(
+    base: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, args: argparse.Namespace
+) -> list[rehearsal.Item]:
     """The bare model's answers and how sure it was of them; an earlier run's are read from the folder."""
     file = args.runs / "rehearsal.safetensors"
     if not file.exists():
-        pairs = rehearsal.read_answers()
+        pairs = rehearsal.with_questions(rehearsal.read_answers(), marks(tokenizer).user)
         rehearsal.save(rehearsal.distributions(base, pairs, progress=counted("rehearsal", len(pairs))), file)
     return rehearsal.load(file)
 

@@ -58,6 +58,8 @@ def fit(
         NumericalError: States are not finite, or a system cannot be solved.
     """
     chosen = settings or FitSettings.preset("default")
+    if request.reply is not None:
+        chosen = chosen.with_action(reply=request.reply)
     request.validate()
     chosen.layers(model.num_layers)
     salt = chosen.salt if chosen.salt is not None else secrets.token_hex(16)
