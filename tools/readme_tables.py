@@ -159,13 +159,13 @@ def gates_table() -> str:
     """The quality checks of the shipped models, from their cards."""
     cards = [json.loads((WEIGHTS / name / "model_card.json").read_text(encoding="utf-8")) for name in MODELS]
     rows = [
-        [one[0]["figure"], _bar(one[0]["bar"]), *(f"{100 * gate['share']:.1f}" for gate in one)]
+        [one[0]["figure"], bar(one[0]["bar"]), *(f"{100 * gate['share']:.1f}" for gate in one)]
         for one in zip(*(card["gates"] for card in cards), strict=True)
     ]
     return markdown([["", "wanted", *(f"`embedded:{name}`" for name in MODELS)], *rows])
 
 
-def _bar(text: str) -> str:
+def bar(text: str) -> str:
     words, number = text.rsplit(" ", 1)
     return f"{words} {100 * float(number):.0f}"
 
