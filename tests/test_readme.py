@@ -32,9 +32,10 @@ def test_the_results_are_those_of_the_shipped_weights(name: str) -> None:
 def test_the_scores_of_a_demo_are_kept_with_their_provenance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = tmp_path / "demo" / "scores.json"
     scores.parent.mkdir()
-    scores.write_text('[{"seed": 3}]', encoding="utf-8")
-    monkeypatch.setattr(tables, "DEMO", tmp_path / "kept.json")
+    records = [{"seed": 3, "model": "embedded:smol"}]
+    scores.write_text(json.dumps(records), encoding="utf-8")
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
     tables.keep_demo(scores)
-    kept = json.loads(tables.DEMO.read_text(encoding="utf-8"))
-    assert kept["records"] == [{"seed": 3}] and kept["provenance"]["seed"] == 3
-    assert kept["provenance"]["command"] == f"mllmeraser demo --force --out {scores.parent}"
+    kept = json.loads((tmp_path / "demo-smol.json").read_text(encoding="utf-8"))
+    assert kept["records"] == records and kept["provenance"]["seed"] == 3
+    assert kept["provenance"]["command"] == f"mllmeraser demo --model embedded:smol --force --out {scores.parent}"

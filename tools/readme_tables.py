@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS, WEIGHTS = ROOT / "benchmarks" / "results", ROOT / "src" / "mllmeraser" / "embedded" / "weights"
 MODELS = ("llava", "qwen2.5-vl")
 PAPERS = tuple(name for name in MODELS if (RESULTS / f"paper-{name}").is_dir())
-DEMO = RESULTS / "demo-llava.json"
+DEMOS = ("llava", "smol")
 OPEN_ANSWERS = ("generation", "cloze")
 DEMO_ROWS = (
     ("forgotten people, generation and cloze, picture and name", "test", OPEN_ANSWERS),
@@ -42,9 +42,16 @@ def markdown(rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *body))
 
 
-def demo_table() -> str:
-    """The results of ``make demo``: sets by methods."""
-    records = json.loads(DEMO.read_text(encoding="utf-8"))["records"]
+def demo_file(model: str) -> Path:
+    """The kept scores of ``make demo MODEL=embedded:NAME``."""
+    return RESULTS / f"demo-{model}.json"
+
+
+def demo_table(model: str) -> str:
+    """The results of ``make demo``: sets by the methods that were run."""
+    records = json.loads(demo_file(model).read_text(encoding="utf-8"))["records"]
+    run = {(r["method"], r["preset"]) for r in records}
+    methods = [one for one in DEMO_METHODS if one[1:] in run]
 
     def share(name: str, tasks: Sequence[str] | None, method: str, preset: str | None) -> str:
         found = [
@@ -53,8 +60,8 @@ def demo_table() -> str:
         ]  # fmt: skip
         return f"{100 * sum(r['accuracy'] * r['n'] for r in found) / sum(r['n'] for r in found):.1f} %"
 
-    head = ["set", *(told for told, _, _ in DEMO_METHODS)]
-    return markdown([head, *([told, *(share(n, t, m, p) for _, m, p in DEMO_METHODS)] for told, n, t in DEMO_ROWS)])
+    head = ["set", *(told for told, _, _ in methods)]
+    return markdown([head, *([told, *(share(n, t, m, p) for _, m, p in methods)] for told, n, t in DEMO_ROWS)])
 
 
 def study_table(model: str) -> str:
@@ -170,7 +177,8 @@ def bar(text: str) -> str:
     return f"{words} {100 * float(number):.0f}"
 
 
-TABLES: dict[str, Callable[[], str]] = {"demo": demo_table, "gates": gates_table}
+TABLES: dict[str, Callable[[], str]] = {"gates": gates_table}
+TABLES |= {f"demo {name}": lambda name=name: demo_table(name) for name in DEMOS}  # type: ignore[misc]
 TABLES |= {f"paper {name}": lambda name=name: paper_table(name) for name in PAPERS}  # type: ignore[misc]
 TABLES |= {f"study {name}": lambda name=name: study_table(name) for name in MODELS}  # type: ignore[misc]
 
@@ -201,8 +209,9 @@ def keep_demo(scores: Path) -> None:
     from mllmeraser.evaluation.provenance import BLOCK, provenance
 
     records = json.loads(scores.read_text(encoding="utf-8"))
-    block = provenance(f"mllmeraser demo --force --out {scores.parent}", records[0]["seed"])
-    DEMO.write_text(json.dumps({BLOCK: block, "records": records}, indent=1) + "\n", encoding="utf-8")
+    model = str(records[0]["model"])
+    block = provenance(f"mllmeraser demo --model {model} --force --out {scores.parent}", records[0]["seed"])
+    demo_file(model.partition(":")[2]).write_text(json.dumps({BLOCK: block, "records": records}, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> int:
