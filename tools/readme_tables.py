@@ -211,7 +211,9 @@ def keep_demo(scores: Path) -> None:
     records = json.loads(scores.read_text(encoding="utf-8"))
     model = str(records[0]["model"])
     block = provenance(f"mllmeraser demo --model {model} --force --out {scores.parent}", records[0]["seed"])
-    demo_file(model.partition(":")[2]).write_text(json.dumps({BLOCK: block, "records": records}, indent=1) + "\n", encoding="utf-8")
+    demo_file(model.partition(":")[2]).write_text(
+        json.dumps({BLOCK: block, "records": records}, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 def main() -> int:
