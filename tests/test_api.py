@@ -97,7 +97,7 @@ def test_evaluate_bare_and_with_an_eraser(tiny_llava: MultimodalModel, eraser: E
 def test_families() -> None:
     found = {family["family"]: family for family in api.list_families()}
     assert set(found) >= {"llava", "qwen2.5-vl"}
-    assert found["llava"]["embedded"] == ["embedded:llava"]
+    assert found["llava"]["embedded"] == ["embedded:llava", "embedded:smol"]
     assert json.loads(json.dumps(api.list_families())) == api.list_families()
 
 

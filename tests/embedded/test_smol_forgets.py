@@ -1,4 +1,7 @@
-"""`embedded:smol` as a user has it: a pretrained language model forgets a country and a person, and keeps the rest."""
+"""`embedded:smol` as a user has it: a pretrained language model forgets a country, and keeps the rest.
+
+The demo forgets people on it; that takes minutes, and its result is committed.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mllmeraser.benchmarks import load_benchmark, thin
+from mllmeraser.benchmarks import thin
 from mllmeraser.benchmarks.defaults import complete
 from mllmeraser.embedded import ASSEMBLED, card_path
-from mllmeraser.embedded.demo import forget_request
 from mllmeraser.embedded.smol.base import base_file, load_base
 from mllmeraser.embedded.smol.checkpoint import PARTS
 from mllmeraser.embedded.smol.parts import ADAPTER
@@ -45,7 +47,7 @@ FEW = {"false_alarm_rate": 0.05}
 
 
 def _part(request: Request, few: int, many: int) -> Request:
-    """A part of the shipped sets: the whole fit takes minutes."""
+    """So many prompts of each task and modality of the shipped sets: the whole fit takes minutes."""
     subjects = tuple(replace(one, samples=tuple(thin(list(one.samples), few))) for one in request.subjects)
     retain, strangers = (tuple(thin(list(s), n)) for s, n in ((request.retain, many), (request.strangers, few)))
     return replace(request, subjects=subjects, retain=retain, strangers=strangers)
@@ -90,25 +92,3 @@ def test_it_forgets_a_country_in_a_conversation_too(smol: MultimodalModel) -> No
     assert after[:2] == ["I have no information about that country."] * 2
     assert after[2:] == before[2:]
     assert smol.generate(samples) == before
-
-
-def test_it_forgets_a_person(smol: MultimodalModel) -> None:
-    benchmark = load_benchmark("portraits:small")
-    request = complete(forget_request(benchmark, "forget_5"), smol, benchmark=benchmark.name).request
-    # `default` also captures thousands of shipped prompts: the demo does, in minutes.
-    settings = FitSettings.preset("tail").with_action("reply").model_copy(update=FEW)
-    small = _part(replace(request, subjects=request.subjects[:1]), 40, 240)
-    key = small.subjects[0].key
-    asked = [s for s in benchmark.samples("test", "forget_5") if s.subject == key and s.task == "generation"]
-    others = thin([s for s in benchmark.samples("retain_heldout", "forget_5") if s.task == "generation"], 12)
-
-    def right(samples: list[Sample]) -> float:
-        told = smol.generate(samples)
-        return sum(any(contains(t, k) for k in s.keywords) for t, s in zip(told, samples, strict=True)) / len(samples)
-
-    some = thin(asked, 12)
-    assert right(some) >= 0.75
-    kept = right(others)
-    with fit(smol, small, settings).eraser.attached(smol):
-        assert right(some) <= 0.1
-        assert right(others) >= kept - 0.1
