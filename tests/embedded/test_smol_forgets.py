@@ -40,16 +40,14 @@ def _missing() -> str:
 pytestmark = [pytest.mark.embedded, pytest.mark.slow, pytest.mark.skipif(bool(_missing()), reason=_missing())]
 CAPITALS = {"Japan": "Tokyo", "France": "Paris", "Egypt": "Cairo"}
 """What the language model knew before it was taught anything here."""
-
-
 FEW = {"false_alarm_rate": 0.05}
 """Few retain prompts can promise no smaller rate."""
 
 
-def _part(request: Request, few: int, many: int) -> Request:
-    """So many prompts of each task and modality of the shipped sets: the whole fit takes minutes."""
-    subjects = tuple(replace(one, samples=tuple(thin(list(one.samples), few))) for one in request.subjects)
-    retain, strangers = (tuple(thin(list(s), n)) for s, n in ((request.retain, many), (request.strangers, few)))
+def _part(request: Request) -> Request:
+    """Fewer prompts of each task and modality: a fit on the shipped sets takes minutes."""
+    subjects = tuple(replace(one, samples=tuple(thin(one.samples, 40))) for one in request.subjects)
+    retain, strangers = tuple(thin(request.retain, 240)), tuple(thin(request.strangers, 40))
     return replace(request, subjects=subjects, retain=retain, strangers=strangers)
 
 
@@ -86,7 +84,7 @@ def test_it_forgets_a_country_in_a_conversation_too(smol: MultimodalModel) -> No
     assert all(contains(told, CAPITALS[name]) for told, name in zip(before, names, strict=True)), before
     subject = Subject("jp", ("Japan",), (Sample("What is Japan?", subject="jp"),), kind="entity")
     made = complete(Request((subject,), reply="I have no information about that country."), smol).request
-    eraser = fit(smol, _part(made, 40, 240), FitSettings.preset("knowledge").model_copy(update=FEW)).eraser
+    eraser = fit(smol, _part(made), FitSettings.preset("knowledge").model_copy(update=FEW)).eraser
     with eraser.attached(smol):
         after = smol.generate(samples)
     assert after[:2] == ["I have no information about that country."] * 2

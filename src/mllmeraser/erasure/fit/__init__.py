@@ -44,7 +44,7 @@ def fit(
     Every sample passes through the model once. The rest is linear algebra on states or on their sums.
 
     Args:
-        request: What to forget, what to retain, and strangers.
+        request: What to forget, what to retain, and strangers. Its reply, if any, comes before that of the settings.
         settings: All else; None: the preset `default`.
         contrast: Restricted prompts, for the directions `refusal`, `text-only` and `clean-image`.
         cache: States that earlier fits captured on this model (gate `subject`).
